@@ -1,0 +1,86 @@
+# `make` lists the targets. Everything lives in $(VENV); a step runs again only when what it depends on changed.
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+ARGS ?=
+
+PYTHONS := 3.11 3.12 3.13
+PIP_VERSION := 26.3
+UV_VERSION := 0.13.9
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test check test-all lock format clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+install: $(VENV)/.run ## Install the command: .venv/bin/sltt
+
+demo: $(VENV)/.run ## Watch it work, on this machine alone
+	$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(VENV)/.dev ## Run the tests; ARGS= goes to pytest, WORKERS= is their number
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+check: $(VENV)/.dev ## Check format, lint, types and layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+test-all: ## Run the tests on every supported Python that is here
+	@root=$$(pyenv root 2>/dev/null); ran=; absent=; failed=; \
+	for version in $(PYTHONS); do \
+		python=; \
+		for candidate in python$$version $${root:+$$root/versions/$$version.*/bin/python$$version}; do \
+			if "$$candidate" -c 'import ensurepip, venv' >/dev/null 2>&1; then python=$$candidate; break; fi; \
+		done; \
+		if [ -z "$$python" ]; then absent="$$absent $$version"; continue; fi; \
+		echo "== Python $$version"; \
+		if $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$version; \
+		then ran="$$ran $$version"; else failed="$$failed $$version"; fi; \
+	done; \
+	echo "passed:$${ran:- none}; failed:$${failed:- none}; absent:$${absent:- none}"; \
+	[ -n "$$ran" ] && [ -z "$$failed" ]
+
+lock: .venv-lock/.uv-$(UV_VERSION) ## Write requirements/*.txt anew; ARGS=--upgrade takes newer versions
+	$(COMPILE) --extra server --extra cli --group dev --output-file requirements/dev.txt
+	$(COMPILE) --extra server --extra cli --group build --constraints requirements/dev.txt --output-file requirements/run.txt
+
+format: $(VENV)/.dev ## Format the code and fix what can be fixed
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean: ## Remove the environments and everything the tools left
+	rm -rf .venv .venv-* build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environments. A stamp is written when its step has succeeded.
+
+$(VENV)/.pip-$(PIP_VERSION):
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) pip==$(PIP_VERSION)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.pip-$(PIP_VERSION) requirements/run.txt pyproject.toml
+	$(PIP) --require-hashes -r requirements/run.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv-lock/.uv-$(UV_VERSION):
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	@touch $@
+
+# One lock for every supported Python and platform, with hashes, and with nothing of the machine that wrote it.
+COMPILE = .venv-lock/bin/uv pip compile pyproject.toml --quiet --no-config --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(ARGS)

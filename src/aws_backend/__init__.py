@@ -1,0 +1,4 @@
+"""Everything AWS: the DynamoDB storage and the Lambda entry.
+
+Builds on `sltt_core`, never the reverse.
+"""

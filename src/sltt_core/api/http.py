@@ -1,0 +1,79 @@
+"""`Request` and `Response`, and the percent-encoding of URLs (RFC 3986)."""
+
+from __future__ import annotations
+
+from sltt_core.errors import InvalidInput
+from sltt_core.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_BODY_BYTES = 4_000_000
+"""Bytes of a request body."""
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+
+
+class Request(Record):
+    """A request, whichever server or gateway it came through."""
+
+    method: str
+    path: str
+    """As sent, percent-encoding and all, without the query."""
+    query: str = ""
+    """As sent, without the question mark."""
+    headers: Mapping[str, str] = {}
+    """Names in lower case; a header that came several times has its values joined with `, `."""
+    body: bytes = b""
+    principal: str | None = None
+    """Who is asking, as far as the server knows."""
+
+
+class Response(Record):
+    """An answer."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def json_response(text: str, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    """Make an answer of JSON text."""
+    return Response(status, (("content-type", JSON), *headers), text.encode())
+
+
+def percent_decode(text: str, field: str, *, plus: bool = False) -> str:
+    """Undo percent-encoding, strictly: what is not hexadecimal or not UTF-8 raises `InvalidInput`.
+
+    `plus` reads `+` as a blank, as query strings have it (HTML's form encoding) and paths have not.
+    """
+    if plus:
+        text = text.replace("+", " ")
+    if "%" not in text and text.isascii():
+        return text
+    first, *rest = text.encode("utf-8", "surrogateescape").split(b"%")
+    parts = [first]
+    for part in rest:
+        octet = _HEX.get(part[:2])
+        if octet is None:
+            raise InvalidInput(f"{field} has a % that two hexadecimal digits do not follow", field=field)
+        parts += (octet, part[2:])
+    try:
+        return b"".join(parts).decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{field} is not UTF-8 when decoded", field=field) from None
+
+
+_DIGITS = "0123456789abcdefABCDEF"
+_HEX = {f"{high}{low}".encode(): bytes([int(high + low, 16)]) for high in _DIGITS for low in _DIGITS}
+
+
+def query_pairs(query: str) -> list[tuple[str, str]]:
+    """Split a query into names and values, decoded; a name without `=` has an empty value."""
+    pairs = []
+    for part in query.split("&") if query else ():
+        name, _, value = part.partition("=")
+        name = percent_decode(name, "query", plus=True)
+        pairs.append((name, percent_decode(value, name, plus=True)))
+    return pairs

@@ -1,0 +1,57 @@
+"""An error becomes an answer here, and only here: problem details (RFC 9457) with the original's fields."""
+
+from __future__ import annotations
+
+from json import dumps
+
+from sltt_core.api.http import PROBLEM_JSON, Response
+from sltt_core.errors import InvalidBatch, InvalidInput, MethodNotAllowed, PartialAppend, SlttError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def problem_response(error: SlttError, *, server: str, timestamp: str) -> Response:
+    """Describe an error to the client: what, where, what to do. Never a stack trace, a key or foreign data."""
+    status = error.status
+    if isinstance(error, PartialAppend) and not error.cause.retryable:
+        status = error.cause.status
+    retryable = status == 503 if isinstance(error, PartialAppend) else error.retryable
+    problem: dict[str, Any] = {
+        "type": f"urn:sltt:problem:{error.kind}",
+        "title": error.title,
+        "status": status,
+        "detail": error.message,
+        "error": error.message,
+        "timestamp": timestamp,
+        "server": server,
+    }
+    if error.hint:
+        problem["hint"] = error.hint
+    if retryable:
+        problem["retryable"] = True
+    problem.update(_particulars(error))
+    headers = [("content-type", PROBLEM_JSON)]
+    if retryable and error.retry_after is not None:
+        headers.append(("retry-after", str(error.retry_after)))
+    if isinstance(error, MethodNotAllowed):
+        headers.append(("allow", ", ".join(error.allow)))
+    return Response(status, tuple(headers), dumps(problem, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _particulars(error: SlttError) -> dict[str, Any]:
+    if isinstance(error, InvalidBatch):
+        return {
+            "failedAtIndex": error.failed_at_index,
+            "errors": [{"index": p.index, "field": p.field, "reason": p.reason} for p in error.problems],
+        }
+    if isinstance(error, InvalidInput) and error.field:
+        return {"field": error.field}
+    if isinstance(error, PartialAppend):
+        return {
+            "failedAtIndex": error.failed_at_index,
+            "created": sum(seq is not None for seq in error.seqs),
+            "createdSeqs": error.seqs,
+        }
+    return {}

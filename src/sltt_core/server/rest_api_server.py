@@ -1,0 +1,128 @@
+"""`RestApiServer`: the REST API on a port of this machine."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from threading import Thread
+from time import sleep
+
+import uvicorn
+
+from sltt_core.api.app import Api, allow_all
+from sltt_core.errors import InvalidInput, StorageError
+from sltt_core.server.asgi import AsgiApp
+from sltt_core.server.hosts import is_loopback
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sltt_core.api.handlers import Authorize
+    from sltt_core.storage import BaseStorageService
+
+SHUTDOWN_SECONDS = 10
+"""How long requests in flight may take when the server stops."""
+
+_log = logging.getLogger("sltt.server")
+
+
+class RestApiServer:
+    """Serves a storage, which it opens when it starts and closes when it stops.
+
+    `start` and `stop` run it beside the caller, `serve_forever` instead of the caller until a signal comes.
+    """
+
+    def __init__(
+        self, *, storage: BaseStorageService, server_name: str = "sltt", authorize: Authorize = allow_all
+    ) -> None:
+        self._storage = storage
+        self._api = Api(storage, server_name, authorize=authorize, report=_report)
+        self._uvicorn: uvicorn.Server | None = None
+        self._socket: socket.socket | None = None
+        self._thread: Thread | None = None
+        self._host = ""
+
+    @property
+    def url(self) -> str:
+        """Where the server is reached, once it is bound."""
+        if self._socket is None:
+            raise StorageError("the server is not running")
+        host, port = self._socket.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def start(self, port: int = 8080, host: str = "127.0.0.1", *, open_to_network: bool = False) -> None:
+        """Open the storage and serve in the background; returns when requests are answered. Port 0: any free one."""
+        self.bind(port, host, open_to_network=open_to_network)
+        assert self._uvicorn is not None
+        self._thread = Thread(target=self._uvicorn.run, kwargs={"sockets": [self._socket]}, name="sltt-server")
+        self._thread.start()
+        while not self._uvicorn.started and self._thread.is_alive():
+            sleep(0.005)
+
+    def bind(self, port: int, host: str, *, open_to_network: bool = False) -> None:
+        """Take the port and open the storage, so that what can go wrong goes wrong before anything is served.
+
+        Raises `InvalidInput` when the port is taken, or when a host that others reach was not asked for in so
+        many words: there is no access control yet.
+        """
+        if not open_to_network and not is_loopback(host):
+            raise InvalidInput(
+                f"{host} can be reached from other machines, and everybody there could read and write everything",
+                field="host",
+                hint="Pass open_to_network (--open-to-network) if that is what you want.",
+            )
+        try:
+            self._socket = socket.create_server(
+                (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+            )
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise InvalidInput(
+                f"cannot listen on {host}, port {port}: {reason}",
+                field="port",
+                hint="Choose another port, or 0 for any free one.",
+            ) from error
+        try:
+            self._storage.initialize()
+        except BaseException:
+            self._socket.close()
+            self._socket = None
+            raise
+        config = uvicorn.Config(
+            AsgiApp(self._api, loopback_only=not open_to_network),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            lifespan="on",
+            ws="none",
+        )
+        self._uvicorn = uvicorn.Server(config)
+
+    def serve_forever(self) -> None:
+        """Serve in this thread, after `bind`, until SIGINT or SIGTERM; requests in flight are finished first."""
+        assert self._uvicorn is not None
+        try:
+            self._uvicorn.run(sockets=[self._socket] if self._socket else None)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self._release()
+
+    def stop(self) -> None:
+        """Finish the requests in flight, then stop and close the storage. Twice does no harm."""
+        if self._uvicorn is not None and self._thread is not None:
+            self._uvicorn.should_exit = True
+            self._thread.join()
+            self._thread = None
+            self._release()
+
+    def _release(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self._uvicorn = None
+        self._storage.close()
+
+
+def _report(error: BaseException) -> None:
+    _log.error("a request failed here, not through its own fault", exc_info=error)

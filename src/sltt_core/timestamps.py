@@ -1,0 +1,118 @@
+"""Points in time as ISO 8601 text in UTC, without `datetime` (whose import costs more than a request).
+
+`normalise` keeps the instant given, to the last digit of the second's fraction, and writes it with `Z`.
+"""
+
+from __future__ import annotations
+
+from time import gmtime, time_ns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Clock = Callable[[], int]
+    """A clock: nanoseconds since 1970-01-01T00:00:00Z, as `time.time_ns` gives them."""
+
+_DAYS = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+MAX_FRACTION = 9
+"""Digits of a second's fraction that are kept; more are refused, not cut."""
+
+
+def format_utc(nanoseconds: int) -> str:
+    """Write an instant with milliseconds, as JavaScript and Dart do: `2025-03-01T09:30:00.123Z`."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    t = gmtime(seconds)
+    return (
+        f"{t.tm_year:04}-{t.tm_mon:02}-{t.tm_mday:02}T{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}"
+        f".{rest // 1_000_000:03}Z"
+    )
+
+
+def now_utc(clock: Clock = time_ns) -> str:
+    """Write the present instant."""
+    return format_utc(clock())
+
+
+def normalise(text: str) -> str:
+    """Return the same instant in UTC, ending in `Z`; raises `ValueError` with the reason.
+
+    Taken are `YYYY-MM-DDTHH:MM[:SS[.fraction]]` with `T`, `t` or a blank between date and time, and a zone
+    `Z`, `z`, `±HH:MM`, `±HHMM` or `±HH`; without a zone the time is UTC, as the original's clients mean it.
+    Refused is what no clock shows: 30 February, 24:00, a leap second (23:59:60).
+    """
+    if not text.isascii():
+        raise ValueError("not an ISO 8601 time")
+    year, month, day = _number(text, 0, 4), _number(text, 5, 2), _number(text, 8, 2)
+    hour, minute = _number(text, 11, 2), _number(text, 14, 2)
+    if text[4] != "-" or text[7] != "-" or text[10] not in "Tt " or text[13] != ":":
+        raise ValueError("not an ISO 8601 time, like 2025-03-01T09:30:00.123Z")
+    second, fraction, at = 0, "", 16
+    if text[at : at + 1] == ":":
+        second = _number(text, 17, 2)
+        at = 19
+        if text[at : at + 1] in (".", ","):
+            start = at = at + 1
+            while text[at : at + 1].isdigit():
+                at += 1
+            fraction = text[start:at]
+            if not fraction:
+                raise ValueError("the fraction of the second has no digits")
+            if len(fraction) > MAX_FRACTION:
+                raise ValueError(f"more than {MAX_FRACTION} digits in the fraction of the second")
+    _check(month=(month, 1, 12), hour=(hour, 0, 23), minute=(minute, 0, 59), second=(second, 0, 59))
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    _check(year=(year, 1, 9999), day=(day, 1, 28 if month == 2 and not leap else _DAYS[month]))
+    offset = _offset_minutes(text[at:])
+    if offset:
+        days, minutes = divmod(_days(year, month, day) * 1440 + hour * 60 + minute - offset, 1440)
+        year, month, day = _date(days)
+        hour, minute = divmod(minutes, 60)
+        _check(year=(year, 1, 9999))
+    point = f".{fraction}" if fraction else ""
+    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{point}Z"
+
+
+def _number(text: str, at: int, length: int) -> int:
+    digits = text[at : at + length]
+    if len(digits) != length or not digits.isdigit():
+        raise ValueError("not an ISO 8601 time, like 2025-03-01T09:30:00.123Z")
+    return int(digits)
+
+
+def _check(**ranges: tuple[int, int, int]) -> None:
+    for name, (value, low, high) in ranges.items():
+        if not low <= value <= high:
+            raise ValueError(f"the {name} {value} is not from {low} to {high}")
+
+
+def _offset_minutes(zone: str) -> int:
+    if zone in ("", "Z", "z"):
+        return 0
+    digits = zone[1:].replace(":", "", 1) if zone[3:4] == ":" else zone[1:]
+    if zone[0] not in "+-" or len(digits) not in (2, 4) or not digits.isdigit():
+        raise ValueError(f"the zone {zone!r} is not Z or like +02:00")
+    hours, minutes = int(digits[:2]), int(digits[2:] or 0)
+    _check(**{"zone's hour": (hours, 0, 23), "zone's minute": (minutes, 0, 59)})
+    return (hours * 60 + minutes) * (-1 if zone[0] == "-" else 1)
+
+
+def _days(year: int, month: int, day: int) -> int:
+    """Count the days from 0000-03-01 (the proleptic Gregorian calendar, counted in eras of 400 years).
+
+    The algorithm is Howard Hinnant's `days_from_civil`, https://howardhinnant.github.io/date_algorithms.html
+    """
+    year -= month <= 2
+    era, of_era = divmod(year, 400)
+    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    return era * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year
+
+
+def _date(days: int) -> tuple[int, int, int]:
+    """Turn the count of `_days` back into year, month and day (`civil_from_days` of the same source)."""
+    era, of_era = divmod(days, 146097)
+    year = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
+    of_year = of_era - (365 * year + year // 4 - year // 100)
+    shifted = (5 * of_year + 2) // 153
+    month = shifted + 3 if shifted < 10 else shifted - 9
+    return year + era * 400 + (month <= 2), month, of_year - (153 * shifted + 2) // 5 + 1
