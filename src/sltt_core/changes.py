@@ -138,6 +138,12 @@ class NewChange(Record):
             raise InvalidBatch(problems)
         return cls.of(values)
 
+    def replace(self, **changes: Any) -> NewChange:
+        """Return a copy in which the named fields have other values, checked like those of a new one."""
+        given = dict(zip(self.fields, self.as_tuple(), strict=True))
+        given["data"] = given.pop("data_json")
+        return NewChange(**{**given, **changes})
+
 
 def parse_changes(body: bytes, project_id: str | None = None) -> tuple[NewChange, ...]:
     """Read a request's body: a JSON array of changes, or one object. All of it is good, or none is taken.
@@ -175,8 +181,8 @@ def parse_changes(body: bytes, project_id: str | None = None) -> tuple[NewChange
 
 def _parse_change(reader: Reader, draft: Draft, project_id: str | None) -> NewChange:
     if reader.peek() != "{":
+        reader.skip()  # raises when it is no JSON at all, and that is all there is to say
         draft.fault("", "is not a JSON object")
-        reader.skip()
         return NewChange.of(draft.finish())
     for name in reader.members():
         start = reader.at

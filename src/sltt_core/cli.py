@@ -77,8 +77,7 @@ def serve(host: str, port: int, storage_url: str | None, project: str | None, na
         raise _explained(error) from None
     except OSError as error:
         raise click.ClickException(f"cannot use {storage_url}: {error.strerror}") from None
-    _banner(server.url, storage_url, project)
-    server.serve_forever()
+    server.serve_forever(lambda url: _banner(url, storage_url, project))
     click.echo("stopped")
 
 

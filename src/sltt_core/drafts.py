@@ -118,9 +118,16 @@ def _write(data: object) -> str:
     from json import dumps
 
     try:
-        return dumps(data, ensure_ascii=False, separators=(",", ":"))
+        return dumps(data, default=_mapping, ensure_ascii=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
         raise JsonProblem(f"cannot be written as JSON: {error}") from None
+
+
+def _mapping(value: Any) -> dict[Any, Any]:
+    """Let any mapping be written, not only a `dict`."""
+    if not hasattr(value, "keys"):
+        raise TypeError(f"a {type(value).__name__} is no JSON value")
+    return dict(value)
 
 
 def _shown(name: str) -> str:

@@ -4,11 +4,11 @@
       InvalidInput                  400             what the caller gave is wrong
         InvalidBatch                400             ... one or more changes of a batch (413: only too large)
         PayloadTooLarge             413             ... more bytes than are taken
+        UnsupportedMediaType        415             ... a body that is not JSON
       NotFound                      404             no such change, project or path
       MethodNotAllowed              405             the path exists, not for this method
       NotAllowed                    403             `authorize` said no
       HostNotAllowed                421             a `Host` that this server does not answer for
-      UnsupportedMediaType          415             a body that is not JSON
       ChainMismatch                 409             the log is not the one the reader knew
       KeyReused                     422             an idempotency key came with another batch
       StorageError                  500             the log could not do it

@@ -11,12 +11,14 @@ from json import JSONDecodeError
 from json.decoder import JSONDecoder
 from json.encoder import encode_basestring as quote
 
+from sltt_core.record import Record
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, NoReturn
 
-__all__ = ["MAX_DEPTH", "JsonProblem", "Reader", "check_value", "decode_utf8", "quote", "read"]
+__all__ = ["MAX_DEPTH", "JsonProblem", "LongInteger", "Reader", "check_value", "decode_utf8", "quote", "read"]
 
 MAX_DEPTH = 64
 """How deep objects and arrays may nest, the outermost counted."""
@@ -24,6 +26,12 @@ MAX_DEPTH = 64
 
 class JsonProblem(ValueError):
     """The text is not JSON, or JSON that this project refuses; the message says why and where."""
+
+
+class LongInteger(Record):
+    """An integer of more than 40 digits: its text, which is no string of the JSON."""
+
+    text: str
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -48,9 +56,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _digits(text: str) -> int | str:
+def _digits(text: str) -> int | LongInteger:
     # int() is quadratic, and limited to 4,300 digits (CVE-2020-10735): nothing needs a longer one's value.
-    return int(text) if len(text) <= 40 else text
+    return int(text) if len(text) <= 40 else LongInteger(text)
 
 
 def _scanner(**hooks: Any) -> Any:
@@ -101,7 +109,7 @@ class Reader:
         return self.text[self.at : self.at + 1]
 
     def value(self) -> Any:
-        """Read the value that begins here. An integer of more than 40 digits is returned as its text."""
+        """Read the value that begins here. An integer of more than 40 digits is a `LongInteger`."""
         start = self.at
         value, end = self._scan(_strict)
         check_value(self.text[start:end], value)
@@ -158,7 +166,7 @@ class Reader:
         except StopIteration as stop:
             raise JsonProblem(f"expected a value at {where(self.text, stop.value)}") from None
         except JSONDecodeError as error:
-            reason = error.msg[0].lower() + error.msg[1:]
+            reason = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
             raise JsonProblem(f"{reason} at {where(self.text, error.pos)}") from None
         except RecursionError:
             raise JsonProblem(f"nested deeper than {MAX_DEPTH} levels") from None

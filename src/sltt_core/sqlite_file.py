@@ -122,7 +122,7 @@ def explain(error: sqlite3.Error, path: Path) -> SlttError:
     """Turn an error of SQLite into one of ours."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     kind, message, hint = _ERRORS.get(code, (StorageError, f"SQLite could not do it ({error})", None))
-    return kind(f"{path}: {message}", hint=hint)
+    return kind(f"{path.name}: {message}", hint=hint)  # where it lies is not for clients of the API
 
 
 _ERRORS: dict[int, tuple[type[SlttError], str, str | None]] = {

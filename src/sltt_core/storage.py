@@ -22,7 +22,7 @@ from sltt_core.batches import (
     too_many_entity_types,
 )
 from sltt_core.chain import is_link
-from sltt_core.changes import Change, NewChange
+from sltt_core.changes import Change, NewChange, item_size
 from sltt_core.errors import (
     InvalidBatch,
     InvalidInput,
@@ -30,7 +30,7 @@ from sltt_core.errors import (
     NotFound,
     Problem,
 )
-from sltt_core.fields import check_idempotency_key, check_project_id, check_seq, checked
+from sltt_core.fields import MAX_ITEM_BYTES, check_idempotency_key, check_project_id, check_seq, checked
 from sltt_core.pages import (
     MAX_LIMIT,
     PAGE_BYTES,
@@ -307,6 +307,10 @@ class BaseStorageService(ABC):
             elif self.project_id not in (None, change.project_id):
                 reason = f"is not {self.project_id}, the one project that is served here"
                 problems.append(Problem(index, f"changes[{index}].projectId", reason))
+            # Its project, and who signed in, may have come to it since it was checked.
+            if item_size(change) > MAX_ITEM_BYTES:
+                reason = f"the change takes more than {MAX_ITEM_BYTES:,} bytes as stored"
+                problems.append(Problem(index, f"changes[{index}].data", reason, too_large=True))
             batch.append(change)
         if not batch:
             problems.append(Problem(None, "changes", "the batch is empty; give at least one change"))

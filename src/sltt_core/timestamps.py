@@ -42,11 +42,11 @@ def normalise(text: str) -> str:
     Refused is what no clock shows: 30 February, 24:00, a leap second (23:59:60).
     """
     if not text.isascii():
-        raise ValueError("not an ISO 8601 time")
+        raise ValueError("is not an ISO 8601 time")
     year, month, day = _number(text, 0, 4), _number(text, 5, 2), _number(text, 8, 2)
     hour, minute = _number(text, 11, 2), _number(text, 14, 2)
     if text[4] != "-" or text[7] != "-" or text[10] not in "Tt " or text[13] != ":":
-        raise ValueError("not an ISO 8601 time, like 2025-03-01T09:30:00.123Z")
+        raise ValueError("is not an ISO 8601 time, like 2025-03-01T09:30:00.123Z")
     second, fraction, at = 0, "", 16
     if text[at : at + 1] == ":":
         second = _number(text, 17, 2)
@@ -57,9 +57,9 @@ def normalise(text: str) -> str:
                 at += 1
             fraction = text[start:at]
             if not fraction:
-                raise ValueError("the fraction of the second has no digits")
+                raise ValueError("has no digits in the fraction of the second")
             if len(fraction) > MAX_FRACTION:
-                raise ValueError(f"more than {MAX_FRACTION} digits in the fraction of the second")
+                raise ValueError(f"has more than {MAX_FRACTION} digits in the fraction of the second")
     _check(month=(month, 1, 12), hour=(hour, 0, 23), minute=(minute, 0, 59), second=(second, 0, 59))
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     _check(year=(year, 1, 9999), day=(day, 1, 28 if month == 2 and not leap else _DAYS[month]))
@@ -76,24 +76,24 @@ def normalise(text: str) -> str:
 def _number(text: str, at: int, length: int) -> int:
     digits = text[at : at + length]
     if len(digits) != length or not digits.isdigit():
-        raise ValueError("not an ISO 8601 time, like 2025-03-01T09:30:00.123Z")
+        raise ValueError("is not an ISO 8601 time, like 2025-03-01T09:30:00.123Z")
     return int(digits)
 
 
 def _check(**ranges: tuple[int, int, int]) -> None:
     for name, (value, low, high) in ranges.items():
         if not low <= value <= high:
-            raise ValueError(f"the {name} {value} is not from {low} to {high}")
+            raise ValueError(f"has a {name} {value} that is not from {low} to {high}")
 
 
 def _offset_minutes(zone: str) -> int:
     if zone in ("", "Z", "z"):
         return 0
-    digits = zone[1:].replace(":", "", 1) if zone[3:4] == ":" else zone[1:]
+    digits = zone[1:3] + zone[4:] if zone[3:4] == ":" and len(zone) == 6 else zone[1:]
     if zone[0] not in "+-" or len(digits) not in (2, 4) or not digits.isdigit():
-        raise ValueError(f"the zone {zone!r} is not Z or like +02:00")
+        raise ValueError(f"has a zone {zone!r} that is neither Z nor like +02:00")
     hours, minutes = int(digits[:2]), int(digits[2:] or 0)
-    _check(**{"zone's hour": (hours, 0, 23), "zone's minute": (minutes, 0, 59)})
+    _check(**{"zone hour": (hours, 0, 23), "zone minute": (minutes, 0, 59)})
     return (hours * 60 + minutes) * (-1 if zone[0] == "-" else 1)
 
 

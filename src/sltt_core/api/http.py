@@ -52,7 +52,10 @@ def percent_decode(text: str, field: str, *, plus: bool = False) -> str:
         text = text.replace("+", " ")
     if "%" not in text and text.isascii():
         return text
-    first, *rest = text.encode("utf-8", "surrogateescape").split(b"%")
+    try:
+        first, *rest = text.encode("utf-8", "surrogateescape").split(b"%")
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{field} is not text", field=field) from None
     parts = [first]
     for part in rest:
         octet = _HEX.get(part[:2])
@@ -75,5 +78,5 @@ def query_pairs(query: str) -> list[tuple[str, str]]:
     for part in query.split("&") if query else ():
         name, _, value = part.partition("=")
         name = percent_decode(name, "query", plus=True)
-        pairs.append((name, percent_decode(value, name, plus=True)))
+        pairs.append((name, percent_decode(value, name[:40], plus=True)))
     return pairs

@@ -14,30 +14,28 @@ if TYPE_CHECKING:
 
 def problem_response(error: SlttError, *, server: str, timestamp: str) -> Response:
     """Describe an error to the client: what, where, what to do. Never a stack trace, a key or foreign data."""
-    status = error.status
-    if isinstance(error, PartialAppend) and not error.cause.retryable:
-        status = error.cause.status
-    retryable = status == 503 if isinstance(error, PartialAppend) else error.retryable
+    # What to do about a batch that was stored in part depends on whether what stopped it passes.
+    what_to_do = error.cause if isinstance(error, PartialAppend) and not error.cause.retryable else error
     problem: dict[str, Any] = {
         "type": f"urn:sltt:problem:{error.kind}",
         "title": error.title,
-        "status": status,
+        "status": what_to_do.status,
         "detail": error.message,
         "error": error.message,
         "timestamp": timestamp,
         "server": server,
     }
-    if error.hint:
-        problem["hint"] = error.hint
-    if retryable:
+    if what_to_do.hint:
+        problem["hint"] = what_to_do.hint
+    if what_to_do.retryable:
         problem["retryable"] = True
     problem.update(_particulars(error))
     headers = [("content-type", PROBLEM_JSON)]
-    if retryable and error.retry_after is not None:
-        headers.append(("retry-after", str(error.retry_after)))
+    if what_to_do.retryable and what_to_do.retry_after is not None:
+        headers.append(("retry-after", str(what_to_do.retry_after)))
     if isinstance(error, MethodNotAllowed):
         headers.append(("allow", ", ".join(error.allow)))
-    return Response(status, tuple(headers), dumps(problem, ensure_ascii=False).encode("utf-8", "replace"))
+    return Response(what_to_do.status, tuple(headers), dumps(problem, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def _particulars(error: SlttError) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 from threading import Thread
 from time import sleep
@@ -16,6 +17,8 @@ from sltt_core.server.hosts import is_loopback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sltt_core.api.handlers import Authorize
     from sltt_core.storage import BaseStorageService
 
@@ -98,15 +101,27 @@ class RestApiServer:
         )
         self._uvicorn = uvicorn.Server(config)
 
-    def serve_forever(self) -> None:
-        """Serve in this thread, after `bind`, until SIGINT or SIGTERM; requests in flight are finished first."""
+    def serve_forever(self, ready: Callable[[str], None]) -> None:
+        """Serve in this thread, after `bind`, until SIGINT or SIGTERM; requests in flight are finished first.
+
+        `ready` is told the URL as soon as a signal would be heeded; requests are queued from then on.
+        """
         assert self._uvicorn is not None
+        assert self._socket is not None
+        uvicorn_server = self._uvicorn
+
+        def heed(number: int, frame: object) -> None:
+            uvicorn_server.should_exit = True
+
+        # uvicorn heeds signals too, but then raises them again, which would end us before the storage is closed.
+        before = {number: signal.signal(number, heed) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            self._uvicorn.run(sockets=[self._socket] if self._socket else None)
-        except KeyboardInterrupt:
-            pass
+            ready(self.url)
+            uvicorn_server.run(sockets=[self._socket])
         finally:
             self._release()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def stop(self) -> None:
         """Finish the requests in flight, then stop and close the storage. Twice does no harm."""

@@ -1,0 +1,40 @@
+"""Fixtures: a log by every way in (`log`, `storage`), and by the Python API alone (`direct`, `direct_storage`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.contract.logs import DIRECT, WAYS, DirectSqliteLog, HttpLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sltt_core.storage import BaseStorageService
+    from tests.contract.logs import Reachable
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: way.name)
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DirectSqliteLog | HttpLog]:
+    made: Any = request.param(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def storage(log: DirectSqliteLog | HttpLog) -> Reachable:
+    return log.reach()
+
+
+@pytest.fixture(params=DIRECT, ids=lambda way: way.name)
+def direct(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DirectSqliteLog]:
+    made: Any = request.param(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def direct_storage(direct: DirectSqliteLog) -> BaseStorageService:
+    return direct.open()

@@ -1,0 +1,117 @@
+"""`HttpStorage`: the contract's methods as a client of the REST API would have them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from sltt_core import errors
+from sltt_core.batches import Appended
+from sltt_core.changes import Change, NewChange
+from sltt_core.json_reader import Reader
+from sltt_core.pages import ChangeStats, Page, ProjectsPage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KINDS = {
+    kind.kind: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.SlttError)
+}
+
+
+class HttpStorage:
+    """A client bound to a server, and to a project when the server is."""
+
+    def __init__(self, url: str, project_id: str | None = None) -> None:
+        self.project_id = project_id
+        self._client = httpx.Client(base_url=url, timeout=30)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def create_change(self, change: NewChange, idempotency_key: str | None = None) -> Change:
+        seq = self.create_changes([change], idempotency_key).seqs[0]
+        return self.get_change(seq, project_id=change.project_id)
+
+    def create_changes(self, changes: Sequence[NewChange], idempotency_key: str | None = None) -> Appended:
+        body = f"[{','.join(map(written, changes))}]"
+        headers = {"content-type": "application/json"}
+        if idempotency_key is not None:
+            headers["idempotency-key"] = idempotency_key
+        answer = self._ask("POST", "/api/changes", content=body.encode(), headers=headers).json()
+        return Appended(tuple(answer["createdSeqs"]), answer["replayed"])
+
+    def get_change(self, seq: int, *, project_id: str | None = None) -> Change:
+        return read_change(Reader(self._get(project_id, f"/changes/{seq}").text))
+
+    def get_changes_with_cursor(
+        self, cursor: int = 0, limit: int = 1000, *, project_id: str | None = None, chain: str | None = None
+    ) -> Page:
+        query = urlencode({"cursor": cursor, "limit": limit, **({} if chain is None else {"chain": chain})})
+        reader = Reader(self._get(project_id, f"/changes?{query}").text)
+        changes: list[Change] = []
+        members: dict[str, Any] = {}
+        for name in reader.members():
+            if name == "changes":
+                changes = [read_change(reader) for _ in reader.elements()]
+            else:
+                members[name] = reader.value()
+        assert members["count"] == len(changes)
+        return Page(tuple(changes), members["through"], members.get("chain"), members.get("cursor"))
+
+    def get_change_stats(self, *, project_id: str | None = None) -> ChangeStats:
+        return ChangeStats(**self._get(project_id, "/stats").json()["changeStats"])
+
+    def get_entity_type_stats(self, *, project_id: str | None = None) -> dict[str, int]:
+        stats: dict[str, int] = self._get(project_id, "/stats").json()["entityTypeStats"]
+        return stats
+
+    def get_all_projects(self, cursor: str | None = None, limit: int = 1000) -> ProjectsPage:
+        query = urlencode({"limit": limit, **({} if cursor is None else {"cursor": cursor})})
+        answer = self._ask("GET", f"/api/projects?{query}").json()
+        assert answer["count"] == len(answer["projects"])
+        return ProjectsPage(tuple(answer["projects"]), answer.get("cursor"))
+
+    def _get(self, project_id: str | None, rest: str) -> httpx.Response:
+        return self._ask("GET", f"/api/projects/{quote(str(project_id or self.project_id), safe='')}{rest}")
+
+    def _ask(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        answer = self._client.request(method, path, **arguments)
+        if answer.status_code != 200:
+            raise as_error(answer.json())
+        return answer
+
+
+def as_error(problem: dict[str, Any]) -> errors.SlttError:
+    """Make the error that a problem document tells of."""
+    kind = KINDS[problem["type"].rpartition(":")[2]]
+    if kind is errors.InvalidBatch:
+        return kind([errors.Problem(p["index"], p["field"], p["reason"]) for p in problem["errors"]])
+    if kind is errors.PartialAppend:
+        return kind(problem["createdSeqs"], errors.StorageError(problem["detail"]))
+    return kind(problem["detail"])
+
+
+def written(change: NewChange) -> str:
+    """Write a change as a client sends it."""
+    names = ("projectId", "entityType", "entityId", "data", "operation", "timestamp", "cid", "changeBy", "seq")
+    members = dict(zip(names, change.as_tuple(), strict=True))
+    data: str = members.pop("data")
+    given = {name: value for name, value in members.items() if value is not None}
+    return json.dumps({**given, "data": None})[:-5] + data + "}"
+
+
+def read_change(reader: Reader) -> Change:
+    """Read a change where the reader stands, its data as the text it is."""
+    members: dict[str, Any] = {}
+    for name in reader.members():
+        start = reader.at
+        value = reader.value()
+        members[name] = reader.text[start : reader.at] if name == "data" else value
+    names = ["projectId", "seq", "entityType", "entityId", "operation", "timestamp", "cloudAt", "data"]
+    names += ["outdatedBy", "cid", "changeBy", "chain"]
+    assert not members.keys() - set(names)
+    return Change.of(members.get(name) for name in names)

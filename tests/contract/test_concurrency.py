@@ -1,0 +1,125 @@
+"""Many writers and readers at once: dense, none lost, none twice, chunks contiguous, nothing skipped."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+from sltt_core.chain import GENESIS, check_links
+from tests.contract.logs import DirectSqliteLog, HttpLog, batch, everything, new
+from tests.contract.workers import start_writer
+
+if TYPE_CHECKING:
+    from sltt_core.changes import Change
+
+Log = DirectSqliteLog | HttpLog
+
+
+def check_log(changes: list[Change], acknowledged: dict[str, list[int]], size: int, chunk: int = 98) -> None:
+    """Check a log against what its writers were told: label of a batch -> numbers of its changes."""
+    assert [change.seq for change in changes] == list(range(1, len(changes) + 1))
+    check_links(GENESIS, changes)
+    assert len({change.entity_id for change in changes}) == len(changes)
+    assert len(changes) == sum(map(len, acknowledged.values()))
+    for label, seqs in acknowledged.items():
+        assert [changes[seq - 1].entity_id for seq in seqs] == [f"{label}-{place}" for place in range(size)]
+        for start in range(0, size, chunk):
+            part = seqs[start : start + chunk]
+            assert part == list(range(part[0], part[0] + len(part)))
+
+
+def test_threads_on_two_services_write_one_log(log: Log) -> None:
+    services = [log.reach(), log.reach()]
+    acknowledged: dict[str, list[int]] = {}
+
+    def write(writer: int) -> None:
+        for number in range(10):
+            label = f"{writer}-{number}"
+            given = [new(f"{label}-{place}") for place in range(4)]
+            acknowledged[label] = list(services[writer % 2].create_changes(given).seqs)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(8)))
+    check_log(everything(services[0]), acknowledged, 4)
+    assert services[1].get_change_stats(project_id="p").total == 320
+
+
+def test_large_batches_keep_their_chunks_together(direct: DirectSqliteLog) -> None:
+    services = [direct.open(), direct.open()]
+    acknowledged: dict[str, list[int]] = {}
+
+    def write(writer: int) -> None:
+        for number in range(3):
+            label = f"{writer}-{number}"
+            given = [new(f"{label}-{place}") for place in range(250)]
+            acknowledged[label] = list(services[writer % 2].create_changes(given).seqs)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, range(4)))
+    check_log(everything(services[0]), acknowledged, 250)
+
+
+def test_processes_write_one_log(direct: DirectSqliteLog) -> None:
+    storage = direct.open("p")
+    acknowledged: dict[str, list[int]] = {}
+    writers = [start_writer(direct.url, "p", batches=25, size=3, name=f"w{number}") for number in range(3)]
+    for number in range(25):
+        label = f"here-{number}"
+        given = [new(f"{label}-{place}") for place in range(3)]
+        acknowledged[label] = list(storage.create_changes(given).seqs)
+    for writer in writers:
+        output, _ = writer.communicate(timeout=60)
+        assert writer.returncode == 0
+        for line in output.splitlines():
+            label, seqs = json.loads(line)
+            acknowledged[label] = seqs
+    assert len(acknowledged) == 100
+    check_log(everything(storage), acknowledged, 3)
+
+
+def test_a_polling_reader_sees_every_change_once_and_in_order(log: Log) -> None:
+    services = [log.reach(), log.reach(), log.reach()]
+    seen: list[Change] = []
+    done = Event()
+
+    def poll() -> None:
+        cursor, chain, last = 0, GENESIS, False
+        while True:
+            last = done.is_set()
+            page = services[2].get_changes_with_cursor(cursor, 7, project_id="p", chain=chain)
+            seen.extend(page.changes)
+            assert page.chain is not None
+            cursor, chain = page.through, page.chain
+            if last and not page.changes:
+                return
+
+    reader = Thread(target=poll)
+    reader.start()
+
+    def write(writer: int) -> None:
+        for number in range(15):
+            services[writer % 2].create_changes(batch(1 + number % 3))
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(write, range(6)))
+    done.set()
+    reader.join(60)
+    assert [change.seq for change in seen] == list(range(1, 181))
+    check_links(GENESIS, seen)
+
+
+def test_who_appended_reads_it(log: Log) -> None:
+    storage = log.reach()
+
+    def write(writer: int) -> bool:
+        for number in range(10):
+            seq = storage.create_changes([new(f"{writer}-{number}")]).seqs[0]
+            page = storage.get_changes_with_cursor(seq - 1, 1, project_id="p")
+            if page.changes[0].entity_id != f"{writer}-{number}":
+                return False
+        return True
+
+    with ThreadPoolExecutor(6) as threads:
+        assert all(threads.map(write, range(6)))

@@ -1,0 +1,40 @@
+"""Opening and closing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sltt_core.errors import StorageError
+from tests.contract.logs import DirectSqliteLog, batch, everything, new
+
+if TYPE_CHECKING:
+    from sltt_core.storage import BaseStorageService
+
+
+def test_opening_and_closing_twice_does_no_harm(direct: DirectSqliteLog) -> None:
+    storage = direct.open()
+    storage.initialize()
+    storage.create_change(new())
+    storage.close()
+    storage.close()
+    with storage:
+        storage.create_change(new())
+        assert len(everything(storage)) == 2
+
+
+def test_a_closed_storage_says_so(direct_storage: BaseStorageService) -> None:
+    direct_storage.create_changes(batch(2))
+    direct_storage.close()
+    with pytest.raises(StorageError, match="not open"):
+        direct_storage.create_change(new())
+    with pytest.raises(StorageError, match="not open"):
+        direct_storage.get_head(project_id="p")
+
+
+def test_what_was_written_is_there_when_opened_again(direct: DirectSqliteLog) -> None:
+    with direct.open() as storage:
+        storage.create_changes(batch(120))
+        before = everything(storage)
+    assert everything(direct.open()) == before

@@ -1,0 +1,56 @@
+"""`mark_as_outdated`: the one thing about a change that may change."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sltt_core.chain import GENESIS, check_links
+from sltt_core.errors import InvalidInput, NotFound
+from tests.contract.logs import batch, everything
+
+if TYPE_CHECKING:
+    from sltt_core.storage import BaseStorageService
+    from tests.contract.logs import DirectSqliteLog
+
+
+def test_the_latest_number_stays_whatever_the_order(direct_storage: BaseStorageService) -> None:
+    direct_storage.create_changes(batch(5))
+    for number, expected in ((3, 3), (5, 5), (4, 5)):
+        assert direct_storage.mark_as_outdated(2, number, project_id="p").outdated_by == expected
+    assert direct_storage.get_change(2, project_id="p").outdated_by == 5
+
+
+def test_marking_at_once_leaves_the_latest(direct: DirectSqliteLog) -> None:
+    services = [direct.open("p"), direct.open("p")]
+    services[0].create_changes(batch(40))
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: services[number % 2].mark_as_outdated(1, number), range(2, 41)))
+    assert services[0].get_change(1).outdated_by == 40
+
+
+@pytest.mark.parametrize("outdated_by", [1, 2])
+def test_a_number_that_is_not_later_is_refused(direct_storage: BaseStorageService, outdated_by: int) -> None:
+    direct_storage.create_changes(batch(5))
+    with pytest.raises(InvalidInput, match="not later"):
+        direct_storage.mark_as_outdated(2, outdated_by, project_id="p")
+
+
+@pytest.mark.parametrize(("seq", "outdated_by"), [(6, 7), (2, 6)])
+def test_nothing_is_created_by_marking(direct_storage: BaseStorageService, seq: int, outdated_by: int) -> None:
+    direct_storage.create_changes(batch(5))
+    before = everything(direct_storage)
+    with pytest.raises(NotFound):
+        direct_storage.mark_as_outdated(seq, outdated_by, project_id="p")
+    with pytest.raises(NotFound):
+        direct_storage.mark_as_outdated(1, 2, project_id="nobody")
+    assert everything(direct_storage) == before
+    assert direct_storage.get_all_projects().projects == ("p",)
+
+
+def test_marking_breaks_no_link(direct_storage: BaseStorageService) -> None:
+    direct_storage.create_changes(batch(5))
+    direct_storage.mark_as_outdated(2, 4, project_id="p")
+    check_links(GENESIS, everything(direct_storage))

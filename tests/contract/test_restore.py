@@ -1,0 +1,73 @@
+"""`restore_changes`: a log carried over exactly, or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sltt_core.errors import InvalidBatch
+from tests.contract.logs import DirectSqliteLog, batch, everything, new
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sltt_core.changes import Change
+    from sltt_core.storage import BaseStorageService
+
+
+@pytest.fixture
+def source(direct_storage: BaseStorageService) -> list[Change]:
+    """A log with a bit of everything in it."""
+    direct_storage.create_changes(
+        [new("x", operation="update", cid="c", change_by="Ruth", timestamp="2020-01-01T00:00Z")]
+    )
+    direct_storage.create_changes([new("x", operation="delete", entity_type="note"), *batch(250)])
+    direct_storage.mark_as_outdated(1, 2, project_id="p")
+    return everything(direct_storage)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> BaseStorageService:
+    folder = tmp_path / "target"
+    folder.mkdir()
+    return DirectSqliteLog(folder).open()
+
+
+def test_a_log_is_carried_over_exactly(
+    source: list[Change], target: BaseStorageService, direct_storage: BaseStorageService
+) -> None:
+    head = target.restore_changes(source[:100])
+    assert head.as_tuple() == (100, source[99].chain)
+    assert target.restore_changes(iter(source[100:])) == direct_storage.get_head(project_id="p")
+    assert everything(target) == source
+    assert target.get_change_stats(project_id="p") == direct_storage.get_change_stats(project_id="p")
+    assert target.get_entity_type_stats(project_id="p") == direct_storage.get_entity_type_stats(project_id="p")
+    added = target.create_change(new())
+    assert added.seq == len(source) + 1
+
+
+def test_what_does_not_continue_the_log_is_refused_whole(source: list[Change], target: BaseStorageService) -> None:
+    target.restore_changes(source[:5])
+    altered = source[7].replace(data_json='{"a":1}')
+    elsewhere = source[7].replace(project_id="q")
+    for changes, index, reason in (
+        ([], None, "nothing"),
+        (source[:5], 0, "the next of the log is 6"),
+        (source[6:9], 0, "the next of the log is 6"),
+        ([source[5], source[7]], 1, "the next of the log is 7"),
+        ([*source[5:7], altered], 2, "chain"),
+        ([*source[5:7], elsewhere], 2, "of project q"),
+        ([source[5].replace(chain="A" * 22)], 0, "chain"),
+        ([*source[5:200], altered], 195, "the next of the log is 201"),
+    ):
+        with pytest.raises(InvalidBatch, match=reason) as caught:
+            target.restore_changes(changes)
+        assert caught.value.failed_at_index == index
+        assert everything(target) == source[:5]
+
+
+def test_another_history_is_refused(source: list[Change], target: BaseStorageService) -> None:
+    target.create_changes(batch(5))
+    with pytest.raises(InvalidBatch, match="chain"):
+        target.restore_changes(source[5:])

@@ -1,0 +1,45 @@
+"""`wait_for_changes`: news, whoever wrote it, or the time is up."""
+
+from __future__ import annotations
+
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.contract.logs import batch
+from tests.contract.workers import start_writer
+
+if TYPE_CHECKING:
+    from sltt_core.storage import BaseStorageService
+    from tests.contract.logs import DirectSqliteLog
+
+
+def test_what_is_there_already_is_news_at_once(direct_storage: BaseStorageService) -> None:
+    direct_storage.create_changes(batch(3))
+    assert direct_storage.wait_for_changes(2, 0, project_id="p")
+    assert not direct_storage.wait_for_changes(3, 0, project_id="p")
+    assert not direct_storage.wait_for_changes(9, 0, project_id="p")
+
+
+def test_the_time_is_up_without_news(direct_storage: BaseStorageService) -> None:
+    direct_storage.create_changes(batch(3, "other"))
+    assert not direct_storage.wait_for_changes(0, 0.06, project_id="p")
+
+
+@pytest.mark.parametrize("same_service", [True, False])
+def test_news_wake_a_waiting_thread(direct: DirectSqliteLog, same_service: bool) -> None:
+    reader = direct.open("p")
+    writer = reader if same_service else direct.open("p")
+    results: list[bool] = []
+    waiting = Thread(target=lambda: results.append(reader.wait_for_changes(0, 30)))
+    waiting.start()
+    writer.create_changes(batch(1))
+    waiting.join(30)
+    assert results == [True]
+
+
+def test_news_come_from_another_process(direct: DirectSqliteLog) -> None:
+    reader = direct.open("p")
+    with start_writer(direct.url, "p", batches=1, size=1):
+        assert reader.wait_for_changes(0, 30)

@@ -1,0 +1,297 @@
+"""The server on a real port: start, stop, bounds, hosts, signals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from sltt_core.errors import InvalidInput, NotALog, StorageError
+from sltt_core.local_storage import LocalStorageService
+from sltt_core.server.hosts import host_of, is_loopback
+from sltt_core.server.rest_api_server import RestApiServer
+from sltt_core.server.storages import open_storage
+from tests.contract.logs import batch, new
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SLTT = Path(sys.executable).with_name("sltt")
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalStorageService:
+    return LocalStorageService(tmp_path / "log.db")
+
+
+@pytest.fixture
+def server(storage: LocalStorageService) -> Iterator[RestApiServer]:
+    running = RestApiServer(server_name="test", storage=storage)
+    running.start(port=0)
+    yield running
+    running.stop()
+
+
+def test_the_server_answers_on_its_port_until_it_is_stopped(storage: LocalStorageService) -> None:
+    server = RestApiServer(server_name="mine", storage=storage)
+    server.start(port=0)
+    url = server.url
+    answer = httpx.get(f"{url}/health")
+    assert answer.status_code == 200
+    assert answer.json().keys() == {"status", "timestamp", "server", "storageType"}
+    assert answer.json()["status"] == "healthy"
+    assert answer.json()["server"] == "mine"
+    server.stop()
+    server.stop()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/health")
+    with pytest.raises(StorageError, match="not open"):
+        storage.get_head(project_id="p")
+    with pytest.raises(StorageError, match="not running"):
+        _ = server.url
+
+
+def test_a_taken_port_is_said(server: RestApiServer, tmp_path: Path) -> None:
+    port = int(server.url.rpartition(":")[2])
+    other = RestApiServer(storage=LocalStorageService(tmp_path / "other.db"))
+    with pytest.raises(InvalidInput, match=f"port {port}: Address already in use"):
+        other.start(port=port)
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_a_bad_storage_lets_go_of_the_port(tmp_path: Path) -> None:
+    (tmp_path / "diary").write_text("dear")
+    server = RestApiServer(storage=LocalStorageService(tmp_path / "diary"))
+    for _ in range(2):
+        with pytest.raises(NotALog):
+            server.start(port=0)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org", "::", "", "localhost.example.org"])
+def test_an_address_that_others_reach_must_be_asked_for(storage: LocalStorageService, host: str) -> None:
+    with pytest.raises(InvalidInput, match="other machines"):
+        RestApiServer(storage=storage).start(port=0, host=host)
+
+
+def test_an_open_server_answers_any_host(storage: LocalStorageService) -> None:
+    server = RestApiServer(storage=storage)
+    server.start(port=0, open_to_network=True)
+    assert httpx.get(f"{server.url}/health", headers={"host": "sync.example.org"}).status_code == 200
+    server.stop()
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "0.0.0.0", ""])
+def test_another_host_name_is_refused_on_loopback(server: RestApiServer, host: str) -> None:
+    answer = httpx.get(f"{server.url}/health", headers={"host": host})
+    assert answer.status_code in (400, 421)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:99", "127.0.0.1:1", "127.9.9.9", "[::1]:8080"])
+def test_names_of_this_machine_are_answered(server: RestApiServer, host: str) -> None:
+    assert httpx.get(f"{server.url}/health", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("header", "host"), [("a.b:80", "a.b"), ("a.b", "a.b"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")]
+)
+def test_the_port_is_no_part_of_the_host(header: str, host: str) -> None:
+    assert host_of(header) == host
+
+
+def test_what_is_loopback() -> None:
+    for host in ("localhost", "127.0.0.1", "127.1.2.3", "::1", "[::1]", "LocalHost", "localhost."):
+        assert is_loopback(host)
+    for host in ("", "0.0.0.0", "::", "10.0.0.1", "localhost.localdomain", "127.0.0.1.nip.io", "example.org"):
+        assert not is_loopback(host)
+
+
+def test_a_body_that_is_too_large_is_answered_with_413(server: RestApiServer) -> None:
+    for size in (4_000_001, 9_000_000):
+        answer = httpx.post(f"{server.url}/api/changes", content=b" " * size, headers=JSON)
+        assert answer.status_code == 413
+        assert answer.json()["type"] == "urn:sltt:problem:payload-too-large"
+    assert httpx.get(f"{server.url}/health").status_code == 200
+
+
+def test_a_body_of_just_the_limit_is_read(server: RestApiServer) -> None:
+    change = b'[{"projectId":"p","entityType":"t","entityId":"e","data":{}}]'
+    answer = httpx.post(f"{server.url}/api/changes", content=change.rjust(4_000_000), headers=JSON)
+    assert answer.status_code == 200
+
+
+def test_a_head_request_gets_the_head_of_the_answer(server: RestApiServer) -> None:
+    get, head = httpx.get(f"{server.url}/api/help"), httpx.head(f"{server.url}/api/help")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == get.headers["content-length"]
+
+
+def test_a_client_that_hangs_up_midway_harms_nobody(server: RestApiServer) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"POST /api/changes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n[")
+    assert httpx.get(f"{server.url}/health").status_code == 200
+
+
+def test_stopping_finishes_requests_in_flight(storage: LocalStorageService) -> None:
+    server = RestApiServer(storage=storage)
+    entered, go_on = Event(), Event()
+    append = storage._append
+
+    def slow(chunk: Any) -> Any:
+        entered.set()
+        assert go_on.wait(30)
+        return append(chunk)
+
+    storage._append = slow  # type: ignore[method-assign]
+    server.start(port=0)
+    body = b'{"projectId":"p","entityType":"t","entityId":"e","data":{}}'
+    with ThreadPoolExecutor(2) as threads:
+        answer = threads.submit(httpx.post, f"{server.url}/api/changes", content=body, headers=JSON)
+        assert entered.wait(30)
+        stopping = threads.submit(server.stop)
+        go_on.set()
+        assert answer.result(30).json()["createdSeqs"] == [1]
+        stopping.result(30)
+
+
+def test_many_clients_write_at_once(server: RestApiServer, storage: LocalStorageService) -> None:
+    body = b'{"projectId":"p","entityType":"t","entityId":"e","data":{}}'
+
+    def write(_: int) -> list[int]:
+        with httpx.Client(base_url=server.url, headers=JSON) as client:
+            return [client.post("/api/changes", content=body).json()["createdSeqs"][0] for _ in range(15)]
+
+    with ThreadPoolExecutor(8) as threads:
+        seqs = [seq for found in threads.map(write, range(8)) for seq in found]
+    assert sorted(seqs) == list(range(1, 121))
+
+
+# Storages by name
+
+
+def test_a_storage_is_found_by_its_scheme(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:{tmp_path / 'x.db'}", "p")
+    assert isinstance(storage, LocalStorageService)
+    assert (storage.path, storage.project_id) == (tmp_path / "x.db", "p")
+
+
+@pytest.mark.parametrize("url", ["", "x.db", "sqlite", "sqlite:", "mysql:x", ":x"])
+def test_a_storage_nobody_knows_is_refused_with_those_there_are(url: str) -> None:
+    with pytest.raises(InvalidInput, match="no storage") as caught:
+        open_storage(url)
+    assert "sqlite:" in caught.value.hint
+
+
+# The command
+
+
+def start_sltt(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [SLTT, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def read_banner(process: subprocess.Popen[str]) -> tuple[str, list[str]]:
+    """Read up to the banner's empty last line; return the server's URL and the lines."""
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(8)]
+    found = re.search(r"http://[^ ]+", "".join(lines))
+    assert found, (lines, process.stderr and process.stderr.read())
+    return found.group().strip(), lines
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_sltt_serve_serves_until_it_is_told_to_stop(tmp_path: Path, end: signal.Signals) -> None:
+    path = tmp_path / "team.db"
+    process = start_sltt("serve", "--port", "0", "--storage", f"sqlite:{path}", "--name", "team")
+    _, lines = read_banner(process)
+    assert str(path) in lines[0]
+    curls = [line.strip() for line in lines if line.strip().startswith("curl ")]
+    assert len(curls) == 3
+    outputs = [subprocess.run(["sh", "-c", f"{curl} -sS"], capture_output=True, text=True) for curl in curls]
+    assert [output.returncode for output in outputs] == [0, 0, 0]
+    assert '"createdSeqs": [1]' in outputs[0].stdout
+    assert "Famine in Bethlehem" in outputs[1].stdout
+    assert '"total": 1' in outputs[2].stdout
+    process.send_signal(end)
+    out, err = process.communicate(timeout=30)
+    assert "stopped" in out
+    assert err == ""
+    assert process.returncode == 0
+    with LocalStorageService(path) as storage:
+        assert storage.get_head(project_id="ruth").seq == 1
+
+
+def test_sltt_serve_keeps_its_log_in_the_data_folder_by_default(tmp_path: Path) -> None:
+    process = start_sltt("serve", "--port", "0", XDG_DATA_HOME=str(tmp_path), HOME=str(tmp_path))
+    _, lines = read_banner(process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    [path] = tmp_path.rglob("changes.db")
+    assert str(path) in lines[0]
+
+
+def test_sltt_serve_bound_to_a_project_needs_it_named_nowhere(tmp_path: Path) -> None:
+    process = start_sltt("serve", "--port", "0", "--storage", f"sqlite:{tmp_path / 'x.db'}", "--project", "mark")
+    url, _ = read_banner(process)
+    answer = httpx.post(f"{url}/api/changes", json={"entityType": "t", "entityId": "e", "data": {}})
+    assert answer.json()["createdSeqs"] == [1]
+    assert httpx.get(f"{url}/api/projects/mark/stats").json()["changeStats"]["total"] == 1
+    assert httpx.get(f"{url}/api/projects/luke/stats").status_code == 404
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--storage", "mysql:x"], "no storage is called 'mysql:x'"),
+        (["--storage", "sqlite:/nowhere/at/all.db"], "there is no folder /nowhere/at"),
+        (["--storage", "sqlite:{tmp}/diary"], "is not an SQLite database"),
+        (["--storage", "sqlite:{tmp}/x.db", "--project", "a#b"], "project_id holds a character"),
+        (["--storage", "sqlite:{tmp}/x.db", "--host", "0.0.0.0"], "--open-to-network"),
+        (["--storage", "sqlite:{tmp}/x.db", "--port", "{port}"], "port {port}: Address already in use"),
+    ],
+    ids=["scheme", "folder", "foreign", "project", "host", "port"],
+)
+def test_a_users_mistake_is_one_clear_message_and_no_traceback(
+    tmp_path: Path, server: RestApiServer, arguments: list[str], said: str
+) -> None:
+    (tmp_path / "diary").write_text("dear")
+    values = {"tmp": str(tmp_path), "port": server.url.rpartition(":")[2]}
+    process = start_sltt("serve", *(argument.format(**values) for argument in arguments))
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said.format(**values) in err
+    assert "Traceback" not in err
+    assert len(err.splitlines()) <= 2
+    assert out == ""
+
+
+def test_help_shows_examples() -> None:
+    for arguments in (["--help"], ["serve", "--help"]):
+        out, _ = start_sltt(*arguments).communicate(timeout=30)
+        assert "Examples:" in out
+        assert "sltt serve" in out
+
+
+def test_the_service_and_the_server_may_share_a_file(server: RestApiServer, storage: LocalStorageService) -> None:
+    with LocalStorageService(storage.path) as beside:
+        beside.create_changes(batch(2))
+    storage.create_change(new())
+    assert httpx.get(f"{server.url}/api/projects/p/changes").json()["count"] == 3
