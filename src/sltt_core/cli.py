@@ -45,12 +45,28 @@ def main() -> None:
 @click.option("--project", metavar="ID", help="Serve this project alone; requests need not name it then.")
 @click.option("--name", default="sltt", show_default=True, help="What the server calls itself in its answers.")
 @click.option(
+    "--cors",
+    metavar="ORIGIN",
+    multiple=True,
+    help="Let web pages of this origin use the API, like https://app.example.org; * for all. May be repeated.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Write no line for each request.")
+@click.option(
     "--open-to-network",
     is_flag=True,
     help="Let --host be an address that other machines reach. There is no access control: whoever reaches the "
     "port reads and writes everything.",
 )
-def serve(host: str, port: int, storage_url: str | None, project: str | None, name: str, open_to_network: bool) -> None:
+def serve(
+    host: str,
+    port: int,
+    storage_url: str | None,
+    project: str | None,
+    name: str,
+    cors: tuple[str, ...],
+    quiet: bool,
+    open_to_network: bool,
+) -> None:
     """Start the REST API on a change log.
 
     \b
@@ -60,6 +76,7 @@ def serve(host: str, port: int, storage_url: str | None, project: str | None, na
       sltt serve --project ruth --storage sqlite:ruth.db
     """
     try:
+        from sltt_core.server.access_log import AccessLog
         from sltt_core.server.rest_api_server import RestApiServer
     except ModuleNotFoundError as missing:
         raise click.ClickException(
@@ -71,7 +88,9 @@ def serve(host: str, port: int, storage_url: str | None, project: str | None, na
         if storage_url is None:
             storage_url = _default_storage()
             Path(storage_url.removeprefix("sqlite:")).parent.mkdir(parents=True, exist_ok=True)
-        server = RestApiServer(storage=open_storage(storage_url, project), server_name=name)
+        storage = open_storage(storage_url, project)
+        access_log = None if quiet else AccessLog()
+        server = RestApiServer(storage=storage, server_name=name, cors=cors, access_log=access_log)
         server.bind(port, host, open_to_network=open_to_network)
     except SlttError as error:
         raise _explained(error) from None

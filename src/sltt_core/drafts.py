@@ -5,6 +5,7 @@ from __future__ import annotations
 from sltt_core.errors import Problem
 from sltt_core.fields import CHECKS, MAX_ITEM_BYTES, item_bytes
 from sltt_core.json_reader import JsonProblem, quote, read
+from sltt_core.timestamps import is_same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Draft:
         for name in ("entityType", "entityId", "data"):
             self._require(name)
         timestamp, change_at = values.get("timestamp"), values.get("changeAt")
-        if timestamp is not None and change_at is not None and timestamp != change_at:
+        if timestamp is not None and change_at is not None and not is_same(timestamp, change_at):
             self.fault("changeAt", "says another time than timestamp, of which it is another name")
         values["timestamp"] = timestamp or change_at
         fields = tuple(map(values.get, FIELDS))

@@ -8,6 +8,8 @@
       NotFound                      404             no such change, project or path
       MethodNotAllowed              405             the path exists, not for this method
       NotAllowed                    403             `authorize` said no
+      HeadTooLarge                  431             a request's head is too long
+      RequestTimeout                408             a request came in too slowly
       HostNotAllowed                421             a `Host` that this server does not answer for
       ChainMismatch                 409             the log is not the one the reader knew
       KeyReused                     422             an idempotency key came with another batch
@@ -134,6 +136,22 @@ class NotAllowed(SlttError):
     status = 403
     kind = "not-allowed"
     title = "Not allowed"
+
+
+class HeadTooLarge(SlttError):
+    """The request's first line and headers are longer than the server takes."""
+
+    status = 431
+    kind = "head-too-large"
+    title = "Request head too large"
+
+
+class RequestTimeout(SlttError):
+    """The client took too long to send its request."""
+
+    status = 408
+    kind = "request-timeout"
+    title = "Request timeout"
 
 
 class HostNotAllowed(SlttError):

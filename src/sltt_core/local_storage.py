@@ -12,7 +12,7 @@ from collections import Counter, deque
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition, Lock
-from time import time_ns
+from time import monotonic, time_ns
 
 from sltt_core import sqlite_file
 from sltt_core.batches import (
@@ -91,6 +91,7 @@ class LocalStorageService(BaseStorageService):
         self._writing = Lock()
         self._jobs: deque[_Job] = deque()
         self._news = Condition()
+        self._watching: sqlite3.Connection | None = None
         self._next_purge = 0
 
     def initialize(self) -> None:
@@ -98,17 +99,18 @@ class LocalStorageService(BaseStorageService):
             if self._writer is None:
                 sqlite_file.prepare(self.path)
                 self._writer = sqlite_file.connect(self.path, self._busy_seconds)
+                self._watching = sqlite_file.connect(self.path, self._busy_seconds)
+                self._readers.append(self._watching)
 
     def close(self) -> None:
-        with self._opening, self._writing:
+        with self._opening, self._writing, self._news:
             if self._writer is not None:
                 # The last connection to close tidies up the file, and only a writer can.
                 for connection in (*self._readers, self._writer):
                     connection.close()
-                self._writer = None
+                self._writer = self._watching = None
                 self._readers.clear()
                 self._idle_readers.clear()
-        with self._news:
             self._news.notify_all()
 
     # Reading
@@ -178,9 +180,28 @@ class LocalStorageService(BaseStorageService):
             found = _find_log(connection, project_id)
         return EMPTY_LOG if found is None else found[1]
 
-    def _await_news(self, seconds: float) -> None:
+    def news_mark(self) -> object:
         with self._news:
-            self._news.wait(min(seconds, POLL_SECONDS))
+            return self._version()
+
+    def await_news(self, mark: object, seconds: float) -> None:
+        deadline = monotonic() + seconds
+        with self._news:
+            while self._version() == mark:
+                left = deadline - monotonic()
+                if left <= 0:
+                    return
+                self._news.wait(min(left, POLL_SECONDS))
+
+    def _version(self) -> int:
+        """Return a number that differs after any other connection's commit, in this process or another."""
+        if self._watching is None:
+            raise _not_open()
+        try:
+            version: int = self._watching.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error as error:
+            raise sqlite_file.explain(error, self.path) from error
+        return version
 
     def _change_stats(self, project_id: str) -> ChangeStats:
         with self._snapshot() as connection:

@@ -9,10 +9,12 @@ from sltt_core.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 MAX_LIMIT = 1000
 """Changes or projects on one page."""
+MAX_EXAMINED = 10_000
+"""Changes that are read for one narrowed page at most."""
 PAGE_BYTES = 4_000_000
 """Bytes of a page's changes as encoded: a Lambda answer holds 6 MB with its envelope."""
 
@@ -27,6 +29,27 @@ class Page(Record):
     """The link at `through`; `None` only when the cursor lies beyond the log's end."""
     cursor: int | None
     """`through` when there is more to read now, else `None`."""
+
+
+class Narrow(Record):
+    """Which changes of a run are wanted. Whatever is empty or left as it is lets every change through."""
+
+    entity_types: frozenset[str] = frozenset()
+    entity_ids: frozenset[str] = frozenset()
+    outdated: bool = True
+    """Whether changes are wanted that a later one made obsolete."""
+
+    def keeps(self, change: Change) -> bool:
+        """Tell whether a change is wanted."""
+        return (
+            (not self.entity_types or change.entity_type in self.entity_types)
+            and (not self.entity_ids or change.entity_id in self.entity_ids)
+            and (self.outdated or change.outdated_by is None)
+        )
+
+
+ALL = Narrow()
+"""Every change is wanted."""
 
 
 class ProjectsPage(Record):
@@ -69,6 +92,36 @@ def contiguous_run(rows: Iterable[Change], cursor: int, most_bytes: int) -> list
         run.append(change)
         cursor += 1
     return run
+
+
+def narrowed_page(
+    first: Page, following: Iterator[Page], cursor: int, limit: int, narrow: Narrow, most_bytes: int
+) -> Page:
+    """Take the changes that are wanted from the pages after a cursor, as one page.
+
+    It ends with `limit` changes or `most_bytes`, after `MAX_EXAMINED` changes, where the log ends, or before a gap.
+    """
+    kept: list[Change] = []
+    size = 0
+    through, link = cursor, first.chain
+    page = first
+    while True:
+        for change in page.changes:
+            if narrow.keeps(change):
+                size += wire_size(change)
+                if kept and size > most_bytes:
+                    return Page(tuple(kept), through, link, through)
+                kept.append(change)
+            through, link = change.seq, change.chain
+            if len(kept) == limit or through == cursor + MAX_EXAMINED:
+                more = through < page.through or page.cursor is not None
+                return Page(tuple(kept), through, link, through if more else None)
+        if page.cursor is None:
+            return Page(tuple(kept), through, link, None)
+        try:
+            page = next(following)
+        except LogDamaged:  # whoever asks from there on is told
+            return Page(tuple(kept), through, link, through)
 
 
 def chain_mismatch(project_id: str, cursor: int, head: Head, chain: str, known: str | None) -> SlttError:

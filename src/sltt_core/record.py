@@ -12,7 +12,7 @@ from operator import itemgetter
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, ClassVar, NoReturn, Self, dataclass_transform
+    from typing import Any, ClassVar, Self, dataclass_transform
 
     Tuple = object  # a record's being a tuple is nobody's business but this module's
 else:
@@ -87,11 +87,13 @@ class Record(Tuple):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).of, (self.as_tuple(),)
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable: {name!r} cannot be set")
+    if not TYPE_CHECKING:  # or a type checker would take every name for one that can be set
 
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable: {name!r} cannot be deleted")
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(f"{type(self).__name__} is immutable: {name!r} cannot be set")
+
+        def __delattr__(self, name: str) -> None:
+            raise AttributeError(f"{type(self).__name__} is immutable: {name!r} cannot be deleted")
 
     def __repr__(self) -> str:
         pairs = ", ".join(f"{name}={value!r}" for name, value in zip(self.fields, self.as_tuple(), strict=True))

@@ -32,14 +32,17 @@ from sltt_core.errors import (
 )
 from sltt_core.fields import MAX_ITEM_BYTES, check_idempotency_key, check_project_id, check_seq, checked
 from sltt_core.pages import (
+    ALL,
     MAX_LIMIT,
     PAGE_BYTES,
     ChangeStats,
     Head,
+    Narrow,
     Page,
     ProjectsPage,
     chain_mismatch,
     check_limit,
+    narrowed_page,
 )
 
 TYPE_CHECKING = False
@@ -191,6 +194,7 @@ class BaseStorageService(ABC):
         *,
         project_id: str | None = None,
         chain: str | None = None,
+        narrow: Narrow = ALL,
     ) -> Page:
         """Return the run of changes after the cursor, at most `limit` (1 to 1000) and 4 MB as encoded.
 
@@ -198,8 +202,17 @@ class BaseStorageService(ABC):
         the reader knows at its cursor (`chain` of the page before; `sltt_core.chain.GENESIS` at 0), raises
         `ChainMismatch` when the log has another there, or does not reach so far. A number that is missing
         before the log's end raises `LogDamaged`, naming it, once the reader stands before it.
+
+        With `narrow`, only the changes of the run that it keeps are returned. At most `MAX_EXAMINED` changes are
+        looked at: such a page may be empty and yet have more behind it (`cursor`).
         """
-        return self._page(cursor, limit, project_id, chain)
+        project_id = self._project(project_id)
+        if narrow == ALL:
+            return self._page(cursor, limit, project_id, chain)
+        checked(check_limit, limit, "limit")
+        first = self._page(cursor, MAX_LIMIT, project_id, chain)
+        following = self._pages_after(first, project_id)
+        return narrowed_page(first, following, cursor, limit, narrow, self._page_bytes)
 
     def get_changes_not_outdated(
         self,
@@ -209,12 +222,10 @@ class BaseStorageService(ABC):
         project_id: str | None = None,
         chain: str | None = None,
     ) -> Page:
-        """Return a page like `get_changes_with_cursor`, without the changes that a later one made obsolete.
-
-        `limit` bounds the changes examined: a page may be empty and yet have more behind it (`cursor`).
-        """
-        page = self._page(cursor, limit, project_id, chain)
-        return page.replace(changes=tuple(change for change in page.changes if change.outdated_by is None))
+        """Return a page like `get_changes_with_cursor`, without the changes that a later one made obsolete."""
+        return self.get_changes_with_cursor(
+            cursor, limit, project_id=project_id, chain=chain, narrow=Narrow(outdated=False)
+        )
 
     def get_changes_since(
         self, cursor: int = 0, *, project_id: str | None = None, chain: str | None = None
@@ -224,8 +235,8 @@ class BaseStorageService(ABC):
         One page is in memory at a time, however long the log. Each page is asked for with the link of the one
         before, so a log that is replaced meanwhile raises `ChainMismatch`. Arguments are checked at once.
         """
-        page = self._page(cursor, MAX_LIMIT, project_id, chain)
-        return self._follow(page, project_id)
+        project_id = self._project(project_id)
+        return self._changes_from(self._page(cursor, MAX_LIMIT, project_id, chain), project_id)
 
     def wait_for_changes(self, cursor: int, timeout: float, *, project_id: str | None = None) -> bool:
         """Wait until there is a change after the cursor, whoever writes it; `False` after `timeout` seconds.
@@ -235,12 +246,14 @@ class BaseStorageService(ABC):
         project_id = self._project(project_id)
         checked(lambda value: check_seq(value, 0), cursor, "cursor")
         deadline = monotonic() + timeout
-        while self._head(project_id).seq <= cursor:
+        while True:
+            mark = self.news_mark()
+            if self._head(project_id).seq > cursor:
+                return True
             left = deadline - monotonic()
             if left <= 0:
                 return False
-            self._await_news(left)
-        return True
+            self.await_news(mark, left)
 
     def get_head(self, *, project_id: str | None = None) -> Head:
         """Return the last sequence number and its link."""
@@ -328,8 +341,7 @@ class BaseStorageService(ABC):
     def _fitting(self, changes: Sequence[NewChange] | Sequence[Change], start: int) -> int:
         return chunk_length(changes, start, self._chunk_changes, self._chunk_bytes)
 
-    def _page(self, cursor: int, limit: int, project_id: str | None, chain: str | None) -> Page:
-        project_id = self._project(project_id)
+    def _page(self, cursor: int, limit: int, project_id: str, chain: str | None) -> Page:
         checked(lambda value: check_seq(value, 0), cursor, "cursor")
         checked(check_limit, limit, "limit")
         if chain is not None and not is_link(chain):
@@ -344,11 +356,15 @@ class BaseStorageService(ABC):
         last = run[-1]
         return Page(tuple(run), last.seq, last.chain, last.seq if last.seq < head.seq else None)
 
-    def _follow(self, page: Page, project_id: str | None) -> Iterator[Change]:
-        yield from page.changes
+    def _pages_after(self, page: Page, project_id: str) -> Iterator[Page]:
         while page.cursor is not None:
             page = self._page(page.through, MAX_LIMIT, project_id, page.chain)
-            yield from page.changes
+            yield page
+
+    def _changes_from(self, page: Page, project_id: str) -> Iterator[Change]:
+        yield from page.changes
+        for following in self._pages_after(page, project_id):
+            yield from following.changes
 
     # What a storage fills in. Arguments are checked; project ids are given.
 
@@ -359,6 +375,17 @@ class BaseStorageService(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of everything; writes in progress are finished first. Twice does no harm."""
+
+    @abstractmethod
+    def news_mark(self) -> object:
+        """Return a mark of this moment, for `await_news`. Take it before you look at the log."""
+
+    @abstractmethod
+    def await_news(self, mark: object, seconds: float) -> None:
+        """Return soon after something was written since the mark, to any log and by whomever.
+
+        Returns after `seconds` at the latest, and perhaps for nothing.
+        """
 
     @abstractmethod
     def _append(self, chunk: Chunk) -> StoredChunk:
@@ -389,10 +416,6 @@ class BaseStorageService(ABC):
     @abstractmethod
     def _head(self, project_id: str) -> Head:
         """Return the log's end; `EMPTY_LOG` when nothing was written."""
-
-    @abstractmethod
-    def _await_news(self, seconds: float) -> None:
-        """Return when something may have been written, and after `seconds` at the latest."""
 
     @abstractmethod
     def _change_stats(self, project_id: str) -> ChangeStats:

@@ -73,6 +73,15 @@ def normalise(text: str) -> str:
     return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{point}Z"
 
 
+def is_same(one: str, other: str) -> bool:
+    """Tell whether two times that `normalise` gave are one instant: `09:30:00Z` and `09:30:00.000Z` are."""
+    return _shortest(one) == _shortest(other)
+
+
+def _shortest(text: str) -> str:
+    return text[:-1].rstrip("0").rstrip(".") if "." in text else text[:-1]
+
+
 def _number(text: str, at: int, length: int) -> int:
     digits = text[at : at + length]
     if len(digits) != length or not digits.isdigit():
@@ -83,7 +92,7 @@ def _number(text: str, at: int, length: int) -> int:
 def _check(**ranges: tuple[int, int, int]) -> None:
     for name, (value, low, high) in ranges.items():
         if not low <= value <= high:
-            raise ValueError(f"has a {name} {value} that is not from {low} to {high}")
+            raise ValueError(f"has the {name} {value}, which is not from {low} to {high}")
 
 
 def _offset_minutes(zone: str) -> int:

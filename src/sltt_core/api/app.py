@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from os import urandom
 from time import time_ns
 
 from sltt_core.api import handlers
+from sltt_core.api.coding import WORTH_BYTES, accepts_gzip, gzipped
+from sltt_core.api.cors import Cors
+from sltt_core.api.http import Response
 from sltt_core.api.problems import problem_response
-from sltt_core.api.routes import match, parse_parameters
+from sltt_core.api.routes import allowed_at, match, parse_parameters
 from sltt_core.errors import SlttError
 from sltt_core.timestamps import now_utc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from sltt_core.api.handlers import Authorize
-    from sltt_core.api.http import Request, Response
+    from sltt_core.api.http import Request
     from sltt_core.storage import BaseStorageService
     from sltt_core.timestamps import Clock
+
+_ID_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
 
 def allow_all(principal: str | None, action: str, project: str | None) -> None:
     """Let everybody do everything; for a server that only its own machine reaches."""
+
+
+def random_id() -> str:
+    """Make an id for a request that brought none."""
+    return urandom(8).hex()
 
 
 class Api:
@@ -33,29 +44,84 @@ class Api:
         server_name: str = "sltt",
         *,
         authorize: Authorize = allow_all,
+        cors: Sequence[str] = (),
         clock: Clock = time_ns,
+        new_id: Callable[[], str] = random_id,
         report: Callable[[BaseException], None] | None = None,
     ) -> None:
-        """`report` is told of an error that should not have happened, before the client gets a bare 500."""
+        """`cors` lists the origins whose pages may use the API, or `*`.
+
+        `report` is told of an error that should not have happened, before the client gets a bare 500.
+        """
         self.server_name = server_name
         self._clock = clock
+        self._cors = Cors(cors)
+        self._new_id = new_id
         self._report = report
         self._context = handlers.Context(storage, server_name, authorize, lambda: now_utc(clock))
 
     def handle(self, request: Request) -> Response:
-        """Answer a request. Nothing is raised."""
+        """Answer a request. Nothing is raised, and nothing waits: `Response.wait` asks the caller to."""
         try:
-            route, found = match(request.method, request.path)
-            parameters = parse_parameters(route, found, request.query)
-            answer: Response = getattr(handlers, route.handler)(self._context, request, parameters)
-            return answer
+            self._cors.check(request)
+            if request.method == "OPTIONS":
+                answer = self._options(request)
+            else:
+                route, found = match(request.method, request.path)
+                parameters = parse_parameters(route, found, request.query)
+                answer = getattr(handlers, route.handler)(self._context, request, parameters)
+                answer = answer.replace(headers=(*answer.headers, ("cache-control", route.cache)))
         except SlttError as error:
-            return self.problem(error)
+            return self.problem(error, request)
         except Exception as error:
             if self._report is not None:
                 self._report(error)
-            return self.problem(SlttError("something went wrong here; it is not the request's fault"))
+            return self.problem(SlttError("something went wrong here; it is not the request's fault"), request)
+        return self._finish(answer, request, self.request_id(request.headers))
 
-    def problem(self, error: SlttError) -> Response:
+    def problem(self, error: SlttError, request: Request) -> Response:
         """Make the answer for an error, also for one that a server meets before it calls `handle`."""
-        return problem_response(error, server=self.server_name, timestamp=now_utc(self._clock))
+        request_id = self.request_id(request.headers)
+        answer = problem_response(error, server=self.server_name, timestamp=now_utc(self._clock), request_id=request_id)
+        return self._finish(answer, request, request_id)
+
+    def request_id(self, headers: Mapping[str, str]) -> str:
+        """Return the id that the client gave the request, or a new one."""
+        given = headers.get("x-request-id", "")
+        return given if 0 < len(given) <= 64 and not given.strip(_ID_CHARS) else self._new_id()
+
+    def _options(self, request: Request) -> Response:
+        methods = allowed_at(request.path)
+        return Response(204, (("allow", ", ".join(methods)), *self._cors.preflight_headers(request, methods)), b"")
+
+    def _finish(self, answer: Response, request: Request, request_id: str) -> Response:
+        """Add what every answer has, leave out what the client has already, and pack what is worth it."""
+        headers = [*answer.headers, ("x-request-id", request_id), *self._cors.headers(request)]
+        status, body = answer.status, answer.body
+        if answer.header("cache-control") is None and status != 204:
+            headers.append(("cache-control", "no-store"))
+        if status == 200 and _has_already(request, answer.header("etag")):
+            status, body = 304, b""
+            headers = [(name, value) for name, value in headers if name != "content-type"]
+        if len(answer.body) >= WORTH_BYTES:
+            headers.append(("vary", "accept-encoding"))
+            if body and accepts_gzip(request.headers):
+                body = gzipped(body)
+                headers.append(("content-encoding", "gzip"))
+        return Response(status, _joined(headers, "vary"), body, answer.wait)
+
+
+def _has_already(request: Request, tag: str | None) -> bool:
+    """Tell whether the client holds the answer with this tag (RFC 9110, section 13.1.2: weak comparison)."""
+    given = request.headers.get("if-none-match")
+    if tag is None or given is None:
+        return False
+    tags = [part.strip().removeprefix("W/") for part in given.split(",")]
+    return "*" in tags or tag.removeprefix("W/") in tags
+
+
+def _joined(headers: list[tuple[str, str]], name: str) -> tuple[tuple[str, str], ...]:
+    """Make one header of several of the same name."""
+    values = [value for key, value in headers if key == name]
+    others = tuple((key, value) for key, value in headers if key != name)
+    return (*others, (name, ", ".join(values))) if values else others

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from json import dumps
 
-from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, json_response
+from sltt_core.api.coding import decoded_body
+from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, Wait, json_response
 from sltt_core.changes import NewChange, parse_changes
-from sltt_core.errors import PayloadTooLarge, UnsupportedMediaType
-from sltt_core.pages import MAX_LIMIT
+from sltt_core.errors import UnsupportedMediaType
+from sltt_core.pages import MAX_LIMIT, Narrow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +35,15 @@ class Context:
 
 def health(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /health`."""
-    return _answer(
-        status="healthy", timestamp=context.now(), server=context.server, storageType=context.storage.storage_type
+    return json_response(
+        dumps(
+            {
+                "status": "healthy",
+                "timestamp": context.now(),
+                "server": context.server,
+                "storageType": context.storage.storage_type,
+            }
+        )
     )
 
 
@@ -46,29 +54,39 @@ def help_page(context: Context, request: Request, parameters: Mapping[str, Any])
     return _answer(server=context.server, endpoints=endpoints())
 
 
+def openapi(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
+    """`GET /openapi.json`."""
+    from sltt_core.api.openapi import document
+
+    return _answer(**document(context.server))
+
+
 def post_changes(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`POST /api/changes`."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise UnsupportedMediaType(f"the body's Content-Type is {media_type[:80] or 'missing'}, not application/json")
-    if len(request.body) > MAX_BODY_BYTES:
-        raise PayloadTooLarge(f"the body is larger than {MAX_BODY_BYTES:,} bytes")
-    changes = parse_changes(request.body, context.storage.project_id)
+    body = decoded_body(request.body, request.headers, MAX_BODY_BYTES)
+    changes = parse_changes(body, context.storage.project_id)
     for project_id in dict.fromkeys(change.project_id for change in changes):
         context.authorize(request.principal, "append", project_id)
     if request.principal is not None:
         changes = tuple(_signed(change, request.principal) for change in changes)
     appended = context.storage.create_changes(changes, request.headers.get("idempotency-key"))
-    return _answer(
-        success=True,
-        created=len(appended.seqs),
-        createdSeqs=appended.seqs,
-        seqMap={
-            str(seq if change.client_seq is None else change.client_seq): seq
-            for change, seq in zip(changes, appended.seqs, strict=True)
-        },
-        replayed=appended.replayed,
-        timestamp=context.now(),
+    return json_response(
+        dumps(
+            {
+                "success": True,
+                "created": len(appended.seqs),
+                "createdSeqs": appended.seqs,
+                "seqMap": {
+                    str(seq if change.client_seq is None else change.client_seq): seq
+                    for change, seq in zip(changes, appended.seqs, strict=True)
+                },
+                "replayed": appended.replayed,
+                "timestamp": context.now(),
+            }
+        )
     )
 
 
@@ -77,33 +95,40 @@ def get_projects(context: Context, request: Request, parameters: Mapping[str, An
     context.authorize(request.principal, "list", None)
     page = context.storage.get_all_projects(parameters.get("cursor"), parameters.get("limit", MAX_LIMIT))
     more = {} if page.cursor is None else {"cursor": page.cursor}
-    return _answer(projects=page.projects, count=len(page.projects), timestamp=context.now(), **more)
+    return _answer(context.now(), projects=page.projects, count=len(page.projects), **more)
 
 
 def get_changes(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /api/projects/{projectId}/changes`. The page is spliced from the changes' own texts."""
     project_id = parameters["projectId"]
     context.authorize(request.principal, "read", project_id)
+    cursor = parameters.get("cursor", 0)
     page = context.storage.get_changes_with_cursor(
-        parameters.get("cursor", 0),
+        cursor,
         parameters.get("limit", MAX_LIMIT),
         project_id=project_id,
         chain=parameters.get("chain"),
+        narrow=Narrow(
+            frozenset(parameters.get("entityType", ())),
+            frozenset(parameters.get("entityId", ())),
+            parameters.get("outdated", True),
+        ),
     )
     changes = ",".join([change.to_json() for change in page.changes])
     more = "" if page.cursor is None else f',"cursor":{page.cursor}'
     link = "" if page.chain is None else f',"chain":"{page.chain}"'
-    return json_response(
-        f'{{"changes":[{changes}],"count":{len(page.changes)},"timestamp":"{context.now()}"{more}'
-        f',"through":{page.through}{link}}}'
-    )
+    content = f'"changes":[{changes}],"count":{len(page.changes)}{more},"through":{page.through}{link}'
+    seconds = parameters.get("wait", 0)
+    wait = Wait(project_id, cursor, seconds) if seconds and page.through == cursor else None
+    return json_response(f'{{{content},"timestamp":"{context.now()}"}}', same=content, wait=wait)
 
 
 def get_change(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /api/projects/{projectId}/changes/{seq}`."""
     project_id = parameters["projectId"]
     context.authorize(request.principal, "read", project_id)
-    return json_response(context.storage.get_change(parameters["seq"], project_id=project_id).to_json())
+    text = context.storage.get_change(parameters["seq"], project_id=project_id).to_json()
+    return json_response(text, same=text)
 
 
 def get_stats(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
@@ -112,16 +137,18 @@ def get_stats(context: Context, request: Request, parameters: Mapping[str, Any])
     context.authorize(request.principal, "read", project_id)
     stats = context.storage.get_change_stats(project_id=project_id)
     return _answer(
+        context.now(),
         projectId=project_id,
         changeStats=dict(zip(stats.fields, stats.as_tuple(), strict=True)),
         entityTypeStats=context.storage.get_entity_type_stats(project_id=project_id),
-        timestamp=context.now(),
         storageType=context.storage.storage_type,
     )
 
 
-def _answer(**members: Any) -> Response:
-    return json_response(dumps(members, ensure_ascii=False))
+def _answer(timestamp: str | None = None, **members: Any) -> Response:
+    """Make an answer whose entity tag covers everything but the timestamp."""
+    same = dumps(members, ensure_ascii=False)
+    return json_response(same if timestamp is None else f'{same[:-1]}, "timestamp": "{timestamp}"}}', same=same)
 
 
 def _signed(change: NewChange, principal: str) -> NewChange:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from sltt_core.errors import InvalidInput
 from sltt_core.record import Record
 
@@ -30,17 +32,37 @@ class Request(Record):
     """Who is asking, as far as the server knows."""
 
 
+class Wait(Record):
+    """What would make an empty page worth asking for again."""
+
+    project_id: str
+    cursor: int
+    seconds: float
+
+
 class Response(Record):
     """An answer."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    wait: Wait | None = None
+    """Set when the client asked to wait for a change and there is none: whoever runs the API waits, and asks again."""
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header, by its name in lower case."""
+        return next((value for key, value in self.headers if key == name), None)
 
 
-def json_response(text: str, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    """Make an answer of JSON text."""
-    return Response(status, (("content-type", JSON), *headers), text.encode())
+def json_response(text: str, *, same: str | None = None, wait: Wait | None = None) -> Response:
+    """Make an answer of JSON text. `same` is the part that tells two answers apart; it makes the entity tag.
+
+    The tag is weak (RFC 9110, section 8.8.1): answers with the same one may differ in their `timestamp`.
+    """
+    headers: tuple[tuple[str, str], ...] = (("content-type", JSON),)
+    if same is not None:
+        headers += (("etag", f'W/"{blake2b(same.encode(), digest_size=12).hexdigest()}"'),)
+    return Response(200, headers, text.encode(), wait)
 
 
 def percent_decode(text: str, field: str, *, plus: bool = False) -> str:

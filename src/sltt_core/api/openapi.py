@@ -1,12 +1,58 @@
-"""What the API says of itself, generated from the routes."""
+"""What the API says of itself, generated from the routes: `/api/help` and OpenAPI 3.1."""
 
 from __future__ import annotations
 
+from sltt_core import __version__
+from sltt_core.api.http import JSON, PROBLEM_JSON
 from sltt_core.api.routes import ROUTES
+from sltt_core.api.schemas import NEW_CHANGES, NEW_CHANGES_EXAMPLES, SCHEMAS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from sltt_core.api.routes import Parameter, Route
+
+_ANSWERS = {
+    "health": "Health",
+    "help_page": "Help",
+    "openapi": "OpenApi",
+    "post_changes": "Appended",
+    "get_projects": "Projects",
+    "get_changes": "Page",
+    "get_change": "Change",
+    "get_stats": "Stats",
+}
+"""The schema of each handler's good answer."""
+
+_PROBLEMS = {
+    "400": "Something in the request breaks a rule; `field` or `errors` say what",
+    "403": "Not allowed",
+    "404": "There is no such change or project here",
+    "409": "The log has another history than the reader knows",
+    "413": "The body, or a change in it, is too large",
+    "415": "The body is not JSON, or not packed with gzip",
+    "422": "The idempotency key came with another batch before",
+    "500": "The log is damaged, or something is wrong with the server",
+    "503": "The log is busy, or the batch was stored in part: try again with the same key",
+}
+_PROBLEMS_OF = {
+    "post_changes": "400 403 404 413 415 422 500 503",
+    "get_changes": "400 403 404 409 500 503",
+    "get_change": "400 403 404 500 503",
+    "get_stats": "400 403 404 500 503",
+    "get_projects": "400 403 500 503",
+}
+_CONDITIONAL = {"help_page", "openapi", "get_projects", "get_changes", "get_change", "get_stats"}
+
+_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same key with the same batch gets the first answer's numbers, for 400 days",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{16,128}$"},
+    "example": "2f1c9a54-0b7e-4d0e-9d1c-6a1f0e5b7c33",
+}
+_ETAG: dict[str, Any] = {"description": "For If-None-Match", "schema": {"type": "string"}}
 
 
 def endpoints() -> list[dict[str, Any]]:
@@ -23,3 +69,69 @@ def endpoints() -> list[dict[str, Any]]:
         }
         for route in ROUTES
     ]
+
+
+def document(server: str) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.0)."""
+    paths: dict[str, Any] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"{server}: change log sync API",
+            "version": __version__,
+            "description": "Each project has an append-only log of changes, numbered 1, 2, 3, … without a hole. "
+            "Devices push what they wrote and pull what others wrote.",
+            "license": {"name": "MPL-2.0", "identifier": "MPL-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": SCHEMAS},
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    good: dict[str, Any] = {
+        "description": "Good",
+        "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{_ANSWERS[route.handler]}"}}},
+    }
+    responses: dict[str, Any] = {"200": good}
+    parameters = [_parameter(parameter) for parameter in route.parameters]
+    if route.handler in _CONDITIONAL:
+        good["headers"] = {"ETag": _ETAG}
+        responses["304"] = {"description": "The answer is the one of the ETag in If-None-Match"}
+    for status in _PROBLEMS_OF.get(route.handler, "").split():
+        responses[status] = {
+            "description": _PROBLEMS[status],
+            "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    operation: dict[str, Any] = {
+        "operationId": route.handler,
+        "summary": route.description,
+        "parameters": parameters,
+        "responses": responses,
+    }
+    if route.method == "POST":
+        parameters.append(_KEY)
+        operation["requestBody"] = {
+            "required": True,
+            "content": {JSON: {"schema": NEW_CHANGES, "examples": NEW_CHANGES_EXAMPLES}},
+        }
+    return operation
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.place == "path",
+        "description": parameter.description,
+        "schema": dict(parameter.schema),
+    }
+    if parameter.repeatable:
+        described["schema"] = {"type": "array", "items": dict(parameter.schema), "minItems": 1, "maxItems": 100}
+        described["style"], described["explode"] = "form", True
+    if parameter.example is not None:
+        described["example"] = parameter.example
+    return described

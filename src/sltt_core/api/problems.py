@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def problem_response(error: SlttError, *, server: str, timestamp: str) -> Response:
+def problem_response(error: SlttError, *, server: str, timestamp: str, request_id: str) -> Response:
     """Describe an error to the client: what, where, what to do. Never a stack trace, a key or foreign data."""
     # What to do about a batch that was stored in part depends on whether what stopped it passes.
     what_to_do = error.cause if isinstance(error, PartialAppend) and not error.cause.retryable else error
@@ -24,6 +24,7 @@ def problem_response(error: SlttError, *, server: str, timestamp: str) -> Respon
         "error": error.message,
         "timestamp": timestamp,
         "server": server,
+        "requestId": request_id,
     }
     if what_to_do.hint:
         problem["hint"] = what_to_do.hint

@@ -5,13 +5,13 @@ from __future__ import annotations
 from sltt_core.api.http import percent_decode, query_pairs
 from sltt_core.chain import is_link
 from sltt_core.errors import InvalidInput, MethodNotAllowed, NotFound
-from sltt_core.fields import MAX_SEQ, check_project_id, check_seq, checked
+from sltt_core.fields import MAX_SEQ, check_entity_type, check_free_text, check_project_id, check_seq, checked
 from sltt_core.pages import MAX_LIMIT, check_limit
 from sltt_core.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 
@@ -25,7 +25,11 @@ class Parameter(Record):
     parse: Callable[[object], Any]
     """Returns the value of the text, or raises `ValueError` with the reason."""
     schema: Mapping[str, Any]
-    """Its JSON Schema."""
+    """Its JSON Schema, of one value."""
+    repeatable: bool = False
+    """Whether it may be given several times; its value is a tuple then."""
+    example: Any = None
+    """A value for the documentation."""
 
 
 class Route(Record):
@@ -38,6 +42,9 @@ class Route(Record):
     """The name of a function in `sltt_core.api.handlers`."""
     description: str
     parameters: tuple[Parameter, ...] = ()
+    cache: str = "no-cache"
+    """`Cache-Control` of a good answer. What a log says may always have grown, and `outdatedBy` may come to a change
+    at any time: a cache may keep an answer, but has to ask each time whether it still holds (`ETag`)."""
 
 
 def _integer(check: Callable[[object], int]) -> Callable[[object], int]:
@@ -57,15 +64,36 @@ def _check_link(value: object) -> str:
     return text
 
 
+def _seconds(value: object) -> float:
+    text = str(value)
+    whole, point, fraction = text.partition(".")
+    digits = whole + (fraction or "x") if point else whole
+    if not (digits.isascii() and digits.isdigit()) or len(text) > 10 or float(text) > MAX_WAIT_SECONDS:
+        raise ValueError(f"is not a number of seconds from 0 to {MAX_WAIT_SECONDS}")
+    return float(text)
+
+
+def _include_or_exclude(value: object) -> bool:
+    if value not in ("include", "exclude"):
+        raise ValueError("is neither include nor exclude")
+    return value == "include"
+
+
+MAX_REPEATED = 100
+"""How often a repeatable parameter may be given."""
+MAX_WAIT_SECONDS = 60
+"""How long a client may ask to wait for a change."""
+
 _PROJECT_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$"}
 
-PROJECT = Parameter("projectId", "path", "The project", check_project_id, _PROJECT_SCHEMA)
+PROJECT = Parameter("projectId", "path", "The project", check_project_id, _PROJECT_SCHEMA, example="ruth")
 SEQ = Parameter(
     "seq",
     "path",
     "The change's sequence number",
     _integer(check_seq),
     {"type": "integer", "minimum": 1, "maximum": MAX_SEQ},
+    example=1,
 )
 CURSOR = Parameter(
     "cursor",
@@ -90,17 +118,49 @@ CHAIN = Parameter(
     {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"},
 )
 
+WAIT = Parameter(
+    "wait",
+    "query",
+    f"Wait up to so many seconds (0 to {MAX_WAIT_SECONDS}) for a change after the cursor, whoever writes it",
+    _seconds,
+    {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS, "default": 0},
+)
+ENTITY_TYPE = Parameter(
+    "entityType",
+    "query",
+    "Only changes of this entity type; may be repeated",
+    check_entity_type,
+    {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"},
+    repeatable=True,
+)
+ENTITY_ID = Parameter(
+    "entityId",
+    "query",
+    "Only changes of this entity; may be repeated",
+    check_free_text,
+    {"type": "string", "minLength": 1, "maxLength": 255},
+    repeatable=True,
+)
+OUTDATED = Parameter(
+    "outdated",
+    "query",
+    "`exclude` leaves out changes that a later one made obsolete; default `include`",
+    _include_or_exclude,
+    {"type": "string", "enum": ["include", "exclude"], "default": "include"},
+)
+
 ROUTES = (
-    Route("GET", "/health", "health", "Whether the server is up, and on what storage"),
-    Route("GET", "/api/help", "help_page", "This list"),
-    Route("POST", "/api/changes", "post_changes", "Append changes: an array of them, or one object"),
+    Route("GET", "/health", "health", "Whether the server is up, and on what storage", cache="no-store"),
+    Route("GET", "/api/help", "help_page", "This list", cache="public, max-age=300"),
+    Route("GET", "/openapi.json", "openapi", "This API as OpenAPI 3.1", cache="public, max-age=300"),
+    Route("POST", "/api/changes", "post_changes", "Append changes: an array of them, or one object", cache="no-store"),
     Route("GET", "/api/projects", "get_projects", "The projects that have changes, in order", (PROJECT_CURSOR, LIMIT)),
     Route(
         "GET",
         "/api/projects/{projectId}/changes",
         "get_changes",
         "The changes after a cursor, in order",
-        (PROJECT, CURSOR, LIMIT, CHAIN),
+        (PROJECT, CURSOR, LIMIT, CHAIN, WAIT, ENTITY_TYPE, ENTITY_ID, OUTDATED),
     ),
     Route("GET", "/api/projects/{projectId}/changes/{seq}", "get_change", "One change", (PROJECT, SEQ)),
     Route("GET", "/api/projects/{projectId}/stats", "get_stats", "Counts by operation and by entity type", (PROJECT,)),
@@ -112,46 +172,62 @@ def match(method: str, path: str) -> tuple[Route, dict[str, str]]:
 
     `HEAD` is answered where `GET` is. Raises `NotFound` for a path of no route, `MethodNotAllowed` for one of others.
     """
+    routes = _routes_at(path)
+    for route, found in routes:
+        if method == route.method or (method == "HEAD" and route.method == "GET"):
+            return route, found
+    raise MethodNotAllowed(method, allowed([route for route, _ in routes]))
+
+
+def allowed_at(path: str) -> tuple[str, ...]:
+    """Return the methods that a path answers; raises `NotFound` when it is no route's."""
+    return allowed([route for route, _ in _routes_at(path)])
+
+
+def allowed(routes: Sequence[Route]) -> tuple[str, ...]:
+    """Return the methods of some routes, and those that come with them."""
+    methods = {route.method for route in routes} | {"OPTIONS"}
+    return tuple(sorted(methods | {"HEAD"} if "GET" in methods else methods))
+
+
+def _routes_at(path: str) -> list[tuple[Route, dict[str, str]]]:
     segments = path.split("/")
-    allow: list[str] = []
+    routes = []
     for route, pattern in _PATTERNS:
-        if len(pattern) != len(segments):
-            continue
-        found: dict[str, str] = {}
-        for part, segment in zip(pattern, segments, strict=True):
-            if part.startswith("{"):
-                found[part[1:-1]] = segment
-            elif part != segment:
-                break
-        else:
-            if method == route.method or (method == "HEAD" and route.method == "GET"):
-                return route, found
-            allow += ("GET", "HEAD") if route.method == "GET" else (route.method,)
-    if allow:
-        raise MethodNotAllowed(method, allow)
-    raise NotFound(f"there is nothing at {path[:200]}", hint="GET /api/help lists what there is.")
+        if len(pattern) == len(segments):
+            pairs = list(zip(pattern, segments, strict=True))
+            if all(part == segment or part.startswith("{") for part, segment in pairs):
+                found = {part[1:-1]: segment for part, segment in pairs if part.startswith("{")}
+                routes.append((route, found))
+    if not routes:
+        raise NotFound(f"there is nothing at {path[:200]}", hint="GET /api/help lists what there is.")
+    return routes
 
 
 def parse_parameters(route: Route, found: Mapping[str, str], query: str) -> dict[str, Any]:
     """Read the parameters of a request as the route describes them.
 
-    An unknown one, an empty one, or one given twice raises `InvalidInput`, like one that breaks its rule.
+    An unknown one, an empty one, or one given twice that is not repeatable raises `InvalidInput`, like one that
+    breaks its rule.
     """
-    given: dict[str, str] = {name: percent_decode(text, name) for name, text in found.items()}
+    given: dict[str, list[str]] = {name: [percent_decode(text, name)] for name, text in found.items()}
     for name, text in query_pairs(query):
-        if name in given:
-            raise InvalidInput(f"{name[:40]} is given more than once", field=name[:40])
-        given[name] = text
+        given.setdefault(name, []).append(text)
     values: dict[str, Any] = {}
     for parameter in route.parameters:
-        if parameter.name in given:
-            text = given.pop(parameter.name)
-            if not text:
-                raise InvalidInput(f"{parameter.name} is empty", field=parameter.name)
-            values[parameter.name] = checked(parameter.parse, text, parameter.name)
+        name = parameter.name
+        if name not in given:
+            continue
+        texts = given.pop(name)
+        if "" in texts:
+            raise InvalidInput(f"{name} is empty", field=name)
+        if len(texts) > (MAX_REPEATED if parameter.repeatable else 1):
+            raise InvalidInput(f"{name} is given {len(texts)} times", field=name)
+        parsed = tuple(checked(parameter.parse, text, name) for text in texts)
+        values[name] = parsed if parameter.repeatable else parsed[0]
     if given:
         name = next(iter(given))[:40]
-        known = [p.name for p in route.parameters if p.place == "query"]
+        known = [parameter.name for parameter in route.parameters if parameter.place == "query"]
         raise InvalidInput(
             f"there is no parameter {name!r} here", field=name, hint=f"Known are: {', '.join(known) or 'none'}."
         )

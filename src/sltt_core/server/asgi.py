@@ -1,12 +1,16 @@
-"""The ASGI adapter (https://asgi.readthedocs.io): reads a body within bounds, lets a thread handle the request."""
+"""The ASGI adapter (https://asgi.readthedocs.io): reads a body within bounds, lets a thread handle the request.
+
+Async only where many idle connections wait: a client that waits for news holds no thread.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from sltt_core.api.http import MAX_BODY_BYTES, Request
-from sltt_core.errors import HostNotAllowed, PayloadTooLarge
+from sltt_core.api.http import MAX_BODY_BYTES, Request, Response
+from sltt_core.errors import HostNotAllowed, PayloadTooLarge, RequestTimeout, SlttError
+from sltt_core.server.access_log import Access
 from sltt_core.server.hosts import host_of, is_loopback
 
 TYPE_CHECKING = False
@@ -15,7 +19,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sltt_core.api.app import Api
-    from sltt_core.api.http import Response
+    from sltt_core.server.access_log import AccessLog
+    from sltt_core.server.watcher import Watcher
 
     Receive = Callable[[], Awaitable[dict[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -24,31 +29,59 @@ WORKERS = 32
 """Threads that handle requests; as many writes may share a commit."""
 DRAINED_BYTES = 4 * MAX_BODY_BYTES
 """Of a body that is too large, so much is read and dropped, so that the client gets to read the answer."""
+IDLE_SECONDS = 20.0
+"""How long the next piece of a body may take."""
+BODY_SECONDS = 300.0
+"""How long the whole body may take: 4 MB over a line of 14 kB a second."""
 
 
 class ClientGone(Exception):
-    """The client hung up before its request was whole."""
+    """The client hung up before it was answered."""
 
 
 class AsgiApp:
     """An ASGI application around an `Api`."""
 
-    def __init__(self, api: Api, *, loopback_only: bool, workers: int = WORKERS) -> None:
+    def __init__(
+        self,
+        api: Api,
+        watcher: Watcher,
+        *,
+        loopback_only: bool,
+        access_log: AccessLog | None = None,
+        workers: int = WORKERS,
+        idle_seconds: float = IDLE_SECONDS,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
         """`loopback_only` refuses requests whose `Host` is not a name of this machine."""
         self._api = api
+        self._watcher = watcher
         self._loopback_only = loopback_only
+        self._access_log = access_log
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="sltt-request")
+        self._idle_seconds = idle_seconds
+        self._body_seconds = body_seconds
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one connection's request, or the server's own beginning and end."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
+            begin = self._access_log.clock() if self._access_log else 0.0
+            request = _request(scope)
             try:
-                answer = await self._answer(scope, receive)
+                answer = await self._answer(request, receive)
             except ClientGone:
                 return
-            await _send(answer, send, with_body=scope["method"] != "HEAD")
+            await _send(answer, send, with_body=request.method != "HEAD")
+            self._note(request, answer, begin)
+
+    def refuse(self, error: SlttError) -> Response:
+        """Answer what is no request at all, or none that can be read."""
+        request = Request("-", "-")
+        answer = self._api.problem(error, request)
+        self._note(request, answer, None)
+        return answer
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -58,53 +91,91 @@ class AsgiApp:
                 self._threads.shutdown()
                 return
 
-    async def _answer(self, scope: dict[str, Any], receive: Receive) -> Response:
-        headers = _headers(scope)
-        if self._loopback_only and not is_loopback(host_of(headers.get("host", ""))):
-            return self._api.problem(HostNotAllowed("this server answers only for the machine it runs on"))
-        body = await _read_body(receive)
-        if body is None:
-            return self._api.problem(PayloadTooLarge(f"the body is larger than {MAX_BODY_BYTES:,} bytes"))
-        request = Request(
-            scope["method"],
-            scope["raw_path"].decode("latin-1"),
-            scope["query_string"].decode("latin-1"),
-            headers,
-            body,
-        )
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._api.handle, request)
+    async def _answer(self, request: Request, receive: Receive) -> Response:
+        if self._loopback_only and not is_loopback(host_of(request.headers.get("host", ""))):
+            return self._api.problem(HostNotAllowed("this server answers only for the machine it runs on"), request)
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                body = await self._read_body(receive)
+        except TimeoutError:
+            return _last(self._api.problem(RequestTimeout("the request's body came in too slowly"), request))
+        except PayloadTooLarge as error:
+            return _last(self._api.problem(error, request))
+        request = request.replace(body=body)
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(self._threads, self._api.handle, request)
+        if answer.wait is not None:
+            deadline = loop.time() + answer.wait.seconds
+            while answer.wait is not None and (left := deadline - loop.time()) > 0 and not self._watcher.closed:
+                await self._wait(answer, left, receive)
+                answer = await loop.run_in_executor(self._threads, self._api.handle, request)
+        return answer
+
+    async def _wait(self, answer: Response, seconds: float, receive: Receive) -> None:
+        """Wait for news, and no longer than the client does."""
+        assert answer.wait is not None
+        news = asyncio.ensure_future(self._watcher.news(answer.wait.project_id, answer.wait.cursor, seconds))
+        gone = asyncio.ensure_future(receive())
+        try:
+            await asyncio.wait((news, gone), return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                raise ClientGone
+        finally:
+            for task in (news, gone):
+                task.cancel()
+            await asyncio.gather(news, gone, return_exceptions=True)
+
+    async def _read_body(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            async with asyncio.timeout(self._idle_seconds):
+                message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part = message.get("body", b"")
+            size += len(part)
+            if size <= MAX_BODY_BYTES:
+                parts.append(part)
+            else:
+                parts.clear()
+            more = message.get("more_body", False)
+            if size > (DRAINED_BYTES if more else MAX_BODY_BYTES):
+                raise PayloadTooLarge(f"the body is larger than {MAX_BODY_BYTES:,} bytes")
+            if not more:
+                return b"".join(parts)
+
+    def _note(self, request: Request, answer: Response, begin: float | None) -> None:
+        if self._access_log is not None:
+            self._access_log.write(
+                Access(
+                    request.method,
+                    request.path,
+                    answer.status,
+                    0 if request.method == "HEAD" else len(answer.body),
+                    0.0 if begin is None else self._access_log.clock() - begin,
+                    answer.header("x-request-id") or "-",
+                )
+            )
 
 
-def _headers(scope: dict[str, Any]) -> dict[str, str]:
+def _request(scope: dict[str, Any]) -> Request:
     headers: dict[str, str] = {}
     for name, value in scope["headers"]:
         name, value = name.decode("latin-1"), value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+    path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+    return Request(scope["method"], path, query, headers)
 
 
-async def _read_body(receive: Receive) -> bytes | None:
-    """Read a whole body; `None` when it is too large."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        part = message.get("body", b"")
-        size += len(part)
-        if size <= MAX_BODY_BYTES:
-            parts.append(part)
-        else:
-            parts.clear()
-        if not message.get("more_body", False):
-            return b"".join(parts) if size <= MAX_BODY_BYTES else None
-        if size > DRAINED_BYTES:
-            return None
+def _last(answer: Response) -> Response:
+    """End the connection with an answer: what is left of the request's body will not be read."""
+    return answer.replace(headers=(*answer.headers, ("connection", "close")))
 
 
 async def _send(answer: Response, send: Send, *, with_body: bool) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-    headers.append((b"content-length", str(len(answer.body)).encode()))
+    if answer.status not in (204, 304):
+        headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body if with_body else b""})

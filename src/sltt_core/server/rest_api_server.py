@@ -12,14 +12,17 @@ import uvicorn
 
 from sltt_core.api.app import Api, allow_all
 from sltt_core.errors import InvalidInput, StorageError
-from sltt_core.server.asgi import AsgiApp
+from sltt_core.server.asgi import BODY_SECONDS, IDLE_SECONDS, AsgiApp
 from sltt_core.server.hosts import is_loopback
+from sltt_core.server.protocol import HEAD_SECONDS, bounded_protocol
+from sltt_core.server.watcher import Watcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sltt_core.api.handlers import Authorize
+    from sltt_core.server.access_log import AccessLog
     from sltt_core.storage import BaseStorageService
 
 SHUTDOWN_SECONDS = 10
@@ -35,10 +38,22 @@ class RestApiServer:
     """
 
     def __init__(
-        self, *, storage: BaseStorageService, server_name: str = "sltt", authorize: Authorize = allow_all
+        self,
+        *,
+        storage: BaseStorageService,
+        server_name: str = "sltt",
+        authorize: Authorize = allow_all,
+        cors: Sequence[str] = (),
+        access_log: AccessLog | None = None,
+        head_seconds: float = HEAD_SECONDS,
+        body_seconds: float = BODY_SECONDS,
     ) -> None:
+        """`cors` lists the origins whose pages may use the API; the seconds bound how slowly a request may come."""
         self._storage = storage
-        self._api = Api(storage, server_name, authorize=authorize, report=_report)
+        self._api = Api(storage, server_name, authorize=authorize, cors=cors, report=_report)
+        self._access_log = access_log
+        self._head_seconds = head_seconds
+        self._body_seconds = body_seconds
         self._uvicorn: uvicorn.Server | None = None
         self._socket: socket.socket | None = None
         self._thread: Thread | None = None
@@ -90,16 +105,26 @@ class RestApiServer:
             self._socket.close()
             self._socket = None
             raise
+        watcher = Watcher(self._storage)
+        app = AsgiApp(
+            self._api,
+            watcher,
+            loopback_only=not open_to_network,
+            access_log=self._access_log,
+            idle_seconds=min(IDLE_SECONDS, self._body_seconds),
+            body_seconds=self._body_seconds,
+        )
         config = uvicorn.Config(
-            AsgiApp(self._api, loopback_only=not open_to_network),
-            log_level="warning",
+            app,
+            http=bounded_protocol(app.refuse, self._head_seconds),
+            log_level="error",
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             lifespan="on",
             ws="none",
         )
-        self._uvicorn = uvicorn.Server(config)
+        self._uvicorn = _Server(config, watcher)
 
     def serve_forever(self, ready: Callable[[str], None]) -> None:
         """Serve in this thread, after `bind`, until SIGINT or SIGTERM; requests in flight are finished first.
@@ -137,6 +162,18 @@ class RestApiServer:
             self._socket = None
         self._uvicorn = None
         self._storage.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, letting those who wait go before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, watcher: Watcher) -> None:
+        super().__init__(config)
+        self._watcher = watcher
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._watcher.close()
+        await super().shutdown(sockets)
 
 
 def _report(error: BaseException) -> None:

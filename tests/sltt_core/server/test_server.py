@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -231,7 +232,11 @@ def test_sltt_serve_serves_until_it_is_told_to_stop(tmp_path: Path, end: signal.
     process.send_signal(end)
     out, err = process.communicate(timeout=30)
     assert "stopped" in out
-    assert err == ""
+    assert [(line["method"], line["status"]) for line in map(json.loads, err.splitlines())] == [
+        ("POST", 200),
+        ("GET", 200),
+        ("GET", 200),
+    ]
     assert process.returncode == 0
     with LocalStorageService(path) as storage:
         assert storage.get_head(project_id="ruth").seq == 1

@@ -1,0 +1,63 @@
+"""Which web pages may use the API: CORS (https://fetch.spec.whatwg.org/#http-cors-protocol), and who may write."""
+
+from __future__ import annotations
+
+from sltt_core.errors import NotAllowed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sltt_core.api.http import Request
+
+ANY = "*"
+_ASKED = "content-type, content-encoding, idempotency-key, if-none-match, x-request-id, authorization"
+_SHOWN = "etag, retry-after, x-request-id"
+_PREFLIGHT_SECONDS = 600
+
+
+class Cors:
+    """The origins whose pages may read answers and send changes: a list, or `*` for all."""
+
+    def __init__(self, origins: Sequence[str] = ()) -> None:
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+
+    def check(self, request: Request) -> None:
+        """Refuse a request that would write for a page that may not; browsers name a page's origin."""
+        origin = request.headers.get("origin")
+        if origin is None or request.method in ("GET", "HEAD", "OPTIONS"):
+            return
+        own = origin.lower().partition("://")[2] == request.headers.get("host", "").lower()
+        if not own and not self._allows(origin):
+            raise NotAllowed(
+                f"pages of {origin[:100]} may not write here", hint="The server's --cors names those that may."
+            )
+
+    def headers(self, request: Request) -> tuple[tuple[str, str], ...]:
+        """Return what an answer has to say to the page that asked, if one did."""
+        if not self._origins:
+            return ()
+        if ANY in self._origins:
+            allowed = ANY
+        else:
+            origin = request.headers.get("origin", "")
+            if not self._allows(origin):
+                return (("vary", "origin"),)
+            allowed = origin
+        shown = (("access-control-allow-origin", allowed), ("access-control-expose-headers", _SHOWN))
+        return shown if allowed == ANY else (*shown, ("vary", "origin"))
+
+    def preflight_headers(self, request: Request, methods: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        """Return the rest of the answer to a browser that asks before it sends."""
+        if "access-control-request-method" not in request.headers or not self._allows(
+            request.headers.get("origin", "")
+        ):
+            return ()
+        return (
+            ("access-control-allow-methods", ", ".join(methods)),
+            ("access-control-allow-headers", _ASKED),
+            ("access-control-max-age", str(_PREFLIGHT_SECONDS)),
+        )
+
+    def _allows(self, origin: str) -> bool:
+        return ANY in self._origins or origin.lower() in self._origins

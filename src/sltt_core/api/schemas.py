@@ -1,0 +1,196 @@
+"""The JSON Schemas of what the API takes and gives, with examples, for its OpenAPI document."""
+
+from __future__ import annotations
+
+from sltt_core.fields import MAX_SEQ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_SEQ: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MAX_SEQ}
+_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
+_FREE: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 255}
+_PROJECT: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$"}
+_ENTITY_TYPE: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"}
+_LINK: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}
+_COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
+
+_NEW_EXAMPLE = {
+    "projectId": "ruth",
+    "entityType": "passage",
+    "entityId": "ruth-1",
+    "operation": "create",
+    "timestamp": "2025-03-01T09:30:00.000Z",
+    "data": {"title": "Famine in Bethlehem"},
+    "cid": "2025-0301-093000-000+0000-a1b2",
+}
+_EXAMPLE = {
+    "projectId": "ruth",
+    "seq": 1,
+    "entityType": "passage",
+    "entityId": "ruth-1",
+    "operation": "create",
+    "timestamp": "2025-03-01T09:30:00.000Z",
+    "cloudAt": "2025-03-01T09:31:12.345Z",
+    "data": {"title": "Famine in Bethlehem"},
+    "cid": "2025-0301-093000-000+0000-a1b2",
+    "chain": "Fw6_kdmmwW0jSSR9cuLF7A",
+}
+
+
+def _object(properties: dict[str, Any], optional: str = "", **more: Any) -> dict[str, Any]:
+    required = [name for name in properties if name not in optional.split()]
+    return {"type": "object", "properties": properties, "required": required, **more}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "NewChange": _object(
+        {
+            "projectId": _PROJECT,
+            "entityType": _ENTITY_TYPE,
+            "entityId": {**_FREE, "description": "No control characters"},
+            "data": {"type": "object", "description": "Any JSON object; stored as its own text"},
+            "operation": _or_null({"type": "string", "enum": ["create", "update", "delete"], "default": "create"}),
+            "timestamp": _or_null({**_TIME, "description": "When it was made; UTC without a zone; default now"}),
+            "changeAt": _or_null({**_TIME, "description": "Another name for timestamp"}),
+            "cid": _or_null({**_FREE, "description": "The client's own id for the change"}),
+            "changeBy": _or_null({**_FREE, "description": "Who made it"}),
+            "seq": _or_null({**_COUNT, "maximum": 2**63 - 1, "description": "The client's own number, for seqMap"}),
+            "cloudAt": _or_null({**_TIME, "description": "Ignored: the log says when it stored a change"}),
+            "outdatedBy": _or_null({**_COUNT, "maximum": 2**63 - 1, "description": "Ignored: the log alone knows"}),
+        },
+        optional="projectId operation timestamp changeAt cid changeBy seq cloudAt outdatedBy",
+        additionalProperties=False,
+        examples=[_NEW_EXAMPLE],
+    ),
+    "Change": _object(
+        {
+            "projectId": _PROJECT,
+            "seq": _SEQ,
+            "entityType": _ENTITY_TYPE,
+            "entityId": _FREE,
+            "operation": {"type": "string", "enum": ["create", "update", "delete", "void"]},
+            "timestamp": _TIME,
+            "cloudAt": _TIME,
+            "data": {"type": "object"},
+            "outdatedBy": _SEQ,
+            "cid": _FREE,
+            "changeBy": _FREE,
+            "chain": _LINK,
+        },
+        optional="outdatedBy cid changeBy",
+        examples=[_EXAMPLE],
+    ),
+    "Appended": _object(
+        {
+            "success": {"const": True},
+            "created": {"type": "integer", "minimum": 1},
+            "createdSeqs": {"type": "array", "items": _SEQ, "description": "In the order of the request"},
+            "seqMap": {
+                "type": "object",
+                "additionalProperties": _SEQ,
+                "description": "The client's own seq, as text, to the assigned one; without one, that to itself",
+            },
+            "replayed": {"type": "boolean", "description": "Whether the same key had stored the batch before"},
+            "timestamp": _TIME,
+        }
+    ),
+    "Page": _object(
+        {
+            "changes": {"type": "array", "items": {"$ref": "#/components/schemas/Change"}},
+            "count": _COUNT,
+            "cursor": {"type": "integer", "minimum": 0, "description": "Where to go on, when there is more"},
+            "through": {"type": "integer", "minimum": 0, "description": "The last number examined: the next cursor"},
+            "chain": {**_LINK, "description": "The link at through; absent when the cursor is beyond the end"},
+            "timestamp": _TIME,
+        },
+        optional="cursor chain",
+    ),
+    "Projects": _object(
+        {
+            "projects": {"type": "array", "items": _PROJECT},
+            "count": _COUNT,
+            "cursor": {**_PROJECT, "description": "Where to go on, when there is more"},
+            "timestamp": _TIME,
+        },
+        optional="cursor",
+    ),
+    "Stats": _object(
+        {
+            "projectId": _PROJECT,
+            "changeStats": _object({"total": _COUNT, "creates": _COUNT, "updates": _COUNT, "deletes": _COUNT}),
+            "entityTypeStats": {"type": "object", "additionalProperties": _COUNT},
+            "timestamp": _TIME,
+            "storageType": {"type": "string"},
+        }
+    ),
+    "Health": _object(
+        {
+            "status": {"const": "healthy"},
+            "timestamp": _TIME,
+            "server": {"type": "string"},
+            "storageType": {"type": "string"},
+        }
+    ),
+    "Help": _object(
+        {
+            "server": {"type": "string"},
+            "endpoints": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "method": {"type": "string"},
+                        "path": {"type": "string"},
+                        "description": {"type": "string"},
+                        "parameters": {"type": "array", "items": {"type": "object"}},
+                    }
+                ),
+            },
+        }
+    ),
+    "OpenApi": {"type": "object"},
+    "Problem": _object(
+        {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "error": {"type": "string"},
+            "timestamp": _TIME,
+            "server": {"type": "string"},
+            "requestId": {"type": "string"},
+            "hint": {"type": "string"},
+            "retryable": {"const": True},
+            "field": {"type": "string"},
+            "failedAtIndex": _or_null(_COUNT),
+            "errors": {
+                "type": "array",
+                "items": _object(
+                    {"index": _or_null(_COUNT), "field": {"type": "string"}, "reason": {"type": "string"}}
+                ),
+            },
+            "created": _COUNT,
+            "createdSeqs": {"type": "array", "items": _or_null(_SEQ)},
+        },
+        optional="hint retryable field failedAtIndex errors created createdSeqs",
+        description="Problem details (RFC 9457), with the original's error, timestamp and server",
+    ),
+}
+
+NEW_CHANGES: dict[str, Any] = {
+    "oneOf": [
+        {"type": "array", "items": {"$ref": "#/components/schemas/NewChange"}, "minItems": 1},
+        {"$ref": "#/components/schemas/NewChange"},
+    ]
+}
+"""The body of `POST /api/changes`."""
+
+NEW_CHANGES_EXAMPLES: dict[str, Any] = {
+    "batch": {"summary": "A batch", "value": [_NEW_EXAMPLE]},
+    "one": {"summary": "One change", "value": _NEW_EXAMPLE},
+}

@@ -1,0 +1,70 @@
+"""A line for each request: for people on a terminal, as JSON for everything else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from time import perf_counter
+
+from sltt_core.record import Record
+from sltt_core.timestamps import now_utc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TextIO
+
+
+class Access(Record):
+    """What is told of a request: nothing of its body, its query's values or its keys."""
+
+    method: str
+    path: str
+    """Raw, as sent, without the query."""
+    status: int
+    size: int
+    """Bytes of the answer's body as sent."""
+    seconds: float
+    request_id: str
+
+
+class AccessLog:
+    """Writes the lines; safe for one event loop."""
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        now: Callable[[], str] = now_utc,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        """`stream` is stderr by default, looked up when the log is made; `clock` measures how long requests take."""
+        self._stream = sys.stderr if stream is None else stream
+        self._write_line = _readable if self._stream.isatty() else _json
+        self._now = now
+        self.clock = clock
+
+    def write(self, access: Access) -> None:
+        """Write the line of one request."""
+        self._stream.write(self._write_line(self._now(), access) + "\n")
+
+
+def _readable(now: str, access: Access) -> str:
+    # A path is shown as a terminal can bear it: no control character, no escape sequence.
+    path = "".join(c if c.isprintable() else "?" for c in access.path[:200])
+    cost = f"{access.size:,} B {access.seconds * 1000:.1f} ms"
+    return f"{now[11:23]} {access.status} {access.method:<6} {path} {cost} {access.request_id}"
+
+
+def _json(now: str, access: Access) -> str:
+    return json.dumps(
+        {
+            "time": now,
+            "method": access.method,
+            "path": access.path[:2000],
+            "status": access.status,
+            "bytes": access.size,
+            "ms": round(access.seconds * 1000, 3),
+            "requestId": access.request_id,
+        }
+    )

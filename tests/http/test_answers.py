@@ -1,0 +1,169 @@
+"""Every route's answer, field by field."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sltt_core.api.routes import ROUTES
+from tests.http.ways import JSON, NAME, Way, post
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def test_health(way: Way) -> None:
+    answer = way.ask("GET", "/health")
+    body = answer.json()
+    assert (answer.status, body["status"], body["server"], body["storageType"]) == (200, "healthy", NAME, "sqlite")
+    assert TIME.fullmatch(body["timestamp"])
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_help_lists_every_route_with_its_parameters(way: Way) -> None:
+    body = way.ask("GET", "/api/help").json()
+    assert body["server"] == NAME
+    assert [(e["method"], e["path"]) for e in body["endpoints"]] == [(r.method, r.path) for r in ROUTES]
+    for endpoint, route in zip(body["endpoints"], ROUTES, strict=True):
+        assert endpoint["description"]
+        assert [p["name"] for p in endpoint["parameters"]] == [p.name for p in route.parameters]
+
+
+def test_openapi_describes_every_route(way: Way) -> None:
+    body = way.ask("GET", "/openapi.json").json()
+    assert body["openapi"].startswith("3.1")
+    for route in ROUTES:
+        operation = body["paths"][route.path][route.method.lower()]
+        described = {p["name"] for p in operation["parameters"] if p["in"] != "header"}
+        assert described == {p.name for p in route.parameters}
+
+
+def test_posting_answers_with_the_numbers(way: Way) -> None:
+    answer = post(way, {"seq": 41}, {}, {"seq": 7}, {"projectId": "q", "seq": 9})
+    body = answer.json()
+    assert answer.status == 200
+    assert body["success"] is True
+    assert body["created"] == 4
+    assert body["createdSeqs"] == [1, 2, 3, 1]
+    assert body["seqMap"] == {"41": 1, "2": 2, "7": 3, "9": 1}
+    assert body["replayed"] is False
+    assert TIME.fullmatch(body["timestamp"])
+
+
+def test_one_object_may_be_posted_alone(way: Way) -> None:
+    change = {"projectId": "p", "entityType": "t", "entityId": "e", "data": {}}
+    answer = way.ask("POST", "/api/changes", json.dumps(change).encode(), JSON)
+    assert answer.json()["createdSeqs"] == [1]
+
+
+def test_what_the_original_client_sends_is_taken(way: Way) -> None:
+    answer = post(
+        way,
+        {"seq": 5, "changeAt": "2025-03-01T09:30:00.123456", "cloudAt": None, "outdatedBy": None, "operation": None},
+        {
+            "seq": 6,
+            "timestamp": None,
+            "cloudAt": "2020-01-01T00:00:00Z",
+            "outdatedBy": 3,
+            "cid": None,
+            "changeBy": None,
+        },
+    )
+    assert answer.json()["seqMap"] == {"5": 1, "6": 2}
+    first, second = way.ask("GET", "/api/projects/p/changes").json()["changes"]
+    assert first["timestamp"] == "2025-03-01T09:30:00.123456Z"
+    assert first["operation"] == "create"
+    assert not second["cloudAt"].startswith("2020")
+    assert second.keys() == {
+        "projectId", "seq", "entityType", "entityId", "operation", "timestamp", "cloudAt", "data", "chain"
+    }  # fmt: skip
+
+
+def test_a_page_of_changes(way: Way) -> None:
+    post(way, *({"entityId": f"e{number}", "cid": f"c{number}"} for number in range(5)))
+    answer = way.ask("GET", "/api/projects/p/changes?cursor=1&limit=2")
+    body = answer.json()
+    assert [change["seq"] for change in body["changes"]] == [2, 3]
+    assert (body["count"], body["cursor"], body["through"]) == (2, 3, 3)
+    assert body["chain"] == body["changes"][-1]["chain"]
+    rest = way.ask("GET", f"/api/projects/p/changes?cursor=3&chain={body['chain']}").json()
+    assert rest["count"] == 2
+    assert "cursor" not in rest
+    assert rest["through"] == 5
+
+
+def test_a_page_beyond_the_end_is_empty(way: Way) -> None:
+    body = way.ask("GET", "/api/projects/p/changes?cursor=9").json()
+    assert (body["changes"], body["count"], body["through"]) == ([], 0, 9)
+    assert "cursor" not in body
+    assert "chain" not in body
+
+
+def test_data_goes_through_to_the_letter(way: Way) -> None:
+    data = '{"b": 1.50,\\t"a":[1e2,123456789012345678901234567890,"\\u00e9🤟"]}'.replace("\\t", "\t")
+    body = '[{"projectId":"p","entityType":"t","entityId":"e","data":' + data + "}]"
+    assert way.ask("POST", "/api/changes", body.encode(), JSON).status == 200
+    for target in ("/api/projects/p/changes", "/api/projects/p/changes/1"):
+        assert f'"data":{data}'.encode() in way.ask("GET", target).body
+
+
+def test_one_change(way: Way) -> None:
+    post(way, {}, {"entityId": "x"})
+    page = way.ask("GET", "/api/projects/p/changes").json()["changes"]
+    assert way.ask("GET", "/api/projects/p/changes/2").json() == page[1]
+
+
+def test_statistics(way: Way) -> None:
+    post(way, {}, {"operation": "update"}, {"operation": "delete", "entityType": "video"})
+    body = way.ask("GET", "/api/projects/p/stats").json()
+    assert body["projectId"] == "p"
+    assert body["changeStats"] == {"total": 3, "creates": 1, "updates": 1, "deletes": 1}
+    assert body["entityTypeStats"] == {"note": 2, "video": 1}
+    assert body["storageType"] == "sqlite"
+    assert TIME.fullmatch(body["timestamp"])
+
+
+def test_a_project_nobody_has_written_to(way: Way) -> None:
+    assert way.ask("GET", "/api/projects/nobody/changes").json()["changes"] == []
+    assert way.ask("GET", "/api/projects/nobody/stats").json()["changeStats"]["total"] == 0
+    assert way.ask("GET", "/api/projects/nobody/changes/1").status == 404
+
+
+def test_projects(way: Way) -> None:
+    post(way, *({"projectId": name} for name in ("b", "a", "c")))
+    body = way.ask("GET", "/api/projects?limit=2").json()
+    assert (body["projects"], body["count"], body["cursor"]) == (["a", "b"], 2, "b")
+    body = way.ask("GET", "/api/projects?cursor=b").json()
+    assert body["projects"] == ["c"]
+    assert "cursor" not in body
+
+
+def test_encoded_ids_are_decoded_once(way: Way) -> None:
+    post(way, {"projectId": "a+b@c:d~e"})
+    for path in ("a+b@c:d~e", "a%2Bb%40c%3Ad%7Ee", "%61%2bb@c:d~e"):
+        assert way.ask("GET", f"/api/projects/{path}/stats").json()["changeStats"]["total"] == 1
+    assert way.ask("GET", "/api/projects/a%252Bb/stats").status == 400
+
+
+def test_a_service_for_one_project(make_way: Callable[..., Way]) -> None:
+    way = make_way(project_id="only")
+    body = b'{"entityType":"t","entityId":"e","data":{}}'
+    assert way.ask("POST", "/api/changes", body, JSON).json()["createdSeqs"] == [1]
+    assert way.ask("GET", "/api/projects/other/changes").status == 404
+    assert post(way, {"projectId": "other"}).status == 400
+    assert way.ask("GET", "/api/projects").json()["projects"] == ["only"]
+
+
+@pytest.mark.parametrize(
+    "target", ["/health", "/api/help", "/openapi.json", "/api/projects", "/api/projects/p/changes"]
+)
+def test_head_answers_like_get_without_a_body(way: Way, target: str) -> None:
+    get, head = way.ask("GET", target), way.ask("HEAD", target)
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert head.headers.get("etag") == get.headers.get("etag")

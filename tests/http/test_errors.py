@@ -1,0 +1,261 @@
+"""Every error: its status, its one shape, its particulars."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sltt_core.errors import NotAllowed, StorageBusy
+from tests.http.ways import JSON, NAME, Answer, Way, post
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ALWAYS = {"type", "title", "status", "detail", "error", "timestamp", "server", "requestId"}
+
+
+def check(answer: Answer, status: int, kind: str) -> Any:
+    """Check that an answer is a problem of a kind, in the shape that all have; return it."""
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    body = answer.json()
+    assert body.keys() >= ALWAYS
+    assert body["type"] == f"urn:sltt:problem:{kind}"
+    assert body["status"] == status
+    assert body["error"] == body["detail"]
+    assert body["server"] == NAME
+    assert body["requestId"] == answer.headers["x-request-id"]
+    return body
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/api",
+        "/api/",
+        "/api/projects/",
+        "/api/projects/p",
+        "/api/projects/p/stats/",
+        "/API/help",
+        "/health/",
+        "//health",
+        "/api/projects/p/changes/1/2",
+        "/favicon.ico",
+        "/api%2Fhelp",
+    ],
+)
+def test_an_unknown_path_is_404(way: Way, path: str) -> None:
+    check(way.ask("GET", path), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("POST", "/health", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/api/projects", "GET, HEAD, OPTIONS"),
+        ("PUT", "/api/projects/p/changes/1", "GET, HEAD, OPTIONS"),
+        ("PATCH", "/api/projects/p/stats", "GET, HEAD, OPTIONS"),
+        ("TRACE", "/api/help", "GET, HEAD, OPTIONS"),
+        ("GET", "/api/changes", "OPTIONS, POST"),
+        ("HEAD", "/api/changes", "OPTIONS, POST"),
+    ],
+)
+def test_another_method_is_405_and_says_which_there_are(way: Way, method: str, path: str, allow: str) -> None:
+    answer = way.ask(method, path)
+    assert answer.status == 405
+    assert answer.headers["allow"] == allow
+    if method != "HEAD":
+        check(answer, 405, "method-not-allowed")
+
+
+@pytest.mark.parametrize("path", ["/health", "/api/changes"])
+def test_options_says_which_methods_there_are(way: Way, path: str) -> None:
+    answer = way.ask("OPTIONS", path)
+    assert (answer.status, answer.body) == (204, b"")
+    assert "OPTIONS" in answer.headers["allow"]
+    check(way.ask("OPTIONS", "/nowhere"), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"]
+)
+def test_a_body_that_is_not_json_is_415(way: Way, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    check(way.ask("POST", "/api/changes", b"[]", headers), 415, "unsupported-media-type")
+
+
+def test_json_may_name_its_charset(way: Way) -> None:
+    body = b'{"projectId":"p","entityType":"t","entityId":"e","data":{}}'
+    answer = way.ask("POST", "/api/changes", body, {"content-type": "Application/JSON; charset=utf-8"})
+    assert answer.status == 200
+
+
+def test_a_bad_batch_names_every_bad_change_and_stores_nothing(way: Way) -> None:
+    answer = post(way, {}, {"entityType": "a b"}, {}, {"operation": "upsert", "entityId": ""}, {"extra": 1})
+    body = check(answer, 400, "invalid-batch")
+    assert body["failedAtIndex"] == 1
+    assert [(e["index"], e["field"]) for e in body["errors"]] == [
+        (1, "changes[1].entityType"),
+        (3, "changes[3].entityId"),
+        (3, "changes[3].operation"),
+        (4, "changes[4].extra"),
+    ]
+    assert all(e["reason"] for e in body["errors"])
+    assert way.ask("GET", "/api/projects/p/stats").json()["changeStats"]["total"] == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b"1", b'"x"', b"[1]", b"[[]]", b"\xff", b"[{}] x"])
+def test_a_body_that_is_no_batch_is_400(way: Way, body: bytes) -> None:
+    problem = check(way.ask("POST", "/api/changes", body, JSON), 400, "invalid-batch")
+    assert problem["errors"]
+    assert "failedAtIndex" in problem
+
+
+def test_a_change_that_is_too_large_is_413(way: Way) -> None:
+    body = check(post(way, {}, {"data": {"text": "x" * 420_000}}), 413, "invalid-batch")
+    assert body["failedAtIndex"] == 1
+    check(post(way, {"entityId": ""}, {"data": {"text": "x" * 420_000}}), 400, "invalid-batch")
+    assert way.ask("GET", "/api/projects/p/stats").json()["changeStats"]["total"] == 0
+
+
+def test_a_body_that_is_too_large_is_413(way: Way) -> None:
+    check(way.ask("POST", "/api/changes", b" " * 4_000_001, JSON), 413, "payload-too-large")
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        *((f"limit={value}", "limit") for value in ("0", "1001", "-1", "1.5", "1e3", "x", "", "%31%30x", "+5", "0x1")),
+        *((f"cursor={value}", "cursor") for value in ("-1", "1.0", "x", "", "99999999999999999999", "-0", "NaN")),
+        ("limit=1&limit=1", "limit"),
+        ("limit=%D9%A3", "limit"),
+        ("cursor=0&cursor=0", "cursor"),
+        ("limit", "limit"),
+        ("curser=5", "curser"),
+        ("=5", ""),
+        ("chain=short", "chain"),
+        ("chain=" + "A" * 22 + "&chain=" + "A" * 22, "chain"),
+        *((f"wait={value}", "wait") for value in ("-1", "61", "nan", "inf", "1e1", "", "x", ".", "1.")),
+        ("entityType=a%20b", "entityType"),
+        ("entityType=", "entityType"),
+        ("&".join(["entityType=a"] * 101), "entityType"),
+        ("entityId=%00", "entityId"),
+        ("entityId=%FF", "entityId"),
+        ("entityId=%zz", "entityId"),
+        ("outdated=yes", "outdated"),
+        ("projectId=q", "projectId"),
+    ],
+)
+def test_a_bad_parameter_is_400_and_named(way: Way, query: str, field: str) -> None:
+    body = check(way.ask("GET", f"/api/projects/p/changes?{query}"), 400, "invalid-input")
+    assert body.get("field", "") == field
+
+
+@pytest.mark.parametrize("seq", ["0", "-1", "1.0", "x", "%31%30%2F", "99999999999999999999", "%00", "%FF", "%", "01x"])
+def test_a_number_that_no_change_has_is_400(way: Way, seq: str) -> None:
+    body = check(way.ask("GET", f"/api/projects/p/changes/{seq}"), 400, "invalid-input")
+    assert body["field"] == "seq"
+
+
+def test_a_change_that_is_not_there_is_404(way: Way) -> None:
+    post(way, {})
+    check(way.ask("GET", "/api/projects/p/changes/2"), 404, "not-found")
+
+
+def test_another_history_is_409(way: Way) -> None:
+    post(way, {}, {})
+    check(way.ask("GET", f"/api/projects/p/changes?cursor=1&chain={'B' * 22}"), 409, "chain-mismatch")
+    check(way.ask("GET", f"/api/projects/p/changes?cursor=9&chain={'B' * 22}"), 409, "chain-mismatch")
+
+
+def test_a_key_is_replayed_and_refused_with_another_batch(way: Way) -> None:
+    key = {"idempotency-key": "key-0123456789abcdef"}
+    first = post(way, {}, {"seq": 9}, headers=key).json()
+    again = post(way, {}, {"seq": 9}, headers=key).json()
+    assert again["replayed"] is True
+    assert {**again, "replayed": False, "timestamp": first["timestamp"]} == first
+    check(post(way, {}, headers=key), 422, "key-reused")
+
+
+@pytest.mark.parametrize("key", ["", "short", "x" * 129, "sixteen letters!", "semi;0123456789abc"])
+def test_a_bad_key_is_400(way: Way, key: str) -> None:
+    answer = post(way, {}, headers={"idempotency-key": key})
+    assert check(answer, 400, "invalid-input")["field"] == "Idempotency-Key"
+
+
+def test_a_busy_log_is_503_with_a_time_to_try_again(way: Way) -> None:
+    def busy(chunk: Any) -> Any:
+        raise StorageBusy("somebody else is writing")
+
+    way.storage._append = busy  # type: ignore[method-assign]
+    answer = post(way, {})
+    assert check(answer, 503, "storage-busy")["retryable"] is True
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_a_batch_stored_in_part_is_503_and_resumed_by_its_key(way: Way) -> None:
+    append, left = way.storage._append, [1]
+
+    def failing(chunk: Any) -> Any:
+        if left[0] == 0:
+            raise StorageBusy("somebody else is writing")
+        left[0] -= 1
+        return append(chunk)
+
+    key = {"idempotency-key": "key-0123456789abcdef"}
+    changes = [{"entityId": f"{number}"} for number in range(120)]
+    way.storage._append = failing  # type: ignore[method-assign]
+    answer = post(way, *changes, headers=key)
+    body = check(answer, 503, "partial-append")
+    assert answer.headers["retry-after"] == "1"
+    assert (body["failedAtIndex"], body["created"]) == (98, 98)
+    assert body["createdSeqs"] == [*range(1, 99), *[None] * 22]
+    way.storage._append = append  # type: ignore[method-assign]
+    assert post(way, *changes, headers=key).json()["createdSeqs"] == list(range(1, 121))
+
+
+def test_what_authorize_refuses_is_403_everywhere(make_way: Callable[..., Way]) -> None:
+    asked: list[tuple[str | None, str, str | None]] = []
+
+    def nobody(principal: str | None, action: str, project: str | None) -> None:
+        asked.append((principal, action, project))
+        raise NotAllowed("not you")
+
+    way = make_way(authorize=nobody)
+    for target in (
+        "/api/projects",
+        "/api/projects/p/changes?wait=30",
+        "/api/projects/p/changes/1",
+        "/api/projects/p/stats",
+    ):
+        check(way.ask("GET", target), 403, "not-allowed")
+    check(post(way, {}, {"projectId": "q"}), 403, "not-allowed")
+    assert asked == [
+        (None, "list", None),
+        (None, "read", "p"),
+        (None, "read", "p"),
+        (None, "read", "p"),
+        (None, "append", "p"),
+    ]
+    assert way.storage.get_all_projects().projects == ()
+
+
+def test_our_own_mistake_is_a_bare_500(way: Way) -> None:
+    def broken(project_id: str) -> Any:
+        raise RuntimeError("secret key AKIA0123456789")
+
+    way.storage._change_stats = broken  # type: ignore[method-assign]
+    answer = way.ask("GET", "/api/projects/p/stats")
+    check(answer, 500, "internal")
+    assert b"AKIA" not in answer.body
+    assert b"Traceback" not in answer.body
+
+
+def test_an_error_is_valid_json_whatever_it_quotes(way: Way) -> None:
+    body = json.dumps([{"projectId": "p", '"\\\u2028\x01': 1, "entityType": '"', "entityId": "e", "data": {}}])
+    problem = check(way.ask("POST", "/api/changes", body.encode(), JSON), 400, "invalid-batch")
+    assert problem["failedAtIndex"] == 0

@@ -1,0 +1,228 @@
+"""What headers do: request ids, caching, gzip, CORS and origins."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sltt_core.api.coding import MAX_MEMBERS
+from sltt_core.api.routes import ROUTES
+from tests.http.ways import JSON, Way, post
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CHANGES = "/api/projects/p/changes"
+CHANGE = b'[{"projectId":"p","entityType":"t","entityId":"e","data":{}}]'
+
+
+# X-Request-Id
+
+
+@pytest.mark.parametrize("given", ["a", "Req-1_2.3", "x" * 64])
+def test_a_request_id_is_kept_on_every_answer(way: Way, given: str) -> None:
+    for method, target in (("GET", "/health"), ("GET", "/nowhere"), ("OPTIONS", "/health"), ("PUT", "/health")):
+        assert way.ask(method, target, headers={"x-request-id": given}).headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "a/b", "<script>"])
+def test_a_bad_request_id_is_replaced(way: Way, given: str) -> None:
+    first = way.ask("GET", "/health", headers={"x-request-id": given}).headers["x-request-id"]
+    second = way.ask("GET", "/health").headers["x-request-id"]
+    assert given != first != second
+    assert len(first) == len(second) == 16
+
+
+# Caching
+
+
+def test_every_route_says_how_it_may_be_kept(way: Way) -> None:
+    post(way, {})
+    for route in ROUTES:
+        if route.method == "GET":
+            target = route.path.replace("{projectId}", "p").replace("{seq}", "1")
+            assert way.ask("GET", target).headers["cache-control"] == route.cache
+    assert post(way, {}).headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "target", ["/api/help", "/openapi.json", "/api/projects", CHANGES, f"{CHANGES}/1", "/api/projects/p/stats"]
+)
+def test_an_answer_that_a_client_has_is_304(way: Way, target: str) -> None:
+    post(way, {})
+    first = way.ask("GET", target)
+    tag = first.headers["etag"]
+    assert tag.startswith('W/"')
+    for given in (tag, tag.removeprefix("W/"), f'"other", {tag}', "*"):
+        for method in ("GET", "HEAD"):
+            answer = way.ask(method, target, headers={"if-none-match": given})
+            assert (answer.status, answer.body) == (304, b"")
+            assert answer.headers["etag"] == tag
+            assert answer.headers["cache-control"] == first.headers["cache-control"]
+    assert way.ask("GET", target, headers={"if-none-match": '"other"'}).status == 200
+    assert way.ask("GET", target).headers["etag"] == tag
+
+
+@pytest.mark.parametrize("target", ["/api/projects", CHANGES, f"{CHANGES}?limit=1", "/api/projects/p/stats"])
+def test_a_tag_changes_with_the_answer(way: Way, target: str) -> None:
+    post(way, {})
+    before = way.ask("GET", target).headers["etag"]
+    post(way, {"projectId": "q"}, {})
+    assert way.ask("GET", target, headers={"if-none-match": before}).status == 200
+
+
+def test_a_tag_changes_when_a_change_becomes_outdated(way: Way) -> None:
+    post(way, {}, {})
+    targets = (CHANGES, f"{CHANGES}/1")
+    before = [way.ask("GET", target).headers["etag"] for target in targets]
+    way.storage.mark_as_outdated(1, 2, project_id="p")
+    for target, tag in zip(targets, before, strict=True):
+        answer = way.ask("GET", target, headers={"if-none-match": tag})
+        assert answer.status == 200
+        assert b'"outdatedBy":2' in answer.body
+
+
+def test_health_and_errors_have_no_tag(way: Way) -> None:
+    assert "etag" not in way.ask("GET", "/health").headers
+    answer = way.ask("GET", f"{CHANGES}/1", headers={"if-none-match": "*"})
+    assert answer.status == 404
+    assert "etag" not in answer.headers
+
+
+# Gzip
+
+
+@pytest.mark.parametrize("accept", ["gzip", "GZIP", "deflate, gzip;q=0.5", "*", "br;q=1.0, *;q=0.1", "x-gzip"])
+def test_a_long_answer_is_packed_for_who_takes_it(way: Way, accept: str) -> None:
+    post(way, *({"entityId": f"{number}"} for number in range(50)))
+    plain = way.ask("GET", CHANGES)
+    packed = way.ask("GET", CHANGES, headers={"accept-encoding": accept})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert len(packed.body) < len(plain.body) / 3
+    assert json.loads(gzip.decompress(packed.body))["changes"] == plain.json()["changes"]
+    assert packed.headers["etag"] == plain.headers["etag"]
+    for answer in (plain, packed):
+        assert "accept-encoding" in answer.headers["vary"]
+
+
+@pytest.mark.parametrize("accept", ["identity", "", "gzip;q=0", "gzip; q=0.000", "br", "*;q=0", "gzip;q=0, *"])
+def test_a_long_answer_is_plain_for_who_does_not(way: Way, accept: str) -> None:
+    post(way, *({"entityId": f"{number}"} for number in range(50)))
+    answer = way.ask("GET", CHANGES, headers={"accept-encoding": accept})
+    assert "content-encoding" not in answer.headers
+    assert answer.json()["count"] == 50
+
+
+def test_a_short_answer_is_not_packed(way: Way) -> None:
+    assert "content-encoding" not in way.ask("GET", "/health", headers={"accept-encoding": "gzip"}).headers
+
+
+def test_a_packed_body_is_unpacked(way: Way) -> None:
+    headers = {**JSON, "content-encoding": "gzip"}
+    assert way.ask("POST", "/api/changes", gzip.compress(CHANGE), headers).json()["createdSeqs"] == [1]
+    two_members = gzip.compress(CHANGE[:20]) + gzip.compress(CHANGE[20:])
+    assert way.ask("POST", "/api/changes", two_members, headers).json()["createdSeqs"] == [2]
+    large = b'{"projectId":"p","entityType":"t","entityId":"e","data":{"t":"' + b"ab" * 150_000 + b'"}}'
+    assert way.ask("POST", "/api/changes", gzip.compress(large), headers).json()["createdSeqs"] == [3]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (CHANGE, 400),
+        (gzip.compress(CHANGE)[:-1], 400),
+        (gzip.compress(CHANGE)[:-9], 400),
+        (gzip.compress(CHANGE) + b"x", 400),
+        (gzip.compress(CHANGE)[:-8] + b"\x00" * 8, 400),
+        (zlib.compress(CHANGE), 400),
+        (gzip.compress(b" " * 4_000_001), 413),
+        (gzip.compress(b" " * 2_000_001) * 2, 413),
+        (gzip.compress(gzip.compress(b" " * 50_000_000)), 400),
+        (gzip.compress(b"") * (MAX_MEMBERS + 1), 400),
+        (gzip.compress(b" " * 10) * MAX_MEMBERS, 400),
+    ],
+    ids=[
+        "empty",
+        "plain",
+        "cut",
+        "no end",
+        "more after",
+        "bad sum",
+        "zlib",
+        "bomb",
+        "two halves",
+        "nested",
+        "members",
+        "blank",
+    ],
+)
+def test_a_badly_packed_body_is_refused(way: Way, body: bytes, status: int) -> None:
+    answer = way.ask("POST", "/api/changes", body, {**JSON, "content-encoding": "gzip"})
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("coding", ["br", "deflate", "zstd", "gzip, gzip", "gzip,identity", "aes128gcm"])
+def test_another_coding_is_415(way: Way, coding: str) -> None:
+    assert way.ask("POST", "/api/changes", CHANGE, {**JSON, "content-encoding": coding}).status == 415
+
+
+# CORS and origins
+
+APP = "https://app.example.org"
+
+
+def test_without_cors_nothing_is_said_to_pages(way: Way) -> None:
+    for method in ("GET", "OPTIONS"):
+        answer = way.ask(method, "/health", headers={"origin": APP, "access-control-request-method": "POST"})
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("origin", [APP, "null", "http://localhost:3000", "http://evil.example"])
+def test_a_page_from_elsewhere_may_not_write(way: Way, origin: str) -> None:
+    answer = way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": origin})
+    assert answer.status == 403
+    assert way.storage.get_all_projects().projects == ()
+
+
+def test_a_page_from_the_same_place_may_write(way: Way) -> None:
+    answer = way.ask(
+        "POST", "/api/changes", CHANGE, {**JSON, "host": "localhost:8080", "origin": "http://localhost:8080"}
+    )
+    assert answer.status == 200
+
+
+def test_a_listed_origin_may_do_everything(make_way: Callable[..., Way]) -> None:
+    way = make_way(cors=[APP, "https://other.example"])
+    answer = way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": APP})
+    assert answer.status == 200
+    assert answer.headers["access-control-allow-origin"] == APP
+    assert "etag" in answer.headers["access-control-expose-headers"]
+    assert "origin" in answer.headers["vary"]
+    preflight = way.ask("OPTIONS", "/api/changes", headers={"origin": APP, "access-control-request-method": "POST"})
+    assert preflight.status == 204
+    assert preflight.headers["access-control-allow-origin"] == APP
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    assert "idempotency-key" in preflight.headers["access-control-allow-headers"]
+    problem = way.ask("GET", "/nowhere", headers={"origin": APP})
+    assert problem.headers["access-control-allow-origin"] == APP
+
+
+def test_an_origin_that_is_not_listed_gets_nothing(make_way: Callable[..., Way]) -> None:
+    way = make_way(cors=[APP])
+    for origin in ("https://evil.example", f"{APP}.evil.example", f"{APP}:8443", "http://app.example.org", "null"):
+        answer = way.ask("GET", "/health", headers={"origin": origin})
+        assert "access-control-allow-origin" not in answer.headers
+        assert "origin" in answer.headers["vary"]
+        assert way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": origin}).status == 403
+
+
+def test_every_origin_may_be_allowed(make_way: Callable[..., Way]) -> None:
+    way = make_way(cors=["*"])
+    answer = way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": "https://any.example"})
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "*")
