@@ -58,7 +58,7 @@ class StoredChunk(Record):
 class BatchAppend:
     """A batch on its way into a storage: part by part for its projects, chunk by chunk within a part."""
 
-    __slots__ = ("_append", "_fitting", "_key", "batch", "chunks", "places", "seqs")
+    __slots__ = ("_append", "_fitting", "_key", "batch", "chunks", "fingerprint", "places", "seqs")
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class BatchAppend:
         self.seqs: list[int | None] = [None] * len(batch)
         """The number of each change, as far as they are stored."""
         self.chunks: list[StoredChunk] = []
+        self.fingerprint = fingerprint(batch)
         self._key = key
         self._append = append
         self._fitting = fitting
@@ -87,10 +88,9 @@ class BatchAppend:
 
     def run(self) -> Appended:
         """Store the batch; raises `PartialAppend` when something was stored before it failed."""
-        print_of_batch = fingerprint(self.batch)
         try:
             for project_id, places in self.places.items():
-                self._run_part(project_id, places, print_of_batch)
+                self._run_part(project_id, places)
         except SlttError as error:
             if not self.chunks:
                 raise
@@ -98,7 +98,7 @@ class BatchAppend:
         replayed = all(chunk.changes is None for chunk in self.chunks)
         return Appended(tuple(seq for seq in self.seqs if seq is not None), replayed)
 
-    def _run_part(self, project_id: str, places: Sequence[int], print_of_batch: str) -> None:
+    def _run_part(self, project_id: str, places: Sequence[int]) -> None:
         """Store one project's changes.
 
         A chunk that was stored before under the key says how long it was then, so that the next begins
@@ -108,15 +108,20 @@ class BatchAppend:
         offset = number = 0
         while offset < len(part):
             end = offset + self._fitting(part, offset)
-            wanted = Chunk(project_id, self._key, number, offset, print_of_batch, tuple(part[offset:end]))
+            wanted = Chunk(project_id, self._key, number, offset, self.fingerprint, tuple(part[offset:end]))
             stored = self._append(wanted)
-            if stored.fingerprint != print_of_batch:
-                raise KeyReused(f"the key {self._key} came with another batch to project {project_id} before")
+            if stored.fingerprint != self.fingerprint:
+                raise key_reused(project_id)
             for step in range(stored.count):
                 self.seqs[places[offset + step]] = stored.first_seq + step
             self.chunks.append(stored)
             offset += stored.count
             number += 1
+
+
+def key_reused(project_id: str) -> KeyReused:
+    """Make the error for a key that stands for another batch in a project."""
+    return KeyReused(f"the idempotency key came with another batch to project {project_id} before")
 
 
 def chunk_length(

@@ -17,7 +17,7 @@
         LogDamaged                  500             a hole or a contradiction in the log itself
         NotALog                     500             the file or table is not a log, or of a newer format
         StorageBusy                 503     yes     somebody else holds the log; try again
-        PartialAppend               503     yes     a large or mixed batch stopped midway
+        PartialAppend               503     (yes)   a large or mixed batch stopped midway
 
 `status` is the HTTP status the REST API answers with; `kind` names the error in a problem document's `type`.
 """
@@ -223,7 +223,10 @@ class StorageBusy(StorageError):
 
 
 class PartialAppend(StorageError):
-    """A batch of several chunks or projects stopped midway. The same key resumes it where it stopped."""
+    """A batch of several chunks or projects stopped midway. The same key resumes it where it stopped.
+
+    Where what stopped it does not pass by itself, it has the cause's status and hint.
+    """
 
     status = 503
     kind = "partial-append"
@@ -239,3 +242,6 @@ class PartialAppend(StorageError):
         self.failed_at_index = self.seqs.index(None)
         stored = sum(seq is not None for seq in seqs)
         super().__init__(f"stored {stored} of {len(seqs)} changes, then: {cause.message}")
+        if not cause.retryable:  # it will not pass by itself: the cause says what to do
+            self.status, self.hint = cause.status, cause.hint
+            self.retryable, self.retry_after = False, None

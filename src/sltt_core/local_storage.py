@@ -236,12 +236,9 @@ class LocalStorageService(BaseStorageService):
     def _append_in(self, connection: sqlite3.Connection, chunk: Chunk) -> StoredChunk:
         log, head = _find_log(connection, chunk.project_id) or (None, EMPTY_LOG)
         if log is not None and chunk.key is not None:
-            row = connection.execute(
-                "SELECT first_seq, count, fingerprint FROM requests WHERE log = ? AND key = ? AND number = ?",
-                (log, chunk.key, chunk.number),
-            ).fetchone()
-            if row is not None:
-                return StoredChunk.of((*row, None))
+            before = _find_request(connection, log, chunk.key, chunk.number)
+            if before is not None:
+                return before
         types = Counter(change.entity_type for change in chunk.changes)
         known = _known_types(connection, log, types)
         if len(known) < len(types):
@@ -270,6 +267,11 @@ class LocalStorageService(BaseStorageService):
                 ),
             )
         return StoredChunk(head.seq + 1, len(stored), chunk.fingerprint, stored)
+
+    def _stored_chunk(self, project_id: str, key: str, number: int) -> StoredChunk | None:
+        with self._snapshot() as connection:
+            found = _find_log(connection, project_id)
+            return None if found is None else _find_request(connection, found[0], key, number)
 
     def _restore(self, project_id: str, changes: tuple[Change, ...]) -> None:
         self._write(lambda connection: self._restore_in(connection, project_id, changes))
@@ -381,6 +383,14 @@ def _fail(group: Sequence[_Job], error: SlttError) -> None:
 def _find_log(connection: sqlite3.Connection, project_id: str) -> tuple[int, Head] | None:
     row = connection.execute("SELECT log, value, chain FROM logs WHERE project_id = ?", (project_id,)).fetchone()
     return None if row is None else (row[0], Head(row[1] - 1, row[2]))
+
+
+def _find_request(connection: sqlite3.Connection, log: int, key: str, number: int) -> StoredChunk | None:
+    row = connection.execute(
+        "SELECT first_seq, count, fingerprint FROM requests WHERE log = ? AND key = ? AND number = ?",
+        (log, key, number),
+    ).fetchone()
+    return None if row is None else StoredChunk.of((*row, None))
 
 
 def _create_log(connection: sqlite3.Connection, project_id: str) -> int:

@@ -110,6 +110,8 @@ def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
             isolation_level=None,
             check_same_thread=False,
         )
+        # A copy made with VACUUM INTO has lost the mode; where it is set already, this only looks.
+        connection.execute("PRAGMA journal_mode = WAL")
         # A commit is on the disk when it returns, not only in its cache (macOS needs the second line).
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA fullfsync = ON")

@@ -17,6 +17,7 @@ from sltt_core.batches import (
     Chunk,
     StoredChunk,
     chunk_length,
+    key_reused,
     one_type_too_many,
     refusal,
     too_many_entity_types,
@@ -303,6 +304,7 @@ class BaseStorageService(ABC):
         append = BatchAppend(batch, key, self._append, self._fitting)
         if append.parts > 1:
             # One atomic write checks this itself; of several, a later one must not fail on it.
+            self._check_key(append, key)
             self._check_entity_types(append)
         return append.run(), append.chunks
 
@@ -330,6 +332,13 @@ class BaseStorageService(ABC):
         if problems:
             raise InvalidBatch(problems)
         return batch
+
+    def _check_key(self, append: BatchAppend, key: str | None) -> None:
+        if key is not None and len(append.places) > 1:
+            for project_id in append.places:
+                stored = self._stored_chunk(project_id, key, 0)
+                if stored is not None and stored.fingerprint != append.fingerprint:
+                    raise key_reused(project_id)
 
     def _check_entity_types(self, append: BatchAppend) -> None:
         for project_id, places in append.places.items():
@@ -393,6 +402,10 @@ class BaseStorageService(ABC):
 
         Raises `InvalidBatch` (`too_many_entity_types`) before anything is written.
         """
+
+    @abstractmethod
+    def _stored_chunk(self, project_id: str, key: str, number: int) -> StoredChunk | None:
+        """Return what a chunk of this key and number wrote before; `None` when there is none."""
 
     @abstractmethod
     def _restore(self, project_id: str, changes: tuple[Change, ...]) -> None:

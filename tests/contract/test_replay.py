@@ -126,6 +126,13 @@ def test_a_mixed_batch_that_stopped_between_projects_goes_on(direct: DirectSqlit
     assert [storage.get_change_stats(project_id=project).total for project in "abc"] == [10, 10, 10]
 
 
+def test_a_mixed_batch_whose_key_one_project_knows_stores_nothing_at_all(storage: Reachable) -> None:
+    storage.create_changes(batch(2, "b"), KEY)
+    with pytest.raises(KeyReused):
+        storage.create_changes([new(project_id="a"), new(project_id="b")], KEY)
+    assert storage.get_change_stats(project_id="a").total == 0
+
+
 def test_callers_with_the_same_key_at_the_same_moment_store_it_once(log: Log) -> None:
     services = [log.reach() for _ in range(2)]
     barrier = Barrier(8)

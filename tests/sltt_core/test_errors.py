@@ -60,6 +60,31 @@ def test_each_class_has_a_kind_and_a_title_of_its_own() -> None:
         assert len(set(names)) == len(names)
 
 
+def test_what_programs_act_on_stays_as_it_is() -> None:
+    """Kinds are in the problem documents' `type`: none may be renamed."""
+    assert {kind.kind: kind.status for kind in CLASSES.values()} == {
+        "internal": 500,
+        "invalid-input": 400,
+        "invalid-batch": 400,
+        "payload-too-large": 413,
+        "unsupported-media-type": 415,
+        "not-found": 404,
+        "method-not-allowed": 405,
+        "not-allowed": 403,
+        "head-too-large": 431,
+        "request-timeout": 408,
+        "host-not-allowed": 421,
+        "chain-mismatch": 409,
+        "key-reused": 422,
+        "storage": 500,
+        "log-damaged": 500,
+        "not-a-log": 500,
+        "storage-busy": 503,
+        "partial-append": 503,
+    }
+    assert {kind.retry_after for kind in CLASSES.values() if kind.retryable} == {1}
+
+
 def test_an_error_carries_its_message_and_the_hint_of_its_class_or_its_own() -> None:
     assert (str(NotFound("no such thing")), NotFound("no such thing").message) == ("no such thing",) * 2
     assert StorageBusy("x").hint == StorageBusy.hint != ""

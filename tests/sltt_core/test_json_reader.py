@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -116,6 +117,15 @@ def test_what_the_standard_library_refuses_is_refused_and_nothing_else_is_ever_r
 
 # What is JSON and what is not, in the manner of the JSON parsing test suite by Nicolas Seriot.
 
+
+def step_through(text: str, step: Callable[[Reader], object]) -> None:
+    """Read an object or array value by value."""
+    reader = Reader(text)
+    for _ in reader.members() if text.startswith("{") else reader.elements():
+        step(reader)
+    reader.finish()
+
+
 ACCEPTED: list[tuple[str, Any]] = [
     ("[]", []),
     ("{}", {}),
@@ -173,9 +183,11 @@ REFUSED = [
     # Nothing, or too much.
     *("", " ", "\n", "1 2", "[] []", "{}x", "[]]", "{}}", "null,", "[],", '"a""b"', "[1]#", "\0", "1\0"),
     # Broken off.
-    *("[", "{", "[1", "[1,", '{"a"', '{"a":', '{"a":1', '{"a":1,', '"', '"a', '"\\', '"\\u', '"\\u00', '"\\u00e"', "tru", "-"),
+    *("[", "{", "[1", "[1,", '{"a"', '{"a":', '{"a":1', '{"a":1,', '"', '"a', '"\\', '"\\u', '"\\u00', '"\\u00e"',),
+    *("tru", "-", "[{"),
     # Commas and colons.
-    *("[,]", "[1,]", "[,1]", "[1,,2]", "[1 2]", "[1:2]", '{"a":1,}', "{,}", '{"a" 1}', '{"a"::1}', '{"a",1}', '{:1}', '{"a":}'),
+    *("[,]", "[1,]", "[,1]", "[1,,2]", "[1 2]", "[1:2]", '{"a":1,}', "{,}", '{"a" 1}', '{"a"::1}', '{"a",1}'),
+    *('{:1}', '{"a":}'),
     # Keys that are none.
     *("{a:1}", "{1:1}", "{'a':1}", "{null:1}", "{[]:1}", '{{"a":1}:1}'),
     # Brackets.
@@ -183,14 +195,16 @@ REFUSED = [
     # Words.
     *("nul", "True", "NULL", "undefined", "nulll", "None", "yes"),
     # Numbers.
-    *("01", "-01", "00", "1.", ".5", "-.5", "1.e1", "1e", "1e+", "1eE2", "+1", "--1", "- 1", "0x1F", "1_000", "1,000", "1a"),
-    *("١", "１", "∞", "1.2.3", "inf", "nan"),
+    *("01", "-01", "00", "1.", ".5", "-.5", "1.e1", "1e", "1e+", "1eE2", "+1", "--1", "- 1", "0x1F", "1_000", "1,000"),
+    *("1a", "\u0661", "\uff11", "∞", "1.2.3", "inf", "nan"),
     # Strings.
-    *("'a'", '"a\nb"', '"a\tb"', '"\x00"', '"\x1f"', '"\\x41"', '"\\a"', '"\\U0041"', '"\\\'"', '"\\u00g0"', '"\\u 041"'),
+    *("'a'", '"a\nb"', '"a\tb"', '"\x00"', '"\x1f"', '"\\x41"', '"\\a"', '"\\U0041"', '"\\\'"', '"\\u00g0"'),
+    *('"\\u 041"', '"\\u+041"', '"\\u0x41"'),
     # White space that is none here, comments, and a byte order mark.
     *("\u00a01", "1\u2028", "\v1", "\f1", "[1\u3000]", "/* */1", "1//", "#1", "\ufeff1", "[\ufeff]"),
 ]  # fmt: skip
 
+LONG = "k" * 50
 FORBIDDEN = [
     # JSON to Python's library, though not to RFC 8259.
     ("NaN", "NaN is not JSON"),
@@ -215,7 +229,7 @@ FORBIDDEN = [
     ('{"a":{"b":[{"c":1,"c":2}]}}', 'the key "c" appears twice'),
     ('[[[{"x":{},"x":{}}]]]', 'the key "x" appears twice'),
     ('{"\\n":1,"\\u000a":2}', 'the key "\\\\n" appears twice'),
-    ('{"%s":1,"%s":2}' % ("k" * 50, "k" * 50), f'the key "{"k" * 37}..." appears twice'),
+    (f'{{"{LONG}":1,"{LONG}":2}}', f'the key "{"k" * 37}..." appears twice'),
     # Half of a pair, which no UTF-8 can carry.
     ('"\\ud800"', "half of a surrogate pair"),
     ('"\\uD800"', "half of a surrogate pair"),
@@ -244,19 +258,16 @@ def test_json_is_read(text: str, value: Any) -> None:
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_is_no_json_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError, match=r"line 1|line 2|BOM"):
         json.loads(text)
     with pytest.raises(JsonProblem):
         read(text)
 
 
-@pytest.mark.parametrize("text", [text for text in REFUSED if text.strip() not in ("", "1 2", "[1,]", "{}x")])
+@pytest.mark.parametrize("text", REFUSED)
 def test_what_is_no_json_is_not_passed_over_either(text: str) -> None:
-    reader = Reader(f'{{"a":{text}}}')
     with pytest.raises(JsonProblem):
-        for _ in reader.members():
-            reader.skip()
-        reader.finish()
+        step_through(f'{{"a":{text}}}', Reader.skip)
 
 
 @pytest.mark.parametrize(("text", "reason"), FORBIDDEN)
@@ -414,10 +425,8 @@ def test_a_message_names_the_place(text: str, message: str) -> None:
     ],
 )
 def test_a_message_of_a_loop_names_the_place(text: str, message: str) -> None:
-    reader = Reader(text)
     with pytest.raises(JsonProblem) as caught:
-        for _ in reader.members() if text.startswith("{") else reader.elements():
-            reader.value()
+        step_through(text, Reader.value)
     assert str(caught.value) == message
 
 
@@ -507,14 +516,16 @@ def test_a_place_is_looked_for_once_however_long_the_text(monkeypatch: pytest.Mo
         return "there"
 
     monkeypatch.setattr(json_reader, "where", counted)
-    reader = Reader("[" + '{"a":1,"a":2},' * 1000 + "x]")
-    refused = 0
+    refused: list[str] = []
+
+    def skip_refused(reader: Reader) -> None:
+        try:
+            reader.value()
+        except JsonProblem as problem:
+            refused.append(str(problem))
+            reader.skip()
+
     with pytest.raises(JsonProblem, match="expected a value at there"):
-        for _ in reader.elements():
-            try:
-                reader.value()
-            except JsonProblem:
-                refused += 1
-                reader.skip()
-    assert refused == 1001
+        step_through("[" + '{"a":1,"a":2},' * 1000 + "x]", skip_refused)
+    assert len(refused) == 1001
     assert len(asked) == 2  # `value` and `skip`, both of the last

@@ -12,7 +12,7 @@ from sltt_core.pages import MAX_LIMIT, Narrow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from sltt_core.storage import BaseStorageService
@@ -79,10 +79,7 @@ def post_changes(context: Context, request: Request, parameters: Mapping[str, An
                 "success": True,
                 "created": len(appended.seqs),
                 "createdSeqs": appended.seqs,
-                "seqMap": {
-                    str(seq if change.client_seq is None else change.client_seq): seq
-                    for change, seq in zip(changes, appended.seqs, strict=True)
-                },
+                "seqMap": _seq_map(changes, appended.seqs),
                 "replayed": appended.replayed,
                 "timestamp": context.now(),
             }
@@ -149,6 +146,15 @@ def _answer(timestamp: str | None = None, **members: Any) -> Response:
     """Make an answer whose entity tag covers everything but the timestamp."""
     same = dumps(members, ensure_ascii=False)
     return json_response(same if timestamp is None else f'{same[:-1]}, "timestamp": "{timestamp}"}}', same=same)
+
+
+def _seq_map(changes: Sequence[NewChange], seqs: Sequence[int]) -> dict[str, int]:
+    """Map the callers' own numbers, as text, to the assigned ones; a change without one maps its number to itself."""
+    pairs = list(zip(changes, seqs, strict=True))
+    # The caller's own come last, so that they win where both kinds meet.
+    return {str(seq): seq for change, seq in pairs if change.client_seq is None} | {
+        str(change.client_seq): seq for change, seq in pairs if change.client_seq is not None
+    }
 
 
 def _signed(change: NewChange, principal: str) -> NewChange:

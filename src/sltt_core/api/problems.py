@@ -14,29 +14,27 @@ if TYPE_CHECKING:
 
 def problem_response(error: SlttError, *, server: str, timestamp: str, request_id: str) -> Response:
     """Describe an error to the client: what, where, what to do. Never a stack trace, a key or foreign data."""
-    # What to do about a batch that was stored in part depends on whether what stopped it passes.
-    what_to_do = error.cause if isinstance(error, PartialAppend) and not error.cause.retryable else error
     problem: dict[str, Any] = {
         "type": f"urn:sltt:problem:{error.kind}",
         "title": error.title,
-        "status": what_to_do.status,
+        "status": error.status,
         "detail": error.message,
         "error": error.message,
         "timestamp": timestamp,
         "server": server,
         "requestId": request_id,
     }
-    if what_to_do.hint:
-        problem["hint"] = what_to_do.hint
-    if what_to_do.retryable:
+    if error.hint:
+        problem["hint"] = error.hint
+    if error.retryable:
         problem["retryable"] = True
     problem.update(_particulars(error))
     headers = [("content-type", PROBLEM_JSON)]
-    if what_to_do.retryable and what_to_do.retry_after is not None:
-        headers.append(("retry-after", str(what_to_do.retry_after)))
+    if error.retryable and error.retry_after is not None:
+        headers.append(("retry-after", str(error.retry_after)))
     if isinstance(error, MethodNotAllowed):
         headers.append(("allow", ", ".join(error.allow)))
-    return Response(what_to_do.status, tuple(headers), dumps(problem, ensure_ascii=False).encode("utf-8", "replace"))
+    return Response(error.status, tuple(headers), dumps(problem, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def _particulars(error: SlttError) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 from sltt_core.api.http import MAX_BODY_BYTES, Request, Response
 from sltt_core.errors import HostNotAllowed, PayloadTooLarge, RequestTimeout, SlttError
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 WORKERS = 32
 """Threads that handle requests; as many writes may share a commit."""
+LIGHT_BYTES = 64_000
+"""A body of more bytes, or one that is packed, may take a thread a while and 40 times its size in memory."""
+HEAVY_WORKERS = 4
+"""How many requests with such bodies are handled at a time; the other threads are left to the rest."""
 DRAINED_BYTES = 4 * MAX_BODY_BYTES
 """Of a body that is too large, so much is read and dropped, so that the client gets to read the answer."""
 IDLE_SECONDS = 20.0
@@ -59,6 +64,7 @@ class AsgiApp:
         self._loopback_only = loopback_only
         self._access_log = access_log
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="sltt-request")
+        self._heavy = asyncio.Semaphore(HEAVY_WORKERS)
         self._idle_seconds = idle_seconds
         self._body_seconds = body_seconds
 
@@ -93,7 +99,8 @@ class AsgiApp:
 
     async def _answer(self, request: Request, receive: Receive) -> Response:
         if self._loopback_only and not is_loopback(host_of(request.headers.get("host", ""))):
-            return self._api.problem(HostNotAllowed("this server answers only for the machine it runs on"), request)
+            error = HostNotAllowed("this server answers only for the machine it runs on")
+            return _last(self._api.problem(error, request))
         try:
             async with asyncio.timeout(self._body_seconds):
                 body = await self._read_body(receive)
@@ -103,13 +110,19 @@ class AsgiApp:
             return _last(self._api.problem(error, request))
         request = request.replace(body=body)
         loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._threads, self._api.handle, request)
+        answer = await self._handle(request)
         if answer.wait is not None:
             deadline = loop.time() + answer.wait.seconds
             while answer.wait is not None and (left := deadline - loop.time()) > 0 and not self._watcher.closed:
                 await self._wait(answer, left, receive)
-                answer = await loop.run_in_executor(self._threads, self._api.handle, request)
+                answer = await self._handle(request)
         return answer
+
+    async def _handle(self, request: Request) -> Response:
+        """Let a thread answer."""
+        heavy = len(request.body) > LIGHT_BYTES or "content-encoding" in request.headers
+        async with self._heavy if heavy else nullcontext():
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._api.handle, request)
 
     async def _wait(self, answer: Response, seconds: float, receive: Receive) -> None:
         """Wait for news, and no longer than the client does."""

@@ -19,18 +19,22 @@ MAX_HEAD_BYTES = 32_768
 """Bytes of a request's first line and headers."""
 HEAD_SECONDS = 10.0
 """How long a client may take to send them."""
+ANSWER_SECONDS = 300.0
+"""How long a client may take to read an answer: 4 MB over a line of 14 kB a second."""
 
 
 def bounded_protocol(
-    problem: Callable[[SlttError], Response], head_seconds: float = HEAD_SECONDS
+    problem: Callable[[SlttError], Response], head_seconds: float = HEAD_SECONDS, answer_seconds: float = ANSWER_SECONDS
 ) -> type[HttpToolsProtocol]:
     """Make the protocol class for a server whose errors `problem` describes."""
     from sltt_core.errors import HeadTooLarge, InvalidInput, RequestTimeout
 
     class BoundedProtocol(HttpToolsProtocol):
-        _head_bytes = 0
+        _loose_bytes = 0  # since the head began, or since the body's last byte: chunks' sizes, trailers
         _in_head = True
+        _refused = False
         _head_timer: TimerHandle | None = None
+        _answer_timer: TimerHandle | None = None
 
         def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -38,29 +42,56 @@ def bounded_protocol(
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._end_head()
+            self._answer_taken()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if self._in_head:
-                self._head_bytes += len(data)
-                if self._head_timer is None:
-                    self._await_head()
+            if self._refused:
+                return
+            self._loose_bytes += len(data)
+            if self._in_head and self._head_timer is None:
+                self._await_head()
             super().data_received(data)
-            # A head that is complete has reset the count; what came behind it is body.
-            if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self._refuse(HeadTooLarge(f"the request's head is larger than {MAX_HEAD_BYTES:,} bytes"))
+            # A head or a piece of body that is complete has reset the count, whatever came behind it.
+            if self._loose_bytes > MAX_HEAD_BYTES:
+                self._refuse(_head_too_large())
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            if self._in_head:  # a trailer is no header (RFC 9110, section 6.5.1)
+                super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
             self._end_head()
+            error = self._fault_of_head()
+            if error is not None:
+                self._refuse(error)
+                raise error  # ends the parsing
             super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            self._loose_bytes = 0
+            super().on_body(body)
 
         def on_message_complete(self) -> None:
             super().on_message_complete()
             self._in_head = True
-            self._head_bytes = 0
+            self._loose_bytes = 0
 
         def send_400_response(self, msg: str) -> None:
             self._refuse(InvalidInput("this is not an HTTP request", field="request"))
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._answer_timer = self.loop.call_later(answer_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._answer_taken()
+
+        def _answer_taken(self) -> None:
+            if self._answer_timer is not None:
+                self._answer_timer.cancel()
+                self._answer_timer = None
 
         def _await_head(self) -> None:
             self._in_head = True
@@ -68,25 +99,62 @@ def bounded_protocol(
 
         def _end_head(self) -> None:
             self._in_head = False
-            self._head_bytes = 0
+            self._loose_bytes = 0
             if self._head_timer is not None:
                 self._head_timer.cancel()
                 self._head_timer = None
 
         def _head_took_too_long(self) -> None:
             self._head_timer = None
-            if not self.transport.is_closing():
-                if self._head_bytes:
-                    self._refuse(RequestTimeout(f"the request's head took longer than {head_seconds:g} seconds"))
-                else:
-                    self.transport.close()
+            if self._loose_bytes:
+                self._refuse(RequestTimeout(f"the request's head took longer than {head_seconds:g} seconds"))
+            else:
+                self.transport.close()
+
+        def _fault_of_head(self) -> SlttError | None:
+            """Say what is wrong with a head that the parser lets pass (RFC 9112, sections 3.2 and 3.2.2)."""
+            hosts = [value for name, value in self.headers if name == b"host"]
+            version = self.parser.get_http_version()
+            if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
+                return _head_too_large()
+            if version not in ("1.0", "1.1"):
+                return InvalidInput(f"HTTP/{version} is not spoken here, only HTTP/1.1", field="request")
+            if len(hosts) > 1 or (version == "1.1" and not hosts):
+                return InvalidInput(f"the request has {len(hosts)} Host headers, not one", field="host")
+            if not self.url.startswith(b"/"):
+                authority = self.url.partition(b"://")[2].partition(b"/")[0]
+                if authority and [authority.lower()] != [host.lower() for host in hosts]:
+                    return InvalidInput("the request's URL and its Host header name two hosts", field="host")
+            if self.parser.should_upgrade() and any(
+                name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+                for name, value in self.headers
+            ):
+                # The parser would drop the body, taking it for the other protocol's.
+                return InvalidInput(
+                    "a request with a body cannot ask for another protocol here",
+                    field="upgrade",
+                    hint="Send it as HTTP/1.1, without Upgrade.",
+                )
+            return None
 
         def _refuse(self, error: SlttError) -> None:
+            """Say why this connection ends here, and end it."""
+            if self._refused or self.transport.is_closing():
+                return
+            self._refused = True
+            cycle = self.cycle
+            if cycle is not None and not cycle.response_complete and (self.pipeline or not cycle.more_body):
+                # What came before is still being answered, and this would be taken for the answer.
+                cycle.keep_alive = False
+                return
             answer = problem(error)
             lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
             lines += [f"{name}: {value}" for name, value in answer.headers]
             lines += [f"content-length: {len(answer.body)}", "connection: close", "", ""]
             self.transport.write("\r\n".join(lines).encode("latin-1") + answer.body)
             self.transport.close()
+
+    def _head_too_large() -> SlttError:
+        return HeadTooLarge(f"the request's headers, or trailers, are larger than {MAX_HEAD_BYTES:,} bytes")
 
     return BoundedProtocol

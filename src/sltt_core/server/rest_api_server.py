@@ -48,7 +48,10 @@ class RestApiServer:
         head_seconds: float = HEAD_SECONDS,
         body_seconds: float = BODY_SECONDS,
     ) -> None:
-        """`cors` lists the origins whose pages may use the API; the seconds bound how slowly a request may come."""
+        """`cors` lists the origins whose pages may use the API; the seconds bound how slowly a request may come.
+
+        `body_seconds` also bounds how slowly an answer may be taken.
+        """
         self._storage = storage
         self._api = Api(storage, server_name, authorize=authorize, cors=cors, report=_report)
         self._access_log = access_log
@@ -116,7 +119,7 @@ class RestApiServer:
         )
         config = uvicorn.Config(
             app,
-            http=bounded_protocol(app.refuse, self._head_seconds),
+            http=bounded_protocol(app.refuse, self._head_seconds, self._body_seconds),
             log_level="error",
             access_log=False,
             server_header=False,

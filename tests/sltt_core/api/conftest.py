@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sltt_core.local_storage import LocalStorageService
+from tests.sltt_core.samples import NANOSECONDS
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[LocalStorageService]:
+    """A storage whose clock stands still."""
+    with LocalStorageService(tmp_path / "log.db", clock=lambda: NANOSECONDS) as service:
+        yield service

@@ -1,0 +1,75 @@
+"""The watcher: who waits is woken, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sltt_core.local_storage import LocalStorageService
+from sltt_core.server.watcher import Watcher
+from tests.contract.logs import batch, new
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[LocalStorageService]:
+    with LocalStorageService(tmp_path / "log.db") as opened:
+        yield opened
+
+
+def test_only_those_are_woken_whose_project_has_news_after_their_cursor(storage: LocalStorageService) -> None:
+    storage.create_changes(batch(3))
+
+    async def scenario() -> None:
+        watcher = Watcher(storage)
+        waiting = {
+            name: asyncio.ensure_future(watcher.news(project, cursor, 30))
+            for name, project, cursor in (("p3", "p", 3), ("p4", "p", 4), ("q0", "q", 0), ("also p3", "p", 3))
+        }
+        await asyncio.sleep(0)
+        await asyncio.to_thread(storage.create_change, new())
+        await asyncio.gather(waiting["p3"], waiting["also p3"])
+        assert not waiting["p4"].done()
+        assert not waiting["q0"].done()
+        await asyncio.to_thread(storage.create_change, new())
+        await waiting["p4"]
+        watcher.close()
+        await waiting["q0"]
+        await watcher.news("q", 0, 30)
+
+    asyncio.run(scenario())
+
+
+def test_news_that_are_there_wake_at_once(storage: LocalStorageService) -> None:
+    storage.create_changes(batch(3))
+    asyncio.run(Watcher(storage).news("p", 2, 30))
+
+
+def test_the_time_is_up(storage: LocalStorageService) -> None:
+    asyncio.run(Watcher(storage).news("p", 0, 0.05))
+
+
+def test_a_storage_that_fails_wakes_everybody(storage: LocalStorageService) -> None:
+    async def scenario() -> None:
+        watcher = Watcher(storage)
+        waiting = asyncio.ensure_future(watcher.news("p", 0, 30))
+        await asyncio.sleep(0)
+        storage.close()
+        await waiting
+
+    asyncio.run(scenario())
+
+
+def test_the_thread_ends_when_nobody_waits(storage: LocalStorageService) -> None:
+    watcher = Watcher(storage)
+    asyncio.run(watcher.news("p", 0, 0.01))
+    thread = watcher._thread
+    if thread is not None:
+        thread.join(30)
+    assert watcher._thread is None
+    assert watcher._waiting == {}
