@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check test-all lock format clean
+.PHONY: help install demo test check test-all bench lock format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -48,9 +48,13 @@ test-all: ## Run the tests on every supported Python that is here
 	echo "passed:$${ran:- none}; failed:$${failed:- none}; absent:$${absent:- none}"; \
 	[ -n "$$ran" ] && [ -z "$$failed" ]
 
+bench: $(VENV)/.bench ## Measure it, as ratios; ARGS= are names of benches and options (ARGS=--help)
+	$(BIN)/python -m bench $(ARGS)
+
 lock: .venv-lock/.uv-$(UV_VERSION) ## Write requirements/*.txt anew; ARGS=--upgrade takes newer versions
 	$(COMPILE) --extra server --extra cli --group dev --output-file requirements/dev.txt
 	$(COMPILE) --extra server --extra cli --group build --constraints requirements/dev.txt --output-file requirements/run.txt
+	$(COMPILE) --group bench --constraints requirements/dev.txt --output-file requirements/bench.txt
 
 format: $(VENV)/.dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff format
@@ -74,6 +78,10 @@ $(VENV)/.run: $(VENV)/.pip-$(PIP_VERSION) requirements/run.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.run requirements/bench.txt
+	$(PIP) --require-hashes -r requirements/bench.txt
 	@touch $@
 
 .venv-lock/.uv-$(UV_VERSION):

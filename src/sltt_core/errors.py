@@ -17,7 +17,7 @@
         LogDamaged                  500             a hole or a contradiction in the log itself
         NotALog                     500             the file or table is not a log, or of a newer format
         StorageBusy                 503     yes     somebody else holds the log; try again
-        PartialAppend               503     (yes)   a large or mixed batch stopped midway
+        PartialAppend               503     yes     a large or mixed batch stopped midway
 
 `status` is the HTTP status the REST API answers with; `kind` names the error in a problem document's `type`.
 """
@@ -232,7 +232,7 @@ class PartialAppend(StorageError):
     kind = "partial-append"
     title = "Stored in part"
     retryable = True
-    retry_after = 1
+    retry_after: int | None = 1
     hint = "Send the same batch again with the same Idempotency-Key: what was stored is not stored twice."
 
     def __init__(self, seqs: Sequence[int | None], cause: SlttError) -> None:
