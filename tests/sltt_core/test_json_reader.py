@@ -222,6 +222,7 @@ FORBIDDEN = [
     # One key, two values.
     ('{"a":1,"a":1}', 'the key "a" appears twice'),
     ('{"a":1,"b":2,"a":3}', 'the key "a" appears twice'),
+    ('{"b":1,"a":2,"a":3}', 'the key "a" appears twice'),
     ('{"a":1,"\\u0061":2}', 'the key "a" appears twice'),
     ('{"\\u00e9":1,"é":2}', 'the key "é" appears twice'),
     ('{"\\/":1,"/":2}', 'the key "/" appears twice'),
@@ -336,6 +337,15 @@ def test_brackets_in_strings_do_not_count(string: str) -> None:
     text = f'{{"{string}":["{string}"]}}'
     assert depth(text) == 2
     assert read(text) == json.loads(text)
+
+
+@pytest.mark.parametrize("string", ["", "a", "\\\\", 'a\\"', "\\u005c", "\\n\\\\", "[", "]"])
+def test_brackets_after_strings_count(string: str) -> None:
+    for text in (f'["{string}",{nested(63, "[")}]', f'{{"{string}":{nested(63, "{")}}}'):
+        assert depth(text) == 64
+        read(text)
+        with pytest.raises(JsonProblem, match="nested"):
+            read(f"[{text}]")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from datetime import UTC, datetime, timedelta, timezone
+from email.utils import formatdate
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sltt_core.timestamps import format_utc, is_same, normalise, now_utc
+from sltt_core.timestamps import format_utc, is_same, normalise, now_utc, parse_http_date
 
 TAKEN = [
     ("2025-03-01T09:30:00.123Z", "2025-03-01T09:30:00.123Z"),
@@ -100,12 +102,22 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         ("2025-03-01T09:30:00.Z", "has no digits in the fraction of the second"),
         ("2025-03-01T09:30:00 CET", "has a zone ' CET' that is neither Z nor like +02:00"),
         ("2025-03-01T09:30:00+99:00", "has the zone hour 99, which is not from 0 to 23"),
+        ("2025-03-01T09:30:00+02:60", "has the zone minute 60, which is not from 0 to 59"),
         ("0001-01-01T00:00+01:00", "has the year 0, which is not from 1 to 9999"),
     ],
 )
 def test_the_reason_says_what_is_wrong(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
         normalise(text)
+
+
+@pytest.mark.parametrize("year", [1900, 2000, 2023, 2024])
+@pytest.mark.parametrize("month", range(1, 13))
+def test_each_month_has_its_days(year: int, month: int) -> None:
+    last = monthrange(year, month)[1]
+    assert normalise(f"{year}-{month:02}-{last}T09:30") == f"{year}-{month:02}-{last}T09:30:00Z"
+    with pytest.raises(ValueError, match=f"has the day {last + 1}, which is not from 1 to {last}"):
+        normalise(f"{year}-{month:02}-{last + 1}T09:30")
 
 
 offsets = st.integers(-23 * 60 - 59, 23 * 60 + 59)
@@ -223,3 +235,24 @@ def test_now_is_what_the_clock_says() -> None:
     before = datetime.now(UTC) - timedelta(milliseconds=1)
     now = datetime.fromisoformat(now_utc())
     assert before <= now <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("seconds", [0, 784_111_777, 951_782_400, 1_740_821_400, 4_102_444_799, 253_402_300_799])
+def test_an_http_date_is_read(seconds: int) -> None:
+    assert parse_http_date(formatdate(seconds, usegmt=True)) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994",
+        "Sun, 06 Nov 1994 08:49:37 UTC",
+        "Sun, 06 Now 1994 08:49:37 GMT",
+        "Sun, xx Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:3٣ GMT",
+    ],
+)
+def test_what_is_no_http_date_is_nothing(text: str) -> None:
+    assert parse_http_date(text) is None

@@ -58,7 +58,7 @@ def openapi(context: Context, request: Request, parameters: Mapping[str, Any]) -
     """`GET /openapi.json`."""
     from sltt_core.api.openapi import document
 
-    return _answer(**document(context.server))
+    return _answer(**document(context.server, context.storage.project_id))
 
 
 def post_changes(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:

@@ -37,6 +37,9 @@ _PROBLEMS = {
     "503": "The log is busy, or the batch was stored in part: try again with the same key",
 }
 _PROBLEMS_OF = {
+    "health": "400",
+    "help_page": "400",
+    "openapi": "400",
     "post_changes": "400 403 404 413 415 422 500 503",
     "get_changes": "400 403 404 409 500 503",
     "get_change": "400 403 404 500 503",
@@ -71,8 +74,14 @@ def endpoints() -> list[dict[str, Any]]:
     ]
 
 
-def document(server: str) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.0)."""
+def document(server: str, project_id: str | None = None) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.0).
+
+    `project_id` is the one project that is served, when it is only one: a change need not name it then.
+    """
+    new_change = SCHEMAS["NewChange"]
+    if project_id is None:
+        new_change = {**new_change, "required": ["projectId", *new_change["required"]]}
     paths: dict[str, Any] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -87,7 +96,7 @@ def document(server: str) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": SCHEMAS},
+        "components": {"schemas": {**SCHEMAS, "NewChange": new_change}},
     }
 
 

@@ -68,7 +68,7 @@ def _seconds(value: object) -> float:
     text = str(value)
     whole, point, fraction = text.partition(".")
     digits = whole + (fraction or "x") if point else whole
-    if not (digits.isascii() and digits.isdigit()) or len(text) > 10 or float(text) > MAX_WAIT_SECONDS:
+    if not (digits.isascii() and digits.isdigit()) or len(text) > 40 or float(text) > MAX_WAIT_SECONDS:
         raise ValueError(f"is not a number of seconds from 0 to {MAX_WAIT_SECONDS}")
     return float(text)
 
@@ -85,6 +85,7 @@ MAX_WAIT_SECONDS = 60
 """How long a client may ask to wait for a change."""
 
 _PROJECT_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$"}
+_FREE_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"}
 
 PROJECT = Parameter("projectId", "path", "The project", check_project_id, _PROJECT_SCHEMA, example="ruth")
 SEQ = Parameter(
@@ -138,7 +139,7 @@ ENTITY_ID = Parameter(
     "query",
     "Only changes of this entity; may be repeated",
     check_free_text,
-    {"type": "string", "minLength": 1, "maxLength": 255},
+    _FREE_SCHEMA,
     repeatable=True,
 )
 OUTDATED = Parameter(

@@ -10,7 +10,12 @@ if TYPE_CHECKING:
 
 _SEQ: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MAX_SEQ}
 _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
-_FREE: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 255}
+_FREE: dict[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 255,
+    "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+}
 _PROJECT: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$"}
 _ENTITY_TYPE: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"}
 _LINK: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}
@@ -57,7 +62,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "data": {"type": "object", "description": "Any JSON object; stored as its own text"},
             "operation": _or_null({"type": "string", "enum": ["create", "update", "delete"], "default": "create"}),
             "timestamp": _or_null({**_TIME, "description": "When it was made; UTC without a zone; default now"}),
-            "changeAt": _or_null({**_TIME, "description": "Another name for timestamp"}),
+            "changeAt": _or_null({**_TIME, "description": "Another name for timestamp; give only one of them"}),
             "cid": _or_null({**_FREE, "description": "The client's own id for the change"}),
             "changeBy": _or_null({**_FREE, "description": "Who made it"}),
             "seq": _or_null({**_COUNT, "maximum": 2**63 - 1, "description": "The client's own number, for seqMap"}),
@@ -66,6 +71,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         },
         optional="projectId operation timestamp changeAt cid changeBy seq cloudAt outdatedBy",
         additionalProperties=False,
+        **{"not": {"required": ["timestamp", "changeAt"]}},
         examples=[_NEW_EXAMPLE],
     ),
     "Change": _object(

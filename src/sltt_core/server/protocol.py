@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from asyncio import Transport
     from asyncio.events import TimerHandle
     from collections.abc import Callable
+
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from sltt_core.api.http import Response
     from sltt_core.errors import SlttError
@@ -38,11 +41,15 @@ def bounded_protocol(
 
         def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            self._unanswered: deque[RequestResponseCycle] = deque()
             self._await_head()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._end_head()
             self._answer_taken()
+            for cycle in self._unanswered:  # uvicorn tells only the last
+                cycle.disconnected = True
+                cycle.message_event.set()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -67,6 +74,9 @@ def bounded_protocol(
                 self._refuse(error)
                 raise error  # ends the parsing
             super().on_headers_complete()
+            while self._unanswered and self._unanswered[0].response_complete:
+                self._unanswered.popleft()
+            self._unanswered.append(self.cycle)
 
         def on_body(self, body: bytes) -> None:
             self._loose_bytes = 0

@@ -123,6 +123,7 @@ class RestApiServer:
             log_level="error",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             lifespan="on",
             ws="none",

@@ -1,0 +1,129 @@
+"""`python -m bench` (or `make bench`): runs the benches, prints their tables, draws their plots."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import appends, growth, imports, memory, plots, waiting
+from bench.setting import SIZES, BenchError, Progress, Setting
+from examples.server import ServerError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from bench.tables import Table
+
+BENCHES = {"appends": appends, "growth": growth, "memory": memory, "waiting": waiting, "imports": imports}
+RESULTS = Path(__file__).resolve().parent / "results"
+EXAMPLES = """examples:
+  make bench                                    everything; some minutes
+  make bench ARGS=--quick                       a first look; logs of 100,000 changes at most
+  make bench ARGS="appends waiting"             two of them
+  make bench ARGS="imports --json" > out.json   figures for programs
+  make bench ARGS="--folder /mnt/disk"          the logs on another disk
+
+exit code: 0, 1 when something could not be measured, 130 after Ctrl-C
+"""
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    what = [f"  {name:<9} {(module.__doc__ or '').splitlines()[0]}" for name, module in BENCHES.items()]
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description="\n".join(["Measure, as ratios to baselines of the same run.", "", "benches:", *what]),
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("benches", nargs="*", metavar="BENCH", help="what to run; everything by default")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", dest="size", action="store_const", const="quick", help="less of everything")
+    size.add_argument("--tiny", dest="size", action="store_const", const="tiny", help="only to see that it runs")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--folder", type=Path, help="where logs are made and removed; default: the temporary folder")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the plots go; default: bench/results")
+    parser.set_defaults(size="full")
+    return parser
+
+
+def about_machine() -> dict[str, object]:
+    """What it runs on."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}",
+    }
+
+
+def load() -> float:
+    """How many processes wanted a core in the last minute, those of the bench too."""
+    return round(os.getloadavg()[0], 2)
+
+
+def run(names: list[str], size: str, folder: Path, progress: Progress) -> list[Table]:
+    """Run benches on logs in a folder."""
+    setting = Setting(folder, SIZES[size], progress)
+    tables: list[Table] = []
+    for name in names:
+        progress.begin(f"{name}: {(BENCHES[name].__doc__ or '').splitlines()[0]}")
+        tables += BENCHES[name].measure(setting)
+    progress.end()
+    return tables
+
+
+def report(tables: list[Table], about: dict[str, object], *, as_json: bool) -> str:
+    """All tables, for people or for programs."""
+    if as_json:
+        return json.dumps({**about, "tables": [table.as_json() for table in tables]}, indent=2, ensure_ascii=False)
+    head = "\n".join(f"{name}: {value}" for name, value in about.items())
+    return "\n\n".join([head, *(table.text() for table in tables)])
+
+
+def main() -> int:
+    """The command line; returns the exit code."""
+    parser = arguments()
+    options = parser.parse_args()
+    unknown = [name for name in options.benches if name not in BENCHES]
+    if unknown:
+        parser.error(f"there is no bench {unknown[0]!r}; there are: {', '.join(BENCHES)}")
+    signal.signal(signal.SIGTERM, _end)
+    progress = Progress()
+    about = {**about_machine(), "size": options.size, "load before": load()}
+    begin = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix="sltt-bench-", dir=options.folder) as folder:
+            tables = run(options.benches or list(BENCHES), options.size, Path(folder), progress)
+    except (BenchError, ServerError, OSError) as error:
+        progress.end()
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        progress.end()
+        print("bench: stopped", file=sys.stderr)
+        return 130
+    about |= {"load after": load(), "seconds": round(time.monotonic() - begin)}
+    print(report(tables, about, as_json=options.json))
+    if find_spec("matplotlib") is None:
+        print("bench: no plots, for matplotlib is not installed; `make bench` installs it", file=sys.stderr)
+    else:
+        for path in plots.draw(tables, options.results):
+            print(f"bench: drew {path}", file=sys.stderr)
+    return 0
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt  # so that a kill stops the servers just as Ctrl-C does
+
+
+if __name__ == "__main__":
+    sys.exit(main())

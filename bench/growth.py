@@ -1,0 +1,67 @@
+"""How long statistics, pages and appends take on a short log and on a long one: it must be the same."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bench.servers import CHANGES, BenchServer, get, load, post
+from bench.setting import PROJECT, median_ms, new_change
+from bench.stats import quantile
+from bench.tables import Row, Table, number
+from sltt_core.local_storage import LocalStorageService
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.setting import Setting
+
+LIMIT = 100
+"""Changes on a page."""
+SHARE = 4
+"""A part of the time that another bench gives to one thing: here are many."""
+
+
+def measure(setting: Setting) -> list[Table]:
+    """Measure every operation on logs of every length, the lengths of one right after another."""
+    seconds = setting.size.seconds / SHARE
+    cases: dict[str, dict[int, Callable[[], float]]] = {}
+    with ExitStack() as stack:
+        for length in setting.size.growth:
+            log = setting.log(length)
+            storage = stack.enter_context(LocalStorageService(log, PROJECT))
+            server = stack.enter_context(BenchServer(setting.folder / f"growth-{length}", log, "--quiet"))
+            last = storage.get_head().seq - LIMIT
+            calls: dict[str, Callable[[], object]] = {
+                "statistics": storage.get_change_stats,
+                "first page": partial(storage.get_changes_with_cursor, 0, LIMIT),
+                "last page": partial(storage.get_changes_with_cursor, last, LIMIT),
+                "append": partial(storage.create_changes, [new_change()]),
+            }
+            requests = {
+                "statistics": get(f"/api/projects/{PROJECT}/stats"),
+                "first page": get(f"{CHANGES}?limit={LIMIT}"),
+                "last page": get(f"{CHANGES}?limit={LIMIT}&cursor={last}"),
+                "append": post(1),
+            }
+            for name, call in calls.items():
+                cases.setdefault(f"{name}, Python", {})[length] = partial(median_ms, call, seconds)
+            for name, request in requests.items():
+                cases.setdefault(f"{name}, HTTP", {})[length] = partial(_median_of_requests, server, request, seconds)
+        values = setting.rounds({f"{name}, {n:,}": case for name, of in cases.items() for n, case in of.items()})
+    shortest = f"{setting.size.growth[0]:,}"
+    rows = [
+        Row(f"{name}, {length:,}", "ms", values[f"{name}, {length:,}"], f"{name}, {shortest}", name, length)
+        for name, of in cases.items()
+        for length in of
+    ]
+    table = Table("growth", f"Median latency by the length of the log; pages of {LIMIT}", rows)
+    worst = max(ratio.median for row in rows if (ratio := table.ratio(row)) is not None)
+    table.notes.append(f"The largest median ratio is ×{number(worst)}; a cost that grew with the log would be ×1,000.")
+    table.notes[0] = table.notes[0].replace("×1,000", f"×{setting.size.growth[-1] // setting.size.growth[0]:,}")
+    return [table]
+
+
+def _median_of_requests(server: BenchServer, request: str, seconds: float) -> float:
+    return quantile(load(server, request, 1, seconds).taken, 0.5)

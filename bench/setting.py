@@ -1,0 +1,128 @@
+"""What every bench is given: how much to measure, a folder, logs that are ready, and somebody to tell how far it is."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, TextIO, TypeVar
+
+from bench.stats import quantile
+from sltt_core.changes import NewChange
+from sltt_core.local_storage import LocalStorageService
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+T = TypeVar("T")
+
+PROJECT = "bench"
+DATA = {
+    "title": "Famine in Bethlehem",
+    "gloss": "In the days when the judges ruled there was a famine in the land",
+    "video": {"seconds": 41.5, "file": "ruth-01-take-3.mp4", "signer": "Noémie Baptiste"},
+    "reviewed": False,
+}
+"""What a change carries here: about 200 bytes."""
+
+
+class BenchError(Exception):
+    """Something kept a bench from measuring what it claims to."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    rounds: int
+    seconds: float
+    """How long each thing is measured in each round."""
+    growth: tuple[int, ...]
+    """The lengths of the logs whose reading must not slow down."""
+    memory: tuple[int, ...]
+    """The lengths of the logs whose reading must not take more memory."""
+    waiters: int
+    trials: int
+    """How often a round measures what happens once: the answer to a client that waits."""
+    shapes: int = 4
+    """How many shapes of clients and batches."""
+    instructions: bool = True
+
+
+SIZES = {
+    "full": Size(9, 0.5, (1_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000), 500, 5),
+    "quick": Size(3, 0.3, (1_000, 100_000), (10_000, 100_000), 500, 5),
+    "tiny": Size(1, 0.02, (100, 1_000), (1_000, 2_000), 10, 1, shapes=2, instructions=False),
+}
+
+
+def new_change(project: str = PROJECT) -> NewChange:
+    """A change to append, made as a program makes it."""
+    return NewChange(project_id=project, entity_type="passage", entity_id="ruth-1", operation="update", data=DATA)
+
+
+class Progress:
+    """Tells on stderr how far it is: one line that changes on a terminal, else a line for each bench."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._terminal = self._stream.isatty()
+
+    def begin(self, text: str) -> None:
+        """A new bench, or another thing that takes its time."""
+        self._stream.write(f"\r\x1b[K{text}\n" if self._terminal else f"{text}\n")
+        self._stream.flush()
+
+    def step(self, text: str) -> None:
+        """A step of it."""
+        if self._terminal:
+            self._stream.write(f"\r\x1b[K  {text}"[:110])
+            self._stream.flush()
+
+    def end(self) -> None:
+        """No more to tell."""
+        if self._terminal:
+            self._stream.write("\r\x1b[K")
+
+
+@dataclass
+class Setting:
+    """What a bench works with. `log` makes a log once, however many benches of a run read it."""
+
+    folder: Path
+    size: Size
+    progress: Progress
+    _logs: dict[int, Path] = field(default_factory=dict)
+
+    def log(self, length: int) -> Path:
+        """An SQLite file with a log of so many changes."""
+        if length not in self._logs:
+            path = self.folder / f"log-{length}.db"
+            with LocalStorageService(path, chunk_changes=10_000) as storage:
+                for start in range(0, length, 10_000):
+                    self.progress.step(f"a log of {length:,} changes: {start:,}")
+                    storage.create_changes([new_change()] * min(10_000, length - start))
+            self._logs[length] = path
+        return self._logs[length]
+
+    def rounds(self, cases: Mapping[str, Callable[[], T]], times: int | None = None) -> dict[str, list[T]]:
+        """Measure every case once in each round, every other round in reverse order; what each gave."""
+        found: dict[str, list[T]] = {name: [] for name in cases}
+        count = times or self.size.rounds
+        for at in range(count):
+            for name in list(cases)[:: -1 if at % 2 else 1]:
+                self.progress.step(f"round {at + 1} of {count}: {name}")
+                found[name].append(cases[name]())
+        return found
+
+
+def median_ms(call: Callable[[], object], seconds: float) -> float:
+    """Call something over and over for so long, and return the median of the milliseconds it took."""
+    taken: list[float] = []
+    end = perf_counter() + seconds
+    while not taken or perf_counter() < end:
+        begin = perf_counter()
+        call()
+        taken.append((perf_counter() - begin) * 1000)
+    return quantile(taken, 0.5)

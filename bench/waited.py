@@ -1,0 +1,112 @@
+"""A server with clients that wait for changes, and how long those take to reach them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from random import random
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from bench.servers import CHANGE, BenchServer, Waiters, waiters
+from bench.setting import PROJECT, BenchError, new_change
+from bench.stats import quantile
+from sltt_core.local_storage import LocalStorageService
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bench.setting import Setting
+
+LOG = 1_000
+"""Changes in the log that is read."""
+WAITED = "waited-for"
+"""The project that clients wait for; the requests whose latency is measured go to another."""
+SETTLING = 0.1, 0.5
+"""Seconds for one who asks, or many, to become those who wait."""
+LOOK = 0.05
+"""The seconds between two looks of the server for other processes' changes; appends come at any time between."""
+
+
+class Delivery(NamedTuple):
+    """Milliseconds from the start of an append, to the ends of three things."""
+
+    appended: float
+    """The append itself."""
+    half: float
+    """The answers to half of those who wait."""
+    last: float
+    """The answers to all of them."""
+
+
+class Waited:
+    """A server on a log of its own, and clients that wait for changes in it."""
+
+    def __init__(self, server: BenchServer, storage: LocalStorageService, waiting: Waiters) -> None:
+        self.server = server
+        self._storage, self._waiting = storage, waiting
+        self._connection = HTTPConnection(*server.address)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def append_by_http(self) -> None:
+        """Append through the same server."""
+        change = CHANGE.replace(f'"{PROJECT}"', f'"{WAITED}"')
+        self._connection.request("POST", "/api/changes", change, {"Content-Type": "application/json"})
+        answer = self._connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise BenchError("the change that is waited for was refused")
+
+    def append_by_another_process(self) -> None:
+        """Append through another process than the server: this one."""
+        self._storage.create_changes([new_change(WAITED)])
+
+    def deliver(
+        self, count: int, append: Callable[[], None], during: Callable[[], dict[str, float]]
+    ) -> tuple[Delivery, dict[str, float]]:
+        """Let so many clients wait, do something `during` that, append, and note when they are answered."""
+        head = self._storage.get_head(project_id=WAITED).seq
+        self._waiting.wait([f"/api/projects/{WAITED}/changes?cursor={head}&wait=60"] * count)
+        time.sleep(SETTLING[count > 1] + LOOK * random())
+        found = during()
+        self._connection.close()  # the server may have tired of it
+        self._connection.connect()
+        self._waiting.expect()
+        begin = time.monotonic()
+        append()
+        appended = time.monotonic()
+        answered = self._waiting.answered()
+        if min(answered) < begin:
+            raise BenchError(f"of {count} clients some were answered before the change that they waited for")
+        moments = (appended, quantile(answered, 0.5), max(answered))
+        return Delivery(*((moment - begin) * 1000 for moment in moments)), found
+
+    def deliver_to_one(self, append: Callable[[], None], trials: int) -> Delivery:
+        """Several times, for an answer may take anything up to the next look; the medians."""
+        found = [self.deliver(1, append, nothing)[0] for _ in range(trials)]
+        return Delivery(*(quantile(values, 0.5) for values in zip(*found, strict=True)))
+
+
+def nothing() -> dict[str, float]:
+    """What is done while clients wait, when there is nothing to do."""
+    return {}
+
+
+@contextmanager
+def waited(setting: Setting, name: str) -> Iterator[Waited]:
+    """Start a server on a log that is not empty, and a process for clients."""
+    log = setting.folder / f"{name}.db"
+    with LocalStorageService(log) as storage:
+        storage.create_changes([new_change()] * LOG)
+        storage.create_changes([new_change(WAITED)])
+        with (
+            BenchServer(setting.folder / name, log, "--quiet") as server,
+            waiters(server) as waiting,
+            Waited(server, storage, waiting) as bench,
+        ):
+            yield bench

@@ -1,0 +1,114 @@
+"""What clients that wait cost those that do not, and how soon they learn of a change."""
+
+from __future__ import annotations
+
+import resource
+import time
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bench.servers import CHANGES, BenchServer, cpu_ms, get, load, post, status, waiters
+from bench.stats import quantile
+from bench.tables import Row, Table
+from bench.waited import WAITED, nothing, waited
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.setting import Setting
+
+TURNS = 2
+SAME, OTHER = "same server", "another process"
+NOBODY = "nobody waits"
+
+
+def measure(setting: Setting) -> list[Table]:
+    """Latency with nobody and with many waiting, in turns; and the way of a change to those who wait."""
+    size, many = setting.size, setting.size.waiters
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a server and its clients inherit it
+    values: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        quiet, together, apart = (stack.enter_context(waited(setting, name)) for name in ("quiet", "together", "apart"))
+        servers = {NOBODY: quiet.server, f"{many} wait": together.server, f"{many} wait apart": apart.server}
+        ways = {SAME: together.append_by_http, OTHER: together.append_by_another_process}
+        for at in range(size.rounds):
+            for way, append in ways.items():
+                setting.progress.step(f"round {at + 1} of {size.rounds}: 1 waits, then {many}; {way}")
+                one = together.deliver_to_one(append, size.trials)
+                with waiters(apart.server) as others:
+                    others.wait([f"/api/projects/{WAITED}-{n}/changes?wait=60" for n in range(many)])
+                    compare = partial(_burdens, servers, size.seconds)
+                    all_, found = together.deliver(many, append, compare if way == SAME else nothing)
+                found |= {
+                    f"{way}: append, 1 waits": one.appended,
+                    f"{way}: its answer": one.last,
+                    f"{way}: append, {many} wait": all_.appended,
+                    f"{way}: half of the answers": all_.half,
+                    f"{way}: the last answer": all_.last,
+                }
+                for name, value in found.items():
+                    values.setdefault(name, []).append(value)
+    return list(_tables(values, list(servers)))
+
+
+def _burdens(servers: dict[str, BenchServer], seconds: float) -> dict[str, float]:
+    """What requests take where nobody and where many wait, by turns; and what those who wait take of the machine."""
+    taken: dict[str, list[float]] = {}
+    for _ in range(TURNS):
+        for method, request in (("GET", get(f"{CHANGES}?limit=100")), ("POST", post(1))):
+            for state, server in servers.items():
+                taken.setdefault(f"{method} {{}}, {state}", []).extend(load(server, request, 1, seconds / 2).taken)
+    found = {
+        name.format(part): quantile(values, share)
+        for name, values in taken.items()
+        for part, share in (("p50", 0.50), ("p99", 0.99))
+    }
+    for state, server in servers.items():
+        if server.process.exists():
+            before, begin = cpu_ms(server.process), time.monotonic()
+            time.sleep(seconds)
+            found |= {
+                f"threads, {state}": status(server.process, "Threads"),
+                f"memory, {state}": status(server.process, "VmRSS"),
+                f"processor, {state}": (cpu_ms(server.process) - before) / (time.monotonic() - begin),
+            }
+    return found
+
+
+def _tables(values: dict[str, list[float]], states: list[str]) -> Iterator[Table]:
+    def rows(units: dict[str, str]) -> list[Row]:
+        return [
+            Row(f"{name}, {state}", unit, values[f"{name}, {state}"], f"{name}, {NOBODY}")
+            for name, unit in units.items()
+            for state in states
+        ]
+
+    latencies = {f"{method} {part}": "ms" for method in ("GET", "POST") for part in ("p50", "p99")}
+    notes = [
+        "GET: the first 100 changes; POST: one change, to a project that nobody waits for. Apart: each client waits "
+        "for a project of its own. Three servers by turns, a fraction of a second each.",
+    ]
+    yield Table("waiting", "Latency of one client while others wait, and while none do", rows(latencies), notes)
+    if f"threads, {NOBODY}" in values:
+        notes = ["Of the server's process; processor: milliseconds in a second in which nothing happens."]
+        yield Table("", "What waiting takes", rows({"threads": "", "memory": "kB", "processor": "ms/s"}), notes)
+    delivered = [
+        Row(name, "ms", values[name], _of_delivery(way, name))
+        for way in (SAME, OTHER)
+        for name in values
+        if name.startswith(way)
+    ]
+    notes = [
+        "From the start of the append until it had returned, and until those who wait were answered. Another process: "
+        "on the same SQLite file; the server looks for its changes 20 times a second.",
+    ]
+    yield Table("delivery", "From an append to the answers of those who wait", delivered, notes)
+
+
+def _of_delivery(way: str, name: str) -> str:
+    """What a row of the last table is compared with."""
+    if ": append" in name:
+        return name
+    return f"{way}: append, 1 waits" if name.endswith("its answer") else f"{way}: its answer"

@@ -1,0 +1,152 @@
+"""The ways to append and to read that are compared: by hand, in Python, over HTTP. Each has logs of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from threading import Thread
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.servers import CHANGES, KEY, BenchServer, get, load, post
+from bench.setting import DATA, PROJECT, new_change
+from sltt_core.local_storage import LocalStorageService
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from bench.setting import Setting
+
+THREADS = 16
+READ = 10_000
+"""Changes in the log that is read, from its middle."""
+MIDDLE = READ // 2
+
+
+class Sample(NamedTuple):
+    """What one case gave in one round."""
+
+    rate: float
+    """Calls a second: batches, pages or requests."""
+    cpu: float
+    """Milliseconds of processor time for each; over HTTP, the server's."""
+
+
+class ByHand:
+    """What one would write without this project: a bare table with the same journal (WAL) and durability (FULL).
+
+    Every batch is a commit. Nothing is checked, counted, chained or replayed. Each thread has its own connection.
+    """
+
+    INSERT = "INSERT INTO changes (project_id, entity_type, entity_id, operation, data) VALUES (?, ?, ?, ?, ?)"
+    SELECT = "SELECT * FROM changes WHERE project_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+
+    def __init__(self, path: Path) -> None:
+        self._connections = [
+            sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False) for _ in range(THREADS)
+        ]
+        for connection in self._connections:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        self._connections[0].execute(
+            "CREATE TABLE changes (seq INTEGER PRIMARY KEY, project_id TEXT, entity_type TEXT, entity_id TEXT, "
+            "operation TEXT, data TEXT)"
+        )
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+
+    def append(self, thread: int, batch: int) -> None:
+        connection = self._connections[thread]
+        rows = [(PROJECT, "passage", "ruth-1", "update", json.dumps(DATA)) for _ in range(batch)]
+        if batch == 1:
+            connection.execute(self.INSERT, rows[0])
+        else:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(self.INSERT, rows)
+            connection.execute("COMMIT")
+
+    def read(self, thread: int, limit: int) -> None:
+        self._connections[thread].execute(self.SELECT, (PROJECT, MIDDLE, limit)).fetchall()
+
+
+class Ways:
+    """Each method lets so many clients (threads, or connections) make calls of so many changes for a while."""
+
+    def __init__(self, setting: Setting, stack: ExitStack) -> None:
+        folder, log = setting.folder, setting.log(READ)
+        self._seconds = setting.size.seconds
+        self._hand, self._hand_read = ByHand(folder / "hand.db"), ByHand(folder / "hand-read.db")
+        stack.callback(self._hand.close)
+        stack.callback(self._hand_read.close)
+        self._hand_read.append(0, READ)
+        self._file = os.open(folder / "lines", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        stack.callback(os.close, self._file)
+        self._sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
+        self._python = stack.enter_context(LocalStorageService(folder / "python.db"))
+        self._python_read = stack.enter_context(LocalStorageService(log))
+        self._server = stack.enter_context(BenchServer(folder / "server", folder / "server.db", "--quiet"))
+        self._talking = stack.enter_context(BenchServer(folder / "talking", folder / "talking.db"))
+        self._server_read = stack.enter_context(BenchServer(folder / "server-read", log, "--quiet"))
+
+    def append_by_hand(self, clients: int, batch: int) -> Sample:
+        return self._by_threads(clients, lambda thread: self._hand.append(thread, batch))
+
+    def append_to_file(self, clients: int, _: int) -> Sample:
+        def append(_: int) -> None:
+            os.write(self._file, json.dumps(DATA).encode() + b"\n")
+            self._sync(self._file)
+
+        return self._by_threads(clients, append)
+
+    def append_in_python(self, clients: int, batch: int) -> Sample:
+        return self._by_threads(clients, lambda _: self._python.create_changes([new_change() for _ in range(batch)]))
+
+    def append_over_http(self, clients: int, batch: int) -> Sample:
+        return self._requests(self._server, clients, post(batch))
+
+    def append_with_key(self, clients: int, batch: int) -> Sample:
+        return self._requests(self._server, clients, post(batch, KEY))
+
+    def append_with_access_log(self, clients: int, batch: int) -> Sample:
+        return self._requests(self._talking, clients, post(batch))
+
+    def read_by_hand(self, clients: int, limit: int) -> Sample:
+        return self._by_threads(clients, lambda thread: self._hand_read.read(thread, limit))
+
+    def read_in_python(self, clients: int, limit: int) -> Sample:
+        read = self._python_read.get_changes_with_cursor
+        return self._by_threads(clients, lambda _: read(MIDDLE, limit, project_id=PROJECT))
+
+    def read_over_http(self, clients: int, limit: int) -> Sample:
+        return self._requests(self._server_read, clients, get(f"{CHANGES}?cursor={MIDDLE}&limit={limit}"))
+
+    def health(self, clients: int, _: int) -> Sample:
+        return self._requests(self._server, clients, get("/health"))
+
+    def _requests(self, server: BenchServer, clients: int, request: str) -> Sample:
+        found = load(server, request, clients, self._seconds)
+        return Sample(found.rate, found.cpu)
+
+    def _by_threads(self, threads: int, call: Callable[[int], object]) -> Sample:
+        """Let threads call a function with their number over and over."""
+        counts = [0] * threads
+
+        def work(thread: int) -> None:
+            while perf_counter() < end:
+                call(thread)
+                counts[thread] += 1
+
+        workers = [Thread(target=work, args=(thread,)) for thread in range(threads)]
+        used, begin = process_time(), perf_counter()
+        end = begin + self._seconds
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        calls = sum(counts)
+        return Sample(calls / (perf_counter() - begin), (process_time() - used) * 1000 / calls)

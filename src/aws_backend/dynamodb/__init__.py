@@ -1,0 +1,1 @@
+"""How DynamoDB is called: signed HTTP without an SDK. Knows nothing of projects or logs."""

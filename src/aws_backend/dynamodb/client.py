@@ -1,0 +1,219 @@
+"""`DynamoDBClient`: `client.call("Query", {...})`, signed, sent, checked and tried again where that helps.
+
+DynamoDB's HTTP API takes a JSON object by POST and names the operation in a header (AWS: "DynamoDB low-level API").
+"""
+
+from __future__ import annotations
+
+from binascii import crc32
+from json.decoder import JSONDecoder
+from json.encoder import JSONEncoder, c_make_encoder, encode_basestring  # type: ignore[attr-defined]
+from os import urandom
+from time import monotonic, sleep, time
+
+from aws_backend.dynamodb.errors import ClockSkewed, error_of
+from aws_backend.dynamodb.retry import (
+    MAX_ATTEMPTS,
+    RetryQuota,
+    may_have_been_carried_out,
+    rule_for,
+    wait_before,
+)
+from aws_backend.dynamodb.sigv4 import RequestSigner
+from sltt_core.errors import SlttError
+from sltt_core.timestamps import parse_http_date
+from sltt_core.transport import BadReply, HttpTransport, OutcomeUnknown, parse_origin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from aws_backend.dynamodb.sigv4 import Credentials
+    from sltt_core.transport import Origin
+
+CALL_SECONDS = 10.0
+"""How long a call may take with all its attempts, unless the caller says otherwise."""
+MAX_SKEW_SECONDS = 240
+"""A clock further from DynamoDB's than this is corrected; DynamoDB refuses at 300."""
+
+READS = frozenset(
+    {
+        "BatchGetItem",
+        "DescribeContinuousBackups",
+        "DescribeEndpoints",
+        "DescribeLimits",
+        "DescribeTable",
+        "DescribeTimeToLive",
+        "GetItem",
+        "ListTables",
+        "ListTagsOfResource",
+        "Query",
+        "Scan",
+        "TransactGetItems",
+    }
+)
+"""Operations that do no harm when they are repeated."""
+
+# JSONEncoder.encode and json.loads in a third of their calls: the C encoder and the C scanner, made once.
+_encode: Callable[[Any, int], tuple[str, ...]] = c_make_encoder(
+    None, JSONEncoder().default, encode_basestring, None, ":", ",", False, False, False
+)
+_scan: Callable[[str, int], tuple[Any, int]] = JSONDecoder().scan_once  # type: ignore[attr-defined]
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        text = body.decode()
+        answer, end = _scan(text, 0)
+    except (ValueError, StopIteration, RecursionError):
+        raise BadReply("the answer is not JSON") from None
+    if end != len(text) or type(answer) is not dict:
+        raise BadReply("the answer is not a JSON object")
+    return answer
+
+
+def random_fraction() -> float:
+    """Return a random number from 0 up to 1."""
+    return int.from_bytes(urandom(4), "big") / 2**32
+
+
+class DynamoDBClient:
+    """Calls DynamoDB in one region, or a local one at an endpoint. Safe for use by several threads."""
+
+    def __init__(
+        self,
+        region: str,
+        credentials: Callable[[], Credentials],
+        *,
+        endpoint: str | None = None,
+        transport: HttpTransport | None = None,
+        max_attempts: int = MAX_ATTEMPTS,
+        clock: Callable[[], float] = time,
+        steady_clock: Callable[[], float] = monotonic,
+        pause: Callable[[float], None] = sleep,
+        random: Callable[[], float] = random_fraction,
+    ) -> None:
+        """`credentials` is asked before every request. `endpoint` is a URL, by default the region's.
+
+        `clock` gives seconds since 1970, `steady_clock` seconds since anything; deadlines are on the latter.
+        """
+        self.region = region
+        self.endpoint = endpoint or default_endpoint(region)
+        origin = parse_origin(self.endpoint)
+        if transport is None:
+            from aws_backend.dynamodb.tls import amazon_tls
+            from sltt_core.transport import system_tls
+
+            transport = HttpTransport(origin, tls=(amazon_tls, system_tls), clock=steady_clock)
+        self._transport = transport
+        self._signer = RequestSigner(region, "dynamodb", _authority(origin))
+        self._credentials = credentials
+        self._max_attempts = max_attempts
+        self._clock = clock
+        self._steady_clock = steady_clock
+        self._pause = pause
+        self._random = random
+        self._quota = RetryQuota()
+        self._skew = 0.0
+
+    def call(
+        self,
+        operation: str,
+        payload: Mapping[str, Any],
+        *,
+        deadline: float | None = None,
+        repeatable: bool | None = None,
+    ) -> dict[str, Any]:
+        """Call an operation and return its answer, both as DynamoDB's JSON.
+
+        Tried again are failures of the table in `retry`, until the deadline. A request that may have been carried
+        out is repeated only when it is `repeatable`: by default reads, and transactions with a request token.
+        Raises `DynamoDBError` for what DynamoDB refuses, `TransportError` for what did not reach it, and
+        `OutcomeUnknown` where nobody can tell.
+        """
+        if deadline is None:
+            deadline = self._steady_clock() + CALL_SECONDS
+        if repeatable is None:
+            repeatable = operation in READS or "ClientRequestToken" in payload
+        body = "".join(_encode(payload, 0)).encode()
+        attempt = cost = 0
+        corrected = False
+        while True:
+            attempt += 1
+            try:
+                answer = self._attempt(operation, body, deadline, repeatable)
+            except ClockSkewed as error:
+                if corrected or not self._correct_clock(error):
+                    raise
+                corrected = True
+            except SlttError as error:
+                cost = self._before_next(error, attempt, deadline, repeatable)
+            else:
+                self._quota.give_back(cost or 1)
+                return answer
+
+    def warm(self, seconds: float = CALL_SECONDS) -> None:
+        """Have credentials and a connection ready before the first call."""
+        self._credentials()
+        self._transport.warm(self._steady_clock() + seconds)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def _attempt(self, operation: str, body: bytes, deadline: float, repeatable: bool) -> dict[str, Any]:
+        now = self._clock() + self._skew
+        head = self._signer.head(self._credentials(), f"DynamoDB_20120810.{operation}", body, now)
+        reply = self._transport.send(head + body, deadline=deadline, repeatable=repeatable)
+        checksum = reply.headers.get("x-amz-crc32")
+        if checksum is not None and checksum != str(crc32(reply.body)):
+            raise BadReply("the answer's checksum is wrong")
+        if reply.status == 200:
+            return _parse(reply.body)
+        error = error_of(reply.status, reply.body, reply.headers.get("x-amzn-requestid"))
+        if isinstance(error, ClockSkewed):
+            error.date = reply.headers.get("date", "")
+        raise error
+
+    def _correct_clock(self, error: ClockSkewed) -> bool:
+        """Take over DynamoDB's time, if it really is another than ours."""
+        theirs = parse_http_date(error.date)
+        skew = 0.0 if theirs is None else theirs - (self._clock() + self._skew)
+        if abs(skew) < MAX_SKEW_SECONDS:
+            return False
+        self._skew += skew
+        return True
+
+    def _before_next(self, error: SlttError, attempt: int, deadline: float, repeatable: bool) -> int:
+        """Wait until the next attempt and return what it costs; raises the error where there is none."""
+        rule = rule_for(error)
+        if rule is None:
+            raise error
+        if rule.carried_out and not repeatable:
+            raise _unknown(error) from error
+        seconds = wait_before(attempt, rule, self._random())
+        late = self._steady_clock() + seconds >= deadline
+        if attempt >= self._max_attempts or late or not self._quota.take(rule.cost):
+            raise _unknown(error) if may_have_been_carried_out(error) and not repeatable else error
+        self._pause(seconds)
+        return rule.cost
+
+
+def _unknown(error: SlttError) -> SlttError:
+    """Say of an error that the request may have been carried out."""
+    if isinstance(error, OutcomeUnknown):
+        return error
+    return OutcomeUnknown(f"the request may have been carried out: {error.message}")
+
+
+def _authority(origin: Origin) -> str:
+    """Return what the `Host` header says: the port only where it is not the scheme's own."""
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    return host if origin.port == (443 if origin.scheme == "https" else 80) else f"{host}:{origin.port}"
+
+
+def default_endpoint(region: str) -> str:
+    """Return the URL of DynamoDB in a region (AWS: "Amazon DynamoDB endpoints and quotas")."""
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://dynamodb.{region}.{suffix}"

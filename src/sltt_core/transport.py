@@ -1,0 +1,415 @@
+"""HTTP out: a minimal HTTP/1.1 client over `socket` and `ssl` (RFC 9110, RFC 9112), for DynamoDB and for sync.
+
+`http.client` and the e-mail parser inside it cost more to import than all of this project's Lambda path. What is
+here is the part of HTTP that an API needs: one request, one answer with a length, in chunks or up to the end of the
+connection, on connections that are kept and shared by threads. What is left out: `HEAD` and `CONNECT`, proxies,
+redirects, cookies, compression, trailers.
+
+What went wrong is told by what it means for the request: `ConnectFailed`, it was never sent; `OutcomeUnknown`, it
+may have been carried out; `BadReply`, it was answered with something that is no HTTP.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from time import monotonic
+
+from sltt_core.record import Record
+from sltt_core.replies import BadReply, ConnectFailed, OutcomeUnknown, Reply, TransportError, read_reply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Never
+
+    Connect = Callable[[tuple[bytes, int], float], socket.socket]
+    """Opens a TCP connection to host and port within so many seconds."""
+
+__all__ = [
+    "MAX_BODY_BYTES",
+    "BadReply",
+    "ConnectFailed",
+    "HttpTransport",
+    "Origin",
+    "OutcomeUnknown",
+    "Reply",
+    "TransportError",
+    "open_connection",
+    "parse_origin",
+    "system_tls",
+]
+
+MAX_BODY_BYTES = 20_000_000
+"""Of an answer's body: DynamoDB's largest is 16 MB (AWS: BatchGetItem)."""
+_PIECE = 65_536
+
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+# Of OpenSSL's X509_V_ERR_*: the chain of certificates leads to none that is trusted. Whatever else may be wrong with a
+# certificate (its name, its dates) is wrong whomever one trusts.
+_NO_ROOT = (2, 18, 19, 20, 21)
+
+
+class Origin(Record):
+    """Whom to talk to."""
+
+    scheme: str
+    """`https` or `http`."""
+    host: str
+    """A name or an address, in ASCII; an IPv6 address without brackets."""
+    port: int
+
+
+def parse_origin(url: str) -> Origin:
+    """Read the origin of a URL such as `https://dynamodb.eu-west-1.amazonaws.com`, without a path.
+
+    A name in another script has to be given in its ASCII form (`xn--…`). Raises `ValueError` with the reason.
+    """
+    scheme, found, rest = url.partition("://")
+    scheme = scheme.lower()
+    if not found or scheme not in ("http", "https"):
+        raise ValueError(f"{url!r} does not begin with http:// or https://")
+    rest = rest.removesuffix("/")
+    if rest.startswith("["):
+        host, closed, tail = rest[1:].partition("]")
+        colon, digits = tail[:1], tail[1:]
+        wrong = not closed or colon not in ("", ":") or ":" not in host or bool(host.strip(_NAME + ":%"))
+    else:
+        host, colon, digits = rest.partition(":")
+        wrong = not host or host.startswith(".") or bool(host.strip(_NAME))
+    if wrong or (colon and not (digits.isascii() and digits.isdigit() and len(digits) <= 5)):
+        raise ValueError(f"{url!r} is not a scheme, a host and perhaps a port")
+    port = int(digits) if digits else {"http": 80, "https": 443}[scheme]
+    if not 0 < port < 65_536:
+        raise ValueError(f"{url!r} has no valid port")
+    return Origin(scheme, host.lower(), port)
+
+
+_NAME = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
+
+
+def open_connection(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    """Open a TCP connection to the first of a host's addresses that takes it.
+
+    All of them together have `seconds`, each at most half of what is left while there is another. Only the time to look
+    up the name cannot be bounded. The host as bytes spares `getaddrinfo` the import of the idna codec.
+    """
+    until = monotonic() + seconds
+    places = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    failure = TimeoutError("timed out")
+    while places and (left := until - monotonic()) > 0:
+        family, kind, protocol, _, place = places.pop(0)
+        try:
+            return _connect(socket.socket(family, kind, protocol), place, left / 2 if places else left)
+        except OSError as error:
+            failure = error  # type: ignore[assignment]
+    raise failure
+
+
+def _connect(connection: socket.socket, place: tuple[object, ...], seconds: float) -> socket.socket:
+    try:
+        connection.settimeout(seconds)
+        connection.connect(place)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def system_tls() -> ssl.SSLContext:
+    """Trust what this machine trusts."""
+    return ssl.create_default_context()
+
+
+class HttpTransport:
+    """Sends requests to one origin over connections that are kept; safe for use by several threads.
+
+    `tls` is a list of functions that make TLS contexts; the next is tried when a server's certificate does not
+    chain to what the one before trusts. Certificates and host names are always verified.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        connect_seconds: float = 3.0,
+        read_seconds: float = 10.0,
+        max_idle: int = 16,
+        idle_seconds: float = 300.0,
+        max_body: int = MAX_BODY_BYTES,
+        tls: Iterable[Callable[[], ssl.SSLContext]] = (system_tls,),
+        connect: Connect = open_connection,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """Connect to nothing yet.
+
+        `connect_seconds` bounds a connection's TCP and TLS handshakes together, `read_seconds` the wait for each piece
+        of an answer (and for each of a request to go out), `max_idle` the connections kept, `idle_seconds` for how
+        long: AWS's NAT gateways forget a connection after 350 s.
+        """
+        self.origin = origin
+        self._host = origin.host.encode("ascii")  # as bytes: they spare `ssl`, too, the idna codec
+        self._connect_seconds = connect_seconds
+        self._read_seconds = read_seconds
+        self._max_idle = max_idle
+        self._idle_seconds = idle_seconds
+        self._max_body = max_body
+        self._tls = list(tls)
+        if not self._tls:
+            raise ValueError("no TLS context")
+        self._contexts: dict[int, ssl.SSLContext] = {}
+        self._trust = 0  # the first of them that the server may chain to
+        self._connect = connect
+        self._clock = clock
+        # With the time each was put there. append and pop are atomic: it needs no lock.
+        self._idle: list[tuple[socket.socket, float]] = []
+
+    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> Reply:
+        """Send a whole request, head and body, and return its answer.
+
+        `deadline` is on the clock of the constructor. A request is sent once; one that is `repeatable` (it does
+        no harm twice) is sent again, on a new connection, when a kept one turns out to be dead. One that did not get
+        as far as that connection is sent on a new one in any case.
+        """
+        if request[:5] == b"HEAD ":
+            raise ValueError("HEAD is not supported: its answer has a length and no body")
+        sent = False
+        connection = self._kept()
+        if connection is not None:
+            try:
+                return self._exchange(connection, request, deadline)
+            except _Dead as dead:
+                sent = dead.sent
+                if sent and not repeatable:
+                    _give_up(dead)
+        try:
+            return self._exchange(self._open(deadline), request, deadline)
+        except _Dead as dead:
+            if sent or dead.sent:
+                _give_up(dead)
+            raise ConnectFailed(f"{self.origin.host} closed the connection before the request was sent") from dead
+        except ConnectFailed as error:
+            if sent:
+                raise OutcomeUnknown(f"{_GONE}, and then: {error.message}") from error
+            raise
+
+    def warm(self, deadline: float) -> None:
+        """Have a connection ready before the first request."""
+        self._keep(self._open(deadline))
+
+    def close(self) -> None:
+        """Close the connections that are kept; those in use are closed when their answer is there.
+
+        What is sent after this gets a connection of its own.
+        """
+        self._max_idle = 0
+        self._prune()
+
+    def _open(self, deadline: float) -> socket.socket:
+        """Open a connection that does not block, with TLS where the origin has it; raises `ConnectFailed`."""
+        trust = self._trust
+        while True:
+            until = min(deadline, self._clock() + self._connect_seconds)
+            connection = self._reach(until)
+            try:
+                if self.origin.scheme == "https":
+                    connection = self._secure(connection, trust, until)
+                    self._trust = trust
+                connection.settimeout(0)
+            except ssl.SSLCertVerificationError as error:
+                trust += 1
+                if error.verify_code not in _NO_ROOT or trust >= len(self._tls):
+                    raise ConnectFailed(f"{self.origin.host} is not trusted: {error.verify_message}") from None
+            except OSError as error:
+                raise ConnectFailed(f"no TLS with {self.origin.host}: {error}") from error
+            else:
+                return connection
+
+    def _reach(self, until: float) -> socket.socket:
+        left = until - self._clock()
+        if left <= 0:
+            raise ConnectFailed(f"no time left to connect to {self.origin.host}")
+        try:
+            return self._connect((self._host, self.origin.port), left)
+        except OSError as error:
+            raise ConnectFailed(f"cannot reach {self.origin.host}, port {self.origin.port}: {error}") from error
+
+    def _secure(self, connection: socket.socket, trust: int, until: float) -> ssl.SSLSocket:
+        """Put TLS on a connection; closes it when that fails."""
+        secured = None
+        try:
+            context = self._contexts.get(trust) or self._tls[trust]()
+            if context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname:
+                raise ValueError("a TLS context that does not verify the server and its name")
+            self._contexts[trust] = context
+            left = until - self._clock()
+            if left <= 0:
+                raise TimeoutError("no time left")
+            connection.settimeout(left)
+            # An end without TLS's own farewell is an error: anybody on the way can make one.
+            secured = context.wrap_socket(
+                connection, server_hostname=self._host, do_handshake_on_connect=False, suppress_ragged_eofs=False
+            )
+            secured.do_handshake()
+        except BaseException:
+            (secured or connection).close()
+            raise
+        return secured
+
+    def _kept(self) -> socket.socket | None:
+        """Return a kept connection that is alive, as far as one can see, and does not block."""
+        while True:
+            try:
+                connection, since = self._idle.pop()
+            except IndexError:
+                return None
+            alive = False
+            try:
+                if self._clock() - since <= self._idle_seconds:
+                    connection.settimeout(0)
+                    connection.recv(1)  # the end, or an answer to nothing: neither is a connection to use
+            except _WOULD_BLOCK:
+                alive = True
+                return connection
+            except OSError:
+                pass
+            finally:
+                if not alive:
+                    connection.close()
+
+    def _keep(self, connection: socket.socket) -> None:
+        self._idle.append((connection, self._clock()))
+        self._prune()
+
+    def _prune(self) -> None:
+        """Close the oldest connections that are too many or too old."""
+        try:
+            while len(self._idle) > self._max_idle or self._clock() - self._idle[0][1] > self._idle_seconds:
+                self._idle.pop(0)[0].close()
+        except IndexError:  # none is left
+            pass
+
+    def _exchange(self, connection: socket.socket, request: bytes, deadline: float) -> Reply:
+        """Send a request and read its answer; the connection is kept or closed. Raises `_Dead` when nothing came."""
+        kept = False
+        try:
+            if self._clock() >= deadline:
+                kept = True
+                raise ConnectFailed(f"no time left to send the request to {self.origin.host}")
+            wire = _Wire(connection, self._clock, deadline, self._read_seconds)
+            whole = wire.send(request)
+            reply, lasting = read_reply(wire.more, self._max_body, wire.begun)
+            kept = whole and lasting
+        finally:
+            if kept:
+                self._keep(connection)
+            else:
+                connection.close()
+        return reply
+
+
+_GONE = "the connection was closed instead of an answer"
+
+
+class _Dead(Exception):
+    """The connection ended before a byte of an answer; `sent` tells whether any of the request was on it."""
+
+    def __init__(self, sent: bool) -> None:
+        self.sent = sent
+
+
+def _give_up(dead: _Dead) -> Never:
+    raise OutcomeUnknown(_GONE) from dead.__cause__
+
+
+class _Wire:
+    """One request and its answer on a connection, within a deadline."""
+
+    __slots__ = ("_answered", "_clock", "_connection", "_deadline", "_piece_seconds", "_sent", "begun")
+
+    def __init__(
+        self, connection: socket.socket, clock: Callable[[], float], deadline: float, piece_seconds: float
+    ) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._deadline = deadline
+        self._piece_seconds = piece_seconds
+        self._sent = 0
+        self._answered = False
+        self.begun = b""
+        """What came of the answer while the request was sent."""
+
+    def send(self, request: bytes) -> bool:
+        """Send the request over a connection that does not block; False when an answer came before all was sent.
+
+        A server that will not have a request, because it is too large or too much, answers and hangs up without
+        reading it; that answer is worth more than the error of writing to it (RFC 9112, section 9.5).
+        """
+        rest: bytes | memoryview = request
+        try:
+            while True:
+                try:
+                    self._sent += self._connection.send(rest)
+                except _WOULD_BLOCK:
+                    if self._is_answered():
+                        return False
+                if self._sent == len(request):
+                    return True
+                rest = memoryview(request)[self._sent :]
+        except OSError as error:
+            try:
+                self.begun += self._connection.recv(_PIECE)
+            except OSError:
+                pass
+            if not self.begun:
+                raise _Dead(self._sent > 0) from error
+            self._answered = True
+            return False
+
+    def _is_answered(self) -> bool:
+        """Wait until more can be sent, or until it need not be: an answer says so, or nobody reads what is sent."""
+        from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector  # `socket` has loaded it
+
+        with DefaultSelector() as selector:
+            selector.register(self._connection, EVENT_WRITE if len(self.begun) > 9 else EVENT_READ | EVENT_WRITE)
+            events = selector.select(self._seconds())
+        if not events and not self.begun:
+            raise OutcomeUnknown("the request could not be sent in time")
+        return not events or (bool(events[0][1] & EVENT_READ) and self._look())
+
+    def _look(self) -> bool:
+        """Read what there is, and tell whether it says that the rest of the request is not wanted."""
+        try:
+            piece = self._connection.recv(_PIECE)
+        except _WOULD_BLOCK:  # it was for TLS
+            return False
+        self.begun += piece
+        if not piece and not self.begun:
+            raise _Dead(self._sent > 0)
+        self._answered = True
+        return not piece or self.begun[9:10] in (b"4", b"5")
+
+    def _seconds(self) -> float:
+        left = self._deadline - self._clock()
+        if left <= 0:
+            raise OutcomeUnknown("no whole answer came in time")
+        return left if left < self._piece_seconds else self._piece_seconds
+
+    def more(self) -> bytes:
+        """Return the next bytes of the answer, at least one; `b""` at the end of the connection."""
+        self._connection.settimeout(self._seconds())
+        try:
+            piece = self._connection.recv(_PIECE)
+        except TimeoutError:
+            raise OutcomeUnknown("no whole answer came in time") from None
+        except OSError as error:
+            if self._answered:
+                raise OutcomeUnknown(f"the connection broke in the middle of an answer: {error}") from error
+            raise _Dead(True) from error
+        if piece:
+            self._answered = True
+        elif not self._answered:
+            raise _Dead(True)
+        return piece

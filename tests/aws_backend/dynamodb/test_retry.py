@@ -1,0 +1,96 @@
+"""What is tried again, and after how long."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aws_backend.dynamodb.errors import (
+    AccessDenied,
+    ConditionFailed,
+    DynamoDBError,
+    InvalidRequest,
+    ServerFault,
+    TableNotFound,
+    Throttled,
+    TokenReused,
+    TransactionCanceled,
+    TransactionConflict,
+    TransactionInProgress,
+)
+from aws_backend.dynamodb.retry import (
+    MAX_WAIT_SECONDS,
+    QUOTA,
+    RULES,
+    RetryQuota,
+    Rule,
+    may_have_been_carried_out,
+    rule_for,
+    wait_before,
+)
+from sltt_core.errors import SlttError
+from sltt_core.transport import BadReply, ConnectFailed, OutcomeUnknown
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [DynamoDBError, ConditionFailed, TransactionCanceled, TokenReused, InvalidRequest, TableNotFound, AccessDenied],
+)
+def test_what_would_fail_again_is_not_tried_again(kind: type[SlttError]) -> None:
+    assert rule_for(kind("x")) is None
+    assert not may_have_been_carried_out(kind("x"))
+
+
+@pytest.mark.parametrize("kind", [Throttled, TransactionConflict, ConnectFailed])
+def test_what_was_not_carried_out_may_always_be_tried_again(kind: type[SlttError]) -> None:
+    rule = rule_for(kind("x"))
+    assert rule is not None
+    assert not rule.carried_out
+
+
+@pytest.mark.parametrize("kind", [ServerFault, OutcomeUnknown, BadReply])
+def test_what_may_have_been_carried_out_is_known(kind: type[SlttError]) -> None:
+    assert may_have_been_carried_out(kind("x"))
+
+
+def test_a_transaction_in_progress_is_asked_for_again_only_under_its_token() -> None:
+    rule = rule_for(TransactionInProgress("x"))
+    assert rule is not None
+    assert rule.carried_out
+
+
+def test_every_rule_is_of_an_error_that_says_it_is_retryable() -> None:
+    for kind in RULES:
+        assert kind.retryable
+
+
+@given(st.integers(1, 100), st.floats(0, 1, exclude_max=True), st.sampled_from(list(RULES.values())))
+def test_a_wait_lies_between_zero_and_a_limit_that_doubles(attempt: int, random: float, rule: Rule) -> None:
+    seconds = wait_before(attempt, rule, random)
+    limit = min(MAX_WAIT_SECONDS, rule.base_seconds * 2 ** (attempt - 1))
+    assert 0 <= seconds < limit or seconds == limit == 0
+    assert wait_before(attempt, rule, 0.0) == 0
+
+
+def test_the_quota_is_used_up_and_paid_back() -> None:
+    quota = RetryQuota()
+    taken = 0
+    while quota.take(5):
+        taken += 5
+    assert taken == QUOTA
+    assert not quota.take(1)
+    quota.give_back(5)
+    assert quota.take(5)
+    for _ in range(2 * QUOTA):
+        quota.give_back(1)
+    assert quota.left == QUOTA
+
+
+def test_the_quota_counts_right_among_threads() -> None:
+    quota = RetryQuota(1000)
+    with ThreadPoolExecutor(8) as threads:
+        took = sum(threads.map(lambda _: quota.take(1), range(2000)))
+    assert (took, quota.left) == (1000, 0)

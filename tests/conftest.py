@@ -1,0 +1,67 @@
+"""The local DynamoDBs, started once a run, by whichever worker needs one first, and stopped with the run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from scripts import engines
+
+FOLDER = "SLTT_ENGINES_FOLDER"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if FOLDER not in os.environ:  # the workers of a parallel run have it from the process that started them
+        os.environ[FOLDER] = tempfile.mkdtemp(prefix="sltt-engines-")
+        config.stash[_OWNED] = Path(os.environ[FOLDER])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    folder = config.stash.get(_OWNED, None)
+    if folder is not None:
+        for note in folder.glob("*.pid"):
+            with suppress(ProcessLookupError):
+                os.killpg(int(note.read_text()), signal.SIGKILL)
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+        os.environ.pop(FOLDER, None)
+
+
+_OWNED = pytest.StashKey[Path]()
+
+
+def engine_url(name: str) -> str:
+    """Return the URL of an engine, starting it if no worker has. Where it cannot run, the test is skipped; CI fails."""
+    folder = Path(os.environ[FOLDER])
+    note = folder / f"{name}.url"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not note.exists():
+            try:
+                engine = engines.start(name)
+            except engines.CannotRun as error:
+                note.write_text(f"! {error}")
+            else:
+                if engine.process is not None:
+                    (folder / f"{name}.pid").write_text(str(engine.process.pid))
+                    engine.process.returncode = 0  # it outlives this worker; the run's end stops it
+                note.write_text(engine.url)
+    url = note.read_text()
+    if url.startswith("!"):
+        if os.environ.get("CI"):
+            pytest.fail(f"{url[2:]}; under CI every engine has to run")
+        pytest.skip(url[2:])
+    return url
+
+
+@pytest.fixture(params=engines.NAMES)
+def dynamodb_url(request: pytest.FixtureRequest) -> str:
+    """The URL of each local DynamoDB in turn."""
+    return engine_url(request.param)

@@ -1,0 +1,149 @@
+"""Hostile requests, byte by byte, each with the one answer it gets; nothing of it harms the next client."""
+
+from __future__ import annotations
+
+from socket import SHUT_WR
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sltt_core.changes import NewChange
+from tests.hostile.raw import CLOSE, HEALTH, HOST, Connection, check_answer, chunked, get, is_healthy, post
+from tests.hostile.row import GOOD
+from tests.hostile.rows_of_bodies import BODIES, BOMBS, KEYS, SIZES
+from tests.hostile.rows_of_http import HEADS, IN_CHUNKS, LENGTHS
+from tests.hostile.rows_of_targets import PATHS
+
+if TYPE_CHECKING:
+    from sltt_core.local_storage import LocalStorageService
+    from sltt_core.server.rest_api_server import RestApiServer
+    from tests.hostile.row import Row
+
+TABLES = {
+    "heads": HEADS,
+    "lengths": LENGTHS,
+    "sizes": SIZES,
+    "bombs": BOMBS,
+    "bodies": BODIES,
+    "keys": KEYS,
+    "paths": PATHS,
+}
+ROWS = [
+    pytest.param(row, id=f"{table}: {row.name}".encode("ascii", "backslashreplace").decode())
+    for table, rows in TABLES.items()
+    for row in rows
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept(server: RestApiServer, storage: LocalStorageService) -> list[object]:
+    """Store changes that have to be there after each request as they were before."""
+    storage.create_changes(
+        [
+            NewChange(project_id="kept", entity_type="t", entity_id=f"e{i}", data=f'{{"i":{i}}}', cid=f"c{i}")
+            for i in range(10)
+        ]
+    )
+    return list(storage.get_changes_since(project_id="kept"))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_hostile_request_gets_its_answer_and_harms_nobody(
+    server: RestApiServer, storage: LocalStorageService, kept: list[object], row: Row
+) -> None:
+    before = storage.get_head(project_id="p").seq
+    with Connection(server.url) as connection:
+        connection.send(row.request if isinstance(row.request, bytes) else row.request())
+        answer = connection.read()
+        assert answer is not None, "closed without an answer"
+        assert answer.status == row.status, answer.body[:500]
+        check_answer(answer)
+        if row.said:
+            assert row.said in answer.json["detail"]
+        if answer.headers.get("connection") != "close":
+            # Client and server agree where the request ended: the next one is answered, and only that.
+            connection.send(HEALTH + CLOSE + b"\r\n")
+            following = connection.read()
+            assert following is not None
+            assert (following.status, following.json["status"]) == (200, "healthy")
+        assert connection.is_at_end()
+    assert is_healthy(server.url)
+    assert storage.get_head(project_id="p").seq == before + row.stored
+    assert storage.get_head(project_id="q").seq == 0
+    assert list(storage.get_changes_since(project_id="kept")) == kept
+
+
+def test_the_tables_are_as_long_as_they_claim_and_name_each_row_once() -> None:
+    names = [(table, row.name) for table, rows in TABLES.items() for row in rows]
+    assert len(names) == len(set(names))
+    assert len(names) >= 400
+
+
+# Several requests on one connection: an answer is never taken for another's.
+
+
+def test_what_was_stored_is_never_answered_with_an_error_of_what_came_behind_it(
+    server: RestApiServer, storage: LocalStorageService
+) -> None:
+    before = storage.get_head(project_id="p").seq
+    with Connection(server.url) as connection:
+        connection.send(post(GOOD) * 3 + b"JUNK\r\n\r\n")
+        answers = [connection.read() for _ in range(3)]
+        assert connection.is_at_end()
+    assert [answer and answer.json["createdSeqs"] for answer in answers] == [[before + n] for n in (1, 2, 3)]
+    assert storage.get_head(project_id="p").seq == before + 3
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        HEALTH + b"X-A: " + b"a" * 100_000,
+        HEALTH + b"X-A: " + b"a" * 100_000 + b"\r\n\r\n",
+        HEALTH + HOST + b"\r\n",
+        b"\0",
+        post(GOOD, b"Content-Length: 1\r\n"),
+        post(GOOD)[:-9],
+        IN_CHUNKS + b"1\r\n[\r\nxyz\r\n",
+    ],
+    ids=["head does not end", "head too large", "two hosts", "junk", "two lengths", "body breaks off", "bad chunk"],
+)
+def test_who_waits_for_news_gets_its_answer_whatever_comes_behind_the_request(
+    server: RestApiServer, storage: LocalStorageService, behind: bytes
+) -> None:
+    before = storage.get_head(project_id="p").seq
+    with Connection(server.url) as connection:
+        connection.send(get("/api/projects/nobody/changes?wait=0.2"))
+        connection.send(behind)
+        answer = connection.read()
+        assert answer is not None
+        assert (answer.status, answer.json["count"]) == (200, 0)
+    assert is_healthy(server.url)
+    assert storage.get_head(project_id="p").seq == before
+
+
+def test_a_thousand_requests_in_one_go_are_answered_in_their_order(server: RestApiServer) -> None:
+    with Connection(server.url) as connection:
+        connection.send(b"".join(get("/health", b"X-Request-Id: r%d\r\n" % n) for n in range(1000)))
+        answers = [connection.read() for _ in range(1000)]
+    assert [answer and answer.headers["x-request-id"] for answer in answers] == [f"r{n}" for n in range(1000)]
+
+
+def test_nothing_is_stored_of_a_request_that_breaks_off(server: RestApiServer, storage: LocalStorageService) -> None:
+    before = storage.get_head(project_id="p").seq
+    whole = IN_CHUNKS + chunked(GOOD)
+    for end in range(len(IN_CHUNKS), len(whole)):
+        with Connection(server.url) as connection:
+            connection.send(whole[:end])
+            connection.socket.shutdown(SHUT_WR)
+            assert connection.is_at_end()
+    assert is_healthy(server.url)
+    assert storage.get_head(project_id="p").seq == before
+
+
+def test_who_hangs_up_with_several_requests_unanswered_harms_nobody(server: RestApiServer) -> None:
+    for behind in (b"", get("/health"), IN_CHUNKS + b"1\r\n[\r\nxyz\r\n"):
+        with Connection(server.url) as connection:
+            connection.send(get("/api/projects/nobody/changes?wait=0.1") * 2 + behind)
+            connection.socket.shutdown(SHUT_WR)
+            assert connection.is_at_end()
+    assert is_healthy(server.url)

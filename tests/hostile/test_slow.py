@@ -1,0 +1,187 @@
+"""Those who send or read as slowly as they can: each is let go in time, and nobody waits for them."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from socket import SO_RCVBUF, SOL_SOCKET
+from threading import Event, Thread
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sltt_core.changes import NewChange
+from sltt_core.local_storage import LocalStorageService
+from sltt_core.server.rest_api_server import RestApiServer
+from tests.hostile.raw import HEALTH, SERVER, Answer, Connection, change, check_answer, chunked, get, post
+from tests.hostile.rows_of_http import IN_CHUNKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEAD_SECONDS = 0.3
+BODY_SECONDS = 0.5
+LATEST = 15.0
+"""Seconds after which a limit is taken for missing, on a machine that has much else to do."""
+STEP = 0.02
+
+GOOD = b"[" + change() + b"]"
+
+
+@pytest.fixture(scope="module")
+def server(storage: LocalStorageService) -> Iterator[RestApiServer]:
+    running = RestApiServer(storage=storage, server_name=SERVER, head_seconds=HEAD_SECONDS, body_seconds=BODY_SECONDS)
+    running.start(port=0)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(autouse=True)
+def others_are_answered(server: RestApiServer) -> Iterator[None]:
+    """Let another client ask all the time, and see that it gets its answers."""
+    done = Event()
+    answers: list[Answer | None] = []
+
+    def ask() -> None:
+        with Connection(server.url) as connection:
+            while not done.is_set():
+                connection.send(HEALTH + b"\r\n")
+                answers.append(connection.read())
+                done.wait(STEP)
+
+    other = Thread(target=ask)
+    other.start()
+    yield
+    done.set()
+    other.join()
+    assert answers
+    assert {answer and answer.status for answer in answers} == {200}
+
+
+def drip(connection: Connection, endless: bytes) -> None:
+    """Send bytes one at a time, over and over, until the server says something or hangs up."""
+    latest = monotonic() + LATEST
+    for byte in cycle(endless):
+        if monotonic() > latest or not connection.send(bytes([byte])) or connection.has_news(STEP):
+            break
+
+
+HEADS = [
+    ("a byte", b"G", b""),
+    ("blank lines", b"", b"\r\n"),
+    ("a first line", b"GET /", b"a"),
+    ("a header", HEALTH + b"X-A: ", b"a"),
+    ("headers", HEALTH, b"X-A: b\r\n"),
+    ("a head but for its last byte", HEALTH + b"\r", b""),
+]
+BODIES = [
+    ("a body", post(GOOD)[:-9], b""),
+    ("a body from its beginning", post(b"x" * 1_000_000)[:-1_000_000], b"["),
+    ("a body of 2^64 - 1 bytes", post(b"").replace(b": 0", b": 18446744073709551615"), b"["),
+    ("a chunk", IN_CHUNKS + b"ffff\r\n", b"["),
+    ("a chunk of 2^63 - 1 bytes", IN_CHUNKS + b"7fffffffffffffff\r\n", b"["),
+    ("chunks", IN_CHUNKS, b"1\r\n[\r\n"),
+    ("a chunk's size", IN_CHUNKS, b"0"),
+    ("a chunk's extension", IN_CHUNKS + b"1;", b"a"),
+    ("trailers", IN_CHUNKS + chunked(GOOD)[:-2], b"X-A: b\r\n"),
+    ("all but the end of the chunks", IN_CHUNKS + chunked(GOOD)[:-2], b""),
+    ("a body where none is read", get("/health", b"Content-Length: 1000\r\n"), b"a"),
+]
+
+
+@pytest.mark.parametrize(
+    ("start", "endless", "limit"),
+    [pytest.param(start, endless, HEAD_SECONDS, id=f"head: {name}") for name, start, endless in HEADS]
+    + [pytest.param(start, endless, BODY_SECONDS, id=f"body: {name}") for name, start, endless in BODIES],
+)
+def test_who_sends_a_request_too_slowly_is_told_so_and_let_go(
+    server: RestApiServer, storage: LocalStorageService, start: bytes, endless: bytes, limit: float
+) -> None:
+    before = storage.get_head(project_id="p").seq
+    with Connection(server.url, LATEST) as connection:
+        begin = monotonic()
+        connection.send(start)
+        drip(connection, endless)
+        answer = connection.read()
+        assert limit * 0.9 < monotonic() - begin < LATEST
+        assert answer is not None
+        assert answer.status == 408
+        check_answer(answer)
+        assert answer.headers["connection"] == "close"
+        assert connection.is_at_end()
+    assert storage.get_head(project_id="p").seq == before
+
+
+def test_who_says_nothing_is_let_go_without_a_word(server: RestApiServer) -> None:
+    with Connection(server.url, LATEST) as connection:
+        assert connection.is_at_end()
+
+
+def test_who_sends_the_next_request_too_slowly_is_let_go_too(server: RestApiServer) -> None:
+    with Connection(server.url, LATEST) as connection:
+        connection.send(HEALTH + b"\r\nGET ")
+        answer = connection.read()
+        assert answer is not None
+        assert answer.status == 200
+        drip(connection, b"/")
+        answer = connection.read()
+        assert answer is not None
+        assert answer.status == 408
+        assert connection.is_at_end()
+
+
+def test_who_waits_for_news_is_not_taken_for_slow(server: RestApiServer) -> None:
+    seconds = 2 * max(HEAD_SECONDS, BODY_SECONDS)
+    with Connection(server.url, LATEST) as connection:
+        begin = monotonic()
+        connection.send(get(f"/api/projects/nobody/changes?wait={seconds}"))
+        answer = connection.read()
+        assert answer is not None
+        assert answer.status == 200
+        assert monotonic() - begin >= seconds * 0.9
+
+
+def test_who_sends_another_host_cannot_go_on_sending(server: RestApiServer) -> None:
+    with Connection(server.url, LATEST) as connection:
+        connection.send(post(b"x" * 1_000_000).replace(b"localhost", b"evil.example")[:-1_000_000])
+        answer = connection.read()
+        assert answer is not None
+        assert answer.status == 421
+        assert connection.is_at_end()
+
+
+def test_a_hundred_slow_senders_keep_nobody_waiting(server: RestApiServer) -> None:
+    slow = [Connection(server.url, LATEST) for _ in range(100)]
+    for place, connection in enumerate(slow):
+        connection.send(HEADS[place % len(HEADS)][1] if place % 2 else BODIES[place % len(BODIES)][1])
+    with Connection(server.url, LATEST) as connection:
+        connection.send(post(GOOD))
+        answer = connection.read()
+        assert answer is not None
+        assert answer.status == 200
+    for connection in slow:
+        answer = connection.read()
+        assert answer is None or answer.status == 408
+        assert connection.is_at_end()
+        connection.socket.close()
+
+
+def test_who_does_not_read_the_answer_is_let_go(server: RestApiServer, storage: LocalStorageService) -> None:
+    data = f'{{"text":"{"x" * 390_000}"}}'
+    storage.create_changes(
+        [NewChange(project_id="large", entity_type="t", entity_id=str(n), data=data) for n in range(10)]
+    )
+    assert server._uvicorn is not None
+    connections = server._uvicorn.server_state.connections
+    with Connection(server.url, LATEST) as connection:
+        connection.socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 4096)
+        connection.send(get("/api/projects/large/changes") * 20)
+        begin = monotonic()
+        was_there = is_there = False
+        while is_there or not was_there:
+            assert monotonic() - begin < LATEST
+            Event().wait(STEP)
+            mine = connection.socket.getsockname()
+            is_there = any(getattr(found, "client", None) == mine for found in list(connections))
+            was_there = was_there or is_there
+        assert monotonic() - begin > BODY_SECONDS * 0.9
