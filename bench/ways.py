@@ -137,9 +137,11 @@ class Ways:
         counts = [0] * threads
 
         def work(thread: int) -> None:
-            while perf_counter() < end:
+            while True:
                 call(thread)
                 counts[thread] += 1
+                if perf_counter() >= end:
+                    return
 
         workers = [Thread(target=work, args=(thread,)) for thread in range(threads)]
         used, begin = process_time(), perf_counter()

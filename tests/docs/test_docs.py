@@ -25,6 +25,7 @@ import click
 import pytest
 
 from examples.server import Server
+from scripts.engines import DYNOXIDE
 from sltt_core import __version__, batches, errors, fields, json_reader, pages
 from sltt_core.api import http, routes
 from sltt_core.api.app import Api
@@ -34,6 +35,7 @@ from sltt_core.changes import NewChange
 from sltt_core.cli import main
 from sltt_core.local_storage import LocalStorageService
 from sltt_core.server import asgi, protocol, rest_api_server
+from tests.conftest import engine_url
 from tests.docs.documents import (
     ROOT,
     anchors,
@@ -58,6 +60,11 @@ NOT_RUN = {
 
 ADDRESS = "http://127.0.0.1:8080"
 """The server's address in the documents."""
+
+ENGINE = "http://127.0.0.1:8000"
+"""A local DynamoDB's address in the documents."""
+
+VARIABLE = re.compile("[A-Z]+(_[A-Z0-9]+)+")
 
 LIMITS = {
     "Changes in one atomic write": batches.CHUNK_CHANGES,
@@ -95,6 +102,8 @@ def test_the_examples_do_what_the_document_shows(
         for block in blocks(document):
             place = f"{document}, line {block.line}"
             code = block.text.replace(ADDRESS, address)
+            if ENGINE in code:
+                code = code.replace(ENGINE, engine_url(DYNOXIDE))
             if block.shows and block.language in ("json", "text"):
                 if output is not None:
                     compare(place, block.language, block.text, output.replace(address, ADDRESS))
@@ -291,7 +300,8 @@ def test_no_document_describes_an_option_that_is_not_there() -> None:
 def settings_in(source: str) -> set[str]:
     """The environment variables that some Python code reads, or has click read."""
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
         name: ast.expr | None = None
         if isinstance(node, ast.Subscript) and ends_in(node.value, "environ", "environb"):
             name = node.slice
@@ -304,7 +314,10 @@ def settings_in(source: str) -> set[str]:
                 name = node.args[0]
             name = next((word.value for word in node.keywords if word.arg == "envvar"), name)
             assert all(word.arg != "auto_envvar_prefix" for word in node.keywords), "then read click's names here, too"
-        if name is not None:
+        if isinstance(name, ast.Name):  # one of several: then whatever in the module looks like a variable is read
+            constants = (other.value for other in ast.walk(tree) if isinstance(other, ast.Constant))
+            found |= {text for text in constants if isinstance(text, str) and VARIABLE.fullmatch(text)}
+        elif name is not None:
             assert isinstance(name, ast.Constant), f"{ast.unparse(node)}: which variable is that?"
             found.add(str(name.value))
     return found
@@ -322,6 +335,8 @@ os.environ["A"], os.environ.get("B", ""), environ["C"], getenv("D"), os.getenv("
 click.option("--port", envvar="G")
 """
     assert settings_in(source) == set("ABCDEFG")
+    several = "NAMES = ('AWS_REGION', 'text')\nfor name in NAMES:\n    os.environ.get(name)"
+    assert settings_in(several) == {"AWS_REGION"}
 
 
 def test_every_setting_is_documented() -> None:

@@ -219,8 +219,8 @@ def test_a_request_is_answered_whatever_it_is(
 
 
 @pytest.fixture(scope="module")
-def fuzzed_api(storage: LocalStorageService) -> tuple[Api, list[BaseException]]:
-    storage.initialize()
+def fuzzed_api(server: RestApiServer, storage: LocalStorageService) -> tuple[Api, list[BaseException]]:
+    """Make an API on the server's storage, and a list of what should not have happened."""
     reported: list[BaseException] = []
     return Api(storage, "fuzzed", cors=["http://localhost"], report=reported.append), reported
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from threading import Thread
@@ -80,6 +81,12 @@ class Line:
             self.send(answers[min(given, len(answers) - 1)])
             given += 1
 
+    def stay(self) -> None:
+        """Read nothing until the client hangs up or the test ends."""
+        poll = select.poll()
+        poll.register(self.connection, 0)  # that, and errors, are always told
+        poll.poll(1000 * PATIENCE)
+
     def wait_for_end(self) -> None:
         """Wait until the client hangs up."""
         try:
@@ -150,6 +157,7 @@ class Peer:
             except OSError:
                 return
             connection.settimeout(PATIENCE)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent before a reset goes out
             thread = Thread(target=self._serve, args=(connection, self.connections))
             self.connections += 1
             self._threads.append(thread)

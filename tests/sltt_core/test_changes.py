@@ -158,6 +158,8 @@ def test_a_field_that_is_given_twice_is_named(name: str, twin: str) -> None:
     body = f"[{json.dumps(given)[:-1]}, {quote(name).replace(name, escaped)}: {again}}}]".encode()
     found = problems_of(lambda: parse_changes(body))
     assert (0, f"changes[0].{name}", "is given twice") in found
+    worse = f'[{{"{name}": NaN, "{name}": {again}}}]'.encode()
+    assert (0, f"changes[0].{name}", "is given twice") in problems_of(lambda: parse_changes(worse))
     assert len(found) == (2 if name == "color" else 1)
 
 
@@ -452,7 +454,7 @@ LARGEST = change(
     timestamp="2025-03-01T09:30:00.123456789Z",
     outdated_by=2**40 - 1,
     cid="\\" * 255,
-    change_by="😀" * 255,
+    change_by='"' * 255,
 )
 
 
@@ -690,6 +692,9 @@ def test_equal_batches_have_equal_fingerprints() -> None:
         ([new_change(cid="-1:")], [new_change()]),
         ([new_change(entity_type="a", entity_id="bc")], [new_change(entity_type="ab", entity_id="c")]),
         ([new_change(entity_id="a1:b")], [new_change(entity_id="a")]),
+        # Nor can a value pretend to be two.
+        ([new_change(cid="a-1:b", change_by="c")], [new_change(cid="a", change_by="b-1:c")]),
+        ([new_change(cid="a1:b", change_by="c")], [new_change(cid="a", change_by="b1:c")]),
         # `data` to the letter.
         ([new_change(data='{"a":1}')], [new_change(data='{"a": 1}')]),
         ([new_change(data='{"a":1}')], [new_change(data='{"a":1.0}')]),

@@ -91,7 +91,7 @@ def test_no_more_is_read_than_is_needed() -> None:
 
 
 def test_the_limits_of_a_page() -> None:
-    assert (MAX_LIMIT, PAGE_BYTES) == (1000, 4_000_000)
+    assert (MAX_LIMIT, MAX_EXAMINED, PAGE_BYTES) == (1000, 10_000, 4_000_000)
 
 
 def test_an_empty_log_ends_before_its_first_change() -> None:

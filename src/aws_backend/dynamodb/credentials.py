@@ -192,6 +192,8 @@ def run_command(command: str) -> tuple[int, bytes]:
     import subprocess
 
     arguments = command if os.name == "nt" else shlex.split(command)
+    if not arguments:
+        raise ValueError("the command is empty")
     try:
         done = subprocess.run(
             arguments,
@@ -231,6 +233,7 @@ def default_chain(
 
     `explicit` credentials are the only ones when given. A `profile` named here, and not by AWS_PROFILE, goes before
     the environment's keys. `clock` gives seconds since 1970; `steady_clock` is the one of the transports' deadlines.
+    What `read_text`, `run` and `transport` have to do is said at `ReadText`, `Run` and `MakeTransport`.
     """
     if explicit is not None:
         return CredentialChain([ExplicitSource(explicit)], clock=clock)
@@ -350,7 +353,7 @@ class ProfileSource:
         except OSError as error:
             problem = f"cannot be run ({_reason(error)})"
         except ValueError:
-            problem = "is no command line"
+            problem = "is not a command line"
         if problem:
             raise SourceBroken(f"its credential_process {problem}")
         document = _parse(output, "what its credential_process writes")
@@ -402,17 +405,16 @@ def _read_section(path: str, shown: str, name: str, prefixed: bool, read_text: R
     import configparser
 
     parser = configparser.RawConfigParser()
+    problem = ""
     try:
         parser.read_string(read_text(path))
-        problem = None
     except OSError as error:
         raise NothingHere(f"{shown} cannot be read ({_reason(error)})") from None
     except ValueError:
         problem = "is not UTF-8"
-    except configparser.ParsingError as error:  # these quote the line
-        problem = f"cannot be understood, line {error.errors[0][0] if error.errors else getattr(error, 'lineno', '?')}"
-    except (configparser.DuplicateSectionError, configparser.DuplicateOptionError) as error:
-        problem = f"says something twice, line {error.lineno}"
+    except configparser.Error as error:  # its message may quote the line
+        lines = getattr(error, "errors", None) or [(getattr(error, "lineno", "?"), "")]
+        problem = f"cannot be understood, line {lines[0][0]}"
     if problem:
         raise SourceBroken(f"{shown} {problem}")
     titles = [name]
@@ -548,14 +550,15 @@ class ContainerSource:
             if not token:
                 return ""
         else:
+            name = f"the file of {name}"
             try:
                 token = self._read_text(path).strip()
             except OSError as error:
-                raise SourceBroken(f"the file of {name} cannot be read ({_reason(error)})") from None
+                raise SourceBroken(f"{name} cannot be read ({_reason(error)})") from None
             except ValueError:
                 token = ""
         if not _is_visible(token.replace(" ", "_")):
-            raise SourceBroken(f"{name} is no token")
+            raise SourceBroken(f"{name} holds no token")
         return token
 
 
@@ -580,6 +583,7 @@ class InstanceSource:
 
     AWS, "Use the Instance Metadata Service" (EC2 User Guide). Version 1, which anything that can be made to send a GET
     may use, is never spoken. Nobody asks for this source, so whatever goes wrong means that there is nothing here.
+    A container on an instance gets no token when the instance's hop limit for metadata is 1: that looks like a timeout.
     """
 
     place = "instance metadata"
@@ -690,7 +694,7 @@ def _from_document(document: Mapping[str, Any], token: str, *, temporary: bool) 
     """Read the JSON that credentials come in; `temporary` ones have a token and an end."""
     expiration = document.get("Expiration")
     for name in (token, "Expiration") if temporary else ():
-        if document.get(name) is None:
+        if not document.get(name):
             raise SourceBroken(f"{name} is missing")
     return _checked(
         {name: document.get(name) for name in ("AccessKeyId", "SecretAccessKey", token)},

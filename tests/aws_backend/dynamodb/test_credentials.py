@@ -1,0 +1,1333 @@
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+import trustme
+
+from aws_backend.dynamodb import credentials as module
+from aws_backend.dynamodb.credentials import (
+    ADVISORY_PAUSE,
+    ADVISORY_SECONDS,
+    ATTEMPTS,
+    MANDATORY_PAUSE,
+    MANDATORY_SECONDS,
+    CredentialChain,
+    CredentialError,
+    NothingHere,
+    SourceBroken,
+    default_chain,
+    next_look,
+    region_from_environment,
+    run_command,
+)
+from aws_backend.dynamodb.sigv4 import Credentials
+from sltt_core.transport import HttpTransport, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+KEY = "AKIASENTINELKEY00042"
+SECRET = "SENTINEL-SECRET/+"
+TOKEN = "SENTINEL-TOKEN=="
+SENTINEL = "SENTINEL"
+NOW = datetime(2025, 3, 1, 9, 30, tzinfo=UTC).timestamp()
+LATER = "2025-03-01T15:30:00Z"
+SRC = Path(module.__file__).parents[2]
+
+DOCUMENT = {"AccessKeyId": KEY, "SecretAccessKey": SECRET, "Token": TOKEN, "Expiration": LATER}
+FOUND = Credentials(KEY, SECRET, TOKEN, NOW + 6 * 3600)
+
+
+# Servers that speak as the real ones do.
+
+
+class Asked(NamedTuple):
+    """A request as a server saw it."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+
+
+class Answer(NamedTuple):
+    """What a server says to it."""
+
+    status: int = 200
+    body: str | bytes = ""
+    seconds: float = 0.0
+    raw: bytes | None = None
+    """Instead of HTTP."""
+
+
+class Service(ThreadingHTTPServer):
+    """A server on loopback; `answer` decides what it says."""
+
+    daemon_threads = True
+
+    def __init__(self, answer: Callable[[Asked], Answer], context: ssl.SSLContext | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answer = answer
+        self.asked: list[Asked] = []
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that hung up."""
+
+    @property
+    def origin(self) -> Origin:
+        return Origin("http", "127.0.0.1", self.server_address[1])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Service
+
+    def do_GET(self) -> None:
+        asked = Asked(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
+        self.server.asked.append(asked)
+        answer = self.server.answer(asked)
+        if answer.seconds:
+            time.sleep(answer.seconds)
+        if answer.raw is not None:
+            self.wfile.write(answer.raw)
+            self.close_connection = True
+            return
+        body = answer.body.encode() if isinstance(answer.body, str) else answer.body
+        self.send_response(answer.status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_PUT = do_POST = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(answer: Callable[[Asked], Answer], context: ssl.SSLContext | None = None) -> Iterator[Service]:
+    service = Service(answer, context)
+    thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield service
+    finally:
+        service.shutdown()
+        thread.join()
+        service.server_close()
+
+
+class Instance:
+    """An instance's metadata service, version 2 only."""
+
+    def __init__(self, role: str = "the-role", **document: Any) -> None:
+        self.role = role
+        self.document = {"Code": "Success", "Type": "AWS-HMAC", **DOCUMENT, **document}
+        self.token = "AQAEtoken=="
+
+    def __call__(self, asked: Asked) -> Answer:
+        if asked.path == "/latest/api/token":
+            if asked.method != "PUT":
+                return Answer(405)
+            seconds = asked.headers.get("x-aws-ec2-metadata-token-ttl-seconds", "")
+            if "x-forwarded-for" in asked.headers:
+                return Answer(403)
+            return Answer(200, self.token) if seconds.isdigit() and 1 <= int(seconds) <= 21600 else Answer(400)
+        if asked.headers.get("x-aws-ec2-metadata-token") != self.token:
+            return Answer(401, "<html>401 - Unauthorized</html>")
+        if asked.path == "/latest/meta-data/iam/security-credentials/":
+            return Answer(200, self.role) if self.role else Answer(404, "<html>404 - Not Found</html>")
+        if asked.path == f"/latest/meta-data/iam/security-credentials/{self.role}":
+            return Answer(200, json.dumps(self.document))
+        return Answer(404)
+
+
+class Container:
+    """ECS's endpoint, or EKS Pod Identity's agent when it wants a token."""
+
+    def __init__(self, path: str = "/v2/credentials/the-id", token: str | None = None, **document: Any) -> None:
+        self.path = path
+        self.token = token
+        self.document = {"RoleArn": "arn:aws:iam::1:role/r", **DOCUMENT, **document}
+
+    def __call__(self, asked: Asked) -> Answer:
+        if asked.path != self.path:
+            return Answer(404, '{"code": "NotFound"}')
+        if asked.headers.get("authorization") != self.token:
+            return Answer(401, '{"code": "Unauthorized"}')
+        return Answer(200, json.dumps(self.document))
+
+
+class Places:
+    """Everything that a chain may look at, and what it did."""
+
+    def __init__(self, **environ: str) -> None:
+        self.environ = {"HOME": "/home/u", "AWS_EC2_METADATA_DISABLED": "true", **environ}
+        self.files: dict[str, str | Exception] = {}
+        self.processes: dict[str, tuple[int, bytes] | Exception] = {}
+        self.services: dict[tuple[str, str, int], Service] = {}
+        self.now = NOW
+        self.seconds = 5.0
+        self.paused: list[float] = []
+        self.opened: list[tuple[Origin, float]] = []
+        self.ran: list[str] = []
+
+    def read_text(self, path: str) -> str:
+        text = self.files.get(path.replace("\\", "/"), FileNotFoundError(2, "No such file or directory", path))
+        if isinstance(text, Exception):
+            raise text
+        return text
+
+    def run(self, command: str) -> tuple[int, bytes]:
+        self.ran.append(command)
+        result = self.processes[command]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def transport(self, origin: Origin, seconds: float) -> HttpTransport:
+        self.opened.append((origin, seconds))
+        service = self.services.get((origin.scheme, origin.host, origin.port))
+        there = service.origin if service else origin
+        return HttpTransport(there, connect_seconds=self.seconds, read_seconds=self.seconds)
+
+    def chain(self, explicit: Credentials | None = None, profile: str | None = None) -> CredentialChain:
+        return default_chain(
+            explicit,
+            profile=profile,
+            environ=self.environ,
+            clock=lambda: self.now,
+            steady_clock=lambda: time.monotonic() + 30.0,  # what takes too long is decided by `seconds`
+            pause=self.paused.append,
+            read_text=self.read_text,
+            run=self.run,
+            transport=self.transport,
+        )
+
+    def get(self, **kwargs: Any) -> Credentials:
+        return self.chain(**kwargs).get()
+
+    def region(self, profile: str | None = None) -> str | None:
+        return region_from_environment(self.environ, profile=profile, read_text=self.read_text)
+
+
+def failure(attempt: Callable[[], object]) -> CredentialError:
+    """The error of an attempt, after a look at whether it, or anything behind it, holds a secret."""
+    with pytest.raises(CredentialError) as caught:
+        attempt()
+    error = caught.value
+    seen: list[BaseException] = []
+    behind: list[BaseException | None] = [error]
+    while behind:
+        one = behind.pop()
+        if one is None or one in seen:
+            continue
+        seen.append(one)
+        shown = [str(one), repr(one), repr(one.args), repr(vars(one)), *map(repr, getattr(one, "__notes__", []))]
+        shown += [repr(getattr(one, name, None)) for name in ("doc", "object", "output", "stdout", "stderr", "cmd")]
+        assert SENTINEL not in "".join(shown)
+        behind += [one.__context__, one.__cause__]
+    assert SENTINEL not in "".join(traceback.format_exception(error))
+    assert error.status == 500
+    assert error.kind == "no-credentials"
+    assert not error.retryable
+    return error
+
+
+def keys(letter: str) -> dict[str, str]:
+    return {"AWS_ACCESS_KEY_ID": letter, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
+
+
+def section(title: str, **settings: str) -> str:
+    return f"[{title}]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
+
+
+def key_section(title: str, letter: str, **more: str) -> str:
+    return section(title, aws_access_key_id=letter, aws_secret_access_key=SECRET, **more)
+
+
+CREDENTIALS_FILE = "/home/u/.aws/credentials"
+CONFIG_FILE = "/home/u/.aws/config"
+
+
+def process_output(letter: str = KEY, **more: Any) -> bytes:
+    return json.dumps({"Version": 1, "AccessKeyId": letter, "SecretAccessKey": SECRET, **more}).encode()
+
+
+# The environment.
+
+
+def test_keys_in_the_environment() -> None:
+    assert Places(**keys(KEY)).get() == Credentials(KEY, SECRET, TOKEN)
+
+
+def test_keys_without_a_token() -> None:
+    assert Places(AWS_ACCESS_KEY_ID="A", AWS_SECRET_ACCESS_KEY="S", AWS_SESSION_TOKEN="").get() == Credentials("A", "S")
+
+
+def test_blanks_and_line_ends_around_keys_are_dropped() -> None:
+    places = Places(AWS_ACCESS_KEY_ID=" A\n", AWS_SECRET_ACCESS_KEY="S\r\n", AWS_SESSION_TOKEN="T\n")
+    assert places.get() == Credentials("A", "S", "T")
+
+
+def test_keys_in_the_environment_may_expire() -> None:
+    places = Places(**keys(KEY), AWS_CREDENTIAL_EXPIRATION=LATER)
+    assert places.get() == FOUND
+    places.now = NOW + 7 * 3600
+    assert "environment: they have expired" in failure(places.get).message
+
+
+@pytest.mark.parametrize(
+    ("environ", "reason"),
+    [
+        ({"AWS_ACCESS_KEY_ID": KEY}, "AWS_SECRET_ACCESS_KEY is missing"),
+        ({"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": " "}, "AWS_SECRET_ACCESS_KEY is missing"),
+        (keys("SENTINEL KEY"), "AWS_ACCESS_KEY_ID is not text without blanks"),
+        ({**keys(KEY), "AWS_SECRET_ACCESS_KEY": "SENTINEL\nX"}, "AWS_SECRET_ACCESS_KEY is not text without blanks"),
+        ({**keys(KEY), "AWS_SESSION_TOKEN": "SENTINEL\r\nx-evil: 1"}, "AWS_SESSION_TOKEN is not text without blanks"),
+        ({**keys(KEY), "AWS_SESSION_TOKEN": "SENTINEL-é"}, "AWS_SESSION_TOKEN is not text without blanks"),
+        ({**keys(KEY), "AWS_CREDENTIAL_EXPIRATION": SECRET}, "AWS_CREDENTIAL_EXPIRATION is no ISO 8601 time"),
+        (
+            {"AWS_WEB_IDENTITY_TOKEN_FILE": "/t"},
+            "AWS_WEB_IDENTITY_TOKEN_FILE is set, and web identity is not supported",
+        ),
+    ],
+)
+def test_an_environment_that_is_wrong_stops_the_search(environ: dict[str, str], reason: str) -> None:
+    places = Places(**environ)
+    places.files[CREDENTIALS_FILE] = key_section("default", "OTHER")
+    assert reason in failure(places.get).message
+
+
+# The shared files.
+
+
+@pytest.mark.parametrize(
+    ("credentials", "config", "profile", "letter"),
+    [
+        (key_section("default", "A"), "", "", "A"),
+        ("", key_section("default", "A"), "", "A"),
+        ("", key_section("profile default", "A"), "", "A"),
+        ("", key_section("default", "B") + key_section("profile default", "A"), "", "A"),
+        ("", key_section("profile default", "A") + key_section("default", "B"), "", "A"),
+        (key_section("default", "A"), key_section("default", "B"), "", "A"),  # the credentials file wins
+        (key_section("p", "A") + key_section("default", "B"), "", "p", "A"),
+        ("", key_section("profile p", "A") + key_section("default", "B"), "p", "A"),
+        ("", key_section("profile   p ", "A"), "p", "A"),
+        ("", key_section('profile "my own"', "A"), "my own", "A"),
+        ("", key_section("profile 'p'", "A"), "p", "A"),
+        (key_section("p", "A"), key_section("profile p", "B"), "p", "A"),
+        (section("p", region="r"), key_section("profile p", "A"), "p", "A"),
+        ("# a comment\n; another\n\n" + key_section("default", "A"), "", "", "A"),
+        (key_section("default", "A") + "s3 =\n  max_queue_size = 1\n  x = %(y)s\n", "", "", "A"),
+        ("[default]\nAWS_ACCESS_KEY_ID=A\nAws_Secret_Access_Key = " + SECRET + "\n", "", "", "A"),
+    ],
+)
+def test_profiles(credentials: str, config: str, profile: str, letter: str) -> None:
+    places = Places(AWS_PROFILE=profile)
+    places.files.update({CREDENTIALS_FILE: credentials, CONFIG_FILE: config})
+    assert places.get() == Credentials(letter, SECRET)
+
+
+def test_a_profile_with_a_token() -> None:
+    places = Places()
+    places.files[CREDENTIALS_FILE] = key_section("default", KEY, aws_session_token=TOKEN)
+    assert places.get() == Credentials(KEY, SECRET, TOKEN)
+
+
+def test_the_files_may_be_elsewhere() -> None:
+    places = Places(AWS_SHARED_CREDENTIALS_FILE="/a/creds", AWS_CONFIG_FILE="~/conf", AWS_PROFILE="p")
+    places.files["/a/creds"] = key_section("p", "A")
+    places.files["/home/u/conf"] = section("profile p", region="eu-west-1")
+    assert places.get() == Credentials("A", SECRET)
+    assert places.region() == "eu-west-1"
+
+
+def test_a_home_on_windows() -> None:
+    places = Places(USERPROFILE="/users/u")
+    del places.environ["HOME"]
+    places.files["/users/u/.aws/credentials"] = key_section("default", "A")
+    assert places.get() == Credentials("A", SECRET)
+
+
+def test_real_files(tmp_path: Path) -> None:
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_bytes(b"\xef\xbb\xbf" + key_section("default", "A").encode())
+    environ = {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
+    assert default_chain(environ=environ).get() == Credentials("A", SECRET)
+    (tmp_path / ".aws" / "credentials").write_bytes(b"[default]\nx = SENTINEL \xff\n")
+    assert "~/.aws/credentials is not UTF-8" in failure(default_chain(environ=environ).get).message
+
+
+def test_the_files_are_read_again_after_a_failure() -> None:
+    places = Places()
+    chain = places.chain()
+    failure(chain.get)
+    places.files[CREDENTIALS_FILE] = key_section("default", "A")
+    assert chain.get() == Credentials("A", SECRET)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "config", "reason"),
+    [
+        (section("p", aws_access_key_id=KEY), "", "aws_secret_access_key is missing"),
+        ("", section("profile p", aws_access_key_id=KEY), "aws_secret_access_key is missing"),
+        (key_section("p", "SENTINEL é"), "", "aws_access_key_id is not text"),
+        (
+            "",
+            key_section("p", KEY),
+            "there is no profile 'p': ~/.aws/credentials has no profile 'p', ~/.aws/config has",
+        ),
+        (key_section("profile p", KEY), "", "there is no profile 'p'"),
+        ("aws_secret_access_key = SENTINEL\n", "", "~/.aws/credentials cannot be understood, line 1"),
+        ("[p]\nSENTINEL\n", "", "~/.aws/credentials cannot be understood, line 2"),
+        ("[p]\nx = 1\n[p]\ny = SENTINEL\n", "", "~/.aws/credentials cannot be understood, line 3"),
+        ("[p]\nx = 1\nx = SENTINEL\n", "", "~/.aws/credentials cannot be understood, line 3"),
+        ("", "[profile p\nx = SENTINEL\n", "~/.aws/config cannot be understood, line 1"),
+        *(
+            ("", section("profile p", **{key: "SENTINEL"}), f"'p' has {key}, which is not supported")
+            for key in ("role_arn", "web_identity_token_file", "sso_session", "sso_start_url", "login_session")
+        ),
+        (key_section("p", KEY, role_arn="SENTINEL"), "", "'p' has role_arn, which is not supported"),
+        (key_section("p", KEY), section("profile p", sso_account_id="SENTINEL"), "'p' has sso_account_id"),
+    ],
+)
+def test_a_profile_that_is_wrong_stops_the_search(credentials: str, config: str, reason: str) -> None:
+    places = Places(AWS_PROFILE="p")
+    places.files.update({CREDENTIALS_FILE: credentials, CONFIG_FILE: config})
+    with serving(Container()) as service:
+        places.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = f"{service.url}/v2/credentials/the-id"
+        assert reason in failure(places.get).message
+        assert not service.asked
+
+
+def test_keys_of_the_credentials_file_come_before_a_login_session() -> None:
+    places = Places()
+    places.files[CREDENTIALS_FILE] = key_section("default", "A", login_session="x")
+    assert places.get() == Credentials("A", SECRET)
+
+
+def test_a_file_that_cannot_be_read_is_as_good_as_none() -> None:
+    places = Places()
+    places.files[CREDENTIALS_FILE] = PermissionError(13, "Permission denied", "/SENTINEL")
+    places.files[CONFIG_FILE] = section("default", region="r")
+    error = failure(places.get)
+    assert "profile: 'default' has neither aws_access_key_id nor credential_process" in error.hint
+    del places.files[CONFIG_FILE]
+    error = failure(places.get)
+    assert "~/.aws/credentials cannot be read (Permission denied)" in error.hint
+    assert "~/.aws/config cannot be read (No such file or directory)" in error.hint
+
+
+# A command.
+
+
+def test_a_command_gives_keys() -> None:
+    places = Places(AWS_PROFILE="p")
+    places.files[CONFIG_FILE] = section("profile p", credential_process='/opt/x --for "a b"')
+    places.processes['/opt/x --for "a b"'] = (0, process_output(SessionToken=TOKEN, Expiration=LATER))
+    assert places.get() == FOUND
+
+
+def test_a_command_may_give_keys_for_ever() -> None:
+    places = Places()
+    places.files[CREDENTIALS_FILE] = section("default", credential_process="x")
+    places.processes["x"] = (0, process_output())
+    assert places.get() == Credentials(KEY, SECRET)
+
+
+def test_the_order_of_keys_and_commands_is_botocores() -> None:
+    places = Places()
+    places.files[CREDENTIALS_FILE] = key_section("default", "A", credential_process="one")
+    places.files[CONFIG_FILE] = key_section("default", "B", credential_process="two")
+    places.processes = {"one": (0, process_output("C")), "two": (0, process_output("D"))}
+    assert places.get().access_key == "A"
+    places.files[CREDENTIALS_FILE] = section("default", credential_process="one")
+    assert places.get().access_key == "C"
+    places.files[CREDENTIALS_FILE] = ""
+    assert places.get().access_key == "D"
+    assert places.ran == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        ((1, process_output()), "ended with exit code 1"),
+        ((255, b"SENTINEL"), "ended with exit code 255"),
+        ((-9, b"SENTINEL"), "ended with exit code -9"),
+        ((0, b""), "writes is no JSON object"),
+        ((0, b"SENTINEL"), "writes is no JSON object"),
+        ((0, b"\xff\xfeSENTINEL"), "writes is no JSON object"),
+        ((0, b'["SENTINEL"]'), "writes is no JSON object"),
+        ((0, b"[" * 100_000), "writes is no JSON object"),
+        ((0, process_output(Version="SENTINEL")), "writes another Version than 1"),
+        ((0, process_output(Version=True)), "writes another Version than 1"),
+        ((0, b'{"AccessKeyId": "SENTINEL"}'), "writes another Version than 1"),
+        ((0, b'{"Version": 1, "AccessKeyId": "SENTINEL"}'), "SecretAccessKey is missing"),
+        ((0, b'{"Version": 1, "SecretAccessKey": "SENTINEL"}'), "AccessKeyId is missing"),
+        ((0, process_output(AccessKeyId=["SENTINEL"])), "AccessKeyId is not text"),
+        ((0, process_output(SecretAccessKey="SENTINEL\n")), "SecretAccessKey is not text"),
+        ((0, process_output(SessionToken={"SENTINEL": 1})), "SessionToken is not text"),
+        ((0, process_output(Expiration="SENTINEL")), "Expiration is no ISO 8601 time"),
+        ((0, process_output(Expiration=1)), "Expiration is no ISO 8601 time"),
+        ((0, process_output(Expiration="2025-03-01T09:29:59Z")), "they have expired"),
+        (FileNotFoundError(2, "No such file or directory", "SENTINEL"), "cannot be run (No such file or directory)"),
+        (TimeoutError("no end after 60 seconds"), "cannot be run (no end after 60 seconds)"),
+        (ValueError("SENTINEL"), "is not a command line"),
+    ],
+)
+def test_a_command_that_fails(result: tuple[int, bytes] | Exception, reason: str) -> None:
+    places = Places()
+    places.files[CONFIG_FILE] = section("default", credential_process="get --key SENTINEL")
+    places.processes["get --key SENTINEL"] = result
+    error = failure(places.get)
+    assert reason in error.message
+    assert error.looked[-1][0] == "profile"
+
+
+PYTHON = f'"{sys.executable}"'.replace("\\", "/")
+
+
+def test_a_real_command(capfd: pytest.CaptureFixture[str]) -> None:
+    program = "import sys; sys.stderr.write('SENTINEL'); print(sys.stdin.read() or 'out'); sys.exit(3)"
+    assert run_command(f'{PYTHON} -c "{program}"') == (3, f"out{os.linesep}".encode())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_real_command_does_not_run_in_a_shell() -> None:
+    code, output = run_command(f"{PYTHON} -c \"import sys; print(sys.argv[1:])\" $HOME ';' '*'")
+    assert code == 0
+    assert output.split() == b"['$HOME', ';', '*']".split()
+
+
+@pytest.mark.parametrize("command", ["/nowhere/at/all", "", "''"])
+def test_a_real_command_that_is_none(command: str) -> None:
+    with pytest.raises((OSError, ValueError)):
+        run_command(command)
+
+
+def test_a_real_command_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROCESS_SECONDS", 0.2)
+    places = Places()
+    program = "import time; print('SENTINEL', flush=True); time.sleep(60)"
+    places.files[CONFIG_FILE] = section("default", credential_process=f'{PYTHON} -c "{program}"')
+    chain = default_chain(environ=places.environ, read_text=places.read_text, clock=lambda: NOW)
+    assert "cannot be run (no end after 0.2 seconds)" in failure(chain.get).message
+
+
+def test_a_real_command_that_cannot_be_split() -> None:
+    places = Places()
+    places.files[CONFIG_FILE] = section("default", credential_process="x 'SENTINEL")
+    chain = default_chain(environ=places.environ, read_text=places.read_text, clock=lambda: NOW)
+    assert "is not a command line" in failure(chain.get).message
+
+
+# A container.
+
+
+def test_ecs() -> None:
+    places = Places(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/v2/credentials/the-id")
+    with serving(Container()) as service:
+        places.services["http", "169.254.170.2", 80] = service
+        assert places.get() == FOUND
+    (asked,) = service.asked
+    assert asked.headers == {"host": "169.254.170.2", "accept": "application/json"}
+    assert places.opened == [(Origin("http", "169.254.170.2", 80), 2.0)]
+
+
+def test_a_whole_url_with_a_token() -> None:
+    with serving(Container("/get?a=b", "Basic c2Vj")) as service:
+        places = Places(
+            AWS_CONTAINER_CREDENTIALS_FULL_URI=f"{service.url}/get?a=b", AWS_CONTAINER_AUTHORIZATION_TOKEN="Basic c2Vj"
+        )
+        assert places.get() == FOUND
+
+
+def test_a_url_without_a_path() -> None:
+    with serving(Container("/")) as service:
+        assert Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=service.url).get() == FOUND
+    with serving(Container("/?a")) as service:
+        assert Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=f"{service.url}?a").get() == FOUND
+
+
+def test_eks_reads_its_token_each_time(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    container = Container("/v1/credentials", "SENTINEL-1")
+    file.write_text("SENTINEL-1\n")
+    with serving(container) as service:
+        places = Places(
+            AWS_CONTAINER_CREDENTIALS_FULL_URI="http://169.254.170.23/v1/credentials",
+            AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=str(file),
+            AWS_CONTAINER_AUTHORIZATION_TOKEN="not this one",
+        )
+        places.services["http", "169.254.170.23", 80] = service
+        places.files[str(file).replace("\\", "/")] = file.read_text()
+        chain = places.chain()
+        assert chain.get() == FOUND
+
+        container.token = "SENTINEL-2"
+        container.document["Expiration"] = "2025-03-01T21:30:00Z"
+        file.write_text("SENTINEL-2")
+        places.files[str(file).replace("\\", "/")] = file.read_text()
+        places.now = NOW + 6 * 3600 - 60
+        assert chain.get() == FOUND.replace(expires=NOW + 12 * 3600)
+
+        container.token = "SENTINEL-3"
+        places.now = NOW + 12 * 3600
+        assert "container: it answers with status 401" in failure(chain.get).message
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:1234/x", "http://localhost:1234/x", "http://127.9.8.7:1234/x",
+                                 "http://[fd00:ec2::23]:1234/x", "http://[FD00:ec2:0::23]:1234/x",
+                                 "http://169.254.170.2:1234/x", "https://example.org:1234/x",
+                                 "https://10.0.0.1:1234/x"])  # fmt: skip
+def test_hosts_that_may_be_asked(url: str) -> None:
+    places = Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=url)
+    with serving(Container("/x")) as service:
+        origin = Origin(url.partition(":")[0], url.partition("://")[2].rpartition(":")[0].strip("[]").lower(), 1234)
+        places.services[origin.scheme, origin.host, origin.port] = service
+        assert places.get() == FOUND
+    assert service.asked[0].headers["host"] == url.partition("://")[2].removesuffix("/x").lower()
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["example.org", "10.0.0.1", "169.254.169.254", "169.254.170.22", "127.1", "0.0.0.0", "localhost.example.org",
+     "[fd00:ec2::254]", "[::]", "2130706433", "localhost."],
+)  # fmt: skip
+def test_hosts_that_may_not_be_asked_without_tls(host: str) -> None:
+    places = Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=f"http://{host}/SENTINEL")
+    assert "FULL_URI is neither https nor of a host" in failure(places.get).message
+    assert not places.opened
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["x", "ftp://127.0.0.1/", "http://", "http:///x", "http://u:SENTINEL@127.0.0.1/", "http://127.0.0.1:0/",
+     "http://127.0.0.1:x/", "http://127.0.0.1/ SENTINEL", "http://127.0.0.1/\r\nx:y", "http://127.0.0.1/#x",
+     "http://127.0.0.1/é", "http://[::1/", "127.0.0.1/SENTINEL"],
+)  # fmt: skip
+def test_urls_that_are_none(url: str) -> None:
+    places = Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=url)
+    assert "AWS_CONTAINER_CREDENTIALS_FULL_URI is no URL that can be asked" in failure(places.get).message
+    places = Places(AWS_EC2_METADATA_DISABLED="", AWS_EC2_METADATA_SERVICE_ENDPOINT=url)
+    assert "AWS_EC2_METADATA_SERVICE_ENDPOINT is no URL that can be asked" in failure(places.get).hint
+
+
+def test_a_relative_url_stays_with_its_host() -> None:
+    places = Places(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="@example.org/SENTINEL")
+    assert "RELATIVE_URI does not begin with /" in failure(places.get).message
+    assert not places.opened
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        (FileNotFoundError(2, "No such file or directory"), "TOKEN_FILE cannot be read (No such file or directory)"),
+        (UnicodeDecodeError("utf-8", b"SENTINEL\xff", 8, 9, "SENTINEL"), "TOKEN_FILE holds no token"),
+        ("", "TOKEN_FILE holds no token"),
+        ("SENTINEL\r\nx: y", "TOKEN_FILE holds no token"),
+        ("SENTINEL-é", "TOKEN_FILE holds no token"),
+    ],
+)
+def test_a_token_that_is_wrong(file: str | Exception, reason: str) -> None:
+    places = Places(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/x", AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE="/t")
+    places.files["/t"] = file
+    assert reason in failure(places.get).message
+    if isinstance(file, str) and file:
+        del places.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]
+        places.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = file
+        assert "AWS_CONTAINER_AUTHORIZATION_TOKEN holds no token" in failure(places.get).message
+    assert not places.opened
+
+
+HTML = f"<html><body>{SECRET}</body></html>"
+WRONG_ANSWERS = [
+    (Answer(404, HTML), "status 404", 1),
+    (Answer(403, json.dumps({"message": SECRET})), "status 403", 1),
+    (Answer(302, HTML), "status 302", 1),
+    (Answer(500, HTML), "status 500", ATTEMPTS),
+    (Answer(429, HTML), "status 429", ATTEMPTS),
+    (Answer(raw=f'{{"SecretAccessKey": "{SECRET}"}}\r\n\r\n'.encode()), "does not speak HTTP", ATTEMPTS),
+    (Answer(raw=b""), "the connection was closed instead of an answer", ATTEMPTS),
+    (Answer(raw=f"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{SECRET}".encode()), "the connection ended", ATTEMPTS),
+    (Answer(200, "x", seconds=0.5), "no whole answer came in time", ATTEMPTS),
+]
+WRONG_DOCUMENTS: list[tuple[str | bytes, str]] = [
+    (HTML, "its answer is no JSON object"),
+    ("", "its answer is no JSON object"),
+    (b"\xff" + SECRET.encode(), "its answer is no JSON object"),
+    (json.dumps([SECRET]), "its answer is no JSON object"),
+    ("[" * 90_000, "its answer is no JSON object"),
+    *(
+        (json.dumps({name: value for name, value in DOCUMENT.items() if name != missing}), f"{missing} is missing")
+        for missing in DOCUMENT
+    ),
+    *((json.dumps({**DOCUMENT, missing: None}), f"{missing} is missing") for missing in DOCUMENT),
+    (json.dumps({**DOCUMENT, "Token": ""}), "Token is missing"),
+    (json.dumps({**DOCUMENT, "Token": 5}), "Token is not text without blanks"),
+    (json.dumps({**DOCUMENT, "SecretAccessKey": "SENTINEL\r\n"}), "SecretAccessKey is not text without blanks"),
+    (json.dumps({**DOCUMENT, "Expiration": SECRET}), "Expiration is no ISO 8601 time"),
+    (json.dumps({**DOCUMENT, "Expiration": ""}), "Expiration is missing"),
+    (json.dumps({**DOCUMENT, "Expiration": 1.0e12}), "Expiration is no ISO 8601 time"),
+    (json.dumps({**DOCUMENT, "Expiration": "2025-03-01T09:30:00Z"}), "they have expired"),
+]
+
+
+@pytest.mark.parametrize(("answer", "reason", "requests"), WRONG_ANSWERS)
+def test_a_container_that_answers_wrongly(answer: Answer, reason: str, requests: int) -> None:
+    places = Places(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/x")
+    places.seconds = 0.15 if answer.seconds else 5.0
+    with serving(lambda asked: answer) as service:
+        places.services["http", "169.254.170.2", 80] = service
+        error = failure(places.get)
+    assert reason in error.message
+    assert error.looked[-1][0] == "container"
+    assert len(service.asked) == requests
+    assert len(places.paused) == requests - 1
+
+
+@pytest.mark.parametrize(("body", "reason"), WRONG_DOCUMENTS)
+def test_a_container_that_answers_with_a_wrong_document(body: str | bytes, reason: str) -> None:
+    with serving(lambda asked: Answer(200, body)) as service:
+        error = failure(Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=service.url).get)
+    assert reason in error.message
+
+
+def test_a_container_that_answers_at_the_third_attempt() -> None:
+    answers = [Answer(503), Answer(raw=b""), Answer(200, json.dumps(DOCUMENT))]
+    with serving(lambda asked: answers.pop(0)) as service:
+        assert Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=service.url).get() == FOUND
+
+
+def test_a_container_service_that_is_not_there_is_asked_again() -> None:
+    with serving(Container()) as service:
+        pass
+    places = Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=service.url)
+    assert f"cannot reach 127.0.0.1, port {service.origin.port}" in failure(places.get).message
+    assert len(places.paused) == ATTEMPTS - 1
+
+
+def test_a_container_service_with_tls() -> None:
+    authority = trustme.CA()
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(theirs)
+
+    def trusting() -> ssl.SSLContext:
+        ours = ssl.create_default_context()
+        authority.configure_trust(ours)
+        return ours
+
+    with serving(Container("/x"), theirs) as service:
+        url = service.url.replace("http:", "https:") + "/x"
+        environ = {**Places().environ, "AWS_CONTAINER_CREDENTIALS_FULL_URI": url}
+        chain = default_chain(
+            environ=environ,
+            read_text=Places().read_text,
+            clock=lambda: NOW,
+            pause=lambda seconds: None,
+            transport=lambda origin, seconds: HttpTransport(origin, tls=[trusting]),
+        )
+        assert chain.get() == FOUND
+        chain = default_chain(
+            environ=environ, read_text=Places().read_text, clock=lambda: NOW, pause=lambda seconds: None
+        )
+        assert "127.0.0.1 is not trusted" in failure(chain.get).message
+
+
+# An instance.
+
+
+def instance_places(service: Service, path: str = "") -> Places:
+    return Places(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=service.url + path)
+
+
+def test_an_instance() -> None:
+    with serving(Instance()) as service:
+        places = instance_places(service)
+        assert places.get() == FOUND
+    assert [(asked.method, asked.path) for asked in service.asked] == [
+        ("PUT", "/latest/api/token"),
+        ("GET", "/latest/meta-data/iam/security-credentials/"),
+        ("GET", "/latest/meta-data/iam/security-credentials/the-role"),
+    ]
+    assert service.asked[0].headers["content-length"] == "0"
+    assert {seconds for _, seconds in places.opened} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("environ", "host"),
+    [
+        ({}, "169.254.169.254"),
+        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv4"}, "169.254.169.254"),
+        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"}, "fd00:ec2::254"),
+    ],
+)
+def test_where_an_instance_asks(environ: dict[str, str], host: str) -> None:
+    places = Places(AWS_EC2_METADATA_DISABLED="", **environ)
+    with serving(Instance()) as service:
+        places.services["http", host, 80] = service
+        assert places.get() == FOUND
+
+
+def test_an_endpoint_may_have_a_path() -> None:
+    instance = Instance()
+    with serving(lambda asked: instance(asked._replace(path=asked.path.removeprefix("/base")))) as service:
+        assert instance_places(service, "/base/").get() == FOUND
+    assert all(asked.path.startswith("/base/latest/") for asked in service.asked)
+
+
+def test_the_first_of_several_roles() -> None:
+    instance = Instance("a-role")
+
+    def several(asked: Asked) -> Answer:
+        answer = instance(asked)
+        return Answer(200, "a-role\nb-role\n") if answer.body == "a-role" else answer
+
+    with serving(several) as service:
+        assert instance_places(service).get() == FOUND
+
+
+def test_an_instance_is_not_asked_when_that_is_disabled() -> None:
+    with serving(Instance()) as service:
+        places = instance_places(service)
+        places.environ["AWS_EC2_METADATA_DISABLED"] = "True"
+        assert "instance metadata: AWS_EC2_METADATA_DISABLED is true" in failure(places.get).hint
+    assert not service.asked
+
+
+def at_step(step: int, wrong: Answer) -> Callable[[Asked], Answer]:
+    """An instance that gives a wrong answer to the token's request (0), the role's (1) or the keys' (2)."""
+    instance = Instance()
+
+    def answer(asked: Asked) -> Answer:
+        at = 0 if asked.path.endswith("token") else 1 if asked.path.endswith("/") else 2
+        return wrong if at == step else instance(asked)
+
+    return answer
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize(("answer", "reason", "requests"), WRONG_ANSWERS)
+def test_an_instance_that_answers_wrongly(step: int, answer: Answer, reason: str, requests: int) -> None:
+    with serving(at_step(step, answer)) as service:
+        places = instance_places(service)
+        places.seconds = 0.15 if answer.seconds else 5.0
+        error = failure(places.get)
+    place, why = error.looked[-1]
+    assert place == "instance metadata"
+    assert reason in why
+    assert len(service.asked) == step + requests
+
+
+@pytest.mark.parametrize(("body", "reason"), WRONG_DOCUMENTS)
+def test_an_instance_that_answers_with_a_wrong_document(body: str | bytes, reason: str) -> None:
+    with serving(at_step(2, Answer(200, body))) as service:
+        error = failure(instance_places(service).get)
+    assert reason in error.looked[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("step", "body", "reason"),
+    [
+        (0, "", "something else than a token"),
+        (0, HTML + " x", "something else than a token"),
+        (0, "SENTINEL\r\nx: y", "something else than a token"),
+        (1, "", "something else than a role's name"),
+        (1, HTML, "something else than a role's name"),
+        (1, "../SENTINEL", "something else than a role's name"),
+        (1, "rôle-SENTINEL", "something else than a role's name"),
+        (2, '{"Code": "AssumeRoleUnauthorizedAccess", "Message": "SENTINEL"}', "AssumeRoleUnauthorizedAccess"),
+        (2, json.dumps({**DOCUMENT, "Code": SECRET}), "another Code than Success"),
+    ],
+)
+def test_an_instance_that_answers_with_something_else(step: int, body: str, reason: str) -> None:
+    with serving(at_step(step, Answer(200, body))) as service:
+        error = failure(instance_places(service).get)
+    assert reason in error.looked[-1][1]
+
+
+def test_an_instance_without_a_role() -> None:
+    with serving(Instance("")) as service:
+        error = failure(instance_places(service).get)
+    assert "GET /latest/meta-data/iam/security-credentials/ with status 404" in error.hint
+
+
+def test_no_instance_is_asked_once() -> None:
+    with serving(Instance()) as service:
+        pass
+    places = instance_places(service)
+    assert f"cannot reach 127.0.0.1, port {service.origin.port}" in failure(places.get).hint
+    assert not places.paused
+
+
+def test_a_slow_instance_costs_what_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INSTANCE_SECONDS", 0.1)
+
+    with serving(lambda asked: Answer(200, "AQAEtoken==", seconds=0.5)) as service:
+        environ = instance_places(service).environ
+        chain = default_chain(environ=environ, read_text=Places().read_text, pause=lambda seconds: None)
+        begin = time.monotonic()
+        error = failure(chain.get)
+        took = time.monotonic() - begin
+    assert "no whole answer came in time" in error.looked[-1][1]
+    assert len(service.asked) == ATTEMPTS
+    assert 0.1 * ATTEMPTS <= took < 0.5 * ATTEMPTS
+
+
+def test_the_token_is_asked_for_before_each_renewal() -> None:
+    instance = Instance()
+    with serving(instance) as service:
+        places = instance_places(service)
+        chain = places.chain()
+        chain.get()
+        instance.token = "another"
+        instance.document["Expiration"] = "2025-03-01T21:30:00Z"
+        places.now = NOW + 6 * 3600 - 60
+        assert chain.get().expires == NOW + 12 * 3600
+
+
+# Which is first.
+
+ALL = ["environment", "web identity", "profile", "container", "instance metadata"]
+
+
+@pytest.mark.parametrize("first", ["given", "environment", "profile", "container", "instance"])
+def test_precedence(first: str) -> None:
+    instance, container = Instance(AccessKeyId="INSTANCE"), Container(AccessKeyId="CONTAINER")
+    with serving(instance) as one, serving(container) as other:
+        places = instance_places(one)
+        order = ["given", "environment", "profile", "container", "instance"]
+        there = set(order[order.index(first) :])
+        if "environment" in there:
+            places.environ.update(keys("ENVIRONMENT"))
+        if "profile" in there:
+            places.files[CREDENTIALS_FILE] = key_section("default", "PROFILE")
+        if "container" in there:
+            places.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = f"{other.url}/v2/credentials/the-id"
+        given = Credentials("GIVEN", "s") if "given" in there else None
+        assert places.get(explicit=given).access_key == first.upper()
+        assert bool(other.asked) == (first == "container")
+        assert bool(one.asked) == (first == "instance")
+
+
+def test_the_environments_keys_come_before_the_environments_profile() -> None:
+    places = Places(**keys("ENVIRONMENT"), AWS_PROFILE="p")
+    places.files[CREDENTIALS_FILE] = key_section("p", "PROFILE")
+    assert places.get().access_key == "ENVIRONMENT"
+    assert places.get(profile="p").access_key == "PROFILE"
+
+
+def test_a_profile_that_is_asked_for_must_exist() -> None:
+    places = Places(**keys("ENVIRONMENT"))
+    assert "there is no profile 'p'" in failure(lambda: places.get(profile="p")).message
+
+
+def test_the_relative_url_comes_before_the_whole_one() -> None:
+    with serving(Container("/a")) as service:
+        places = Places(
+            AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/a", AWS_CONTAINER_CREDENTIALS_FULL_URI="http://127.0.0.1:1/b"
+        )
+        places.services["http", "169.254.170.2", 80] = service
+        assert places.get() == FOUND
+
+
+def test_none_at_all() -> None:
+    error = failure(Places().get)
+    assert error.message == "there are no AWS credentials"
+    assert [place for place, _ in error.looked] == ALL
+    assert dict(error.looked) == {
+        "environment": "AWS_ACCESS_KEY_ID is not set",
+        "web identity": "AWS_WEB_IDENTITY_TOKEN_FILE is not set",
+        "profile": "~/.aws/credentials cannot be read (No such file or directory), "
+        "~/.aws/config cannot be read (No such file or directory)",
+        "container": "no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or AWS_CONTAINER_CREDENTIALS_FULL_URI is set",
+        "instance metadata": "AWS_EC2_METADATA_DISABLED is true",
+    }
+    for place, reason in error.looked:
+        assert f"{place}: {reason}" in error.hint
+
+
+def test_without_places_the_hint_says_what_to_do() -> None:
+    assert "AWS_PROFILE" in CredentialError("none").hint
+
+
+# Renewal.
+
+
+class Fake:
+    """A source that gives what a test wants, and counts."""
+
+    place = "fake"
+
+    def __init__(self, *results: Credentials | Exception) -> None:
+        self.results = list(results)
+        self.loads = 0
+
+    def load(self) -> Credentials:
+        self.loads += 1
+        result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+OLD, NEW = Credentials("OLD", SECRET, None, 3600.0), Credentials("NEW", SECRET, None, 7200.0)
+
+
+def test_what_does_not_expire_is_loaded_once() -> None:
+    clock, source = Clock(), Fake(Credentials("A", SECRET))
+    chain = CredentialChain([source], clock=clock)
+    first = chain.get()
+    clock.now = 1e12
+    assert chain.get() is first
+    assert source.loads == 1
+
+
+def test_what_is_fresh_is_given_as_it_is() -> None:
+    clock, source = Clock(), Fake(OLD, NEW)
+    chain = CredentialChain([source], clock=clock)
+    assert chain.get() is OLD
+    clock.now = 3600 - ADVISORY_SECONDS - 0.001
+    assert chain.get() is OLD
+    assert source.loads == 1
+    clock.now = 3600 - ADVISORY_SECONDS
+    assert chain.get() is NEW
+    assert source.loads == 2
+
+
+def test_getting_what_is_fresh_costs_next_to_nothing() -> None:
+    chain = CredentialChain([Fake(OLD)], clock=Clock())
+    chain.get()
+    counted = []
+
+    def count(frame: object, event: str, argument: object) -> None:
+        if event in ("call", "c_call") and argument is not sys.setprofile:
+            counted.append(event)
+
+    sys.setprofile(count)
+    chain.get()
+    sys.setprofile(None)
+    assert len(counted) == 2  # itself and the clock
+
+
+@pytest.mark.parametrize(
+    ("expires", "look"),
+    [
+        (None, float("inf")),
+        (10_000.0, 10_000.0 - ADVISORY_SECONDS),
+        (ADVISORY_SECONDS + 0.5, 0.5),
+        (float(ADVISORY_SECONDS), ADVISORY_PAUSE),
+        (MANDATORY_SECONDS + 1.0, ADVISORY_PAUSE),
+        (float(MANDATORY_SECONDS), MANDATORY_PAUSE),
+        (MANDATORY_PAUSE + 1, MANDATORY_PAUSE),
+        (3.0, 3.0),
+    ],
+)
+def test_when_to_look_again(expires: float | None, look: float) -> None:
+    assert next_look(expires, 0.0) == look
+    assert next_look(None if expires is None else expires + 1e6, 1e6) == look + 1e6
+
+
+def test_a_failed_renewal_keeps_the_old_ones_as_long_as_they_are_valid() -> None:
+    clock = Clock()
+    source = Fake(OLD, NothingHere("gone"), SourceBroken("broken"), RuntimeError("a bug"), NothingHere("no more"))
+    chain = CredentialChain([source], clock=clock)
+    chain.get()
+    clock.now = 3600 - ADVISORY_SECONDS
+    for loads in (2, 3, 4):
+        for _ in range(3):
+            assert chain.get() is OLD
+            assert source.loads == loads
+        clock.now += ADVISORY_PAUSE
+    clock.now = 3599.9
+    assert chain.get() is OLD
+    clock.now = 3600
+    error = failure(chain.get)
+    assert error.looked == (("fake", "no more"),)
+    source.results = [NEW]
+    assert chain.get() is NEW
+
+
+def test_how_often_one_looks_for_something_newer() -> None:
+    """As on an instance, which gives the same until five minutes before the end."""
+    clock, source = Clock(), Fake(OLD)
+    chain = CredentialChain([source], clock=clock)
+    looks = []
+    for second in range(3600):
+        clock.now = float(second)
+        before = source.loads
+        chain.get()
+        if source.loads > before:
+            looks.append(3600 - second)
+    assert looks == [3600, 900, 840, 780, 720, 660, 600, 540, 480, 420, 360, *range(300, 0, -10)]
+
+
+def test_those_that_are_short_lived_are_not_loaded_for_each_request() -> None:
+    clock, source = Clock(), Fake(OLD.replace(expires=600.0))
+    chain = CredentialChain([source], clock=clock)
+    for _ in range(100):
+        chain.get()
+    assert source.loads == 1
+
+
+def test_only_the_source_that_had_them_is_asked_again() -> None:
+    clock, first, second = Clock(), Fake(NothingHere("not here"), OLD), Fake(OLD, NEW)
+    chain = CredentialChain([first, second], clock=clock)
+    chain.get()
+    clock.now = 3600 - 60
+    assert chain.get() is NEW
+    assert (first.loads, second.loads) == (1, 2)
+
+
+def test_a_source_that_is_broken_stops_the_search() -> None:
+    second = Fake(OLD)
+    error = failure(CredentialChain([Fake(NothingHere("a")), Fake(SourceBroken("b")), second], clock=Clock()).get)
+    assert error.message == "the AWS credentials cannot be used: fake: b"
+    assert error.looked == (("fake", "a"), ("fake", "b"))
+    assert not second.loads
+
+
+def test_a_bug_in_a_source_is_not_hidden_when_there_is_nothing_else() -> None:
+    chain = CredentialChain([Fake(RuntimeError("a bug"), OLD)], clock=Clock())
+    with pytest.raises(RuntimeError, match="a bug"):
+        chain.get()
+    assert chain.get() is OLD  # and nothing is locked
+
+
+class Gate(Fake):
+    """A source whose load, from the second on, waits until it is let through."""
+
+    def __init__(self, *results: Credentials | Exception, free: int = 1) -> None:
+        super().__init__(*results)
+        self.free = free
+        self.entered = threading.Event()
+        self.open = threading.Event()
+        self.inside = 0
+        self.most = 0
+
+    def load(self) -> Credentials:
+        if self.loads < self.free:
+            return super().load()
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        try:
+            self.entered.set()
+            assert self.open.wait(20)
+            return super().load()
+        finally:
+            self.inside -= 1
+
+
+class Crowd:
+    """Threads that all ask a chain at the same time."""
+
+    def __init__(self, chain: CredentialChain, size: int) -> None:
+        self.results: list[Credentials | CredentialError] = []
+        self.barrier = threading.Barrier(size)
+        self.chain = chain
+        self.threads = [threading.Thread(target=self.ask, daemon=True) for _ in range(size)]
+        for thread in self.threads:
+            thread.start()
+
+    def ask(self) -> None:
+        self.barrier.wait(20)
+        try:
+            self.results.append(self.chain.get())
+        except CredentialError as error:
+            self.results.append(error)
+
+    def join(self) -> list[Credentials | CredentialError]:
+        for thread in self.threads:
+            thread.join(20)
+            assert not thread.is_alive()
+        return self.results
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("left", [ADVISORY_SECONDS, 600, MANDATORY_SECONDS, 1])
+def test_one_thread_renews_while_the_others_go_on(left: float) -> None:
+    clock, source = Clock(), Gate(OLD, NEW)
+    chain = CredentialChain([source], clock=clock)
+    chain.get()
+    clock.now = 3600.0 - left
+    crowd = Crowd(chain, 8)
+    assert source.entered.wait(20)
+    eventually(lambda: len(crowd.results) == 7)  # though the renewal has not ended
+    assert all(result is OLD for result in crowd.results)
+    source.open.set()
+    results = crowd.join()
+    assert sum(result is NEW for result in results) == 1
+    assert (source.loads, source.most) == (2, 1)
+    assert chain.get() is NEW
+
+
+def test_all_wait_when_they_have_expired() -> None:
+    clock, source = Clock(), Gate(OLD, NEW)
+    chain = CredentialChain([source], clock=clock)
+    chain.get()
+    clock.now = 3600.0
+    crowd = Crowd(chain, 8)
+    assert source.entered.wait(20)
+    time.sleep(0.05)
+    assert not crowd.results
+    source.open.set()
+    assert all(result is NEW for result in crowd.join())
+    assert (source.loads, source.most) == (2, 1)
+
+
+def test_all_wait_for_the_first_ones() -> None:
+    source = Gate(OLD, free=0)
+    crowd = Crowd(CredentialChain([source], clock=Clock()), 8)
+    assert source.entered.wait(20)
+    source.open.set()
+    assert all(result is OLD for result in crowd.join())
+    assert source.loads == 1
+
+
+def test_those_who_waited_share_the_error() -> None:
+    source = Gate(SourceBroken("broken"), free=0)
+    chain = CredentialChain([source], clock=Clock())
+    crowd = Crowd(chain, 8)
+    assert source.entered.wait(20)
+    time.sleep(0.2)  # so that all have come to wait
+    source.open.set()
+    results = crowd.join()
+    assert len(results) == 8
+    assert {str(result) for result in results} == {"the AWS credentials cannot be used: fake: broken"}
+    assert len({id(result) for result in results}) == 8
+    assert source.most == 1
+    assert source.loads == 1
+    failure(chain.get)  # a later one tries again
+    assert source.loads == 2
+
+
+def test_a_renewal_in_the_midst_of_many_requests() -> None:
+    clock, source = Clock(), Fake(*(Credentials(f"K{n}", SECRET, None, (n + 1) * 1000.0) for n in range(100)))
+    chain = CredentialChain([source], clock=clock)
+    wrong: list[object] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            before = clock.now
+            found = chain.get()
+            if found.expires is None or found.expires <= before:
+                wrong.append((found, before))
+            time.sleep(0)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for step in range(60):
+        clock.now = step * 250.0
+        time.sleep(0.001)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert source.loads <= 17
+
+
+# The region.
+
+
+@pytest.mark.parametrize(
+    ("environ", "credentials", "config", "region"),
+    [
+        ({}, "", "", None),
+        ({"AWS_REGION": "a", "AWS_DEFAULT_REGION": "b"}, "", section("default", region="c"), "a"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "b"}, "", section("default", region="c"), "b"),
+        ({}, "", section("default", region="c"), "c"),
+        ({}, section("default", region="d"), section("default", region="c"), "d"),
+        ({"AWS_PROFILE": "p"}, "", section("default", region="c") + section("profile p", region="e"), "e"),
+        ({"AWS_PROFILE": "p"}, key_section("p", KEY), section("profile p", output="json"), None),
+        ({"AWS_PROFILE": "p"}, "", section("profile p", region=""), None),
+    ],
+)
+def test_the_region(environ: dict[str, str], credentials: str, config: str, region: str | None) -> None:
+    places = Places(**environ)
+    places.files.update({CREDENTIALS_FILE: credentials, CONFIG_FILE: config})
+    assert places.region() == region
+
+
+def test_the_region_of_a_profile_that_is_asked_for() -> None:
+    places = Places(AWS_PROFILE="p")
+    places.files[CONFIG_FILE] = section("profile p", region="a") + section("profile q", region="b")
+    assert places.region(profile="q") == "b"
+    assert "there is no profile 'r'" in failure(lambda: places.region(profile="r")).message
+
+
+def test_the_region_of_a_file_that_is_wrong() -> None:
+    places = Places()
+    places.files[CONFIG_FILE] = "SENTINEL"
+    assert "~/.aws/config cannot be understood, line 1" in failure(places.region).message
+
+
+# What must not be seen, and what may be loaded.
+
+
+def test_no_secret_is_shown() -> None:
+    places = Places(**keys(KEY), AWS_CONTAINER_AUTHORIZATION_TOKEN=TOKEN)
+    chain = places.chain()
+    found = chain.get()
+    sources = [*chain._sources, *places.chain()._sources]
+    shown = [repr(chain), str(chain), repr(found), str(found), *map(repr, sources), *map(str, sources)]
+    assert SENTINEL not in "".join(shown)
+
+
+def test_the_module_loads_little() -> None:
+    program = f"""
+import json, sys
+before = set(sys.modules)
+sys.path.insert(0, {str(SRC)!r})
+import os
+from aws_backend.dynamodb.credentials import default_chain
+default_chain(environ={{"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "r"}}).get()
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    run = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, check=True, timeout=60)
+    loaded = set(json.loads(run.stdout)) - {"json", "json.decoder", "json.encoder", "json.scanner", "_json", "re"}
+    ours = {name for name in loaded if name.split(".")[0] in ("aws_backend", "sltt_core")}
+    assert ours == {
+        "aws_backend",
+        "aws_backend.dynamodb",
+        "aws_backend.dynamodb.credentials",
+        "aws_backend.dynamodb.sigv4",
+        "sltt_core",
+        "sltt_core.errors",
+        "sltt_core.record",
+    }
+    assert loaded - ours <= {"__future__", "_blake2", "_hashlib", "hashlib", "_operator", "operator"}
