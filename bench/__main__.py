@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import appends, growth, imports, memory, plots, waiting
+from bench import appends, dynamodb, growth, imports, memory, plots, waiting
 from bench.setting import SIZES, BenchError, Progress, Setting
 from examples.server import ServerError
 
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
     from bench.tables import Table
 
-BENCHES = {"appends": appends, "growth": growth, "memory": memory, "waiting": waiting, "imports": imports}
+BENCHES = {
+    "appends": appends,
+    "growth": growth,
+    "memory": memory,
+    "waiting": waiting,
+    "imports": imports,
+    "dynamodb": dynamodb,
+}
 RESULTS = Path(__file__).resolve().parent / "results"
 EXAMPLES = """examples:
   make bench                                    everything; some minutes

@@ -10,13 +10,15 @@ unfolded (RFC 9112, section 5.2).
 
 from __future__ import annotations
 
+from operator import itemgetter, methodcaller
+
 from sltt_core.errors import SlttError
 from sltt_core.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Never
+    from typing import Any, Never
 
     More = Callable[[], bytes]
     """Returns the next bytes of a connection, at least one; `b""` at its end."""
@@ -100,11 +102,19 @@ def read_reply(more: More, max_body: int, begun: bytes = b"") -> tuple[Reply, bo
     elif length == _TO_THE_END:
         body, lasting = _read_to_end(source, max_body), False
     elif length <= max_body:
-        body = source.take(length)
+        end = source.at + length
+        if end <= len(source.data):  # as nearly always: the answer came in one piece
+            body = source.data[source.at : end]
+            source.at = end
+        else:
+            body = source.take(length)
     else:
         _refuse_body(max_body)
     # What came too much belongs to no request of ours.
-    return Reply.of((status, headers, body)), lasting and source.at == len(source.data)
+    return _new(Reply, (status, headers, body)), lasting and source.at == len(source.data)
+
+
+_new: Any = tuple.__new__  # what Reply.of does, without the call
 
 
 class _Source:
@@ -183,30 +193,60 @@ def _parse_head(head: bytes) -> tuple[str, int, dict[str, str]]:
     version, digits = first[:8], first[9:12]
     if version not in ("HTTP/1.1", "HTTP/1.0") or first[8:9] != " " or first[12:13] not in ("", " "):
         _refuse_start(head)
-    if not (digits.isascii() and digits.isdigit()) or digits < "100":
+    if not digits.isdecimal() or digits < "100":  # of Latin-1, only 0 to 9 are decimal
         raise BadReply(f"the answer's status is {digits!r}")
-    if head.translate(None, _TEXT) != b"\r\n" * len(lines):
+    count = len(lines)
+    if head.translate(None, _TEXT) != b"\r\n" * count:
         raise BadReply("the answer's head has control characters in it")
-    if len(lines) > MAX_HEADERS:
+    if count > MAX_HEADERS:
         raise BadReply(f"the answer has more than {MAX_HEADERS} header lines")
     if b"\r\n " in head or b"\r\n\t" in head:
         lines = _unfold(lines)
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        name, value = name.lower(), value.strip(" \t")
-        if not (name and colon):
-            raise BadReply(f"the answer has the header line {line[:60]!r}")
-        if name in headers:
-            if name == "content-length" and headers[name] == value:
-                continue
-            value = f"{headers[name]}, {value}"
-        headers[name] = value
-    if "".join(headers).strip(_TOKEN):
-        wrong = next(name for name in headers if name.strip(_TOKEN))
-        raise BadReply(f"the answer has the header name {wrong[:60]!r}")
+        count = len(lines)
+    # All in C: an answer has eight headers or so, and three calls for each would be a third of all that a call needs.
+    pairs = list(map(_split, lines))
+    try:
+        names = tuple(map(str.lower, map(_first, pairs)))
+        headers = dict(zip(names, map(_strip, map(_second, pairs)), strict=True))
+    except IndexError:
+        wrong = next(line for line in lines if ":" not in line)
+        raise BadReply(f"the answer has the header line {wrong[:60]!r}") from None
+    if names not in _seen:
+        _check_names(names)
+    if len(headers) != count:
+        headers = _join(pairs)
     return version, int(digits), headers
 
+
+def _check_names(names: tuple[str, ...]) -> None:
+    """Refuse what is no header name, and remember what is: a server's answers have the same names over and over."""
+    for name in names:
+        if not name or name.strip(_TOKEN):
+            raise BadReply(f"the answer has the header name {name[:60]!r}")
+    if len(_seen) >= _MAX_SEEN:
+        _seen.clear()
+    _seen.add(names)
+
+
+_seen: set[tuple[str, ...]] = set()
+_MAX_SEEN = 16
+
+
+def _join(pairs: list[list[str]]) -> dict[str, str]:
+    """Make one header of several with the same name, joining their values."""
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        name, value = name.lower(), value.strip(" \t")
+        if name not in headers:
+            headers[name] = value
+        elif name != "content-length" or headers[name] != value:
+            headers[name] += f", {value}"
+    return headers
+
+
+_split = methodcaller("split", ":", 1)
+_strip = methodcaller("strip", " \t")
+_first, _second = itemgetter(0), itemgetter(1)
 
 _TEXT = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"  # names are in lower case by then
@@ -239,7 +279,7 @@ def _parse_framing(version: str, headers: dict[str, str]) -> int:
     if "content-length" not in headers:
         return _TO_THE_END
     digits = headers["content-length"]
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 20:
+    if not digits.isdecimal() or len(digits) > 20:
         raise BadReply(f"the answer's Content-Length is {digits[:40]!r}")
     return int(digits)
 

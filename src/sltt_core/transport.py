@@ -248,6 +248,7 @@ class HttpTransport:
             if left <= 0:
                 raise TimeoutError("no time left")
             connection.settimeout(left)
+            connection.getpeername()  # one that was reset is left unclosed by `wrap_socket`
             # An end without TLS's own farewell is an error: anybody on the way can make one.
             secured = context.wrap_socket(
                 connection, server_hostname=self._host, do_handshake_on_connect=False, suppress_ragged_eofs=False
@@ -280,8 +281,10 @@ class HttpTransport:
                     connection.close()
 
     def _keep(self, connection: socket.socket) -> None:
-        self._idle.append((connection, self._clock()))
-        self._prune()
+        now, idle = self._clock(), self._idle
+        idle.append((connection, now))
+        if len(idle) > self._max_idle or now - idle[0][1] > self._idle_seconds:
+            self._prune()
 
     def _prune(self) -> None:
         """Close the oldest connections that are too many or too old."""
@@ -300,7 +303,7 @@ class HttpTransport:
                 raise ConnectFailed(f"no time left to send the request to {self.origin.host}")
             wire = _Wire(connection, self._clock, deadline, self._read_seconds)
             whole = wire.send(request)
-            reply, lasting = read_reply(wire.more, self._max_body, wire.begun)
+            reply, lasting = read_reply(wire.more, self._max_body, wire.begun or wire.more())
             kept = whole and lasting
         finally:
             if kept:
@@ -322,6 +325,10 @@ class _Dead(Exception):
 
 def _give_up(dead: _Dead) -> Never:
     raise OutcomeUnknown(_GONE) from dead.__cause__
+
+
+def _late() -> Never:
+    raise OutcomeUnknown("no whole answer came in time")
 
 
 class _Wire:
@@ -394,12 +401,15 @@ class _Wire:
     def _seconds(self) -> float:
         left = self._deadline - self._clock()
         if left <= 0:
-            raise OutcomeUnknown("no whole answer came in time")
+            _late()
         return left if left < self._piece_seconds else self._piece_seconds
 
     def more(self) -> bytes:
         """Return the next bytes of the answer, at least one; `b""` at the end of the connection."""
-        self._connection.settimeout(self._seconds())
+        left = self._deadline - self._clock()
+        if left <= 0:
+            _late()
+        self._connection.settimeout(left if left < self._piece_seconds else self._piece_seconds)
         try:
             piece = self._connection.recv(_PIECE)
         except TimeoutError:

@@ -92,3 +92,12 @@ def test_every_route_is_an_operation() -> None:
 
 def test_the_document_is_the_one_the_server_gives(server: RestApiServer) -> None:
     assert httpx.get(f"{server.url}/openapi.json").json() == document(SERVER)
+
+
+def test_a_change_names_its_project_unless_there_is_only_one() -> None:
+    required = {
+        project: document(SERVER, project)["components"]["schemas"]["NewChange"]["required"]
+        for project in (None, "ruth")
+    }
+    assert required["ruth"] == ["entityType", "entityId", "data"]
+    assert required[None] == ["projectId", *required["ruth"]]

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,11 +75,12 @@ class Watched:
         return int(line.split()[1]) * 1024
 
 
-@pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
-    command = [str(Path(sys.executable).with_name("sltt")), "serve", "--port", "0", "--quiet"]
+@contextmanager
+def serving(folder: Path, *before: str) -> Iterator[Watched]:
+    """Start the command, with words before it if need be."""
+    command = [*before, str(Path(sys.executable).with_name("sltt")), "serve", "--port", "0", "--quiet"]
     process = subprocess.Popen(
-        [*command, "--storage", f"sqlite:{tmp_path / 'log.db'}"], stdout=subprocess.PIPE, text=True
+        [*command, "--storage", f"sqlite:{folder / 'log.db'}"], stdout=subprocess.PIPE, text=True
     )
     try:
         found = Watched(process)
@@ -87,6 +89,13 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     finally:
         process.terminate()
         process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    with serving(tmp_path) as found:
+        yield found
 
 
 def test_bombs_are_not_unpacked_any_further_than_what_is_taken(watched: Watched) -> None:
@@ -177,3 +186,12 @@ def test_bad_requests_leave_nothing_behind(watched: Watched) -> None:
     for _ in range(3):
         send()
     assert watched.resident() - before < 2 * MB
+
+
+def test_no_depth_overruns_a_threads_stack_where_stacks_are_small(tmp_path: Path) -> None:
+    """CPython 3.13 ends with a segmentation fault when it reads 10,000 brackets on a stack of 1 MB."""
+    deep = [b"[" * 100_000, b'{"data":' * 100_000, change('{"a":' * 100_000 + "1" + "}" * 100_000)]
+    with serving(tmp_path, "sh", "-c", 'ulimit -s 1024 && exec "$@"', "sh") as watched:
+        assert [watched.send(post(body)) for body in deep] == [400] * 3
+        assert watched.send_all([post(body) for body in deep * 10]) == [400] * 30
+        assert is_healthy(watched.url)

@@ -150,7 +150,8 @@ class DynamoDBClient:
             except SlttError as error:
                 cost = self._before_next(error, attempt, deadline, repeatable)
             else:
-                self._quota.give_back(cost or 1)
+                if not self._quota.full:
+                    self._quota.give_back(cost or 1)
                 return answer
 
     def warm(self, seconds: float = CALL_SECONDS) -> None:

@@ -74,12 +74,14 @@ def wait_before(attempt: int, rule: Rule, random: float) -> float:
 class RetryQuota:
     """What retries may cost together. Safe for use by several threads."""
 
-    __slots__ = ("_left", "_limit", "_lock")
+    __slots__ = ("_left", "_limit", "_lock", "full")
 
     def __init__(self, limit: int = QUOTA) -> None:
         self._limit = limit
         self._left = limit
         self._lock = allocate_lock()
+        self.full = True
+        """Whether nothing is taken: then there is nothing to give back."""
 
     @property
     def left(self) -> int:
@@ -92,10 +94,11 @@ class RetryQuota:
             if cost > self._left:
                 return False
             self._left -= cost
+            self.full = False
             return True
 
     def give_back(self, cost: int) -> None:
         """Give back what the last retry before a success took, or 1 for a success at the first attempt."""
-        if self._left < self._limit:
-            with self._lock:
-                self._left = min(self._limit, self._left + cost)
+        with self._lock:
+            self._left = min(self._limit, self._left + cost)
+            self.full = self._left == self._limit

@@ -175,6 +175,9 @@ def _normalise(path: str) -> str:
     return f"/{'/'.join(kept)}{'/' if kept and path.endswith('/') else ''}"
 
 
+_MAX_TARGETS = 100
+
+
 class RequestSigner:
     """Writes the signed head of DynamoDB's requests: always `POST /` with a JSON body. Safe for use by several threads.
 
@@ -182,13 +185,14 @@ class RequestSigner:
     a request are two hashes and one HMAC.
     """
 
-    __slots__ = ("_host", "_keys", "_latest", "_region", "_service")
+    __slots__ = ("_host", "_keys", "_latest", "_region", "_service", "_targets")
 
     def __init__(self, region: str, service: str, host: str) -> None:
         """`host` has the port where it is not the scheme's own."""
         self._region = region
         self._service = service
         self._host = host
+        self._targets: set[str] = set()
         self._keys: dict[tuple[str, str, str | None, str], bytes] = {}
         # Read and replaced as a whole, so no thread sees half of another's.
         self._latest: Prepared = (None, 0, b"", "", "", "", "", "")
@@ -204,12 +208,18 @@ class RequestSigner:
         if latest[0] is not credentials or latest[1] != second:
             latest = self._prepare(credentials, second)
         _, _, key, canonical, signed, preamble, lines, authorization = latest
-        if not target.isprintable():
-            raise ValueError("the target has characters that are no part of a header")
+        if target not in self._targets:
+            self._check(target)
         request = f"{canonical}{target}{signed}{sha256(body).hexdigest()}"
         text = f"{preamble}{sha256(request.encode()).hexdigest()}"
         signature = hmac_digest(key, text.encode(), "sha256").hex()
         return f"{lines}{target}{authorization}{signature}\r\ncontent-length: {len(body)}\r\n\r\n".encode("ascii")
+
+    def _check(self, target: str) -> None:
+        if not target.isprintable():
+            raise ValueError("the target has characters that are no part of a header")
+        if len(self._targets) < _MAX_TARGETS:
+            self._targets.add(target)
 
     def _prepare(self, credentials: Credentials, second: int) -> Prepared:
         """Compute what all requests of a second have in common."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from threading import Barrier, stack_size
 
 from sltt_core.api.http import MAX_BODY_BYTES, Request, Response
 from sltt_core.errors import HostNotAllowed, PayloadTooLarge, RequestTimeout, SlttError
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 WORKERS = 32
 """Threads that handle requests; as many writes may share a commit."""
+STACK_BYTES = 8 * 2**20
+"""Of each thread. CPython 3.12 and 3.13 let their JSON reader recurse to 10,000 levels before they refuse; where the
+platform gives threads 1 MB (musl), a body of brackets would end the process."""
 LIGHT_BYTES = 64_000
 """A body of more bytes, or one that is packed, may take a thread a while and 40 times its size in memory."""
 HEAVY_WORKERS = 4
@@ -63,6 +67,7 @@ class AsgiApp:
         self._watcher = watcher
         self._loopback_only = loopback_only
         self._access_log = access_log
+        self._workers = workers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="sltt-request")
         self._heavy = asyncio.Semaphore(HEAVY_WORKERS)
         self._idle_seconds = idle_seconds
@@ -92,10 +97,23 @@ class AsgiApp:
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._start_threads()
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 self._threads.shutdown()
                 return
+
+    def _start_threads(self) -> None:
+        """Start the threads now, while the size of a new thread's stack, which the whole process shares, is ours."""
+        all_there = Barrier(self._workers + 1)
+        before = stack_size(STACK_BYTES)
+        try:
+            for _ in range(self._workers):
+                self._threads.submit(all_there.wait)
+        finally:
+            stack_size(before)
+        all_there.wait()
 
     async def _answer(self, request: Request, receive: Receive) -> Response:
         if self._loopback_only and not is_loopback(host_of(request.headers.get("host", ""))):

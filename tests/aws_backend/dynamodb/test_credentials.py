@@ -10,6 +10,7 @@ import time
 import traceback
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -1145,10 +1146,24 @@ class Gate(Fake):
             self.inside -= 1
 
 
+class CountingLock:
+    """A lock that counts those who came to it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.came: list[bool] = []
+        self.release = self.lock.release
+
+    def acquire(self, blocking: bool = True) -> bool:
+        self.came.append(blocking)
+        return self.lock.acquire(blocking)
+
+
 class Crowd:
     """Threads that all ask a chain at the same time."""
 
     def __init__(self, chain: CredentialChain, size: int) -> None:
+        self.lock = chain._lock = CountingLock()  # type: ignore[assignment]
         self.results: list[Credentials | CredentialError] = []
         self.barrier = threading.Barrier(size)
         self.chain = chain
@@ -1200,8 +1215,8 @@ def test_all_wait_when_they_have_expired() -> None:
     chain.get()
     clock.now = 3600.0
     crowd = Crowd(chain, 8)
-    assert source.entered.wait(20)
-    time.sleep(0.05)
+    eventually(lambda: len(crowd.lock.came) == 8)
+    assert all(crowd.lock.came)
     assert not crowd.results
     source.open.set()
     assert all(result is NEW for result in crowd.join())
@@ -1221,8 +1236,7 @@ def test_those_who_waited_share_the_error() -> None:
     source = Gate(SourceBroken("broken"), free=0)
     chain = CredentialChain([source], clock=Clock())
     crowd = Crowd(chain, 8)
-    assert source.entered.wait(20)
-    time.sleep(0.2)  # so that all have come to wait
+    eventually(lambda: len(crowd.lock.came) == 8)
     source.open.set()
     results = crowd.join()
     assert len(results) == 8
@@ -1238,25 +1252,33 @@ def test_a_renewal_in_the_midst_of_many_requests() -> None:
     clock, source = Clock(), Fake(*(Credentials(f"K{n}", SECRET, None, (n + 1) * 1000.0) for n in range(100)))
     chain = CredentialChain([source], clock=clock)
     wrong: list[object] = []
+    done = [0] * 4
     stop = threading.Event()
 
-    def ask() -> None:
+    def ask(place: int) -> None:
         while not stop.is_set():
             before = clock.now
             found = chain.get()
             if found.expires is None or found.expires <= before:
                 wrong.append((found, before))
+            done[place] += 1
             time.sleep(0)
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    def reached(goal: list[int]) -> bool:
+        return all(number >= wanted for number, wanted in zip(done, goal, strict=True))
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(4)]
     for thread in threads:
         thread.start()
-    for step in range(60):
-        clock.now = step * 250.0
-        time.sleep(0.001)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for step in range(60):
+            clock.now = step * 250.0
+            goal = [number + 2 for number in done]
+            eventually(partial(reached, goal))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     assert not wrong
     assert source.loads <= 17
 

@@ -362,6 +362,7 @@ def calls_of(signer: RequestSigner, credentials: Credentials, now: float) -> tup
 def test_signing_calls_few_functions() -> None:
     signer = RequestSigner("eu-west-1", "dynamodb", "h")
     signer.head(CREDENTIALS, "DynamoDB_20120810.GetItem", b"{}", NOW)
+    calls_of(signer, CREDENTIALS, NOW)  # the operation is new: its name is checked
     python, c = calls_of(signer, CREDENTIALS, NOW + 0.9)
     assert python == 1
     assert python + c <= 15

@@ -1,0 +1,52 @@
+"""What a call costs, counted: function calls repeat, times do not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aws_backend.dynamodb.client import DynamoDBClient
+from bench.dynamodb import CREDENTIALS, OPERATIONS, REGION, fill, count_calls
+from scripts.engines import DYNOXIDE
+from tests.conftest import engine_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BUDGET = 60
+"""Of an operation on a kept connection, Python's and C's functions together. boto3 needs 3,900 for a PutItem."""
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[DynamoDBClient]:
+    url = engine_url(DYNOXIDE)
+    fill(url)
+    made = DynamoDBClient(REGION, lambda: CREDENTIALS, endpoint=url)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_operation_calls_few_functions(client: DynamoDBClient, operation: str) -> None:
+    def call() -> None:
+        client.call(operation, OPERATIONS[operation])
+
+    for _ in range(3):
+        call()
+    # A second may begin in between, and then the time is written anew; a large answer may come in two pieces.
+    assert min(count_calls(call) for _ in range(5)) <= BUDGET
+
+
+def test_what_a_client_imports_is_little() -> None:
+    """The modules that a Lambda path with the client loads; see tests/test_layers.py for the rest of the path."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    src = Path(__file__).resolve().parents[3] / "src"
+    program = f"import sys; sys.path.insert(0, {str(src)!r}); import aws_backend.dynamodb.client; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert not loaded & {"asyncio", "http.client", "email", "logging", "typing", "dataclasses", "datetime", "urllib"}
+    assert not loaded & {"configparser", "subprocess", "threading", "random", "zlib"}
