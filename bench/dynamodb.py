@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import sys
+from contextlib import ExitStack
 from functools import partial
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -58,9 +59,10 @@ def measure(setting: Setting) -> list[Table]:
     except engines.CannotRun as error:
         setting.progress.begin(f"dynamodb: left out; {error}")
         return []
-    try:
+    with ExitStack() as closing:
+        closing.callback(engine.stop)
         fill(engine.url)
-        clients = _clients(engine.url)
+        clients = _clients(engine.url, closing)
         tables = []
         for operation in OPERATIONS:
             cases: dict[str, Callable[[], Cost]] = {
@@ -79,8 +81,6 @@ def measure(setting: Setting) -> list[Table]:
             rates = [Row(name, "/s", [cost.rate for cost in found], base) for name, found in costs.items()]
             tables.append(Table("", f"{operation}: operations a second, one at a time", rates))
         return tables
-    finally:
-        engine.stop()
 
 
 def _cost(operation: Callable[[], object], seconds: float, name: str) -> Cost:
@@ -136,22 +136,23 @@ def fill(url: str) -> None:
 Operations = dict[str, "Callable[[], object]"]
 
 
-def _clients(url: str) -> dict[str, Operations]:
-    made = {FLOOR: _floor(url), OURS: _ours(url)}
+def _clients(url: str, closing: ExitStack) -> dict[str, Operations]:
+    made = {FLOOR: _floor(url, closing), OURS: _ours(url, closing)}
     for name, make in (("boto3", _boto3), ("pynamodb", _pynamodb), *_aiodynamos()):
         try:
-            made[name] = make(url)
+            made[name] = make(url, closing)
         except ModuleNotFoundError:
             continue  # `make bench` installs them; the test of the benches does not
     return made
 
 
-def _floor(url: str) -> Operations:
+def _floor(url: str, closing: ExitStack) -> Operations:
     """What nobody can go below in Python: the bytes of a request that was signed once, a socket, and json.loads."""
     address = urlsplit(url)
     signer = RequestSigner(REGION, "dynamodb", address.netloc)
     connection = socket.create_connection((str(address.hostname), int(address.port or 80)))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    closing.callback(connection.close)
 
     def ask(request: bytes) -> object:
         connection.sendall(request)
@@ -172,38 +173,41 @@ def _floor(url: str) -> Operations:
     return operations
 
 
-def _ours(url: str) -> Operations:
+def _ours(url: str, closing: ExitStack) -> Operations:
     client = DynamoDBClient(REGION, lambda: CREDENTIALS, endpoint=url)
+    closing.callback(client.close)
     return {name: partial(client.call, name, payload) for name, payload in OPERATIONS.items()}
 
 
-def _boto3(url: str) -> Operations:
+def _boto3(url: str, closing: ExitStack) -> Operations:
     import boto3  # type: ignore[import-not-found, unused-ignore]
 
     session = boto3.session.Session("bench", "bench", region_name=REGION)
     client = session.client("dynamodb", endpoint_url=url)
+    closing.callback(client.close)
     calls = {"PutItem": client.put_item, "GetItem": client.get_item, "Query": client.query}
     return {name: partial(calls[name], **payload) for name, payload in OPERATIONS.items()}
 
 
-def _pynamodb(url: str) -> Operations:
+def _pynamodb(url: str, closing: ExitStack) -> Operations:
     from pynamodb.connection import Connection  # type: ignore[import-not-found, unused-ignore]
 
     connection = Connection(region=REGION, host=url)
     connection.session.set_credentials("bench", "bench")
+    closing.callback(connection.client.close)
     return {name: partial(connection.dispatch, name, payload) for name, payload in OPERATIONS.items()}
 
 
-def _aiodynamos() -> Iterator[tuple[str, Callable[[str], Operations]]]:
+def _aiodynamos() -> Iterator[tuple[str, Callable[[str, ExitStack], Operations]]]:
     for library in ("httpx", "aiohttp"):
         yield f"aiodynamo + {library}", partial(_aiodynamo, library)
 
 
-def _aiodynamo(library: str, url: str) -> Operations:
+def _aiodynamo(library: str, url: str, closing: ExitStack) -> Operations:
     """Aiodynamo in an event loop of its own; each operation runs the loop until it is done."""
     from aiodynamo.client import Client  # type: ignore[import-not-found, unused-ignore]
     from aiodynamo.credentials import Key, StaticCredentials  # type: ignore[import-not-found, unused-ignore]
-    from aiodynamo.expressions import F, HashKey, RangeKey  # type: ignore[import-not-found, unused-ignore]
+    from aiodynamo.expressions import HashKey, RangeKey  # type: ignore[import-not-found, unused-ignore]
     from yarl import URL  # type: ignore[import-not-found, unused-ignore]
 
     loop = asyncio.new_event_loop()
@@ -213,15 +217,19 @@ def _aiodynamo(library: str, url: str) -> Operations:
             import httpx
             from aiodynamo.http.httpx import HTTPX  # type: ignore[import-not-found, unused-ignore]
 
-            http = HTTPX(httpx.AsyncClient())
+            session: Any = httpx.AsyncClient()
+            close, http = session.aclose, HTTPX(session)
         else:
             import aiohttp  # type: ignore[import-not-found, unused-ignore]
             from aiodynamo.http.aiohttp import AIOHTTP  # type: ignore[import-not-found, unused-ignore]
 
-            http = AIOHTTP(aiohttp.ClientSession())
-        return Client(http, StaticCredentials(Key("bench", "bench")), REGION, URL(url))
+            session = aiohttp.ClientSession()
+            close, http = session.close, AIOHTTP(session)
+        return Client(http, StaticCredentials(Key("bench", "bench")), REGION, URL(url)), close
 
-    client = loop.run_until_complete(make())
+    client, close = loop.run_until_complete(make())
+    closing.callback(loop.close)
+    closing.callback(lambda: loop.run_until_complete(close()))
     item = {"pk": "ruth", "seq": 1, "dataJson": DATA}
     condition = HashKey("pk", "ruth") & RangeKey("seq").gt(0)
 
@@ -229,7 +237,6 @@ def _aiodynamo(library: str, url: str) -> Operations:
         async for _ in client.query(TABLE, condition, limit=100):
             pass
 
-    assert F is not None
     return {
         "PutItem": lambda: loop.run_until_complete(client.put_item(TABLE, item)),
         "GetItem": lambda: loop.run_until_complete(client.get_item(TABLE, {"pk": "ruth", "seq": 1})),

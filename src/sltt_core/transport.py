@@ -60,6 +60,12 @@ class Origin(Record):
     """A name or an address, in ASCII; an IPv6 address without brackets."""
     port: int
 
+    @property
+    def authority(self) -> str:
+        """What a `Host` header says: the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
+
 
 def parse_origin(url: str) -> Origin:
     """Read the origin of a URL such as `https://dynamodb.eu-west-1.amazonaws.com`, without a path.
@@ -205,7 +211,11 @@ class HttpTransport:
         What is sent after this gets a connection of its own.
         """
         self._max_idle = 0
-        self._prune()
+        try:
+            while True:
+                self._idle.pop()[0].close()
+        except IndexError:
+            pass
 
     def _open(self, deadline: float) -> socket.socket:
         """Open a connection that does not block, with TLS where the origin has it; raises `ConnectFailed`."""
@@ -281,17 +291,13 @@ class HttpTransport:
                     connection.close()
 
     def _keep(self, connection: socket.socket) -> None:
+        """Keep a connection, and close the oldest that are too many or too old."""
         now, idle = self._clock(), self._idle
         idle.append((connection, now))
-        if len(idle) > self._max_idle or now - idle[0][1] > self._idle_seconds:
-            self._prune()
-
-    def _prune(self) -> None:
-        """Close the oldest connections that are too many or too old."""
         try:
-            while len(self._idle) > self._max_idle or self._clock() - self._idle[0][1] > self._idle_seconds:
-                self._idle.pop(0)[0].close()
-        except IndexError:  # none is left
+            while len(idle) > self._max_idle or now - idle[0][1] > self._idle_seconds:
+                idle.pop(0)[0].close()
+        except IndexError:  # other threads took them
             pass
 
     def _exchange(self, connection: socket.socket, request: bytes, deadline: float) -> Reply:
@@ -328,7 +334,7 @@ def _give_up(dead: _Dead) -> Never:
 
 
 def _late() -> Never:
-    raise OutcomeUnknown("no whole answer came in time")
+    raise OutcomeUnknown("no whole answer came in time") from None
 
 
 class _Wire:
@@ -406,14 +412,14 @@ class _Wire:
 
     def more(self) -> bytes:
         """Return the next bytes of the answer, at least one; `b""` at the end of the connection."""
-        left = self._deadline - self._clock()
+        left = self._deadline - self._clock()  # `_seconds`, without the call
         if left <= 0:
             _late()
         self._connection.settimeout(left if left < self._piece_seconds else self._piece_seconds)
         try:
             piece = self._connection.recv(_PIECE)
         except TimeoutError:
-            raise OutcomeUnknown("no whole answer came in time") from None
+            _late()
         except OSError as error:
             if self._answered:
                 raise OutcomeUnknown(f"the connection broke in the middle of an answer: {error}") from error

@@ -30,6 +30,8 @@ from tests.hostile.test_requests import TABLES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hypothesis.strategies import SearchStrategy
+
     from sltt_core.local_storage import LocalStorageService
     from sltt_core.server.rest_api_server import RestApiServer
 
@@ -67,12 +69,71 @@ def spliced(whole: bytes, cuts: list[tuple[int, int, bytes]]) -> bytes:
     return whole
 
 
+SCALARS = [
+    *("null", "true", "false", "0", "-0", "1.5", "1e5", "-1E+5", "0.1e-999", "9" * 50, '""', '"a"', '"\\\\"', '"[{\\""'),
+    *('"\\ud83d\\ude00"', '"\\u0000"', '"é"', '"\u2028"', '"😀"', "[]", "{}"),
+]  # fmt: skip
+DOUBTFUL = [
+    "1e999",
+    "NaN",
+    '"\\ud800"',
+    "01",
+    '{"a":1,"a":2}',
+    "'a'",
+    "9" * 400,
+    "[" * 62 + "]" * 62,
+    "[" * 65 + "]" * 65,
+]
+FIELDS = {
+    "projectId": ['"p"', '"q"', "null", '""'],
+    "entityType": ['"t"', '"a.b:c-d_e"', '"t t"', "null"],
+    "entityId": ['"e"', '"é 😀"', '"\\u00e9"', '"\\u0000"', '"' + "e" * 256 + '"'],
+    "operation": ['"create"', '"update"', '"delete"', "null", '"void"'],
+    "timestamp": ['"2025-03-01T09:30:00Z"', '"2025-03-01 09:30:00.123456+0200"', "null", '"2025-02-30T00:00Z"'],
+    "changeAt": ['"2025-03-01T09:30:00.000Z"', "null", "0"],
+    "cid": ['"c"', "null", '"\\n"'],
+    "changeBy": ['"somebody"', "null", "[]"],
+    "seq": ["0", "7", str(2**63 - 1), "null", "-1", "1.0"],
+    "cloudAt": ['"2025-03-01T09:30:00Z"', "null", '"yesterday"'],
+    "outdatedBy": ["7", "null", '"7"'],
+    "surprise": ["null"],
+}
+GAP = st.sampled_from(["", "", "", " ", "\n\t", "\r\n"])
+NAME = st.sampled_from(['"a"', '"b"', '""', '"é"', '"\\u0061"', '"__proto__"', '"\\\\"'])
+
+
+def written(inside: SearchStrategy[str], begin: str, end: str) -> SearchStrategy[str]:
+    """Write things one after the other, with gaps between them."""
+    return st.builds(
+        lambda gap, parts: begin + gap + f"{gap},{gap}".join(parts) + gap + end, GAP, st.lists(inside, max_size=3)
+    )
+
+
+def members(values: SearchStrategy[str]) -> SearchStrategy[str]:
+    return st.builds(lambda name, gap, value: f"{name}{gap}:{gap}{value}", NAME, GAP, values)
+
+
+VALUES = st.recursive(
+    st.sampled_from(SCALARS * 6 + DOUBTFUL),
+    lambda inner: written(inner, "[", "]") | written(members(inner), "{", "}"),
+    max_leaves=6,
+)
+CHANGES = st.builds(
+    lambda data, fields: change(data, **fields).decode(),
+    written(members(VALUES), "{", "}"),
+    # What comes first in the lists is good, and likely.
+    st.fixed_dictionaries({}, optional={name: st.sampled_from(texts[:2] * 6 + texts) for name, texts in FIELDS.items()})
+    | st.just({}),
+)
 PIECE = st.sampled_from(PIECES) | st.binary(max_size=3)
-CUTS = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 12), PIECE), max_size=4)
+CUTS = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 12), PIECE), max_size=3)
+GOOD_OR_NEARLY = st.sampled_from(BODIES) | (CHANGES | written(CHANGES, "[", "]")).map(str.encode)
 LIKE_JSON = (
-    st.binary(max_size=60)
+    GOOD_OR_NEARLY
+    | GOOD_OR_NEARLY
+    | st.builds(spliced, GOOD_OR_NEARLY, CUTS)
+    | st.binary(max_size=60)
     | st.lists(PIECE, max_size=12).map(b"".join)
-    | st.builds(spliced, st.sampled_from(BODIES), CUTS)
 )
 
 
@@ -163,7 +224,35 @@ TARGET_PIECES = [
     *("0", "1", "1000", "9" * 20, "-", "nan", "include", "exclude", "t", "A" * 22, "%D9%A3"),
     *("é", "\udcff", "\xff", "\0"),
 ]  # fmt: skip
-TARGETS = st.lists(st.sampled_from(TARGET_PIECES) | st.text(max_size=3), min_size=1, max_size=8).map("".join)
+PARAMETERS = {
+    "projectId": ["p", "nobody", "a%2Bb", "%70", "%00"],
+    "seq": ["1", "2", "%31", "0"],
+    "cursor": ["0", "1", "999", "p", "-1"],
+    "limit": ["1", "1000", "%31", "0"],
+    "chain": ["A" * 22, "B" * 22, "x"],
+    "wait": ["0", "0.0", "nan"],
+    "entityType": ["t", "a.b", "a b"],
+    "entityId": ["e", "%C3%A9", "a+b", "%ff"],
+    "outdated": ["include", "exclude", "yes"],
+}
+
+
+@st.composite
+def routed(draw: st.DrawFn) -> tuple[str, str]:
+    """Make a request for a route, with some of its parameters and mostly good values."""
+    route = draw(st.sampled_from(ROUTES))
+    path, pairs = route.path, []
+    for parameter in route.parameters:
+        texts = PARAMETERS[parameter.name]
+        text = draw(st.sampled_from(texts[:1] * 8 + texts))
+        if parameter.place == "path":
+            path = path.replace(f"{{{parameter.name}}}", text)
+        else:
+            pairs += [f"{parameter.name}={text}"] * draw(st.sampled_from([0, 0, 0, 0, 1, 1, 1, 2]))
+    return route.method, f"{path}?{'&'.join(pairs)}" if pairs else path
+
+
+LIKE_TARGETS = st.lists(st.sampled_from(TARGET_PIECES) | st.text(max_size=3), min_size=1, max_size=8).map("".join)
 HEADERS = st.dictionaries(
     st.sampled_from(
         [
@@ -183,11 +272,13 @@ HEADERS = st.dictionaries(
     max_size=4,
 )
 METHODS = st.sampled_from(["GET", "GET", "HEAD", "POST", "POST", "OPTIONS", "PUT", "TRACE", "", "get"])
+ASKED = routed() | routed() | st.tuples(METHODS, LIKE_TARGETS)
 
 
 @fuzzed(1000)
-@given(METHODS, TARGETS)
-def test_a_target_is_understood_or_refused(method: str, target: str) -> None:
+@given(ASKED)
+def test_a_target_is_understood_or_refused(asked: tuple[str, str]) -> None:
+    method, target = asked
     path, _, query = target.partition("?")
     try:
         route, found = match(method, path)
@@ -202,11 +293,14 @@ def test_a_target_is_understood_or_refused(method: str, target: str) -> None:
 
 
 @fuzzed(1000)
-@given(METHODS, TARGETS, HEADERS, LIKE_JSON | st.sampled_from(PACKED))
+@given(ASKED, HEADERS, LIKE_JSON | st.sampled_from(PACKED))
 def test_a_request_is_answered_whatever_it_is(
-    fuzzed_api: tuple[Api, list[BaseException]], method: str, target: str, headers: dict[str, str], body: bytes
+    fuzzed_api: tuple[Api, list[BaseException]], asked: tuple[str, str], headers: dict[str, str], body: bytes
 ) -> None:
     api, reported = fuzzed_api
+    method, target = asked
+    if method == "POST":
+        headers = {"content-type": "application/json", **headers}
     path, _, query = target.partition("?")
     answer = api.handle(Request(method, path, query, headers, body))
     assert not reported

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import cycle
 from socket import SO_RCVBUF, SOL_SOCKET
 from threading import Event, Thread
@@ -43,19 +44,21 @@ def others_are_answered(server: RestApiServer) -> Iterator[None]:
     answers: list[Answer | None] = []
 
     def ask() -> None:
-        with Connection(server.url) as connection:
-            while not done.is_set():
+        while not done.is_set() or not answers:
+            with Connection(server.url) as connection:
                 connection.send(HEALTH + b"\r\n")
                 answers.append(connection.read())
-                done.wait(STEP)
+            done.wait(STEP)
 
     other = Thread(target=ask)
     other.start()
     yield
     done.set()
     other.join()
-    assert answers
-    assert {answer and answer.status for answer in answers} == {200}
+    statuses = Counter(answer and answer.status for answer in answers)
+    # On a machine that is busy enough, the other client itself may once be too slow.
+    assert statuses.pop(None, 0) <= len(answers) // 2
+    assert set(statuses) == {200}
 
 
 def drip(connection: Connection, endless: bytes) -> None:

@@ -356,6 +356,21 @@ def test_each_thread_gets_its_own_answer(to: Open) -> None:
         assert len(transport._idle) <= 16
 
 
+def test_a_connection_may_be_taken_the_moment_it_is_kept(to: Open) -> None:
+    class Taken(list[tuple[socket.socket, float]]):
+        """As if another thread were always faster."""
+
+        def append(self, kept: tuple[socket.socket, float]) -> None:
+            taken.append(kept[0])
+
+    taken: list[socket.socket] = []
+    with Peer(keep_answering) as peer:
+        transport = to(peer)
+        transport._idle = Taken()
+        assert transport.send(request(), deadline=soon()).status == 200
+        taken.pop().close()
+
+
 def test_close_closes_what_is_kept_and_what_comes_back(to: Open) -> None:
     asked, closed = Event(), Event()
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aws_backend.dynamodb.sigv4 import Credentials
-    from sltt_core.transport import Origin
 
 CALL_SECONDS = 10.0
 """How long a call may take with all its attempts, unless the caller says otherwise."""
@@ -107,7 +106,7 @@ class DynamoDBClient:
 
             transport = HttpTransport(origin, tls=(amazon_tls, system_tls), clock=steady_clock)
         self._transport = transport
-        self._signer = RequestSigner(region, "dynamodb", _authority(origin))
+        self._signer = RequestSigner(region, "dynamodb", origin.authority)
         self._credentials = credentials
         self._max_attempts = max_attempts
         self._clock = clock
@@ -206,12 +205,6 @@ def _unknown(error: SlttError) -> SlttError:
     if isinstance(error, OutcomeUnknown):
         return error
     return OutcomeUnknown(f"the request may have been carried out: {error.message}")
-
-
-def _authority(origin: Origin) -> str:
-    """Return what the `Host` header says: the port only where it is not the scheme's own."""
-    host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    return host if origin.port == (443 if origin.scheme == "https" else 80) else f"{host}:{origin.port}"
 
 
 def default_endpoint(region: str) -> str:

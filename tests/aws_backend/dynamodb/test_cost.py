@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aws_backend.dynamodb.client import DynamoDBClient
-from bench.dynamodb import CREDENTIALS, OPERATIONS, REGION, fill, count_calls
+from bench.dynamodb import CREDENTIALS, OPERATIONS, REGION, count_calls, fill
 from scripts.engines import DYNOXIDE
 from tests.conftest import engine_url
 

@@ -387,6 +387,13 @@ def test_an_access_key_that_is_no_header_value(bad: str) -> None:
             sign("GET", "h", "/", [], [], b"", credentials, "eu-west-1", "dynamodb", NOW)
 
 
+def test_a_new_token_for_the_same_key_is_looked_at_too() -> None:
+    signer = RequestSigner("eu-west-1", "dynamodb", "h")
+    signer.head(CREDENTIALS, "T.Op", b"", NOW)
+    with pytest.raises(ValueError, match="the credentials' token"):
+        signer.head(CREDENTIALS.replace(token="T\r\nx: y"), "T.Op", b"", NOW)
+
+
 @pytest.mark.parametrize("bad", ["T.Op\r\nx: y", "T.Op\n", "T.Op\x00", "T.é"])
 def test_a_target_that_is_no_header_value(bad: str) -> None:
     with pytest.raises(ValueError, match=r"characters that are no part|ascii"):
