@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PROCESSES = Path("/proc")
 ROUNDS = 3
+WARM_PAGES = 10
+"""Pages of the log that a server is warmed up with, over and over."""
 READER = f"""
 import sys
 from pathlib import Path
@@ -40,7 +42,7 @@ with LocalStorageService(path, "{PROJECT}") as storage:
 
 
 def measure(setting: Setting) -> list[Table]:
-    """Measure by how much the peak of a process rises above what it had after its first page."""
+    """Measure by how much the peak of a process rises above what it had when it was warm."""
     if not (PROCESSES / "self" / "clear_refs").exists():
         setting.progress.begin("memory: left out, for this system does not tell (it takes Linux's /proc)")
         return []
@@ -60,7 +62,7 @@ def measure(setting: Setting) -> list[Table]:
     ]
     rows.append(Row(listed, "kB", values[listed], f"get_changes_since, {lengths[1]:,}"))
     notes = [
-        "Growth of the peak (VmHWM) over what the process had after its first page, while it reads the whole log.",
+        "Growth of the peak (VmHWM) over what the process had when it was warm, while it reads the whole log.",
         "sltt serve: while a client goes through all pages of 1,000. All in a list: what it would be otherwise.",
     ]
     return [Table("memory", "Memory to read a whole log, by its length", rows, notes)]
@@ -77,7 +79,8 @@ def _reader(setting: Setting, length: int, way: str) -> float:
 def _server(setting: Setting, length: int) -> float:
     with BenchServer(setting.folder / "memory", setting.log(length), "--quiet") as server:
         connection = HTTPConnection(*server.address)
-        _page(connection, 0)
+        for page in range(setting.size.warm):
+            _page(connection, page % WARM_PAGES * 1000)
         forget_peak(server.process)
         before = status(server.process, "VmRSS")
         cursor: int | None = 0

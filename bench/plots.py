@@ -34,7 +34,7 @@ def draw(tables: Sequence[Table], folder: Path) -> list[Path]:
 
 
 def _bars(table: Table, path: Path) -> None:
-    """A bar for each row, with its extremes and its ratio; grey are the baselines."""
+    """A bar for each row, with its spread and its ratio; grey are the baselines."""
     from matplotlib.figure import Figure
 
     shown = Figure(figsize=(8, 0.9 + 0.27 * len(table.rows)), layout="constrained")
@@ -48,7 +48,8 @@ def _bars(table: Table, path: Path) -> None:
         axes.text(value.high, at, f"  {text}", va="center", fontsize=8)
     axes.set_yticks(range(len(table.rows)), [row.name for row in table.rows], fontsize=8)
     axes.invert_yaxis()
-    least, most = min(min(row.values) for row in table.rows), max(max(row.values) for row in table.rows)
+    least = min(figure(row.values).low for row in table.rows)
+    most = max(figure(row.values).high for row in table.rows)
     if least > 0 and most > FAR * least:
         axes.set_xscale("log")
         axes.set_xlim(least / 2, most * (most / least) ** 0.25)

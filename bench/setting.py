@@ -45,6 +45,8 @@ class Size:
     waiters: int
     trials: int
     """How often a round measures what happens once: the answer to a client that waits."""
+    warm: int = 200
+    """Pages that warm up a server, so that each of its threads has its memory before it is measured."""
     shapes: int = 4
     """How many shapes of clients and batches."""
     instructions: bool = True
@@ -53,7 +55,7 @@ class Size:
 SIZES = {
     "full": Size(9, 0.5, (1_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000), 500, 5),
     "quick": Size(3, 0.3, (1_000, 100_000), (10_000, 100_000), 500, 5),
-    "tiny": Size(1, 0.02, (100, 1_000), (1_000, 2_000), 10, 1, shapes=2, instructions=False),
+    "tiny": Size(1, 0.02, (100, 1_000), (1_000, 2_000), 10, 1, warm=5, shapes=2, instructions=False),
 }
 
 

@@ -13,7 +13,9 @@ class Figure(NamedTuple):
 
     median: float
     low: float
+    """A quarter of the values lies below."""
     high: float
+    """A quarter lies above."""
     rounds: int
 
 
@@ -31,8 +33,8 @@ def quantile(values: Sequence[float], part: float) -> float:
 
 
 def figure(values: Sequence[float]) -> Figure:
-    """The median and the extremes: with three to five rounds, anything finer would pretend to be."""
-    return Figure(quantile(values, 0.5), min(values), max(values), len(values))
+    """The median, and the bounds of the middle half of the values, which one round that was disturbed does not move."""
+    return Figure(quantile(values, 0.5), quantile(values, 0.25), quantile(values, 0.75), len(values))
 
 
 def ratios(values: Sequence[float], baseline: Sequence[float]) -> list[float] | None:

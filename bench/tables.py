@@ -12,7 +12,7 @@ from bench.stats import Figure, figure, ratios
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HEADER = ("", "median", "least – most", "ratio", "least – most", "to")
+HEADER = ("", "median", "middle half", "ratio", "middle half", "to")
 
 
 class Row(NamedTuple):

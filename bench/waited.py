@@ -72,7 +72,7 @@ class Waited:
         """Let so many clients wait, do something `during` that, append, and note when they are answered."""
         head = self._storage.get_head(project_id=WAITED).seq
         self._waiting.wait([f"/api/projects/{WAITED}/changes?cursor={head}&wait=60"] * count)
-        time.sleep(SETTLING[count > 1] + LOOK * random())
+        time.sleep(SETTLING[count > 50] + LOOK * random())
         found = during()
         self._connection.close()  # the server may have tired of it
         self._connection.connect()

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 GROUP_JOBS = 256
 """Writes that share a transaction at most."""
+MAX_TERMS = 500
+"""Values in one SQL statement; older SQLites take 999."""
 POLL_SECONDS = 0.05
 """How often a waiting reader looks for what another process wrote."""
 _DAY = 86_400
@@ -179,6 +181,17 @@ class LocalStorageService(BaseStorageService):
         with self._snapshot() as connection:
             found = _find_log(connection, project_id)
         return EMPTY_LOG if found is None else found[1]
+
+    def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
+        heads: dict[str, int] = {}
+        with self._snapshot() as connection:
+            for start in range(0, len(project_ids), MAX_TERMS):
+                some = project_ids[start : start + MAX_TERMS]
+                marks = ",".join("?" * len(some))
+                heads.update(
+                    connection.execute(f"SELECT project_id, value - 1 FROM logs WHERE project_id IN ({marks})", some)
+                )
+        return heads
 
     def news_mark(self) -> object:
         with self._news:

@@ -260,6 +260,10 @@ class BaseStorageService(ABC):
         """Return the last sequence number and its link."""
         return self._head(self._project(project_id))
 
+    def get_heads(self, project_ids: Iterable[str]) -> dict[str, int]:
+        """Return the last sequence number of each of these projects that has changes, in one look."""
+        return self._heads([self._project(project_id) for project_id in project_ids])
+
     def get_change_stats(self, *, project_id: str | None = None) -> ChangeStats:
         """Return exact counts, at a cost that does not grow with the log; zeros for a log without changes."""
         return self._change_stats(self._project(project_id))
@@ -384,6 +388,11 @@ class BaseStorageService(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of everything; writes in progress are finished first. Twice does no harm."""
+
+    def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
+        """Return the numbers that `get_heads` does; a storage that can look at many logs at once does so."""
+        heads = {project_id: self._head(project_id).seq for project_id in project_ids}
+        return {project_id: seq for project_id, seq in heads.items() if seq}
 
     @abstractmethod
     def news_mark(self) -> object:

@@ -151,8 +151,8 @@ def test_a_quantile_that_there_is_not_is_refused(values: list[float], part: floa
         quantile(values, part)
 
 
-def test_a_figure_is_the_median_and_the_extremes() -> None:
-    assert figure([5, 1, 9, 2]) == (3.5, 1, 9, 4)
+def test_a_figure_is_the_median_and_the_middle_half() -> None:
+    assert figure([5, 1, 900, 2, 3]) == (3, 2, 5, 5)
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
@@ -194,8 +194,8 @@ def test_a_table_shows_figures_and_ratios() -> None:
     )
     shown = [line.split() for line in table.text().splitlines()]
     assert shown[0] == ["Speed", "(3", "rounds)"]
-    assert shown[2] == ["by", "hand", "20", "/s", "10", "–", "30", "×1", "the", "baseline"]
-    assert shown[3] == ["ours", "20", "/s", "5", "–", "60", "×1", "0.50", "–", "2", "by", "hand"]
+    assert shown[2] == ["by", "hand", "20", "/s", "15", "–", "25", "×1", "the", "baseline"]
+    assert shown[3] == ["ours", "20", "/s", "12.5", "–", "40", "×1", "0.75", "–", "1.50", "by", "hand"]
     assert shown[4] == ["*", "Higher", "is", "better."]
 
 

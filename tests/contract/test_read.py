@@ -173,3 +173,18 @@ def test_outdated_changes_are_left_out_on_demand(direct_storage: BaseStorageServ
     assert (page.through, page.cursor) == (5, 5)
     assert page.chain == direct_storage.get_change(5, project_id="p").chain
     assert direct_storage.get_changes_not_outdated(6, project_id="p").through == 6
+
+
+def test_the_ends_of_many_logs_are_seen_in_one_look(direct: DirectSqliteLog) -> None:
+    storage = direct.open()
+    names = [f"p{number}" for number in range(1203)]
+    for number in (0, 1, 499, 500, 501, 1000, 1202):
+        storage.create_changes(batch(number % 7 + 1, names[number]))
+    heads = {names[number]: number % 7 + 1 for number in (0, 1, 499, 500, 501, 1000, 1202)}
+    assert storage.get_heads(names) == heads
+    assert storage.get_heads([]) == {}
+    assert direct.open("p1").get_heads(["p1"]) == {"p1": 2}
+    with pytest.raises(NotFound):
+        direct.open("p1").get_heads(["p1", "p2"])
+    with pytest.raises(InvalidInput):
+        storage.get_heads(["a#b"])

@@ -73,8 +73,8 @@ class Watcher:
                 projects = list(self._waiting)
             try:
                 mark = self._storage.news_mark()
-                for project in projects:
-                    self._notify(loop, project, self._storage.get_head(project_id=project).seq)
+                for project, head in self._storage.get_heads(projects).items():
+                    self._notify(loop, project, head)
                 self._storage.await_news(mark, ROUND_SECONDS)
             except SlttError:
                 # Those who wait look into the log themselves when they are woken, and meet the error there.
