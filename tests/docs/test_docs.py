@@ -53,6 +53,7 @@ from tests.docs.documents import (
 NOT_RUN = {
     r"make demo$": "runs for a test of its own: test_the_readme_shows_what_the_demo_says",
     r"make test$": "is what runs this test; its output is of the day it was written down",
+    r"make bench$": "takes minutes; tests/bench runs each bench in small",
     r"make install$": "has run, or this test could not",
     r"\.venv/bin/sltt serve ": "runs already, on a free port instead of 8080, when the document's examples begin",
 }

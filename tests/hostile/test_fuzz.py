@@ -133,7 +133,7 @@ def plain(text: str) -> Any:
     return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) <= 40 else LongInteger(digits))
 
 
-@fuzzed(1000)
+@fuzzed(700)
 @given(LIKE_JSON, st.sampled_from([None, "p"]))
 @example(BODIES[0], None)
 @example(BODIES[1], None)
@@ -164,7 +164,7 @@ def test_a_body_gives_the_changes_it_holds_or_a_list_of_problems(body: bytes, pr
         assert (new.client_seq is None) == (change_given.get("seq") is None)
 
 
-@fuzzed(1000)
+@fuzzed(700)
 @given(LIKE_JSON.map(lambda body: body.decode("utf-8", "replace")))
 def test_a_text_is_read_as_the_standard_library_reads_it_or_refused(text: str) -> None:
     try:
@@ -266,7 +266,7 @@ METHODS = st.sampled_from(["GET", "GET", "HEAD", "POST", "POST", "OPTIONS", "PUT
 ASKED = routed() | routed() | st.tuples(METHODS, LIKE_TARGETS)
 
 
-@fuzzed(1000)
+@fuzzed(700)
 @given(ASKED)
 def test_a_target_is_understood_or_refused(asked: tuple[str, str]) -> None:
     method, target = asked
@@ -283,7 +283,7 @@ def test_a_target_is_understood_or_refused(asked: tuple[str, str]) -> None:
     assert len(refused.message) < 500
 
 
-@fuzzed(1000)
+@fuzzed(700)
 @given(ASKED, HEADERS, LIKE_JSON | st.sampled_from(PACKED))
 def test_a_request_is_answered_whatever_it_is(
     fuzzed_api: tuple[Api, list[BaseException]], asked: tuple[str, str], headers: dict[str, str], body: bytes
