@@ -11,7 +11,7 @@ from hashlib import sha256
 from sltt_core.drafts import FIELDS, MAX_PROBLEMS, Draft, Enough
 from sltt_core.errors import InvalidBatch, Problem
 from sltt_core.fields import item_bytes, utf8_length
-from sltt_core.json_reader import JsonProblem, Reader, decode_utf8, quote
+from sltt_core.json_reader import JsonProblem, Reader, decode_utf8, quote, whole_number
 from sltt_core.record import Record
 
 TYPE_CHECKING = False
@@ -44,10 +44,10 @@ class Change(Record):
 
     @property
     def data(self) -> dict[str, Any]:
-        """The `data` object, parsed anew on each use."""
+        """The `data` object, parsed anew on each use; integers of any size come back equal."""
         from json import loads
 
-        value: dict[str, Any] = loads(self.data_json)
+        value: dict[str, Any] = loads(self.data_json, parse_int=whole_number)
         return value
 
     def to_json(self) -> str:

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, NoReturn
 
-__all__ = ["MAX_DEPTH", "JsonProblem", "LongInteger", "Reader", "check_value", "decode_utf8", "quote", "read"]
+__all__ = [
+    "MAX_DEPTH",
+    "JsonProblem",
+    "LongInteger",
+    "Reader",
+    "check_value",
+    "decode_utf8",
+    "quote",
+    "read",
+    "whole_number",
+]
 
 MAX_DEPTH = 64
 """How deep objects and arrays may nest, the outermost counted."""
@@ -70,6 +80,16 @@ _strict = _scanner(
     object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_check_float, parse_int=_digits
 )
 _lenient = _scanner(parse_constant=lambda _: None, parse_int=lambda _: 0, parse_float=lambda _: 0.0)
+
+
+def whole_number(digits: str) -> int:
+    """Return an integer of any size, also one of more digits than `int` takes at once (4,300)."""
+    if len(digits) <= 4_000:
+        return int(digits)
+    sign = -1 if digits[0] == "-" else 1
+    middle = len(digits) // 2
+    tail = digits[middle:]
+    return sign * (abs(whole_number(digits[:middle])) * 10 ** len(tail) + whole_number(tail))
 
 
 def read(text: str) -> Any:

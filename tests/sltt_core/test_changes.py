@@ -731,3 +731,18 @@ def test_empty_and_absent_are_told_apart() -> None:
 def test_fingerprints_are_equal_exactly_when_the_batches_are(one: list[NewChange], other: list[NewChange]) -> None:
     assert (fingerprint(one) == fingerprint(other)) == (one == other)
     assert fingerprint(one) == fingerprint([pickle.loads(pickle.dumps(new)) for new in one])
+
+
+@pytest.mark.parametrize(
+    "digits", ["7", "-7", "9" * 4_300, "-" + "12345678901" * 1_000, "1" + "0" * 9_999, "-1" + "0" * 4_001]
+)
+def test_an_integer_of_any_size_comes_back_equal(digits: str) -> None:
+    given = NewChange(entity_type="t", entity_id="e", data=f'{{"n":{digits},"list":[{digits}]}}')
+    change = Change("p", 1, "t", "e", "create", "t", "c", given.data_json, None, None, None, "x")
+    found = change.data["n"]
+    sign, ones = (-1, digits[1:]) if digits[0] == "-" else (1, digits)
+    value = 0
+    for start in range(0, len(ones), 1_000):
+        part = ones[start : start + 1_000]
+        value = value * 10 ** len(part) + int(part)
+    assert found == sign * value == change.data["list"][0]
