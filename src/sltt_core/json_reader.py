@@ -89,7 +89,8 @@ def whole_number(digits: str) -> int:
     sign = -1 if digits[0] == "-" else 1
     middle = len(digits) // 2
     tail = digits[middle:]
-    return sign * (abs(whole_number(digits[:middle])) * 10 ** len(tail) + whole_number(tail))
+    shift: int = 10 ** len(tail)
+    return sign * (abs(whole_number(digits[:middle])) * shift + whole_number(tail))
 
 
 def read(text: str) -> Any:
