@@ -10,6 +10,7 @@ from sltt_core.errors import InvalidBatch
 from tests.contract.logs import DirectSqliteLog, batch, everything, new
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sltt_core.changes import Change
@@ -28,10 +29,12 @@ def source(direct_storage: BaseStorageService) -> list[Change]:
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> BaseStorageService:
+def target(tmp_path: Path) -> Iterator[BaseStorageService]:
     folder = tmp_path / "target"
     folder.mkdir()
-    return DirectSqliteLog(folder).open()
+    log = DirectSqliteLog(folder)
+    yield log.open()
+    log.close()
 
 
 def test_a_log_is_carried_over_exactly(

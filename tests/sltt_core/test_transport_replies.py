@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sltt_core import replies
 from sltt_core.replies import MAX_CHUNK_LINE, MAX_HEAD_BYTES, MAX_HEADERS, MAX_INTERIM, read_reply
 from sltt_core.transport import BadReply, OutcomeUnknown, Reply, TransportError
 from tests.sltt_core.http_peers import answer
@@ -365,8 +366,8 @@ def test_a_server_that_never_stops_is_stopped(start: bytes, piece: bytes, reason
 )
 def test_the_bounds_are_exact(sized: Callable[[int], bytes], extra: int) -> None:
     data = sized(extra)
-    for step in (len(data), 1000, 7):
-        pieces = [data[place : place + step] for place in range(0, len(data), step)]
+    ways = [[data[:-last], data[-last:]] for last in range(1, 13)]
+    for pieces in [data], [data[place : place + 7] for place in range(0, len(data), 7)], *ways:
         if extra:
             with pytest.raises(BadReply, match=r"larger|longer|more than"):
                 ours(pieces)
@@ -387,6 +388,7 @@ BAD_HEADS = {
     "a length with an underscore": head("Content-Length: 1_0"),
     "no length": head("Content-Length:"),
     "a length of 25 digits": head("Content-Length: " + "9" * 25),
+    "a length of 5000 digits": head("Content-Length: " + "9" * 5000),
     "a length of superscripts": head("Content-Length: \xb2"),
     "a huge length": head("Content-Length: 99999999999999999999"),
     "length and coding": head("Content-Length: 1", "Transfer-Encoding: chunked"),
@@ -403,6 +405,8 @@ BAD_HEADS = {
     "HTTP/1.2": head(first="HTTP/1.2 200 OK"),
     "HTTP/11": head(first="HTTP/11 200 OK"),
     "http": head(first="http/1.1 200 OK"),
+    "no space": head(first="HTTP/1.1:200 OK"),
+    "a tab": head(first="HTTP/1.1\t200 OK"),
     "two spaces": head(first="HTTP/1.1  200 OK"),
     "a status of two digits": head(first="HTTP/1.1 20 OK"),
     "a status of four digits": head(first="HTTP/1.1 2000 OK"),
@@ -450,6 +454,7 @@ def test_a_bad_head_is_refused_at_once(data: bytes) -> None:
         "1_0",
         "\xb2",
         "1" * 17,
+        "0" * 16 + "1",
         "7fffffffffffffff",
         "1\n",
         "\n1",
@@ -510,6 +515,12 @@ def test_what_comes_after_an_answer_makes_its_connection_useless() -> None:
     for whole in (answer(), head(first="HTTP/1.1 204 X"), CHUNKED + b"2\r\nok\r\n0\r\n\r\n"):
         assert ours([whole]).reusable
         assert not ours([whole + b"\r\n"]).reusable
+
+
+def test_of_the_names_it_saw_it_remembers_few() -> None:
+    for number in range(100):
+        assert ours([head(f"X-{number}: 1", "Content-Length: 0")]).headers[f"x-{number}"] == "1"
+    assert 0 < len(replies._seen) <= 16
 
 
 # Cut short
