@@ -273,7 +273,7 @@ def test_a_request_that_was_sent_is_not_called_unsent_because_it_could_not_be_se
         transport.send(request("/1"), deadline=soon())
         with pytest.raises(OutcomeUnknown):
             transport.send(request("/2"), deadline=soon(), repeatable=True)
-        assert peer.connections == 2
+        assert connections == 2
 
 
 def test_a_fresh_connection_that_dies_is_not_tried_again(to: Open) -> None:

@@ -104,14 +104,14 @@ def test_the_methods_that_are_allowed_are_listed() -> None:
 
 
 def test_a_batch_that_was_stored_in_part_says_what_was() -> None:
-    response, problem = answer_to(PartialAppend([5, None, 6, None], StorageBusy("not now")))
+    response, problem = answer_to(PartialAppend([5, None, 6, 7], StorageBusy("not now")))
     assert (response.status, response.header("retry-after")) == (503, "1")
     assert problem["failedAtIndex"] == 1
-    assert problem["created"] == 2
-    assert problem["createdSeqs"] == [5, None, 6, None]
+    assert problem["created"] == 3
+    assert problem["createdSeqs"] == [5, None, 6, 7]
     assert problem["retryable"] is True
     assert problem["hint"] == PartialAppend.hint
-    assert problem["detail"] == "stored 2 of 4 changes, then: not now"
+    assert problem["detail"] == "stored 3 of 4 changes, then: not now"
 
 
 @pytest.mark.parametrize(

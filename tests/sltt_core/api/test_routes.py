@@ -219,6 +219,13 @@ def test_a_query_that_breaks_a_rule_is_refused_under_its_name(query: str, field:
     assert len(caught.value.message) < 250
 
 
+@pytest.mark.parametrize("name", ["cursor", "limit", "chain", "wait", "entityType", "entityId", "outdated"])
+def test_an_empty_parameter_is_called_empty(name: str) -> None:
+    for query in (name, f"{name}="):
+        with pytest.raises(InvalidInput, match=f"^{name} is empty$"):
+            parse_parameters(CHANGES, RUTH, query)
+
+
 def test_what_may_be_repeated_may_not_be_repeated_without_end() -> None:
     values = parse_parameters(CHANGES, RUTH, "&".join(["entityId=e"] * MAX_REPEATED))
     assert values["entityId"] == ("e",) * MAX_REPEATED
