@@ -49,7 +49,8 @@ def measure(setting: Setting) -> list[Table]:
                 cases.setdefault(f"{name}, Python", {})[length] = partial(median_ms, call, seconds)
             for name, request in requests.items():
                 cases.setdefault(f"{name}, HTTP", {})[length] = partial(_median_of_requests, server, request, seconds)
-        values = setting.rounds({f"{name}, {n:,}": case for name, of in cases.items() for n, case in of.items()})
+        named = {f"{name}, {length:,}": case for name, of in cases.items() for length, case in of.items()}
+        values = setting.rounds(named, 2 * setting.size.rounds)
     shortest = f"{setting.size.growth[0]:,}"
     rows = [
         Row(f"{name}, {length:,}", "ms", values[f"{name}, {length:,}"], f"{name}, {shortest}", name, length)

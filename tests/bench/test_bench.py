@@ -36,7 +36,7 @@ def test_a_bench_runs(name: str, tmp_path: Path) -> None:
         assert len(names) == len(set(names))
         for row in table.rows:
             assert row.baseline in names
-            assert len(row.values) == table.rounds == 1
+            assert len(row.values) == table.rounds
             assert all(value >= 0 for value in row.values)
     assert all(name in report(tables, {}, as_json=False) for table in tables for name, *_ in table.rows)
     assert len(json.loads(report(tables, {}, as_json=True))["tables"]) == len(tables)

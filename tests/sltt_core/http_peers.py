@@ -5,10 +5,12 @@ from __future__ import annotations
 import select
 import socket
 import struct
+import sys
 from threading import Thread
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from sltt_core.transport import Origin
+from sltt_core.transport import HttpTransport, Origin
 
 if TYPE_CHECKING:
     import ssl
@@ -31,6 +33,28 @@ def answer(body: bytes = b"ok", *headers: str, status: str = "200 OK", version: 
     """A whole answer, with its length."""
     lines = [f"{version} {status}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def soon() -> float:
+    """A deadline that no test reaches."""
+    return monotonic() + 10
+
+
+LARGE = request("/large", b"x" * 8_000_000)
+
+
+TOO_LARGE = answer(b"too large", status="413 Content Too Large")
+
+
+LIKE_DYNAMODB = answer(
+    b'{"ConsumedCapacity":{"CapacityUnits":6.0}}',
+    "Server: Server",
+    "Date: Sat, 01 Mar 2025 09:30:00 GMT",
+    "Content-Type: application/x-amz-json-1.0",
+    "Connection: keep-alive",
+    "x-amzn-RequestId: 0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEF",
+    "x-amz-crc32: 2745614147",
+)
 
 
 class Line:
@@ -179,3 +203,25 @@ class Peer:
             self._failures.append(error)
         finally:
             connection.close()
+
+
+def keep_answering(line: Line) -> None:
+    line.answer_all(answer(b"%d" % line.number))
+
+
+def count_calls(transport: HttpTransport) -> dict[str, int]:
+    """The calls of one request on a kept connection: of functions in Python, and of functions in C."""
+    sent, deadline = request(body=b"x" * 500), soon()
+    transport.send(sent, deadline=deadline)
+    counts = {"call": 0, "c_call": -1}  # -1: of setprofile itself
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        if event in counts:
+            counts[event] += 1
+
+    sys.setprofile(count)
+    try:
+        transport.send(sent, deadline=deadline)
+    finally:
+        sys.setprofile(None)
+    return counts

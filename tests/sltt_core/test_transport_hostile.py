@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sltt_core.transport import BadReply, HttpTransport, OutcomeUnknown
-from tests.sltt_core.http_peers import Line, Peer, answer, request
-from tests.sltt_core.test_transport import soon
+from tests.sltt_core.http_peers import Line, Peer, answer, request, soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
