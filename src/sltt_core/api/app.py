@@ -51,7 +51,7 @@ class Api:
     ) -> None:
         """`cors` lists the origins whose pages may use the API, or `*`.
 
-        `report` is told of an error that should not have happened, before the client gets a bare 500.
+        `report` is told of an error that is not the client's and does not pass by itself, before it is answered.
         """
         self.server_name = server_name
         self._clock = clock
@@ -72,10 +72,11 @@ class Api:
                 answer = getattr(handlers, route.handler)(self._context, request, parameters)
                 answer = answer.replace(headers=(*answer.headers, ("cache-control", route.cache)))
         except SlttError as error:
+            if error.status == 500:  # a log that is damaged, a disk that is full: whoever runs this has to know
+                self._tell(error)
             return self.problem(error, request)
         except Exception as error:
-            if self._report is not None:
-                self._report(error)
+            self._tell(error)
             return self.problem(SlttError("something went wrong here; it is not the request's fault"), request)
         return self._finish(answer, request, self.request_id(request.headers))
 
@@ -84,6 +85,10 @@ class Api:
         request_id = self.request_id(request.headers)
         answer = problem_response(error, server=self.server_name, timestamp=now_utc(self._clock), request_id=request_id)
         return self._finish(answer, request, request_id)
+
+    def _tell(self, error: Exception) -> None:
+        if self._report is not None:
+            self._report(error)
 
     def request_id(self, headers: Mapping[str, str]) -> str:
         """Return the id that the client gave the request, or a new one."""

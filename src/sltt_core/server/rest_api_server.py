@@ -60,7 +60,6 @@ class RestApiServer:
         self._uvicorn: uvicorn.Server | None = None
         self._socket: socket.socket | None = None
         self._thread: Thread | None = None
-        self._host = ""
 
     @property
     def url(self) -> str:

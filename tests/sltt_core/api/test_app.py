@@ -8,8 +8,9 @@ import pytest
 
 from sltt_core.api.app import Api, allow_all
 from sltt_core.api.http import Request, Response
-from sltt_core.errors import InvalidInput, NotAllowed, StorageBusy
+from sltt_core.errors import InvalidInput, LogDamaged, NotAllowed, StorageBusy, StorageError
 from sltt_core.local_storage import LocalStorageService
+from sltt_core.pages import ChangeStats
 from tests.sltt_core.api.client import KEY, api_on, body_of, get, post
 from tests.sltt_core.api.test_problems import MEMBERS
 from tests.sltt_core.samples import NOW, wire_change
@@ -259,3 +260,19 @@ def test_who_has_the_answer_already_is_told_so(storage: Storage, target: str) ->
     assert get(later, target, if_none_match=tag).status == 304  # the time of the answer does not count
     post(api, [wire_change(projectId="esther"), wire_change()])
     assert get(api, target, if_none_match=tag).status == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(LogDamaged("a hole"), True), (StorageError("the disk is full"), True), (StorageBusy("not now"), False)],
+)
+def test_who_runs_the_server_is_told_of_what_does_not_pass_by_itself(
+    storage: LocalStorageService, error: StorageError, told: bool
+) -> None:
+    def fail(project_id: str) -> ChangeStats:
+        raise error
+
+    storage._change_stats = fail  # type: ignore[method-assign]
+    reports: list[BaseException] = []
+    Api(storage, report=reports.append).handle(Request("GET", "/api/projects/p/stats"))
+    assert reports == ([error] if told else [])
