@@ -7,7 +7,8 @@ for a write, whoever makes it, and then looks at the end of each log that is wai
 from __future__ import annotations
 
 import asyncio
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
+from time import monotonic
 
 from sltt_core.errors import SlttError
 from sltt_core.fields import MAX_SEQ
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from sltt_core.storage import BaseStorageService
 
+PACE_SECONDS = 0.02
+"""From one look to the next at least, so that writes in quick succession do not each set the thread going. Who waits
+for the first of them is answered at once all the same."""
 ROUND_SECONDS = 0.5
 """How long a wait for a write may last before the thread looks whether anybody still waits."""
 
@@ -30,8 +34,12 @@ class Watcher:
         self._lock = Lock()
         self._waiting: dict[str, dict[Future[None], int]] = {}
         self._thread: Thread | None = None
-        self.closed = False
+        self._closed = Event()
+
+    @property
+    def closed(self) -> bool:
         """Whether nobody may wait any more."""
+        return self._closed.is_set()
 
     async def news(self, project_id: str, cursor: int, seconds: float) -> None:
         """Return when there may be a change after the cursor, or when the time is up."""
@@ -59,7 +67,7 @@ class Watcher:
     def close(self) -> None:
         """Wake everybody, now and from now on; for use in the loop's thread."""
         with self._lock:
-            self.closed = True
+            self._closed.set()
             futures = [future for waiting in self._waiting.values() for future in waiting]
         for future in futures:
             _wake(future)
@@ -71,6 +79,7 @@ class Watcher:
                     self._thread = None
                     return
                 projects = list(self._waiting)
+            looked = monotonic()
             try:
                 mark = self._storage.news_mark()
                 for project, head in self._storage.get_heads(projects).items():
@@ -80,6 +89,7 @@ class Watcher:
                 # Those who wait look into the log themselves when they are woken, and meet the error there.
                 for project in projects:
                     self._notify(loop, project, MAX_SEQ)
+            self._closed.wait(looked + PACE_SECONDS - monotonic())
 
     def _notify(self, loop: AbstractEventLoop, project: str, head: int) -> None:
         """Wake those who wait for the project and have not read so far."""

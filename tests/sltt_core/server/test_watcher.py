@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sltt_core.local_storage import LocalStorageService
-from sltt_core.server.watcher import Watcher
+from sltt_core.server.watcher import PACE_SECONDS, Watcher
 from tests.contract.logs import batch, new
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -73,3 +75,27 @@ def test_the_thread_ends_when_nobody_waits(storage: LocalStorageService) -> None
         thread.join(30)
     assert watcher._thread is None
     assert watcher._waiting == {}
+
+
+def test_writes_in_quick_succession_do_not_each_set_the_thread_going(storage: LocalStorageService) -> None:
+    looks: list[float] = []
+    heads = storage.get_heads
+
+    def look(project_ids: Iterable[str]) -> dict[str, int]:
+        looks.append(monotonic())
+        return heads(project_ids)
+
+    storage.get_heads = look  # type: ignore[method-assign]
+
+    async def scenario() -> None:
+        watcher = Watcher(storage)
+        waiting = asyncio.ensure_future(watcher.news("another", 0, 30))
+        await asyncio.sleep(0)
+        for _ in range(100):
+            await asyncio.to_thread(storage.create_change, new())
+        await asyncio.to_thread(storage.create_change, new(project_id="another"))
+        await waiting
+
+    asyncio.run(scenario())
+    # A look is noted a little after its pace began, so two notes may be a hair closer than the pace.
+    assert all(after - before >= PACE_SECONDS / 2 for before, after in pairwise(looks))
