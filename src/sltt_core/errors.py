@@ -17,6 +17,7 @@
         LogDamaged                  500             a hole or a contradiction in the log itself
         NotALog                     500             the file or table is not a log, or of a newer format
         StorageBusy                 503     yes     somebody else holds the log; try again
+          TooManyWriters            429     yes     ... others wrote to it all the time
         PartialAppend               503     yes     a large or mixed batch stopped midway
 
 `status` is the HTTP status the REST API answers with; `kind` names the error in a problem document's `type`.
@@ -220,6 +221,14 @@ class StorageBusy(StorageError):
     retryable = True
     retry_after = 1
     hint = "Try again in a moment with the same Idempotency-Key."
+
+
+class TooManyWriters(StorageBusy):
+    """Others appended to the project all the time that a request may take; nothing was written."""
+
+    status = 429
+    kind = "too-many-writers"
+    title = "Too many write to the project"
 
 
 class PartialAppend(StorageError):

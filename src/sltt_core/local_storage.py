@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import TypeVar
 
+    from sltt_core.pages import Run
     from sltt_core.timestamps import Clock
 
     T = TypeVar("T")
@@ -151,14 +152,14 @@ class LocalStorageService(BaseStorageService):
             ).fetchone()
         return None if row is None else Change.of(row)
 
-    def _run(self, project_id: str, cursor: int, limit: int) -> tuple[Head, str | None, list[Change]]:
+    def _run(self, project_id: str, cursor: int, limit: int, chain: str | None) -> Run:
         with self._snapshot() as connection:
             found = _find_log(connection, project_id)
             if found is None:
-                return EMPTY_LOG, GENESIS if cursor == 0 else None, []
+                return 0, GENESIS if cursor == 0 else None, ()
             log, head = found
             if cursor >= head.seq:
-                return head, head.chain if cursor == head.seq else None, []
+                return head.seq, head.chain if cursor == head.seq else None, ()
             base = log << SEQ_BITS
             # The change at the cursor is read with those after it, for its link.
             rows = map(
@@ -175,7 +176,7 @@ class LocalStorageService(BaseStorageService):
                 known = None
                 if first and first[0].seq == cursor:
                     known = first.pop().chain
-            return head, known, contiguous_run((*first, *rows), cursor, self._page_bytes)
+            return head.seq, known, tuple(contiguous_run((*first, *rows), cursor, self._page_bytes))
 
     def _head(self, project_id: str) -> Head:
         with self._snapshot() as connection:

@@ -9,7 +9,10 @@ from sltt_core.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    Run = tuple[int, str | None, Sequence[Change]]
+    """How far the log reaches, as far as the read saw; the link at the cursor, if the log has it; the run after it."""
 
 MAX_LIMIT = 1000
 """Changes or projects on one page."""
@@ -22,13 +25,20 @@ PAGE_BYTES = 4_000_000
 class Page(Record):
     """A contiguous run of a log."""
 
-    changes: tuple[Change, ...]
+    changes: Sequence[Change]
+    """In order. A storage may read them one by one as they are looked at."""
     through: int
     """The last sequence number examined: the cursor to go on from, whether or not there is more."""
     chain: str | None
     """The link at `through`; `None` only when the cursor lies beyond the log's end."""
     cursor: int | None
     """`through` when there is more to read now, else `None`."""
+
+    def changes_json(self) -> str:
+        """Write the changes as the API sends them, with commas between."""
+        to_json = getattr(self.changes, "to_json", None)
+        text: str = ",".join([change.to_json() for change in self.changes]) if to_json is None else to_json()
+        return text
 
 
 class Narrow(Record):
@@ -124,12 +134,12 @@ def narrowed_page(
             return Page(tuple(kept), through, link, through)
 
 
-def chain_mismatch(project_id: str, cursor: int, head: Head, chain: str, known: str | None) -> SlttError:
+def chain_mismatch(project_id: str, cursor: int, end: int, chain: str, known: str | None) -> SlttError:
     """Make the error for a reader that knows the link `chain` at its cursor, where the log has `known`."""
     if known is not None:
         return ChainMismatch(f"project {project_id} has the link {known} at {cursor}, not {chain}")
-    if cursor > head.seq:
-        return ChainMismatch(f"project {project_id} ends at {head.seq}, before {cursor}")
+    if cursor > end:
+        return ChainMismatch(f"project {project_id} ends at {end}, before {cursor}")
     return LogDamaged(f"change {cursor} of project {project_id} is missing")
 
 

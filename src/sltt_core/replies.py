@@ -40,6 +40,7 @@ class TransportError(SlttError):
     kind = "transport"
     title = "No answer"
     retryable = True
+    retry_after = 1
 
 
 class ConnectFailed(TransportError):

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from sltt_core.pages import Run
     from sltt_core.timestamps import Clock
 
 
@@ -359,15 +360,15 @@ class BaseStorageService(ABC):
         checked(check_limit, limit, "limit")
         if chain is not None and not is_link(chain):
             raise InvalidInput("chain is not a link: 22 characters of base64url", field="chain")
-        head, known, run = self._run(project_id, cursor, limit)
+        end, known, run = self._run(project_id, cursor, limit, chain)
         if chain is not None and chain != known:
-            raise chain_mismatch(project_id, cursor, head, chain, known)
+            raise chain_mismatch(project_id, cursor, end, chain, known)
         if not run:
-            if cursor < head.seq:
+            if cursor < end:
                 raise LogDamaged(f"change {cursor + 1} of project {project_id} is missing")
             return Page((), cursor, known, None)
         last = run[-1]
-        return Page(tuple(run), last.seq, last.chain, last.seq if last.seq < head.seq else None)
+        return Page(run, last.seq, last.chain, last.seq if last.seq < end else None)
 
     def _pages_after(self, page: Page, project_id: str) -> Iterator[Page]:
         while page.cursor is not None:
@@ -429,10 +430,11 @@ class BaseStorageService(ABC):
         """Return one change, or `None`."""
 
     @abstractmethod
-    def _run(self, project_id: str, cursor: int, limit: int) -> tuple[Head, str | None, list[Change]]:
-        """Return the log's end, the link at the cursor if the log has it, and the run after the cursor.
+    def _run(self, project_id: str, cursor: int, limit: int, chain: str | None) -> Run:
+        """Return the run after the cursor, with how far the log reaches and the link at the cursor.
 
-        `contiguous_run` cuts the run.
+        `chain` is the link that the reader expects there: where another is found, a storage whose reads may be stale
+        looks again before it returns. `contiguous_run` cuts a run.
         """
 
     @abstractmethod

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.contract.logs import DIRECT, WAYS, DirectSqliteLog, HttpLog
+from tests.contract.logs import DIRECT, WAYS, Log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(params=WAYS, ids=lambda way: way.name)
-def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DirectSqliteLog | HttpLog]:
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     made: Any = request.param(tmp_path)
     yield made
     made.close()
 
 
 @pytest.fixture
-def storage(log: DirectSqliteLog | HttpLog) -> Reachable:
+def storage(log: Log) -> Reachable:
     return log.reach()
 
 
 @pytest.fixture(params=DIRECT, ids=lambda way: way.name)
-def direct(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DirectSqliteLog]:
+def direct(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     made: Any = request.param(tmp_path)
     yield made
     made.close()
 
 
 @pytest.fixture
-def direct_storage(direct: DirectSqliteLog) -> BaseStorageService:
+def direct_storage(direct: Log) -> BaseStorageService:
     return direct.open()

@@ -7,17 +7,27 @@ storage or a new way in under the contract, add it to `DIRECT` or `WAYS`.
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 from contextlib import closing
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
+from aws_backend.dynamodb.client import DynamoDBClient
+from aws_backend.dynamodb.errors import TableNotFound
+from aws_backend.dynamodb.sigv4 import Credentials
+from aws_backend.items import change_key
+from aws_backend.storage import DynamoDBStorageService
+from scripts.engines import DYNAMODB_LOCAL, DYNOXIDE
 from sltt_core.changes import NewChange
 from sltt_core.local_storage import LocalStorageService
 from sltt_core.server.rest_api_server import RestApiServer
+from tests.conftest import engine_url
 from tests.contract.http_client import HttpStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sltt_core.batches import Appended
     from sltt_core.changes import Change
@@ -39,37 +49,67 @@ class Reachable(Protocol):
     def get_all_projects(self, cursor: str | None = None, limit: int = 1000) -> ProjectsPage: ...
 
 
-class SqliteLog:
-    """A log in an SQLite file, and what can be done to it behind the service's back."""
+class Log(ABC):
+    """A place where changes are kept, and what can be done to it behind a service's back."""
 
-    name = "sqlite"
+    name: str
+    environ: Mapping[str, str] = {}
+    """What another process needs to open `url`."""
+    url: str
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "log.db"
-        self._opened: list[LocalStorageService] = []
+        self._opened: list[BaseStorageService] = []
 
-    @property
-    def url(self) -> str:
-        return f"sqlite:{self.path}"
+    @abstractmethod
+    def make(self, project_id: str | None = None, **options: Any) -> BaseStorageService:
+        """Make a service that is not open yet."""
 
     def open(self, project_id: str | None = None, **options: Any) -> BaseStorageService:
-        storage = LocalStorageService(self.path, project_id, **options)
+        storage = self.make(project_id, **options)
         storage.initialize()
         self._opened.append(storage)
         return storage
+
+    def reach(self, project_id: str | None = None) -> Reachable:
+        """Get at the log by this way in."""
+        return self.open(project_id)
 
     def close(self) -> None:
         for storage in self._opened:
             storage.close()
 
+    @abstractmethod
     def lose(self, project_id: str, seq: int) -> None:
         """Take one change out of the log."""
+
+    @abstractmethod
+    def alter(self, project_id: str, seq: int, data_json: str) -> None:
+        """Change what a stored change says."""
+
+    @abstractmethod
+    def forget_project(self, project_id: str) -> None:
+        """Take a whole log away, as restoring an old backup does."""
+
+
+class SqliteLog(Log):
+    """A log in an SQLite file."""
+
+    name = "sqlite"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.path = folder / "log.db"
+        self.url = f"sqlite:{self.path}"
+
+    def make(self, project_id: str | None = None, **options: Any) -> BaseStorageService:
+        return LocalStorageService(self.path, project_id, **options)
+
+    def lose(self, project_id: str, seq: int) -> None:
         self._execute(
             "DELETE FROM changes WHERE id = ? + (SELECT log << 40 FROM logs WHERE project_id = ?)", seq, project_id
         )
 
     def alter(self, project_id: str, seq: int, data_json: str) -> None:
-        """Change what a stored change says."""
         self._execute(
             "UPDATE changes SET data_json = ? WHERE id = ? + (SELECT log << 40 FROM logs WHERE project_id = ?)",
             data_json,
@@ -78,7 +118,6 @@ class SqliteLog:
         )
 
     def forget_project(self, project_id: str) -> None:
-        """Take a whole log away, as restoring an old backup does."""
         self._execute("DELETE FROM changes WHERE id >> 40 = (SELECT log FROM logs WHERE project_id = ?)", project_id)
         for table in ("entity_types", "requests"):
             self._execute(f"DELETE FROM {table} WHERE log = (SELECT log FROM logs WHERE project_id = ?)", project_id)
@@ -89,10 +128,92 @@ class SqliteLog:
             connection.execute(sql, values)
 
 
-class HttpLog(SqliteLog):
-    """The same log behind a real server on a real port."""
+class HurriedClock:
+    """A steady clock that whoever pauses sets forward instead of waiting."""
 
-    name = "http-sqlite"
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def __call__(self) -> float:
+        return monotonic() + self._ahead
+
+    def pause(self, seconds: float) -> None:
+        self._ahead += seconds
+
+
+class DynamoDBLog(Log):
+    """A log in a table of its own on a local DynamoDB."""
+
+    engine: str
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.table = f"log-{uuid4().hex}"
+        self.url = f"dynamodb:{self.table}"
+        self.endpoint = engine_url(self.engine)
+        self.environ = {"DYNAMODB_ENDPOINT": self.endpoint}
+        self.client = DynamoDBClient("us-east-1", lambda: Credentials("local", "local"), endpoint=self.endpoint)
+
+    def make(self, project_id: str | None = None, **options: Any) -> DynamoDBStorageService:
+        hurried = HurriedClock()
+        given = {"steady_clock": hurried, "pause": hurried.pause, **options}
+        return DynamoDBStorageService(
+            self.table, project_id, use_local_dynamodb=True, local_endpoint=self.endpoint, **given
+        )
+
+    def close(self) -> None:
+        super().close()
+        try:
+            self.call("DeleteTable")
+        except TableNotFound:
+            pass  # nobody opened it
+        self.client.close()
+
+    def call(self, operation: str, **payload: Any) -> dict[str, Any]:
+        return self.client.call(operation, {"TableName": self.table, **payload})
+
+    def lose(self, project_id: str, seq: int) -> None:
+        self.call("DeleteItem", Key=change_key(project_id, seq))
+
+    def alter(self, project_id: str, seq: int, data_json: str) -> None:
+        self.call(
+            "UpdateItem",
+            Key=change_key(project_id, seq),
+            UpdateExpression="SET dataJson = :d",
+            ExpressionAttributeValues={":d": {"S": data_json}},
+        )
+
+    def forget_project(self, project_id: str) -> None:
+        for item in self.items():
+            if item["pk"]["S"].partition("#")[2].partition("#")[0] == project_id or item["pk"]["S"] == project_id:
+                self.call("DeleteItem", Key={"pk": item["pk"], "seq": item["seq"]})
+
+    def items(self) -> list[dict[str, Any]]:
+        """Everything that is in the table."""
+        found: list[dict[str, Any]] = []
+        more: dict[str, Any] = {}
+        while True:
+            reply = self.call("Scan", ConsistentRead=True, **more)
+            found += reply["Items"]
+            if "LastEvaluatedKey" not in reply:
+                return found
+            more = {"ExclusiveStartKey": reply["LastEvaluatedKey"]}
+
+
+class DynoxideLog(DynamoDBLog):
+    """On dynoxide."""
+
+    name = engine = DYNOXIDE
+
+
+class DynamoDBLocalLog(DynamoDBLog):
+    """On AWS's own DynamoDB Local."""
+
+    name = engine = DYNAMODB_LOCAL
+
+
+class _OverHttp(Log):
+    """A log behind a real server on a real port."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -100,7 +221,7 @@ class HttpLog(SqliteLog):
         self._clients: list[HttpStorage] = []
 
     def reach(self, project_id: str | None = None) -> HttpStorage:
-        server = RestApiServer(storage=LocalStorageService(self.path, project_id), server_name="contract")
+        server = RestApiServer(storage=self.make(project_id), server_name="contract")
         server.start(port=0)
         self._servers.append(server)
         self._clients.append(HttpStorage(server.url, project_id))
@@ -114,15 +235,26 @@ class HttpLog(SqliteLog):
         super().close()
 
 
-class DirectSqliteLog(SqliteLog):
-    """The log through the Python API."""
+class HttpSqliteLog(_OverHttp, SqliteLog):
+    """The SQLite file behind a server."""
 
-    def reach(self, project_id: str | None = None) -> BaseStorageService:
-        return self.open(project_id)
+    name = "http-sqlite"
 
 
-DIRECT: list[Callable[[Path], DirectSqliteLog]] = [DirectSqliteLog]
-WAYS: list[Callable[[Path], DirectSqliteLog | HttpLog]] = [DirectSqliteLog, HttpLog]
+class HttpDynoxideLog(_OverHttp, DynoxideLog):
+    """dynoxide's table behind a server."""
+
+    name = "http-dynoxide"
+
+
+class HttpDynamoDBLocalLog(_OverHttp, DynamoDBLocalLog):
+    """DynamoDB Local's table behind a server."""
+
+    name = "http-dynamodb-local"
+
+
+DIRECT: list[Callable[[Path], Log]] = [SqliteLog, DynoxideLog, DynamoDBLocalLog]
+WAYS: list[Callable[[Path], Log]] = [*DIRECT, HttpSqliteLog, HttpDynoxideLog, HttpDynamoDBLocalLog]
 
 
 def new(entity_id: str = "e", project_id: str | None = "p", **fields: Any) -> NewChange:

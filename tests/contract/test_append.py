@@ -6,9 +6,7 @@ import pytest
 
 from sltt_core.chain import GENESIS, check_links
 from sltt_core.errors import InvalidBatch, InvalidInput, NotFound, PartialAppend, StorageBusy
-from tests.contract.logs import DirectSqliteLog, HttpLog, Reachable, batch, everything, new
-
-Log = DirectSqliteLog | HttpLog
+from tests.contract.logs import Log, Reachable, batch, everything, new
 
 
 def test_numbers_begin_at_1_and_have_no_hole(storage: Reachable) -> None:
@@ -57,7 +55,7 @@ def test_what_is_given_is_kept_to_the_letter(storage: Reachable) -> None:
     assert storage.get_change(1, project_id="Ruth.1~@:+-_x") == stored
 
 
-def test_what_is_not_given_is_filled_in(direct: DirectSqliteLog) -> None:
+def test_what_is_not_given_is_filled_in(direct: Log) -> None:
     storage = direct.open(clock=lambda: 1_740_821_400_123_456_789)
     stored = storage.create_change(new())
     assert stored.operation == "create"
@@ -101,7 +99,7 @@ def test_a_large_batch_is_stored_whole_and_in_order(storage: Reachable) -> None:
     assert [change.entity_id for change in everything(storage)] == [f"e{number}" for number in range(1000)]
 
 
-def test_a_batch_is_atomic_up_to_98_changes(direct: DirectSqliteLog) -> None:
+def test_a_batch_is_atomic_up_to_98_changes(direct: Log) -> None:
     """The cut is seen from outside: the third chunk fails, and two chunks are there."""
     storage = direct.open()
     append, asked = storage._append, []
@@ -121,7 +119,7 @@ def test_a_batch_is_atomic_up_to_98_changes(direct: DirectSqliteLog) -> None:
     assert direct.open().get_change_stats(project_id="p").total == 196
 
 
-def test_a_chunk_takes_at_most_3_5_megabytes(direct: DirectSqliteLog) -> None:
+def test_a_chunk_takes_at_most_3_5_megabytes(direct: Log) -> None:
     storage = direct.open()
     append, sizes = storage._append, []
 
@@ -136,7 +134,7 @@ def test_a_chunk_takes_at_most_3_5_megabytes(direct: DirectSqliteLog) -> None:
     assert max(sizes) <= 3_500_000
 
 
-def test_the_first_error_of_a_lone_chunk_is_told_as_it_is(direct: DirectSqliteLog) -> None:
+def test_the_first_error_of_a_lone_chunk_is_told_as_it_is(direct: Log) -> None:
     storage = direct.open()
 
     def refuse(chunk):  # type: ignore[no-untyped-def]

@@ -8,12 +8,10 @@ import pytest
 
 from sltt_core.chain import GENESIS, check_links
 from sltt_core.errors import ChainMismatch, InvalidInput
-from tests.contract.logs import DirectSqliteLog, HttpLog, Reachable, batch, everything, new
+from tests.contract.logs import Log, Reachable, batch, everything, new
 
 if TYPE_CHECKING:
     from sltt_core.storage import BaseStorageService
-
-Log = DirectSqliteLog | HttpLog
 
 
 def test_every_change_carries_on_the_chain(log: Log) -> None:
@@ -85,7 +83,7 @@ def test_an_altered_change_is_found_by_whoever_checks_the_links(log: Log) -> Non
         check_links(GENESIS, everything(storage))
 
 
-def test_the_iterator_finds_a_log_that_is_replaced_meanwhile(direct: DirectSqliteLog) -> None:
+def test_the_iterator_finds_a_log_that_is_replaced_meanwhile(direct: Log) -> None:
     storage: BaseStorageService = direct.open()
     storage.create_changes(batch(1500))
     changes = storage.get_changes_since(project_id="p")

@@ -8,13 +8,11 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from sltt_core.chain import GENESIS, check_links
-from tests.contract.logs import DirectSqliteLog, HttpLog, batch, everything, new
+from tests.contract.logs import Log, batch, everything, new
 from tests.contract.workers import start_writer
 
 if TYPE_CHECKING:
     from sltt_core.changes import Change
-
-Log = DirectSqliteLog | HttpLog
 
 
 def check_log(changes: list[Change], acknowledged: dict[str, list[int]], size: int, chunk: int = 98) -> None:
@@ -46,7 +44,7 @@ def test_threads_on_two_services_write_one_log(log: Log) -> None:
     assert services[1].get_change_stats(project_id="p").total == 320
 
 
-def test_large_batches_keep_their_chunks_together(direct: DirectSqliteLog) -> None:
+def test_large_batches_keep_their_chunks_together(direct: Log) -> None:
     services = [direct.open(), direct.open()]
     acknowledged: dict[str, list[int]] = {}
 
@@ -61,10 +59,10 @@ def test_large_batches_keep_their_chunks_together(direct: DirectSqliteLog) -> No
     check_log(everything(services[0]), acknowledged, 250)
 
 
-def test_processes_write_one_log(direct: DirectSqliteLog) -> None:
+def test_processes_write_one_log(direct: Log) -> None:
     storage = direct.open("p")
     acknowledged: dict[str, list[int]] = {}
-    writers = [start_writer(direct.url, "p", batches=25, size=3, name=f"w{number}") for number in range(3)]
+    writers = [start_writer(direct, "p", batches=25, size=3, name=f"w{number}") for number in range(3)]
     for number in range(25):
         label = f"here-{number}"
         given = [new(f"{label}-{place}") for place in range(3)]

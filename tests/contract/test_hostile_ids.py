@@ -10,7 +10,7 @@ import pytest
 
 from sltt_core.errors import InvalidBatch, InvalidInput
 from sltt_core.server.storages import open_storage
-from tests.contract.logs import DirectSqliteLog, HttpLog, new
+from tests.contract.logs import HttpSqliteLog, Log, new
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,15 +62,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("project_id", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_project_id_is_refused_by_the_python_api(
-    direct: DirectSqliteLog, tmp_path: Path, project_id: str
-) -> None:
+def test_a_hostile_project_id_is_refused_by_the_python_api(direct: Log, tmp_path: Path, project_id: str) -> None:
     with pytest.raises(InvalidBatch, match="projectId"):
         new(project_id=project_id)
     with pytest.raises(InvalidInput, match="project_id"):
         direct.open(project_id)
     with pytest.raises(InvalidInput, match="project_id"):
-        open_storage(f"sqlite:{tmp_path / 'x.db'}", project_id)
+        open_storage(direct.url, project_id)
     storage: BaseStorageService = direct.open()
     storage.create_change(new())
     calls: list[Any] = [
@@ -93,7 +91,7 @@ def test_a_hostile_project_id_is_refused_by_the_python_api(
 
 
 def test_a_hostile_project_id_is_refused_over_http(tmp_path: Path) -> None:
-    log = HttpLog(tmp_path)
+    log = HttpSqliteLog(tmp_path)
     try:
         client = log.reach()._client
         for name, project_id in HOSTILE.items():

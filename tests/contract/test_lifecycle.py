@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sltt_core.errors import StorageError
-from tests.contract.logs import DirectSqliteLog, batch, everything, new
+from tests.contract.logs import Log, batch, everything, new
 
 if TYPE_CHECKING:
     from sltt_core.storage import BaseStorageService
 
 
-def test_opening_and_closing_twice_does_no_harm(direct: DirectSqliteLog) -> None:
+def test_opening_and_closing_twice_does_no_harm(direct: Log) -> None:
     storage = direct.open()
     storage.initialize()
     storage.create_change(new())
@@ -33,7 +33,7 @@ def test_a_closed_storage_says_so(direct_storage: BaseStorageService) -> None:
         direct_storage.get_head(project_id="p")
 
 
-def test_what_was_written_is_there_when_opened_again(direct: DirectSqliteLog) -> None:
+def test_what_was_written_is_there_when_opened_again(direct: Log) -> None:
     with direct.open() as storage:
         storage.create_changes(batch(120))
         before = everything(storage)

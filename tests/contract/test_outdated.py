@@ -13,7 +13,7 @@ from tests.contract.logs import batch, everything
 
 if TYPE_CHECKING:
     from sltt_core.storage import BaseStorageService
-    from tests.contract.logs import DirectSqliteLog
+    from tests.contract.logs import Log
 
 
 def test_the_latest_number_stays_whatever_the_order(direct_storage: BaseStorageService) -> None:
@@ -23,7 +23,7 @@ def test_the_latest_number_stays_whatever_the_order(direct_storage: BaseStorageS
     assert direct_storage.get_change(2, project_id="p").outdated_by == 5
 
 
-def test_marking_at_once_leaves_the_latest(direct: DirectSqliteLog) -> None:
+def test_marking_at_once_leaves_the_latest(direct: Log) -> None:
     services = [direct.open("p"), direct.open("p")]
     services[0].create_changes(batch(40))
     with ThreadPoolExecutor(8) as threads:

@@ -9,12 +9,10 @@ import pytest
 from sltt_core.chain import GENESIS
 from sltt_core.errors import InvalidInput, LogDamaged, NotFound
 from sltt_core.pages import Page
-from tests.contract.logs import DirectSqliteLog, HttpLog, Reachable, batch, everything, new
+from tests.contract.logs import Log, Reachable, batch, everything, new
 
 if TYPE_CHECKING:
     from sltt_core.storage import BaseStorageService
-
-Log = DirectSqliteLog | HttpLog
 
 
 def test_every_limit_and_every_cursor_give_the_same_log(storage: Reachable) -> None:
@@ -90,15 +88,15 @@ def test_a_page_holds_at_most_4_megabytes_and_at_least_one_change(log: Log) -> N
     assert [change.seq for change in small.get_changes_with_cursor(5, project_id="p").changes] == [6]
 
 
-def test_the_iterator_reads_the_whole_log_a_page_at_a_time(direct: DirectSqliteLog) -> None:
+def test_the_iterator_reads_the_whole_log_a_page_at_a_time(direct: Log) -> None:
     storage = direct.open()
     storage.create_changes(batch(2500))
     asked: list[int] = []
     run = storage._run
 
-    def watch(project_id: str, cursor: int, limit: int) -> Any:
+    def watch(project_id: str, cursor: int, limit: int, chain: str | None) -> Any:
         asked.append(cursor)
-        return run(project_id, cursor, limit)
+        return run(project_id, cursor, limit, chain)
 
     storage._run = watch  # type: ignore[method-assign]
     changes = storage.get_changes_since(project_id="p")
@@ -175,7 +173,7 @@ def test_outdated_changes_are_left_out_on_demand(direct_storage: BaseStorageServ
     assert direct_storage.get_changes_not_outdated(6, project_id="p").through == 6
 
 
-def test_the_ends_of_many_logs_are_seen_in_one_look(direct: DirectSqliteLog) -> None:
+def test_the_ends_of_many_logs_are_seen_in_one_look(direct: Log) -> None:
     storage = direct.open()
     names = [f"p{number}" for number in range(1203)]
     for number in (0, 1, 499, 500, 501, 1000, 1202):

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sltt_core.errors import KeyReused, PartialAppend, StorageBusy
-from tests.contract.logs import DirectSqliteLog, HttpLog, Reachable, batch, everything, new
+from tests.contract.logs import Log, Reachable, batch, everything, new
 
 if TYPE_CHECKING:
     from sltt_core.storage import BaseStorageService
 
-Log = DirectSqliteLog | HttpLog
 KEY = "key-0123456789abcdef"
 
 
@@ -84,7 +83,7 @@ def test_without_a_key_the_same_batch_is_stored_again(storage: Reachable) -> Non
 
 
 @pytest.mark.parametrize("stored", [1, 2, 3])
-def test_a_batch_that_stopped_between_chunks_goes_on_where_it_stopped(direct: DirectSqliteLog, stored: int) -> None:
+def test_a_batch_that_stopped_between_chunks_goes_on_where_it_stopped(direct: Log, stored: int) -> None:
     with pytest.raises(PartialAppend) as caught:
         failing_after(direct.open(), stored).create_changes(batch(350), KEY)
     assert caught.value.failed_at_index == stored * 98
@@ -94,11 +93,12 @@ def test_a_batch_that_stopped_between_chunks_goes_on_where_it_stopped(direct: Di
     assert seqs[: stored * 98] == tuple(range(1, stored * 98 + 1))
     assert seqs[stored * 98 :] == tuple(range(stored * 98 + 6, 356))
     assert other.create_changes(batch(350), KEY).replayed
-    assert [everything(other)[seq - 1].entity_id for seq in seqs] == [f"e{number}" for number in range(350)]
+    changes = everything(other)
+    assert [changes[seq - 1].entity_id for seq in seqs] == [f"e{number}" for number in range(350)]
 
 
 @pytest.mark.parametrize("size", [7, 50, 98])
-def test_the_chunk_size_may_change_before_the_retry(direct: DirectSqliteLog, size: int) -> None:
+def test_the_chunk_size_may_change_before_the_retry(direct: Log, size: int) -> None:
     with pytest.raises(PartialAppend):
         failing_after(direct.open(chunk_changes=30), 2).create_changes(batch(100), KEY)
     again = direct.open(chunk_changes=size)
@@ -107,7 +107,7 @@ def test_the_chunk_size_may_change_before_the_retry(direct: DirectSqliteLog, siz
     assert [change.entity_id for change in everything(again)] == [f"e{number}" for number in range(100)]
 
 
-def test_another_batch_under_the_key_of_a_stopped_one_is_refused(direct: DirectSqliteLog) -> None:
+def test_another_batch_under_the_key_of_a_stopped_one_is_refused(direct: Log) -> None:
     with pytest.raises(PartialAppend):
         failing_after(direct.open(), 1).create_changes(batch(200), KEY)
     with pytest.raises(KeyReused):
@@ -115,7 +115,7 @@ def test_another_batch_under_the_key_of_a_stopped_one_is_refused(direct: DirectS
     assert direct.open().get_change_stats(project_id="p").total == 98
 
 
-def test_a_mixed_batch_that_stopped_between_projects_goes_on(direct: DirectSqliteLog) -> None:
+def test_a_mixed_batch_that_stopped_between_projects_goes_on(direct: Log) -> None:
     mixed = [new(f"{number}", "abc"[number % 3]) for number in range(30)]
     with pytest.raises(PartialAppend) as caught:
         failing_after(direct.open(), 2).create_changes(mixed, KEY)
@@ -164,7 +164,7 @@ def test_a_replay_among_threads_that_write_together_is_answered_and_the_rest_sto
     assert rest == list(range(4, 25))
 
 
-def test_a_key_is_remembered_for_a_year(direct: DirectSqliteLog) -> None:
+def test_a_key_is_remembered_for_a_year(direct: Log) -> None:
     year = 366 * 86_400 * 1_000_000_000
     now = [1_740_000_000_000_000_000]
     storage = direct.open(clock=lambda: now[0])

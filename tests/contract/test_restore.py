@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sltt_core.errors import InvalidBatch
-from tests.contract.logs import DirectSqliteLog, batch, everything, new
+from tests.contract.logs import Log, batch, everything, new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +29,10 @@ def source(direct_storage: BaseStorageService) -> list[Change]:
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Iterator[BaseStorageService]:
+def target(direct: Log, tmp_path: Path) -> Iterator[BaseStorageService]:
     folder = tmp_path / "target"
     folder.mkdir()
-    log = DirectSqliteLog(folder)
+    log = type(direct)(folder)
     yield log.open()
     log.close()
 

@@ -12,7 +12,7 @@ from tests.contract.workers import start_writer
 
 if TYPE_CHECKING:
     from sltt_core.storage import BaseStorageService
-    from tests.contract.logs import DirectSqliteLog
+    from tests.contract.logs import Log
 
 
 def test_what_is_there_already_is_news_at_once(direct_storage: BaseStorageService) -> None:
@@ -28,7 +28,7 @@ def test_the_time_is_up_without_news(direct_storage: BaseStorageService) -> None
 
 
 @pytest.mark.parametrize("same_service", [True, False])
-def test_news_wake_a_waiting_thread(direct: DirectSqliteLog, same_service: bool) -> None:
+def test_news_wake_a_waiting_thread(direct: Log, same_service: bool) -> None:
     reader = direct.open("p")
     writer = reader if same_service else direct.open("p")
     results: list[bool] = []
@@ -39,7 +39,7 @@ def test_news_wake_a_waiting_thread(direct: DirectSqliteLog, same_service: bool)
     assert results == [True]
 
 
-def test_news_come_from_another_process(direct: DirectSqliteLog) -> None:
+def test_news_come_from_another_process(direct: Log) -> None:
     reader = direct.open("p")
-    with start_writer(direct.url, "p", batches=1, size=1):
+    with start_writer(direct, "p", batches=1, size=1):
         assert reader.wait_for_changes(0, 30)

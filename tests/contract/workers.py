@@ -6,6 +6,7 @@ It prints a line for each batch that was acknowledged: its name and its numbers,
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +17,17 @@ from sltt_core.server.storages import open_storage
 if TYPE_CHECKING:
     from subprocess import Popen
 
+    from tests.contract.logs import Log
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start_writer(url: str, project_id: str, *, batches: int, size: int, name: str = "w") -> Popen[str]:
+def start_writer(log: Log, project_id: str, *, batches: int, size: int, name: str = "w") -> Popen[str]:
     """Start a writer; its acknowledgements come on its stdout."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.contract.workers", url, project_id, str(batches), str(size), name],
+        [sys.executable, "-m", "tests.contract.workers", log.url, project_id, str(batches), str(size), name],
         cwd=ROOT,
+        env={**os.environ, **log.environ},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -82,15 +82,14 @@ def test_a_write_through_the_server_wakes_who_waits(way: ServerWay) -> None:
 def test_a_write_by_another_service_wakes_who_waits(way: ServerWay) -> None:
     waiting = begin(way, f"{CHANGES}?wait=60")
     until_waiting(way, 1)
-    with LocalStorageService(way.storage.path) as other:
-        other.create_change(new("news"))
+    way.log.open().create_change(new("news"))
     assert finish(waiting)["count"] == 1
 
 
 def test_a_write_by_another_process_wakes_who_waits(way: ServerWay) -> None:
     waiting = begin(way, f"{CHANGES}?wait=60")
     until_waiting(way, 1)
-    with start_writer(f"sqlite:{way.storage.path}", "p", batches=1, size=1):
+    with start_writer(way.log, "p", batches=1, size=1):
         assert finish(waiting)["count"] == 1
 
 
@@ -149,6 +148,7 @@ def test_stopping_answers_those_who_wait(tmp_path: Path) -> None:
 
 def test_500_waiting_clients_cost_no_threads_and_hold_up_nobody(way: ServerWay) -> None:
     """Counted, not timed: threads and SQLite connections stay few; every other request is answered meanwhile."""
+    assert isinstance(way.storage, LocalStorageService)
     with LocalStorageService(way.storage.path) as storage:
         storage.create_changes(batch(3))
     with ExitStack() as stack:

@@ -10,8 +10,8 @@ import httpx
 
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request
-from sltt_core.local_storage import LocalStorageService
 from sltt_core.server.rest_api_server import RestApiServer
+from tests.contract.logs import DynamoDBLocalLog, DynoxideLog, Log, SqliteLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,10 +35,11 @@ class AppWay:
     """The API itself, called as a function."""
 
     name = "app"
+    log_type: type[Log] = SqliteLog
 
     def __init__(self, folder: Path, project_id: str | None = None, **options: Any) -> None:
-        self.storage = LocalStorageService(folder / "log.db", project_id)
-        self.storage.initialize()
+        self.log = self.log_type(folder)
+        self.storage = self.log.open(project_id)
         self._api = Api(self.storage, NAME, **options)
 
     def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
@@ -48,16 +49,18 @@ class AppWay:
         return Answer(answer.status, dict(answer.headers), b"" if method == "HEAD" else answer.body)
 
     def close(self) -> None:
-        self.storage.close()
+        self.log.close()
 
 
 class ServerWay:
     """The API behind a real server, on a real port."""
 
     name = "server"
+    log_type: type[Log] = SqliteLog
 
     def __init__(self, folder: Path, project_id: str | None = None, **options: Any) -> None:
-        self.storage = LocalStorageService(folder / "log.db", project_id)
+        self.log = self.log_type(folder)
+        self.storage = self.log.make(project_id)
         self._server = RestApiServer(storage=self.storage, server_name=NAME, **options)
         self._server.start(port=0)
         self.url = self._server.url
@@ -74,10 +77,23 @@ class ServerWay:
     def close(self) -> None:
         self._client.close()
         self._server.stop()
+        self.log.close()
+
+
+def on(way: type[AppWay] | type[ServerWay], log_type: type[Log]) -> Callable[..., Way]:
+    """Make a way whose log is of another kind."""
+    made: Callable[..., Way] = type(way.__name__, (way,), {"log_type": log_type, "name": f"{way.name}-{log_type.name}"})
+    return made
 
 
 Way = AppWay | ServerWay
-WAYS: list[Callable[..., Way]] = [AppWay, ServerWay]
+WAYS: list[Callable[..., Way]] = [
+    AppWay,
+    ServerWay,
+    on(AppWay, DynoxideLog),
+    on(ServerWay, DynoxideLog),
+    on(AppWay, DynamoDBLocalLog),
+]
 
 
 def post(way: Way, *changes: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:

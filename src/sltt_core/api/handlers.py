@@ -111,10 +111,9 @@ def get_changes(context: Context, request: Request, parameters: Mapping[str, Any
             parameters.get("outdated", True),
         ),
     )
-    changes = ",".join([change.to_json() for change in page.changes])
     more = "" if page.cursor is None else f',"cursor":{page.cursor}'
     link = "" if page.chain is None else f',"chain":"{page.chain}"'
-    content = f'"changes":[{changes}],"count":{len(page.changes)}{more},"through":{page.through}{link}'
+    content = f'"changes":[{page.changes_json()}],"count":{len(page.changes)}{more},"through":{page.through}{link}'
     seconds = parameters.get("wait", 0)
     wait = Wait(project_id, cursor, seconds) if seconds and page.through == cursor else None
     return json_response(f'{{{content},"timestamp":"{context.now()}"}}', same=content, wait=wait)

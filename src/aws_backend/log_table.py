@@ -1,0 +1,170 @@
+"""`LogTable`: the table that the logs are in, as the rest of this package calls it.
+
+Holds what every call needs (the client, the clocks, the time a request may take) and makes the errors that are not the
+caller's fault say so without telling clients of the API about accounts and roles; whoever runs the program finds that
+in `__cause__`.
+"""
+
+from __future__ import annotations
+
+from os import urandom
+from time import monotonic, sleep, time_ns
+
+from aws_backend.dynamodb.client import random_fraction
+from aws_backend.dynamodb.credentials import CredentialError
+from aws_backend.dynamodb.errors import (
+    AccessDenied,
+    ClockSkewed,
+    DynamoDBError,
+    InvalidRequest,
+    TableInUse,
+    TableNotFound,
+    TransactionCanceled,
+)
+from aws_backend.items import change_key, log_end_of, request_of, sequence_key
+from sltt_core.errors import SlttError, StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from aws_backend.dynamodb.client import DynamoDBClient
+    from aws_backend.items import Item, LogEnd, Request
+    from sltt_core.timestamps import Clock
+
+PATIENCE_SECONDS = 10.0
+"""How long a request to a storage may take, with all its calls and all its waiting."""
+DAMAGED_HINT = "Look at what verify(project_id) finds, and mend it with repair()."
+MAX_SEEN = 100_000
+"""Projects of which it is remembered how far their logs were seen to reach."""
+
+_HINTS: dict[type[SlttError], str] = {
+    TableNotFound: "Look at DYNAMODB_TABLE and DYNAMODB_REGION; on AWS a table is never created by this program.",
+    TableInUse: "The table is being made, changed or deleted; try again when that is done.",
+    AccessDenied: AccessDenied.hint,
+    ClockSkewed: "Set the machine's clock.",
+    CredentialError: CredentialError.hint,
+}
+
+
+def refused(error: SlttError) -> StorageError:
+    """Make the error for what DynamoDB refuses and no caller can help; the details stay in `__cause__`."""
+    code = error.code if isinstance(error, DynamoDBError) else "no credentials"
+    hint = next((text for kind, text in _HINTS.items() if isinstance(error, kind)), None)
+    made = StorageError(f"DynamoDB did not take the request: {code}", hint=hint)
+    made.__cause__ = error
+    return made
+
+
+def random_key() -> str:
+    """Return 32 random characters: a request token, or a key for a caller that gave none."""
+    return urandom(16).hex()
+
+
+class LogTable:
+    """A table with logs in it. Safe for use by several threads."""
+
+    def __init__(
+        self,
+        name: str,
+        client: DynamoDBClient,
+        *,
+        clock: Clock = time_ns,
+        steady_clock: Callable[[], float] = monotonic,
+        pause: Callable[[float], None] = sleep,
+        random: Callable[[], float] = random_fraction,
+        new_token: Callable[[], str] = random_key,
+        patience: Callable[[], float] = lambda: PATIENCE_SECONDS,
+    ) -> None:
+        """`clock` gives nanoseconds since 1970; deadlines are on `steady_clock`, which must be the client's, too.
+
+        `patience` is asked at the beginning of each request how many seconds it may take.
+        """
+        self.name = name
+        self.client = client
+        self.clock = clock
+        self.steady_clock = steady_clock
+        self.pause = pause
+        self.random = random
+        self.new_token = new_token
+        self._patience = patience
+        self._seen: dict[str, int] = {}
+
+    def deadline(self) -> float:
+        """Return when a request that begins now has to end."""
+        return self.steady_clock() + self._patience()
+
+    def call(self, operation: str, payload: Mapping[str, Any], deadline: float, **options: Any) -> dict[str, Any]:
+        """Call an operation that names the table itself, or in each of its parts."""
+        try:
+            return self.client.call(operation, payload, deadline=deadline, **options)
+        except InvalidRequest as error:
+            if operation == "TransactWriteItems":  # its caller finds out whose fault it is
+                raise
+            raise refused(error) from error
+        except (TableNotFound, TableInUse, AccessDenied, ClockSkewed, CredentialError) as error:
+            raise refused(error) from error
+
+    # What a process knows of logs it has written or read: they reach this far at least.
+
+    def seen(self, project_id: str) -> int:
+        """Return the greatest sequence number that this process has seen of a project, 0 for none."""
+        return self._seen.get(project_id, 0)
+
+    def see(self, project_id: str, seq: int) -> None:
+        """Remember that a log reaches so far."""
+        seen = self._seen
+        if seq > seen.get(project_id, 0):
+            if len(seen) >= MAX_SEEN and project_id not in seen:
+                seen.pop(next(iter(seen)), None)
+            seen[project_id] = seq
+
+    def unsee(self, project_id: str) -> None:
+        """Forget how far a log reached: it was replaced."""
+        self._seen.pop(project_id, None)
+
+    # Single items
+
+    def get(self, key: Item, deadline: float, *, strong: bool) -> Item | None:
+        """Return an item, or `None`; `strong` sees every write that was answered before, at twice the price."""
+        payload = {"TableName": self.name, "Key": key, "ConsistentRead": strong}
+        item: Item | None = self.call("GetItem", payload, deadline).get("Item")
+        return item
+
+    def read_end(self, project_id: str, deadline: float, *, strong: bool = True) -> LogEnd:
+        """Return a log's end. Weakly read, it may be an earlier one, but never before what this process has seen."""
+        end = log_end_of(self.get(sequence_key(project_id), deadline, strong=strong), project_id)
+        if not strong and end.head.seq < self.seen(project_id):
+            return self.read_end(project_id, deadline)
+        if strong and end.head.seq < self.seen(project_id):
+            self.unsee(project_id)
+        self.see(project_id, end.head.seq)
+        return end
+
+    def read_request(self, key: Item, deadline: float) -> Request | None:
+        """Return what an idempotency key wrote, by a strong read; `None` when it wrote nothing."""
+        item = self.get(key, deadline, strong=True)
+        return None if item is None else request_of(item)
+
+    def read_together(self, project_id: str, seq: int, deadline: float) -> tuple[Item | None, Item | None]:
+        """Return a change's item and the sequence item as they are at one moment between all transactions.
+
+        (AWS, "DynamoDB transactions: how it works": TransactGetItems is serializable with TransactWriteItems, where a
+        strong read of one item after the other is not.)
+        """
+        keys = (change_key(project_id, seq), sequence_key(project_id))
+        payload = {"TransactItems": [{"Get": {"TableName": self.name, "Key": key}} for key in keys]}
+        while True:
+            try:
+                change, sequence = self.call("TransactGetItems", payload, deadline)["Responses"]
+            except TransactionCanceled as error:  # a transaction is in flight: then it is not at rest yet
+                if self.steady_clock() + CONFLICT_PAUSE >= deadline:
+                    raise refused(error) from error
+                self.pause(CONFLICT_PAUSE)
+            else:
+                return change.get("Item"), sequence.get("Item")
+
+
+CONFLICT_PAUSE = 0.02
+"""Before items are read together again that a transaction was writing."""

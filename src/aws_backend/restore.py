@@ -1,0 +1,37 @@
+"""A log's next changes written just as another log of the project holds them."""
+
+from __future__ import annotations
+
+from aws_backend.dynamodb.errors import InvalidRequest, TransactionCanceled
+from aws_backend.log_table import refused
+from aws_backend.transactions import build_restore
+from sltt_core.batches import one_type_too_many, too_many_entity_types
+from sltt_core.errors import StorageBusy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from aws_backend.log_table import LogTable
+    from sltt_core.changes import Change
+
+
+def restore(table: LogTable, project_id: str, changes: tuple[Change, ...]) -> None:
+    """Store at most a chunk of changes in one transaction; raises `StorageBusy` when they are no longer next."""
+    deadline = table.deadline()
+    end = table.read_end(project_id, deadline)
+    if end.value != changes[0].seq:
+        raise _overtaken(project_id)
+    too_many = one_type_too_many(set(end.entity_types), (change.entity_type for change in changes))
+    if too_many is not None:
+        raise too_many_entity_types(too_many)
+    built = build_restore(table.name, changes, end, table.new_token())
+    try:
+        table.call("TransactWriteItems", built.payload, deadline)
+    except TransactionCanceled as error:
+        raise _overtaken(project_id) from error
+    except InvalidRequest as error:
+        raise refused(error) from error
+    table.see(project_id, changes[-1].seq)
+
+
+def _overtaken(project_id: str) -> StorageBusy:
+    return StorageBusy(f"somebody else wrote to project {project_id} while it was being restored")

@@ -1,0 +1,77 @@
+"""Settings: how a storage is named by the environment, and by `dynamodb:TABLE` on the command line."""
+
+from __future__ import annotations
+
+import os
+
+from aws_backend.storage import LOCAL_ENDPOINT, DynamoDBStorageService
+from sltt_core.errors import InvalidInput
+from sltt_core.transport import parse_origin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("", "0", "false", "no", "off")
+
+
+def storage_from_environment(
+    environ: Mapping[str, str] = os.environ, project_id: str | None = None, **options: Any
+) -> DynamoDBStorageService:
+    """Make the storage that DYNAMODB_TABLE and its companions name; not yet initialized.
+
+    Raises `InvalidInput` naming the variable that is missing or wrong.
+    """
+    name = environ.get("DYNAMODB_TABLE", "").strip()
+    if not name:
+        raise InvalidInput("DYNAMODB_TABLE is not set", field="DYNAMODB_TABLE", hint="Set it to the name of the table.")
+    return open_table(name, project_id, environ, **options)
+
+
+def open_dynamodb(name: str, project_id: str | None = None) -> DynamoDBStorageService:
+    """Make the storage that `dynamodb:TABLE` names; region and endpoint come from the environment."""
+    return open_table(name, project_id, os.environ)
+
+
+def open_table(name: str, project_id: str | None, environ: Mapping[str, str], **options: Any) -> DynamoDBStorageService:
+    """Make a storage on a table: local when USE_LOCAL_DYNAMODB is true, or an endpoint of one is named."""
+    if not (3 <= len(name) <= 255) or name.strip(_TABLE_CHARS):
+        raise InvalidInput(f"{name!r} is no table's name: 3 to 255 of A-Z a-z 0-9 _ . -", field="DYNAMODB_TABLE")
+    local = _flag(environ, "USE_LOCAL_DYNAMODB")
+    endpoint = environ.get("DYNAMODB_ENDPOINT", "").strip()
+    if endpoint:
+        try:
+            parse_origin(endpoint)
+        except ValueError as error:
+            raise InvalidInput(f"DYNAMODB_ENDPOINT {error}", field="DYNAMODB_ENDPOINT") from None
+        if local is None:
+            local = True
+        elif not local:
+            raise InvalidInput(
+                "DYNAMODB_ENDPOINT names a local DynamoDB, and USE_LOCAL_DYNAMODB says there is none",
+                field="DYNAMODB_ENDPOINT",
+                hint="Unset one of them.",
+            )
+    return DynamoDBStorageService(
+        name,
+        project_id,
+        region=environ.get("DYNAMODB_REGION", "").strip() or None,
+        use_local_dynamodb=bool(local),
+        local_endpoint=endpoint or LOCAL_ENDPOINT,
+        **options,
+    )
+
+
+_TABLE_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool | None:
+    value = environ.get(name)
+    if value is None:
+        return None
+    text = value.strip().lower()
+    if text not in _TRUE + _FALSE:
+        raise InvalidInput(f"{name} is {value!r}, neither true nor false", field=name)
+    return text in _TRUE

@@ -1,0 +1,290 @@
+"""`DynamoDBStorageService`: the change log in a DynamoDB table that many projects share.
+
+Every append is one transaction (`aws_backend.appender`), every page one query (`aws_backend.reader`), statistics are
+one read of the sequence item, the list of projects is a query of an index that holds nothing else. What is in the table
+is in `aws_backend.items`; why, in `docs/decisions/0009-why-one-transaction.md`.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from time import monotonic, sleep, time_ns
+
+from aws_backend import table as tables
+from aws_backend.appender import Appender
+from aws_backend.dynamodb.client import DynamoDBClient, random_fraction
+from aws_backend.dynamodb.errors import ConditionFailed
+from aws_backend.items import REGISTRY, change_key, change_of, request_key, sequence_key
+from aws_backend.log_table import PATIENCE_SECONDS, LogTable, random_key
+from aws_backend.news import News
+from aws_backend.reader import LogReader
+from sltt_core.batches import CHUNK_BYTES, CHUNK_CHANGES, StoredChunk
+from sltt_core.errors import StorageError
+from sltt_core.pages import PAGE_BYTES, ChangeStats, Head
+from sltt_core.storage import BaseStorageService
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from sltt_core.batches import Chunk
+    from sltt_core.changes import Change
+    from sltt_core.pages import Run
+    from sltt_core.timestamps import Clock
+
+LOCAL_ENDPOINT = "http://localhost:8000"
+"""Where a local DynamoDB listens by default."""
+LOCAL_REGION = "us-east-1"
+POLL_SECONDS = 0.5
+"""How often one who waits looks for what another process wrote: half a read unit for each project."""
+MAX_KEYS = 100
+"""Items of one BatchGetItem (AWS: BatchGetItem)."""
+
+
+class DynamoDBStorageService(BaseStorageService):
+    """The change logs of any number of projects in one DynamoDB table; `BaseStorageService` is the contract.
+
+    On AWS, credentials are found where AWS's SDKs find them, and the table is never created. With
+    `use_local_dynamodb`, made-up credentials are sent to `local_endpoint`, and a table that is missing is made. The
+    list of projects may take a moment to show a new one, for an index of DynamoDB is eventually consistent.
+
+    Beyond the contract's errors: `TooManyWriters` (429) when others appended to the project all the time that a request
+    may take, `Throttled` (429) when the table or the account may not do more just now, `TransportError` (503) when
+    DynamoDB cannot be reached or the outcome is unknown: the same idempotency key settles it.
+    """
+
+    storage_type = "dynamodb"
+
+    def __init__(
+        self,
+        table_name: str,
+        project_id: str | None = None,
+        *,
+        region: str | None = None,
+        use_local_dynamodb: bool = False,
+        local_endpoint: str = LOCAL_ENDPOINT,
+        client: DynamoDBClient | None = None,
+        check_table: bool = True,
+        clock: Clock = time_ns,
+        steady_clock: Callable[[], float] = monotonic,
+        pause: Callable[[float], None] = sleep,
+        random: Callable[[], float] = random_fraction,
+        new_token: Callable[[], str] = random_key,
+        new_lock: Callable[[], Any] = allocate_lock,
+        patience: Callable[[], float] = lambda: PATIENCE_SECONDS,
+        chunk_changes: int = CHUNK_CHANGES,
+        chunk_bytes: int = CHUNK_BYTES,
+        page_bytes: int = PAGE_BYTES,
+    ) -> None:
+        """Connect to nothing yet.
+
+        `region` is by default what AWS_REGION, AWS_DEFAULT_REGION or the profile says. `check_table=False` leaves out
+        the look at the table when it is opened, which costs a round trip. `patience` says how many seconds a request
+        may take, with all its calls and waiting. `new_lock` makes the locks that threads wait at.
+        """
+        super().__init__(
+            project_id, clock=clock, chunk_changes=chunk_changes, chunk_bytes=chunk_bytes, page_bytes=page_bytes
+        )
+        self.table_name = table_name
+        self.local = use_local_dynamodb
+        self.region = region
+        self._endpoint = local_endpoint if use_local_dynamodb else None
+        self._check_table = check_table
+        self._client = client
+        self._given_client = client is not None
+        self._settings: dict[str, Any] = {
+            "clock": clock,
+            "steady_clock": steady_clock,
+            "pause": pause,
+            "random": random,
+            "new_token": new_token,
+            "patience": patience,
+        }
+        self._new_lock = new_lock
+        self._opening = new_lock()
+        self._news = News(new_lock)
+        self._parts: _Parts | None = None
+
+    def initialize(self) -> None:
+        with self._opening:
+            if self._parts is not None:
+                return
+            if self._client is None:
+                self._client = self._make_client()
+            table = LogTable(self.table_name, self._client, **self._settings)
+            if self.local:
+                tables.create(table)
+            elif self._check_table:
+                tables.check(table, self._client.region)
+            new_key = self._settings["new_token"]
+            self._parts = _Parts(
+                table,
+                LogReader(table, self._page_bytes),
+                Appender(table, most_bytes=self._chunk_bytes, new_key=new_key, new_lock=self._new_lock),
+            )
+
+    def warm(self) -> None:
+        """Have credentials and a connection ready before the first request; raises what is wrong with them."""
+        assert self._client is not None
+        self._client.warm()
+
+    def close(self) -> None:
+        with self._opening:
+            if self._parts is not None:
+                self._parts = None
+                if not self._given_client and self._client is not None:
+                    self._client.close()
+                    self._client = None
+        self._news.tell()
+
+    def _make_client(self) -> DynamoDBClient:
+        if self.local:
+            from aws_backend.dynamodb.sigv4 import Credentials
+
+            made_up = Credentials("local", "local")
+            return DynamoDBClient(self.region or LOCAL_REGION, lambda: made_up, endpoint=self._endpoint)
+        from aws_backend.dynamodb.credentials import default_chain, region_from_environment
+
+        region = self.region or region_from_environment()
+        if region is None:
+            raise StorageError("no AWS region is known", hint="Set DYNAMODB_REGION, or AWS_REGION.")
+        return DynamoDBClient(region, default_chain().get)
+
+    # Writing
+
+    def _append(self, chunk: Chunk) -> StoredChunk:
+        stored = self._open.appender.append(chunk)
+        self._open.table.see(chunk.project_id, stored.first_seq + stored.count - 1)
+        if stored.changes is not None:
+            self._news.tell()
+        return stored
+
+    def _stored_chunk(self, project_id: str, key: str, number: int) -> StoredChunk | None:
+        table = self._open.table
+        request = table.read_request(request_key(project_id, key, number), table.deadline())
+        return None if request is None else request.stored
+
+    def _restore(self, project_id: str, changes: tuple[Change, ...]) -> None:
+        from aws_backend.restore import restore
+
+        restore(self._open.table, project_id, changes)
+        self._open.appender.forget(project_id)
+        self._news.tell()
+
+    def _mark(self, project_id: str, seq: int, outdated_by: int) -> Change | None:
+        table = self._open.table
+        try:
+            reply = table.call(
+                "UpdateItem",
+                {
+                    "TableName": table.name,
+                    "Key": change_key(project_id, seq),
+                    "UpdateExpression": "SET outdatedBy = :by",
+                    "ConditionExpression": "attribute_exists(pk) AND "
+                    "(attribute_not_exists(outdatedBy) OR outdatedBy < :by)",
+                    "ExpressionAttributeValues": {":by": {"N": str(outdated_by)}},
+                    "ReturnValues": "ALL_NEW",
+                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+                },
+                table.deadline(),
+                repeatable=True,
+            )
+        except ConditionFailed as error:
+            return None if error.item is None else change_of(error.item)  # it says so already, or a later number
+        return change_of(reply["Attributes"])
+
+    # Reading
+
+    def _get(self, project_id: str, seq: int) -> Change | None:
+        table = self._open.table
+        deadline = table.deadline()
+        key = change_key(project_id, seq)
+        item = table.get(key, deadline, strong=False) or table.get(key, deadline, strong=True)
+        if item is None:
+            return None
+        table.see(project_id, seq)
+        return change_of(item)
+
+    def _run(self, project_id: str, cursor: int, limit: int, chain: str | None) -> Run:
+        return self._open.reader.read(project_id, cursor, limit, chain)
+
+    def _head(self, project_id: str) -> Head:
+        table = self._open.table
+        return table.read_end(project_id, table.deadline(), strong=False).head
+
+    def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
+        table = self._open.table
+        deadline = table.deadline()
+        heads: dict[str, int] = {}
+        for start in range(0, len(project_ids), MAX_KEYS):
+            some = dict.fromkeys(project_ids[start : start + MAX_KEYS])
+            keys: Any = [sequence_key(project_id) for project_id in some]
+            while keys:
+                request = {table.name: {"Keys": keys, "ProjectionExpression": "projectId, #v"}}
+                request[table.name]["ExpressionAttributeNames"] = {"#v": "value"}
+                reply = table.call("BatchGetItem", {"RequestItems": request}, deadline)
+                for item in reply["Responses"].get(table.name, ()):
+                    if "projectId" in item:
+                        heads[item["projectId"]["S"]] = int(item["value"]["N"]) - 1
+                keys = reply.get("UnprocessedKeys", {}).get(table.name, {}).get("Keys")
+        for project_id in project_ids:
+            seen = table.seen(project_id)
+            if seen > heads.get(project_id, 0):
+                heads[project_id] = seen
+        return heads
+
+    def news_mark(self) -> object:
+        assert self._open
+        return self._news.count
+
+    def await_news(self, mark: object, seconds: float) -> None:
+        assert isinstance(mark, int)
+        self._news.wait(mark, min(seconds, POLL_SECONDS))
+
+    def _change_stats(self, project_id: str) -> ChangeStats:
+        table = self._open.table
+        return table.read_end(project_id, table.deadline(), strong=False).stats
+
+    def _entity_type_stats(self, project_id: str) -> dict[str, int]:
+        table = self._open.table
+        types = table.read_end(project_id, table.deadline(), strong=False).entity_types
+        return dict(sorted(types.items()))
+
+    def _projects(self, after: str | None, limit: int) -> list[str]:
+        table = self._open.table
+        deadline = table.deadline()
+        payload: dict[str, Any] = {
+            "TableName": table.name,
+            "IndexName": tables.INDEX,
+            "KeyConditionExpression": "registry = :r" + ("" if after is None else " AND projectId > :after"),
+            "ExpressionAttributeValues": {":r": {"S": REGISTRY}} | ({} if after is None else {":after": {"S": after}}),
+        }
+        found: list[str] = []
+        while True:
+            payload["Limit"] = limit - len(found)
+            reply = table.call("Query", payload, deadline)
+            found += [item["projectId"]["S"] for item in reply["Items"]]
+            if "LastEvaluatedKey" not in reply or len(found) >= limit:
+                return found
+            payload["ExclusiveStartKey"] = reply["LastEvaluatedKey"]
+
+    @property
+    def _open(self) -> _Parts:
+        parts = self._parts
+        if parts is None:
+            raise StorageError(
+                "the storage is not open", hint="Call initialize() first, or use it as a context manager."
+            )
+        return parts
+
+
+class _Parts:
+    """What an open storage works with."""
+
+    __slots__ = ("appender", "reader", "table")
+
+    def __init__(self, table: LogTable, reader: LogReader, appender: Appender) -> None:
+        self.table = table
+        self.reader = reader
+        self.appender = appender
