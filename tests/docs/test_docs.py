@@ -49,12 +49,14 @@ from tests.docs.documents import (
     rows,
     section,
 )
+from tests.simulation.explicit import __main__ as explicit
 
 NOT_RUN = {
     r"make demo$": "runs for a test of its own: test_the_readme_shows_what_the_demo_says",
     r"make test$": "is what runs this test; its output is of the day it was written down",
     r"make bench$": "takes minutes; tests/bench runs each bench in small",
     r"make install$": "has run, or this test could not",
+    r"\.venv/bin/python -m tests\.": "needs the repository: test_the_model_says_what_its_page_shows runs it",
     r"\.venv/bin/sltt serve ": "runs already, on a free port instead of 8080, when the document's examples begin",
 }
 """Lines of ```sh blocks that are not run, and why."""
@@ -199,6 +201,21 @@ def test_the_readme_shows_what_the_demo_says() -> None:
     assert run.returncode == 0, run.stderr
     pattern = output_pattern(shown, any_numbers=True)
     assert pattern.fullmatch(run.stdout), f"README.md shows another demo than\n{run.stdout}"
+
+
+def test_the_model_says_what_its_page_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ".venv/bin/python -m tests.simulation.explicit"
+    found = [block for block in blocks("docs/model.md") if block.language == "sh"]
+    assert found
+    for block in found:
+        assert block.text.startswith(command)
+        assert explicit.main(block.text.removeprefix(command).split()) == 0
+        compare(
+            f"docs/model.md, line {block.line}",
+            "text",
+            output_after("docs/model.md", block.text),
+            capsys.readouterr().out,
+        )
 
 
 def test_the_answer_to_a_batch_that_stopped_midway_is_as_shown(tmp_path: Path) -> None:

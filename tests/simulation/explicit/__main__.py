@@ -1,0 +1,131 @@
+"""`python -m tests.simulation.explicit`: checks the designs, and prints what it found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from tests.simulation.explicit.checker import LIVE, Move, Result
+from tests.simulation.explicit.designs import DESIGNS, INVARIANTS, check_design
+from tests.simulation.explicit.model import HOLE, State
+
+MEANINGS = {rule.__name__: (rule.__doc__ or "").strip() for rule in INVARIANTS} | {
+    LIVE: "From every state, without more faults, all can still be acknowledged and reach the reader."
+}
+EXAMPLES = """examples:
+  python -m tests.simulation.explicit                   all designs
+  python -m tests.simulation.explicit original          one, with a shortest way to break each invariant it breaks
+  python -m tests.simulation.explicit --json > out.json for programs
+
+exit code: 0, 1 when the design `ours` breaks an invariant, 2 for a wrong argument
+"""
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation.explicit",
+        description="Visit every state of two writers, a reader and a log, and see what holds in all of them.\n\n"
+        f"designs: {', '.join(DESIGNS)}",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("designs", nargs="*", metavar="DESIGN", help="what to check; everything by default")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    return parser
+
+
+def report(results: dict[str, Result[State]]) -> str:
+    """What was found, for people."""
+    parts = [table([["design", "faults", "states", "transitions", "farthest", "breaks"], *map(row, results.items())])]
+    parts.append(table([[name, meaning] for name, meaning in MEANINGS.items()]))
+    for design, result in results.items():
+        for way, names in ways(result):
+            parts.append(f"{design} breaks {' and '.join(names)}:\n{table([cells(at, move) for at, move in way])}")
+    return "\n\n".join(parts)
+
+
+def row(found: tuple[str, Result[State]]) -> list[str]:
+    """A design's row in the table of designs."""
+    name, result = found
+    faults = DESIGNS[name].faults
+    counts = [f"{count:,}" for count in result[:3]]
+    return [name, "any" if faults is None else str(faults), *counts, ", ".join(broken(result)) or "nothing"]
+
+
+def broken(result: Result[State]) -> list[str]:
+    """The names of the broken invariants, in the order of the invariants."""
+    return [name for name in MEANINGS if name in result.counterexamples]
+
+
+def ways(result: Result[State]) -> list[tuple[list[tuple[int, Move[State]]], list[str]]]:
+    """The counterexamples, each with the invariants it breaks: one way may break several."""
+    found: dict[tuple[Move[State], ...], list[str]] = {}
+    for name in broken(result):
+        found.setdefault(tuple(result.counterexamples[name]), []).append(name)
+    return [(list(enumerate(way)), names) for way, names in found.items()]
+
+
+def cells(at: int, move: Move[State]) -> list[str]:
+    """A move's row: what happens, and then the log's next number, the log, and what the reader has."""
+    log, view = shown(move.state)
+    what = f"{at}. {move.label}" if at else "   at first"
+    return [f"  {what}", f"next: {move.state.next}", f"log: {log}", f"reader: {view}"]
+
+
+def shown(state: State) -> tuple[str, str]:
+    """The log up to its last number, and what the reader has, as text."""
+    log = [*state.log, *[HOLE] * (state.next - 1 - len(state.log))]
+    return " ".join(change or "_" for change in log) or "-", " ".join(change for _, change in state.view) or "-"
+
+
+def table(rows: list[list[str]]) -> str:
+    """Rows of cells as text, in columns; numbers stand to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for line in rows:
+        padded = [
+            cell.rjust(width) if cell[:1].isdigit() else cell.ljust(width)
+            for cell, width in zip(line, widths, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def as_json(results: dict[str, Result[State]]) -> str:
+    """What was found, for programs."""
+    designs = {
+        name: {
+            "faults": DESIGNS[name].faults,
+            "states": result.states,
+            "transitions": result.transitions,
+            "farthest": result.depth,
+            "broken": {
+                invariant: [
+                    {"move": move.label, "fault": move.fault, "next": move.state.next, "log": log, "reader": view}
+                    for move in result.counterexamples[invariant][1:]
+                    for log, view in [shown(move.state)]
+                ]
+                for invariant in broken(result)
+            },
+        }
+        for name, result in results.items()
+    }
+    return json.dumps({"invariants": MEANINGS, "designs": designs}, indent=2)
+
+
+def main(words: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = arguments()
+    options = parser.parse_args(words)
+    for name in options.designs:
+        if name not in DESIGNS:
+            parser.error(f"there is no design {name!r}; there are: {', '.join(DESIGNS)}")
+    results = {name: check_design(DESIGNS[name]) for name in options.designs or DESIGNS}
+    print(as_json(results) if options.json else report(results))
+    return int("ours" in results and bool(results["ours"].counterexamples))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
