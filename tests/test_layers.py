@@ -69,6 +69,7 @@ LAYERS = [
     "aws_backend.reader",
     "aws_backend.appender",
     "aws_backend.restore",
+    "aws_backend.findings",
     "aws_backend.audit",
     "aws_backend.repair",
     "aws_backend.storage",

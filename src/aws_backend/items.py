@@ -240,17 +240,19 @@ def log_end_of(item: Item | None, project_id: str) -> LogEnd:
             f"the log of project {project_id} has the format {found}; this program knows {FORMAT}",
             hint="Use the program that wrote it, or a newer one; nothing was altered.",
         )
-    types = {name: int(count["N"]) for name, count in item.get("entityTypes", {}).get("M", {}).items()}
-    return LogEnd(
-        int(item["value"]["N"]),
-        item["chain"]["S"],
-        int(item["creates"]["N"]),
-        int(item["updates"]["N"]),
-        int(item["deletes"]["N"]),
-        types,
-        int(item["repairs"]["N"]) if "repairs" in item else 0,
-        True,
-    )
+    try:
+        return LogEnd(
+            int(item["value"]["N"]),
+            item["chain"]["S"],
+            int(item["creates"]["N"]),
+            int(item["updates"]["N"]),
+            int(item["deletes"]["N"]),
+            {name: int(count["N"]) for name, count in item["entityTypes"]["M"].items()},
+            int(item["repairs"]["N"]) if "repairs" in item else 0,
+            True,
+        )
+    except (KeyError, ValueError):
+        raise NotALog(f"the sequence item of project {project_id} is not whole", hint=REPAIR_HINT) from None
 
 
 def log_end_values(end: LogEnd) -> dict[str, Any]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from aws_backend.audit import Tell
+    from aws_backend.findings import Report
     from sltt_core.batches import Chunk
     from sltt_core.changes import Change
     from sltt_core.pages import Run
@@ -268,6 +270,41 @@ class DynamoDBStorageService(BaseStorageService):
             if "LastEvaluatedKey" not in reply or len(found) >= limit:
                 return found
             payload["ExclusiveStartKey"] = reply["LastEvaluatedKey"]
+
+    # The log in order
+
+    def verify(self, *, project_id: str | None = None, requests: bool = True, tell: Tell = lambda _: None) -> Report:
+        """Read a whole log and say what is wrong with it; nothing is altered.
+
+        Costs what reading the log costs; with `requests`, which looks at the idempotency keys, too, what reading the
+        whole table costs. `tell` is told now and then how many changes were examined.
+        """
+        from aws_backend.audit import audit
+
+        return audit(self._open.table, self._project(project_id), requests=requests, tell=tell)
+
+    def repair(
+        self,
+        *,
+        project_id: str | None = None,
+        dry_run: bool = True,
+        relink_from: int | None = None,
+        tell: Tell = lambda _: None,
+    ) -> Report:
+        """Mend what `verify` finds, by conditional writes that race live writers safely; say what was done.
+
+        Nothing that a stored change says is altered: a number that is missing is taken by an explicit `void` change,
+        links and counts are made anew where they have to be. With `dry_run`, says what is wrong and does nothing.
+        Raises `LogDamaged` for what cannot be mended: a change that is not what its link says, unless `relink_from`
+        says that all changes from there on are right as they stand.
+        """
+        from aws_backend.repair import repair
+
+        project_id = self._project(project_id)
+        report = repair(self._open.table, project_id, dry_run=dry_run, relink_from=relink_from, tell=tell)
+        self._open.appender.forget(project_id)
+        self._news.tell()
+        return report
 
     @property
     def _open(self) -> _Parts:
