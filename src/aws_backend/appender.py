@@ -302,15 +302,16 @@ class Appender:
         and the same absent request items. Raises the error when another try is of no use.
         """
         lane.end = None
+        again = may_have_been_carried_out(error) or isinstance(error, (TransactionConflict, TokenReused))
         for job in jobs:
             try:
                 found = self._stored(job, deadline)
             except SlttError:
-                raise error from None
+                again = False
+                break
             if found is None:
                 break
             job.result = _replayed(job, found)
-        again = may_have_been_carried_out(error) or isinstance(error, (TransactionConflict, TokenReused))
         if not again and any(job.open for job in jobs):
             raise error
 
