@@ -106,11 +106,12 @@ class _Repair:
             self._note_relinking(self._relink_from)
         end = self._pass(tell)
         if dropped:
-            done.append(f"forgot {dropped} idempotency keys whose changes are not there: sent again, they are stored")
+            keys = _counted(dropped, "idempotency key")
+            done.append(f"forgot {keys} whose changes are not there: sent again, they are stored")
         if self._voids:
-            done.append(f"put {self._voids} void changes where numbers were missing")
+            done.append(f"put {_counted(self._voids, 'void change')} where numbers were missing")
         if self._links:
-            done.append(f"made the links of {self._links} changes anew, from {self._relink_from} on")
+            done.append(f"made the links of {_counted(self._links, 'change')} anew, from {self._relink_from} on")
         done.append(f"set the sequence item to {end.value}, with its link and its counts")
         return done
 
@@ -294,6 +295,10 @@ class _Repair:
             "ExpressionAttributeNames": {f"#{name}": name for name in sets},
             "ExpressionAttributeValues": values,
         }
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 class _HalfSeen(Exception):
