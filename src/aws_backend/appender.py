@@ -111,7 +111,11 @@ class Appender:
             leads = not lane.busy
             lane.busy = True
         if not leads:
-            turn.acquire()
+            try:
+                turn.acquire()
+            except BaseException:
+                self._leave(lane, job)
+                raise
             leads = job.leads
         if leads:
             self._lead(lane, job)
@@ -119,6 +123,14 @@ class Appender:
             raise job.error
         assert job.result is not None
         return job.result
+
+    def _leave(self, lane: _Lane, job: _Job) -> None:
+        """Let the others go on without a thread that was interrupted while it waited."""
+        with self._lock:
+            if job in lane.waiting:
+                lane.waiting.remove(job)
+        if job.leads:
+            self._hand_over(lane, [])
 
     def forget(self, project_id: str) -> None:
         """Look at the log's end anew before the next append."""

@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -357,6 +358,42 @@ def test_the_others_go_on_without_a_leader_that_is_interrupted(
         raise KeyboardInterrupt
 
     results = together(storage, faults, append_each(storage, "0123"), following=[interrupt])
+    assert isinstance(results[1], KeyboardInterrupt)
+    assert [change.seq for change in (results[0], *results[2:])] == [3, 4, 5]
+    assert storage.create_change(new()).seq == 6
+
+
+def test_the_others_go_on_without_one_that_is_interrupted_while_it_waits(log: DynoxideLog) -> None:
+    waited: list[object] = []
+
+    class Turn:
+        """A lock; the one whose holder waits first is interrupted when it gets its turn."""
+
+        def __init__(self) -> None:
+            self._lock = Lock()
+            self._held = 0
+
+        def acquire(self, *arguments: Any) -> bool:
+            self._held += 1
+            if self._held == 2 and not waited:
+                waited.append(self)
+                self._lock.acquire()
+                raise KeyboardInterrupt
+            return self._lock.acquire(*arguments)
+
+        def release(self) -> None:
+            self._held -= 1
+            self._lock.release()
+
+        def __enter__(self) -> None:
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+
+    storage = log.open("p", new_lock=Turn)
+    storage.create_changes(batch(2))
+    results = together(storage, Faults(storage), append_each(storage, "0123"))
     assert isinstance(results[1], KeyboardInterrupt)
     assert [change.seq for change in (results[0], *results[2:])] == [3, 4, 5]
     assert storage.create_change(new()).seq == 6
