@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TRUE = ("1", "true", "yes", "on")
-_FALSE = ("", "0", "false", "no", "off")
+_FALSE = ("0", "false", "no", "off")
 
 
 def storage_from_environment(
@@ -85,10 +85,10 @@ _TABLE_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool | None:
-    value = environ.get(name)
-    if value is None:
-        return None
+    value = environ.get(name, "")
     text = value.strip().lower()
+    if not text:
+        return None
     if text not in _TRUE + _FALSE:
         raise InvalidInput(f"{name} is {value!r}, neither true nor false", field=name, hint="Say true, or unset it.")
     return text in _TRUE

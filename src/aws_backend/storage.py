@@ -121,10 +121,14 @@ class DynamoDBStorageService(BaseStorageService):
             if self._client is None:
                 self._client = self._make_client()
             table = LogTable(self.table_name, self._client, **self._settings)
-            if self.local:
-                tables.create(table)
-            elif self._check_table:
-                tables.check(table, self._client.region)
+            try:
+                if self.local:
+                    tables.create(table)
+                elif self._check_table:
+                    tables.check(table, self._client.region)
+            except BaseException:
+                self._drop_client()
+                raise
             new_key = self._settings["new_token"]
             self._parts = _Parts(
                 table,
@@ -141,10 +145,13 @@ class DynamoDBStorageService(BaseStorageService):
         with self._opening:
             if self._parts is not None:
                 self._parts = None
-                if not self._given_client and self._client is not None:
-                    self._client.close()
-                    self._client = None
+                self._drop_client()
         self._news.tell()
+
+    def _drop_client(self) -> None:
+        if not self._given_client and self._client is not None:
+            self._client.close()
+            self._client = None
 
     def _make_client(self) -> DynamoDBClient:
         if self.local:
