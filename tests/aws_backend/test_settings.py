@@ -53,7 +53,7 @@ def test_a_flag_may_be_written_as_people_write_it(texts: tuple[str, ...], local:
         assert place_of({"USE_LOCAL_DYNAMODB": text})[0] is local
 
 
-@given(st.text(max_size=12))
+@given(st.one_of(st.sampled_from((*TRUE, *FALSE)), st.text(max_size=12)))
 def test_a_flag_is_true_or_false_or_refused(text: str) -> None:
     meant = text.strip().lower()
     for local, known in ((True, TRUE), (False, ("", *FALSE))):
