@@ -325,7 +325,7 @@ class Appender:
                 break
             job.result = _replayed(job, found)
         if not again and any(job.open for job in jobs):
-            raise error
+            raise refused(error) if isinstance(error, TokenReused) else error
 
     def _stored(self, job: _Job, deadline: float | None = None) -> Request | None:
         chunk = job.member.chunk

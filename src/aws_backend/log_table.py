@@ -72,10 +72,15 @@ _PASSING: dict[type[SlttError], tuple[type[StorageError], str]] = {
 """What may pass by itself: as which error of the contract a client sees it, and in which words."""
 
 
+_OWN: dict[str, tuple[type[SlttError], ...]] = {
+    "TransactWriteItems": (InvalidRequest, TransactionCanceled, TokenReused),
+    "TransactGetItems": (TransactionCanceled,),
+}
+"""What the callers of an operation know what to do about; of all others it is a condition that failed."""
+
+
 def veiled(error: SlttError) -> SlttError:
     """Make the same error with nothing in it of DynamoDB's own words; they stay in `__cause__`."""
-    if isinstance(error, (ConditionFailed, TransactionCanceled, TokenReused)):  # its caller knows what to do
-        return error
     shown = next((found for kind, found in _PASSING.items() if isinstance(error, kind)), None)
     if shown is None:
         return refused(error)
@@ -131,12 +136,9 @@ class LogTable:
         try:
             return self.client.call(operation, payload, deadline=deadline, **options)
         except SlttError as error:
-            if isinstance(error, InvalidRequest) and operation == "TransactWriteItems":
-                raise  # its caller finds out whose fault it is
-            made = veiled(error)
-            if made is error:
+            if isinstance(error, _OWN.get(operation, ConditionFailed)):
                 raise
-            raise made from error
+            raise veiled(error) from error
 
     # What a process knows of logs it has written or read: they reach this far at least.
 
