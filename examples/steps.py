@@ -16,7 +16,7 @@ from examples.comparison import Difference, compare
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from examples.report import Report
+    from sltt_core.report import Report
 
 JSONObject = dict[str, Any]
 

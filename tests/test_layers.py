@@ -17,6 +17,7 @@ LAYERS = [
     "sltt_core",
     "sltt_core.record",
     "sltt_core.errors",
+    "sltt_core.report",
     "sltt_core.replies",
     "sltt_core.transport",
     "sltt_core.timestamps",
@@ -74,6 +75,8 @@ LAYERS = [
     "aws_backend.repair",
     "aws_backend.storage",
     "aws_backend.settings",
+    "aws_backend.rest_api_server",
+    "aws_backend.demo",
     "aws_backend.apigateway",
     "aws_backend.lambda_handler",
 ]

@@ -13,7 +13,7 @@ from collections import deque
 from aws_backend.dynamodb.errors import InvalidRequest, TokenReused, TransactionCanceled, TransactionConflict
 from aws_backend.dynamodb.retry import may_have_been_carried_out
 from aws_backend.items import LogEnd, Request, request_key
-from aws_backend.log_table import DAMAGED_HINT, refused
+from aws_backend.log_table import DAMAGED_HINT, refused, veiled
 from aws_backend.transactions import MAX_ACTIONS, Built, Member, Refusal, build, read_reasons, throttled_error
 from sltt_core.batches import KEY_DAYS, StoredChunk, one_type_too_many, too_many_entity_types
 from sltt_core.changes import item_size
@@ -241,7 +241,7 @@ class Appender:
             wait = seconds * self._table.random() if seconds else 0.0
             if self._table.steady_clock() + wait >= leader.deadline:
                 project_id = leader.member.chunk.project_id
-                late_error = throttled_error() if refusal.throttled else _too_many_writers(project_id)
+                late_error = veiled(throttled_error()) if refusal.throttled else _too_many_writers(project_id)
                 _fail([job for job in jobs if job.deadline <= leader.deadline], late_error)
                 return
             if wait:
@@ -325,7 +325,7 @@ class Appender:
                 break
             job.result = _replayed(job, found)
         if not again and any(job.open for job in jobs):
-            raise error
+            raise refused(error) if isinstance(error, TokenReused) else error
 
     def _stored(self, job: _Job, deadline: float | None = None) -> Request | None:
         chunk = job.member.chunk

@@ -1,8 +1,8 @@
 """`LogTable`: the table that the logs are in, as the rest of this package calls it.
 
 Holds what every call needs (the client, the clocks, the time a request may take) and makes the errors that are not the
-caller's fault say so without telling clients of the API about accounts and roles; whoever runs the program finds that
-in `__cause__`.
+caller's fault say so without telling clients of the API about accounts, roles and hosts; whoever runs the program finds
+that in `__cause__`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,20 @@ from aws_backend.dynamodb.credentials import CredentialError
 from aws_backend.dynamodb.errors import (
     AccessDenied,
     ClockSkewed,
+    ConditionFailed,
     DynamoDBError,
     InvalidRequest,
+    ServerFault,
     TableInUse,
     TableNotFound,
+    Throttled,
+    TokenReused,
     TransactionCanceled,
+    TransactionConflict,
 )
 from aws_backend.items import change_key, log_end_of, request_of, sequence_key
-from sltt_core.errors import SlttError, StorageError
+from sltt_core.errors import SlttError, StorageBusy, StorageError, StorageThrottled, StorageUnavailable
+from sltt_core.transport import TransportError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +59,36 @@ def refused(error: SlttError) -> StorageError:
     code = error.code if isinstance(error, DynamoDBError) else "no credentials"
     hint = next((text for kind, text in _HINTS.items() if isinstance(error, kind)), None)
     made = StorageError(f"DynamoDB did not take the request: {code}", hint=hint)
+    made.__cause__ = error
+    return made
+
+
+_PASSING: dict[type[SlttError], tuple[type[StorageError], str]] = {
+    Throttled: (StorageThrottled, "the table may not do more just now"),
+    TransactionConflict: (StorageBusy, "another transaction held what this one needs"),
+    ServerFault: (StorageUnavailable, "DynamoDB failed"),
+    TransportError: (StorageUnavailable, "DynamoDB cannot be reached, or did not answer"),
+}
+"""What may pass by itself: as which error of the contract a client sees it, and in which words."""
+
+
+_OWN: dict[str, tuple[type[SlttError], ...]] = {
+    "TransactWriteItems": (InvalidRequest, TransactionCanceled, TokenReused),
+    "TransactGetItems": (TransactionCanceled,),
+}
+"""What the callers of an operation know what to do about; of all others it is a condition that failed."""
+
+
+def veiled(error: SlttError) -> SlttError:
+    """Make the same error with nothing in it of DynamoDB's own words; they stay in `__cause__`."""
+    shown = next((found for kind, found in _PASSING.items() if isinstance(error, kind)), None)
+    if shown is None:
+        return refused(error)
+    kind, text = shown
+    made = type(error)(text, hint=kind.hint)
+    made.status, made.kind, made.title, made.retry_after = kind.status, kind.kind, kind.title, kind.retry_after
+    if isinstance(made, DynamoDBError) and isinstance(error, DynamoDBError):
+        made.code = error.code
     made.__cause__ = error
     return made
 
@@ -99,12 +135,10 @@ class LogTable:
         """Call an operation that names the table itself, or in each of its parts."""
         try:
             return self.client.call(operation, payload, deadline=deadline, **options)
-        except InvalidRequest as error:
-            if operation == "TransactWriteItems":  # its caller finds out whose fault it is
+        except SlttError as error:
+            if isinstance(error, _OWN.get(operation, ConditionFailed)):
                 raise
-            raise refused(error) from error
-        except (TableNotFound, TableInUse, AccessDenied, ClockSkewed, CredentialError) as error:
-            raise refused(error) from error
+            raise veiled(error) from error
 
     # What a process knows of logs it has written or read: they reach this far at least.
 

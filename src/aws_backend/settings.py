@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TRUE = ("1", "true", "yes", "on")
-_FALSE = ("", "0", "false", "no", "off")
+_FALSE = ("0", "false", "no", "off")
 
 
 def storage_from_environment(
@@ -27,25 +27,42 @@ def storage_from_environment(
     name = environ.get("DYNAMODB_TABLE", "").strip()
     if not name:
         raise InvalidInput("DYNAMODB_TABLE is not set", field="DYNAMODB_TABLE", hint="Set it to the name of the table.")
-    return open_table(name, project_id, environ, **options)
+    return _open(name, "DYNAMODB_TABLE", project_id, environ, options)
 
 
-def open_dynamodb(name: str, project_id: str | None = None) -> DynamoDBStorageService:
+def open_dynamodb(
+    name: str, project_id: str | None = None, environ: Mapping[str, str] = os.environ
+) -> DynamoDBStorageService:
     """Make the storage that `dynamodb:TABLE` names; region and endpoint come from the environment."""
-    return open_table(name, project_id, os.environ)
+    return _open(name, "storage", project_id, environ, {})
 
 
-def open_table(name: str, project_id: str | None, environ: Mapping[str, str], **options: Any) -> DynamoDBStorageService:
-    """Make a storage on a table: local when USE_LOCAL_DYNAMODB is true, or an endpoint of one is named."""
+def _open(
+    name: str, field: str, project_id: str | None, environ: Mapping[str, str], options: Mapping[str, Any]
+) -> DynamoDBStorageService:
+    """Make a storage on a table: local when USE_LOCAL_DYNAMODB is true, or an endpoint of one is named.
+
+    Tables' names: AWS, "Supported data types and naming rules in Amazon DynamoDB".
+    """
     if not (3 <= len(name) <= 255) or name.strip(_TABLE_CHARS):
-        raise InvalidInput(f"{name!r} is no table's name: 3 to 255 of A-Z a-z 0-9 _ . -", field="DYNAMODB_TABLE")
+        raise InvalidInput(
+            f"{field}: {name!r} is no table's name", field=field, hint="Tables are called 3 to 255 of A-Z a-z 0-9 _ . -"
+        )
     local = _flag(environ, "USE_LOCAL_DYNAMODB")
     endpoint = environ.get("DYNAMODB_ENDPOINT", "").strip()
     if endpoint:
         try:
-            parse_origin(endpoint)
+            host = parse_origin(endpoint).host
         except ValueError as error:
-            raise InvalidInput(f"DYNAMODB_ENDPOINT {error}", field="DYNAMODB_ENDPOINT") from None
+            raise InvalidInput(
+                f"DYNAMODB_ENDPOINT: {error}", field="DYNAMODB_ENDPOINT", hint=f"One is {LOCAL_ENDPOINT}."
+            ) from None
+        if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+            raise InvalidInput(
+                "DYNAMODB_ENDPOINT is for a local DynamoDB, and names one on AWS",
+                field="DYNAMODB_ENDPOINT",
+                hint="Unset it, and set DYNAMODB_REGION.",
+            )
         if local is None:
             local = True
         elif not local:
@@ -68,10 +85,10 @@ _TABLE_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool | None:
-    value = environ.get(name)
-    if value is None:
-        return None
+    value = environ.get(name, "")
     text = value.strip().lower()
+    if not text:
+        return None
     if text not in _TRUE + _FALSE:
-        raise InvalidInput(f"{name} is {value!r}, neither true nor false", field=name)
+        raise InvalidInput(f"{name} is {value!r}, neither true nor false", field=name, hint="Say true, or unset it.")
     return text in _TRUE

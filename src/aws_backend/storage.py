@@ -108,6 +108,12 @@ class DynamoDBStorageService(BaseStorageService):
         self._news = News(new_lock)
         self._parts: _Parts | None = None
 
+    @property
+    def place(self) -> str:
+        if self._endpoint is not None:
+            return f"at {self._endpoint}"
+        return "" if self._client is None else f"in {self._client.region}"
+
     def initialize(self) -> None:
         with self._opening:
             if self._parts is not None:
@@ -115,10 +121,14 @@ class DynamoDBStorageService(BaseStorageService):
             if self._client is None:
                 self._client = self._make_client()
             table = LogTable(self.table_name, self._client, **self._settings)
-            if self.local:
-                tables.create(table)
-            elif self._check_table:
-                tables.check(table, self._client.region)
+            try:
+                if self.local:
+                    tables.create(table)
+                elif self._check_table:
+                    tables.check(table, self._client.region)
+            except BaseException:
+                self._drop_client()
+                raise
             new_key = self._settings["new_token"]
             self._parts = _Parts(
                 table,
@@ -135,23 +145,23 @@ class DynamoDBStorageService(BaseStorageService):
         with self._opening:
             if self._parts is not None:
                 self._parts = None
-                if not self._given_client and self._client is not None:
-                    self._client.close()
-                    self._client = None
+                self._drop_client()
         self._news.tell()
+
+    def _drop_client(self) -> None:
+        if not self._given_client and self._client is not None:
+            self._client.close()
+            self._client = None
 
     def _make_client(self) -> DynamoDBClient:
         if self.local:
             from aws_backend.dynamodb.sigv4 import Credentials
 
             made_up = Credentials("local", "local")
-            return DynamoDBClient(self.region or LOCAL_REGION, lambda: made_up, endpoint=self._endpoint)
+            return DynamoDBClient(_region(self.region or LOCAL_REGION), lambda: made_up, endpoint=self._endpoint)
         from aws_backend.dynamodb.credentials import default_chain, region_from_environment
 
-        region = self.region or region_from_environment()
-        if region is None:
-            raise StorageError("no AWS region is known", hint="Set DYNAMODB_REGION, or AWS_REGION.")
-        return DynamoDBClient(region, default_chain().get)
+        return DynamoDBClient(_region(self.region or region_from_environment()), default_chain().get)
 
     # Writing
 
@@ -314,6 +324,17 @@ class DynamoDBStorageService(BaseStorageService):
                 "the storage is not open", hint="Call initialize() first, or use it as a context manager."
             )
         return parts
+
+
+def _region(name: str | None) -> str:
+    """Return a region's name that can stand in a host's; raises `StorageError`."""
+    if name is None:
+        raise StorageError("no AWS region is known", hint=f"Set DYNAMODB_REGION, or AWS_REGION. {tables.LOCAL_HINT}")
+    if not (name.isascii() and name.replace("-", "").isalnum()):
+        raise StorageError(
+            f"{name!r} is no AWS region", hint="Look at DYNAMODB_REGION, AWS_REGION and the profile; one is eu-west-1."
+        )
+    return name
 
 
 class _Parts:

@@ -40,7 +40,8 @@ def main() -> None:
     "--storage",
     "storage_url",
     metavar="URL",
-    help="Where the log is: sqlite:PATH; by default a file in your data folder.",
+    help="Where the log is: sqlite:PATH, or dynamodb:TABLE (docs/table.md lists the settings that say where the "
+    "table is); by default a file in your data folder.",
 )
 @click.option("--project", metavar="ID", help="Serve this project alone; requests need not name it then.")
 @click.option("--name", default="sltt", show_default=True, help="What the server calls itself in its answers.")
@@ -74,6 +75,8 @@ def serve(
       sltt serve
       sltt serve --storage sqlite:team.db --port 9000
       sltt serve --project ruth --storage sqlite:ruth.db
+      USE_LOCAL_DYNAMODB=true sltt serve --storage dynamodb:team    on localhost:8000
+      DYNAMODB_REGION=eu-west-1 sltt serve --storage dynamodb:team  on AWS
     """
     try:
         from sltt_core.server.access_log import AccessLog
@@ -96,20 +99,24 @@ def serve(
         raise _explained(error) from None
     except OSError as error:
         raise click.ClickException(f"cannot use {storage_url}: {error.strerror}") from None
-    server.serve_forever(lambda url: _banner(url, storage_url, project))
+    server.serve_forever(lambda url: _banner(url, f"{storage_url} {storage.place}".strip(), project))
     click.echo("stopped")
 
 
 def _explained(error: SlttError) -> click.ClickException:
-    hint = f"\nHint: {error.hint}" if error.hint else ""
-    return click.ClickException(f"{error.message}{hint}")
+    text = error.message
+    cause = error.__cause__
+    if isinstance(cause, SlttError) and cause.message not in text:
+        particulars = vars(cause).get("hint")  # not its class's: that one is about the like of it
+        text += f"\nCause: {cause.message}" + (f". {particulars}" if particulars else "")
+    return click.ClickException(f"{text}\nHint: {error.hint}" if error.hint else text)
 
 
-def _banner(url: str, storage_url: str, project: str | None) -> None:
+def _banner(url: str, log: str, project: str | None) -> None:
     example = project or "ruth"
     named = "" if project else f'"projectId":"{example}",'
     change = f'{named}"entityType":"passage","entityId":"ruth-1","data":{{"title":"Famine in Bethlehem"}}'
-    click.echo(f"sltt {__version__} serves {storage_url}" + (f", project {project}" if project else ""))
+    click.echo(f"sltt {__version__} serves {log}" + (f", project {project}" if project else ""))
     click.echo(f"on {url} (Ctrl-C stops)")
     click.echo("\nTry:")
     click.echo(f"  curl {url}/api/changes -H 'Content-Type: application/json' -d '[{{{change}}}]'")

@@ -18,6 +18,8 @@
         NotALog                     500             the file or table is not a log, or of a newer format
         StorageBusy                 503     yes     somebody else holds the log; try again
           TooManyWriters            429     yes     ... others wrote to it all the time
+          StorageThrottled          429     yes     ... more was asked of it than it may do
+        StorageUnavailable          503     yes     it did not answer: nobody knows whether it was written
         PartialAppend               503     yes     a large or mixed batch stopped midway
 
 `status` is the HTTP status the REST API answers with; `kind` names the error in a problem document's `type`.
@@ -229,6 +231,25 @@ class TooManyWriters(StorageBusy):
     status = 429
     kind = "too-many-writers"
     title = "Too many write to the project"
+
+
+class StorageThrottled(StorageBusy):
+    """What holds the log may not do more just now; nothing was written."""
+
+    status = 429
+    kind = "storage-throttled"
+    title = "Too much at once"
+
+
+class StorageUnavailable(StorageError):
+    """What holds the log cannot be reached, failed, or did not answer: a write may have been carried out."""
+
+    status = 503
+    kind = "storage-unavailable"
+    title = "The log cannot be reached"
+    retryable = True
+    retry_after = 1
+    hint = "Try again in a moment. An append: with the same Idempotency-Key, so that it is not stored twice."
 
 
 class PartialAppend(StorageError):

@@ -97,6 +97,11 @@ class BaseStorageService(ABC):
         self._chunk_bytes = chunk_bytes
         self._page_bytes = page_bytes
 
+    @property
+    def place(self) -> str:
+        """Where it is, once it is open, as far as its URL does not say: for whoever runs it."""
+        return ""
+
     def __enter__(self) -> Self:
         self.initialize()
         return self

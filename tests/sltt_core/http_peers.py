@@ -82,7 +82,7 @@ class Line:
         head = self.read_head()
         if not head:
             return b""
-        length = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         parts, missing = [self.buffer], length - len(self.buffer)
         while missing > 0:
             piece = self.connection.recv(65_536)

@@ -51,7 +51,7 @@ def test_every_class_says_what_a_caller_needs(kind: type[SlttError]) -> None:
     assert 400 <= kind.status <= 599
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", kind.kind)
     assert kind.title
-    assert kind.retryable == (kind.retry_after is not None) == (kind.status == 503)
+    assert kind.retryable == (kind.retry_after is not None) == (kind.status in (429, 503))
     assert not kind.retryable or kind.hint
 
 
@@ -80,6 +80,9 @@ def test_what_programs_act_on_stays_as_it_is() -> None:
         "log-damaged": 500,
         "not-a-log": 500,
         "storage-busy": 503,
+        "too-many-writers": 429,
+        "storage-throttled": 429,
+        "storage-unavailable": 503,
         "partial-append": 503,
     }
     assert {kind.retry_after for kind in CLASSES.values() if kind.retryable} == {1}

@@ -11,7 +11,7 @@ from sltt_core.api.cors import Cors
 from sltt_core.api.http import Response
 from sltt_core.api.problems import problem_response
 from sltt_core.api.routes import allowed_at, match, parse_parameters
-from sltt_core.errors import SlttError
+from sltt_core.errors import PartialAppend, SlttError, StorageUnavailable
 from sltt_core.timestamps import now_utc
 
 TYPE_CHECKING = False
@@ -51,7 +51,7 @@ class Api:
     ) -> None:
         """`cors` lists the origins whose pages may use the API, or `*`.
 
-        `report` is told of an error that is not the client's and does not pass by itself, before it is answered.
+        `report` is told of an error that is not the client's, before it is answered, so that whoever runs this knows.
         """
         self.server_name = server_name
         self._clock = clock
@@ -72,7 +72,7 @@ class Api:
                 answer = getattr(handlers, route.handler)(self._context, request, parameters)
                 answer = answer.replace(headers=(*answer.headers, ("cache-control", route.cache)))
         except SlttError as error:
-            if error.status == 500:  # a log that is damaged, a disk that is full: whoever runs this has to know
+            if _concerns_the_operator(error):
                 self._tell(error)
             return self.problem(error, request)
         except Exception as error:
@@ -114,6 +114,12 @@ class Api:
                 body = gzipped(body)
                 headers.append(("content-encoding", "gzip"))
         return Response(status, _joined(headers, "vary"), body, answer.wait)
+
+
+def _concerns_the_operator(error: SlttError) -> bool:
+    """Tell of a damaged log, a full disk, a database that does not answer: `__cause__` says what clients do not see."""
+    cause = error.cause if isinstance(error, PartialAppend) else error
+    return cause.status == 500 or cause.kind == StorageUnavailable.kind
 
 
 def _has_already(request: Request, tag: str | None) -> bool:

@@ -33,18 +33,19 @@ _PROBLEMS = {
     "413": "The body, or a change in it, is too large",
     "415": "The body is not JSON, or not packed with gzip",
     "422": "The idempotency key came with another batch before",
+    "429": "Too much at once, for the project or for what holds the log: try again with the same key",
     "500": "The log is damaged, or something is wrong with the server",
-    "503": "The log is busy, or the batch was stored in part: try again with the same key",
+    "503": "The log is busy or cannot be reached, or the batch was stored in part: try again with the same key",
 }
 _PROBLEMS_OF = {
     "health": "400",
     "help_page": "400",
     "openapi": "400",
-    "post_changes": "400 403 404 413 415 422 500 503",
-    "get_changes": "400 403 404 409 500 503",
-    "get_change": "400 403 404 500 503",
-    "get_stats": "400 403 404 500 503",
-    "get_projects": "400 403 500 503",
+    "post_changes": "400 403 404 413 415 422 429 500 503",
+    "get_changes": "400 403 404 409 429 500 503",
+    "get_change": "400 403 404 429 500 503",
+    "get_stats": "400 403 404 429 500 503",
+    "get_projects": "400 403 429 500 503",
 }
 _CONDITIONAL = {"help_page", "openapi", "get_projects", "get_changes", "get_change", "get_stats"}
 

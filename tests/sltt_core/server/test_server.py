@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -23,11 +19,11 @@ from sltt_core.server.hosts import host_of, is_loopback
 from sltt_core.server.rest_api_server import RestApiServer
 from sltt_core.server.storages import open_storage
 from tests.contract.logs import batch, new
+from tests.sltt_core.server.command import read_banner, start_sltt, try_the_curls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SLTT = Path(sys.executable).with_name("sltt")
 JSON = {"content-type": "application/json"}
 
 
@@ -197,38 +193,13 @@ def test_a_storage_nobody_knows_is_refused_with_those_there_are(url: str) -> Non
 # The command
 
 
-def start_sltt(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [SLTT, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-
-
-def read_banner(process: subprocess.Popen[str]) -> tuple[str, list[str]]:
-    """Read up to the banner's empty last line; return the server's URL and the lines."""
-    assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(8)]
-    found = re.search(r"http://[^ ]+", "".join(lines))
-    assert found, (lines, process.stderr and process.stderr.read())
-    return found.group().strip(), lines
-
-
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_sltt_serve_serves_until_it_is_told_to_stop(tmp_path: Path, end: signal.Signals) -> None:
     path = tmp_path / "team.db"
     process = start_sltt("serve", "--port", "0", "--storage", f"sqlite:{path}", "--name", "team")
     _, lines = read_banner(process)
     assert str(path) in lines[0]
-    curls = [line.strip() for line in lines if line.strip().startswith("curl ")]
-    assert len(curls) == 3
-    outputs = [subprocess.run(["sh", "-c", f"{curl} -sS"], capture_output=True, text=True) for curl in curls]
-    assert [output.returncode for output in outputs] == [0, 0, 0]
-    assert '"createdSeqs": [1]' in outputs[0].stdout
-    assert "Famine in Bethlehem" in outputs[1].stdout
-    assert '"total": 1' in outputs[2].stdout
+    try_the_curls(lines)
     process.send_signal(end)
     out, err = process.communicate(timeout=30)
     assert "stopped" in out

@@ -1,0 +1,22 @@
+"""`AwsRestApiServer`: the REST API on a port of this machine, on a log in DynamoDB (extra `server`)."""
+
+from __future__ import annotations
+
+from aws_backend.settings import storage_from_environment
+from sltt_core.server.rest_api_server import RestApiServer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sltt_core.storage import BaseStorageService
+
+
+class AwsRestApiServer(RestApiServer):
+    """Serves a storage as `RestApiServer` does: by default the one that DYNAMODB_TABLE and its companions name."""
+
+    def __init__(self, *, storage: BaseStorageService | None = None, server_name: str = "sltt", **options: Any) -> None:
+        """`options` are those of `RestApiServer`. Raises `InvalidInput` when no storage is given and none is named."""
+        super().__init__(
+            storage=storage_from_environment() if storage is None else storage, server_name=server_name, **options
+        )

@@ -1,0 +1,132 @@
+"""Which storage the environment names, and what it is told when it names none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aws_backend.settings import open_dynamodb, storage_from_environment
+from aws_backend.storage import LOCAL_ENDPOINT
+from sltt_core.errors import InvalidInput
+from sltt_core.transport import parse_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TABLE_CHARS = "abcXYZ019_.-"
+TRUE = ("1", "true", "TRUE", " yes ", "On")
+FALSE = ("0", "false", "False", "no", " off")
+
+
+def place_of(environ: Mapping[str, str]) -> tuple[bool, str | None, str]:
+    """Whether it is local, which region is named, and where it is."""
+    storage = open_dynamodb("team", None, environ)
+    return storage.local, storage.region, storage.place
+
+
+@pytest.mark.parametrize(
+    ("environ", "place"),
+    [
+        ({}, (False, None, "")),
+        ({"DYNAMODB_REGION": "eu-west-1"}, (False, "eu-west-1", "")),
+        ({"DYNAMODB_REGION": " "}, (False, None, "")),
+        ({"USE_LOCAL_DYNAMODB": "true"}, (True, None, f"at {LOCAL_ENDPOINT}")),
+        ({"DYNAMODB_ENDPOINT": "http://127.0.0.1:9/"}, (True, None, "at http://127.0.0.1:9/")),
+        ({"DYNAMODB_ENDPOINT": " "}, (False, None, "")),
+        ({"USE_LOCAL_DYNAMODB": "", "DYNAMODB_ENDPOINT": "http://h:9"}, (True, None, "at http://h:9")),
+        (
+            {"USE_LOCAL_DYNAMODB": "1", "DYNAMODB_ENDPOINT": "http://[::1]:9", "DYNAMODB_REGION": "xx-test-1"},
+            (True, "xx-test-1", "at http://[::1]:9"),
+        ),
+    ],
+)
+def test_the_environment_says_where_the_table_is(environ: dict[str, str], place: tuple[bool, str | None, str]) -> None:
+    assert place_of(environ) == place
+
+
+@pytest.mark.parametrize(("texts", "local"), [(TRUE, True), (FALSE, False)])
+def test_a_flag_may_be_written_as_people_write_it(texts: tuple[str, ...], local: bool) -> None:
+    for text in texts:
+        assert place_of({"USE_LOCAL_DYNAMODB": text})[0] is local
+
+
+@given(st.one_of(st.sampled_from((*TRUE, *FALSE)), st.text(max_size=12)))
+def test_a_flag_is_true_or_false_or_refused(text: str) -> None:
+    meant = text.strip().lower()
+    for local, known in ((True, TRUE), (False, ("", *FALSE))):
+        if meant in [word.strip().lower() for word in known]:
+            assert place_of({"USE_LOCAL_DYNAMODB": text})[0] is local
+            return
+    with pytest.raises(InvalidInput, match="USE_LOCAL_DYNAMODB") as caught:
+        place_of({"USE_LOCAL_DYNAMODB": text})
+    assert caught.value.field == "USE_LOCAL_DYNAMODB"
+
+
+@given(st.one_of(st.text(max_size=40), st.from_regex(r"https?://[\w.:\[\]/-]{0,40}")))
+def test_an_endpoint_is_a_place_to_connect_to_or_refused(text: str) -> None:
+    endpoint = text.strip()
+    try:
+        is_place = not endpoint or bool(parse_origin(endpoint))
+    except ValueError:
+        is_place = False
+    if is_place:
+        expected = (True, None, f"at {endpoint}") if endpoint else (False, None, "")
+        assert place_of({"DYNAMODB_ENDPOINT": text}) == expected
+        return
+    with pytest.raises(InvalidInput, match=r"^DYNAMODB_ENDPOINT: ") as caught:
+        place_of({"DYNAMODB_ENDPOINT": text})
+    assert (caught.value.field, caught.value.hint) == ("DYNAMODB_ENDPOINT", f"One is {LOCAL_ENDPOINT}.")
+
+
+@pytest.mark.parametrize("host", ["dynamodb.eu-west-1.amazonaws.com", "dynamodb.cn-north-1.amazonaws.com.cn"])
+def test_an_endpoint_on_aws_is_no_local_one(host: str) -> None:
+    with pytest.raises(InvalidInput, match="DYNAMODB_ENDPOINT is for a local DynamoDB"):
+        place_of({"DYNAMODB_ENDPOINT": f"https://{host}"})
+
+
+def test_an_endpoint_and_the_word_that_there_is_none_contradict_each_other() -> None:
+    for no in FALSE:
+        with pytest.raises(InvalidInput, match=r"DYNAMODB_ENDPOINT .* USE_LOCAL_DYNAMODB") as caught:
+            place_of({"DYNAMODB_ENDPOINT": "http://127.0.0.1:9", "USE_LOCAL_DYNAMODB": no})
+        assert caught.value.hint
+
+
+@given(st.text(TABLE_CHARS, min_size=3, max_size=255))
+def test_a_table_has_the_name_that_it_is_given(name: str) -> None:
+    assert open_dynamodb(name, "p", {}).table_name == name
+    assert storage_from_environment({"DYNAMODB_TABLE": f" {name} "}, "p").table_name == name
+
+
+@given(
+    st.one_of(
+        st.text(TABLE_CHARS, max_size=2),
+        st.text(TABLE_CHARS, min_size=256, max_size=300),
+        st.builds(
+            "{}{}{}".format,
+            st.text(TABLE_CHARS, min_size=1),
+            st.sampled_from("é /#\n\0:"),
+            st.text(TABLE_CHARS, min_size=1),
+        ),
+    )
+)
+def test_what_cannot_be_a_tables_name_is_refused_by_the_name_of_the_setting(name: str) -> None:
+    with pytest.raises(InvalidInput, match=r"^storage: ") as caught:
+        open_dynamodb(name, None, {})
+    assert (caught.value.field, "3 to 255" in caught.value.hint) == ("storage", True)
+    with pytest.raises(InvalidInput, match=r"^DYNAMODB_TABLE( is not set|: )") as caught:
+        storage_from_environment({"DYNAMODB_TABLE": name})
+    assert caught.value.field == "DYNAMODB_TABLE"
+
+
+@pytest.mark.parametrize("environ", [{}, {"DYNAMODB_TABLE": ""}, {"DYNAMODB_TABLE": " "}])
+def test_a_missing_name_is_said(environ: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput, match="DYNAMODB_TABLE is not set"):
+        storage_from_environment(environ)
+
+
+def test_the_project_and_the_options_go_through() -> None:
+    storage = storage_from_environment({"DYNAMODB_TABLE": "team"}, "ruth", chunk_changes=7)
+    assert (storage.project_id, storage._chunk_changes) == ("ruth", 7)
