@@ -17,7 +17,7 @@ from tests.sltt_core.samples import change
 if TYPE_CHECKING:
     from sltt_core.changes import Change
 
-TEXT = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=8)
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 CHANGES = st.lists(
     st.builds(
         lambda **fields: change(**fields),
