@@ -213,6 +213,7 @@ class Appender:
         Every job of it has a result or an error then, but for those that were taken along and whose own time is not up.
         """
         leader = group[0]
+        refusal: Refusal | None = None
         throttles = 0
         while jobs := [job for job in group if job.open]:
             try:
@@ -228,8 +229,10 @@ class Appender:
                     for job in jobs if len(jobs) > 1 else ():
                         self._store(lane, [job])
                     error = refused(error)
-                late = self._table.steady_clock() >= leader.deadline
-                _fail([job for job in jobs if not late or job.deadline <= leader.deadline], error)
+                if self._table.steady_clock() < leader.deadline:
+                    _fail(jobs, error)
+                else:
+                    _fail_late(jobs, leader, error if refusal is None else _late(refusal, leader))
                 return
             if refusal is None:
                 continue
@@ -240,9 +243,7 @@ class Appender:
                 seconds = CONFLICT_SECONDS if refusal.conflict else 0.0
             wait = seconds * self._table.random() if seconds else 0.0
             if self._table.steady_clock() + wait >= leader.deadline:
-                project_id = leader.member.chunk.project_id
-                late_error = veiled(throttled_error()) if refusal.throttled else _too_many_writers(project_id)
-                _fail([job for job in jobs if job.deadline <= leader.deadline], late_error)
+                _fail_late(jobs, leader, _late(refusal, leader))
                 return
             if wait:
                 self._table.pause(wait)
@@ -338,8 +339,17 @@ def _replayed(job: _Job, request: Request) -> StoredChunk:
     return StoredChunk(request.first_seq, request.count, request.fingerprint, job.attempts.get(request.token))
 
 
-def _too_many_writers(project_id: str) -> TooManyWriters:
+def _late(refusal: Refusal, leader: _Job) -> SlttError:
+    """Make the error for who was refused until the time was up."""
+    if refusal.throttled:
+        return veiled(throttled_error())
+    project_id = leader.member.chunk.project_id
     return TooManyWriters(f"others write to project {project_id} so much that this did not get its turn in time")
+
+
+def _fail_late(jobs: Sequence[_Job], leader: _Job, error: SlttError) -> None:
+    """Give an error to those whose time is up; the others have the next leader's."""
+    _fail([job for job in jobs if job.deadline <= leader.deadline], error)
 
 
 def _fail(jobs: Sequence[_Job], error: SlttError) -> None:

@@ -41,6 +41,8 @@ _TEXTS = (
     ("dataJson", "data_json"),
     ("chain", "chain"),
 )
+_REQUIRED = len(_TEXTS) + 1
+"""Attributes of a change that has no more than it must: those, and `seq`."""
 
 
 def change_key(project_id: str, seq: int) -> dict[str, Any]:
@@ -145,6 +147,8 @@ class StoredChanges:
         return iter(self.changes)
 
     def __getitem__(self, place: Any) -> Any:
+        if self._changes is None and type(place) is int:  # a page asks for its last change, and for no other
+            return change_of(self._items[place])
         return self.changes[place]
 
     def __eq__(self, other: object) -> bool:
@@ -155,29 +159,38 @@ class StoredChanges:
     def __repr__(self) -> str:
         return repr(self.changes)
 
+    def marks(self) -> list[tuple[int, int]]:
+        """Return the number of each change that a later one made obsolete, and the later one's."""
+        return [(int(item["seq"]["N"]), int(item["outdatedBy"]["N"])) for item in self._items if "outdatedBy" in item]
+
     def to_json(self) -> str:
         """Write them as the API sends them, with commas between; what `Change.to_json` gives for each."""
-        parts = []
-        item: Item = {}
+        parts: list[str] = []
+        add = parts.append
+        # A query is of one partition.
+        before = f'{{"projectId":"{self._items[0]["pk"]["S"]}","seq":' if self._items else ""
         try:
             for item in self._items:
-                optional = ""
-                if "outdatedBy" in item:
-                    optional = f',"outdatedBy":{item["outdatedBy"]["N"]}'
-                if "cid" in item:
-                    optional += f',"cid":{quote(item["cid"]["S"])}'
-                if "changeBy" in item:
-                    optional += f',"changeBy":{quote(item["changeBy"]["S"])}'
-                parts.append(
-                    f'{{"projectId":"{item["pk"]["S"]}","seq":{item["seq"]["N"]}'
+                optional = "" if len(item) == _REQUIRED else _optional_json(item)
+                add(
+                    f"{before}{item['seq']['N']}"
                     f',"entityType":"{item["entityType"]["S"]}","entityId":{quote(item["entityId"]["S"])}'
                     f',"operation":"{item["operation"]["S"]}","timestamp":"{item["timestamp"]["S"]}"'
                     f',"cloudAt":"{item["cloudAt"]["S"]}","data":{item["dataJson"]["S"]}'
                     f'{optional},"chain":"{item["chain"]["S"]}"}}'
                 )
         except (KeyError, TypeError):
-            raise _not_a_change(item) from None
+            return ",".join([change.to_json() for change in self.changes])  # raises what is wrong, and with which
         return ",".join(parts)
+
+
+def _optional_json(item: Item) -> str:
+    text = f',"outdatedBy":{item["outdatedBy"]["N"]}' if "outdatedBy" in item else ""
+    if "cid" in item:
+        text += f',"cid":{quote(item["cid"]["S"])}'
+    if "changeBy" in item:
+        text += f',"changeBy":{quote(item["changeBy"]["S"])}'
+    return text
 
 
 class LogEnd(Record):

@@ -40,6 +40,20 @@ class Page(Record):
         text: str = ",".join([change.to_json() for change in self.changes]) if to_json is None else to_json()
         return text
 
+    def state(self, cursor: int) -> str:
+        """Say in short what this page, asked for after `cursor`, says: another page has another state.
+
+        The link at its end vouches for what its changes say (`sltt_core.chain`), but for their being outdated.
+        """
+        find_marks = getattr(self.changes, "marks", None)
+        if find_marks is None:
+            marks = [(change.seq, change.outdated_by) for change in self.changes if change.outdated_by is not None]
+        else:
+            marks = find_marks()
+        whole = len(self.changes) == self.through - cursor
+        which = "all" if whole else [change.seq for change in self.changes]
+        return f"{cursor} {self.through} {self.chain} {self.cursor} {which} {marks}"
+
 
 class Narrow(Record):
     """Which changes of a run are wanted. Whatever is empty or left as it is lets every change through."""

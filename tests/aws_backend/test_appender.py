@@ -214,10 +214,10 @@ def test_throttling_that_passes_is_waited_for(storage: BaseStorageService, fault
     assert storage.create_change(new()).seq == 3
 
 
-def test_no_network_reaches_callers_as_502_with_retry_after(storage: BaseStorageService, faults: Faults) -> None:
+def test_no_network_reaches_callers_as_503_with_retry_after(storage: BaseStorageService, faults: Faults) -> None:
     for operation in (WRITE, "GetItem"):
         faults.always[operation] = not_sent(ConnectFailed("cannot reach dynamodb"))
-    assert answer(storage) == (502, "1")
+    assert answer(storage) == (503, "1")
 
 
 def test_what_is_not_the_callers_fault_says_nothing_about_the_account(

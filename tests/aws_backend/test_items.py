@@ -51,17 +51,28 @@ def test_the_size_that_limits_are_checked_by_is_not_too_small(stored: Change) ->
     assert size_in_dynamodb(change_item(stored)) <= item_size(stored)
 
 
-@given(st.lists(stored_changes, max_size=5))
+@given(st.lists(stored_changes.map(lambda stored: stored.replace(project_id="ruth")), max_size=5))
 def test_a_page_is_written_as_its_changes_are(stored: list[Change]) -> None:
     changes: Any = StoredChanges([change_item(one) for one in stored])
     page = Page(changes, 1, None, None)
     assert page.changes_json() == Page(tuple(stored), 1, None, None).changes_json()
+    assert page.state(0) == Page(tuple(stored), 1, None, None).state(0)
     assert changes == tuple(stored)
     assert changes == StoredChanges([change_item(one) for one in stored])
     assert list(changes) == stored
     assert len(changes) == len(stored)
     assert changes[:2] == tuple(stored[:2])
     assert repr(changes) == repr(tuple(stored))
+
+
+def test_to_look_at_one_change_is_not_to_read_them_all() -> None:
+    items = [change_item(change(seq=seq)) for seq in (1, 2, 3)]
+    del items[0]["entityType"]
+    run: Any = StoredChanges(items)
+    assert run[-1] == change(seq=3)
+    assert run[1] == change(seq=2)
+    with pytest.raises(NotALog, match="change 1 of project ruth is not of this format: it has no entityType"):
+        run[1:]
 
 
 @pytest.mark.parametrize("name", ["entityType", "entityId", "operation", "timestamp", "cloudAt", "dataJson", "chain"])

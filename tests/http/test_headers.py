@@ -86,6 +86,20 @@ def test_a_tag_changes_when_a_change_becomes_outdated(way: Way) -> None:
         assert b'"outdatedBy":2' in answer.body
 
 
+def test_a_tag_tells_one_history_from_another(way: Way) -> None:
+    post(way, {"data": {"one": 1}}, {})
+    before = way.ask("GET", CHANGES).headers["etag"]
+    way.log.forget_project("p")
+    post(way, {"data": {"one": 2}}, {})  # the first change differs, and the page does not end with it
+    assert way.ask("GET", CHANGES, headers={"if-none-match": before}).status == 200
+
+
+def test_a_tag_tells_which_changes_are_left_out(way: Way) -> None:
+    post(way, {"entityId": "a"}, {"entityId": "b"}, {})
+    tags = [way.ask("GET", f"{CHANGES}?entityId={entity}").headers["etag"] for entity in "ab"]
+    assert tags[0] != tags[1]
+
+
 def test_health_and_errors_have_no_tag(way: Way) -> None:
     assert "etag" not in way.ask("GET", "/health").headers
     answer = way.ask("GET", f"{CHANGES}/1", headers={"if-none-match": "*"})

@@ -228,3 +228,29 @@ def test_a_limit_from_1_to_1000_is_taken(limit: int) -> None:
 def test_another_limit_is_refused(limit: object) -> None:
     with pytest.raises(ValueError, match=r"^is not an integer from 1 to 1000$"):
         check_limit(limit)
+
+
+def test_pages_that_say_another_thing_have_another_state() -> None:
+    one, two, three = changes_of(1, 2, 3)
+    marked = change(seq=2, outdated_by=3)
+    pages = [
+        Page((), 0, GENESIS, None),
+        Page((one,), 1, one.chain, None),
+        Page((one,), 1, one.chain, 1),
+        Page((one,), 1, GENESIS, 1),
+        Page((one, two), 2, two.chain, 2),
+        Page((one, marked), 2, two.chain, 2),
+        Page((one, change(seq=2, outdated_by=4)), 2, two.chain, 2),
+        Page((one,), 2, two.chain, 2),
+        Page((two,), 2, two.chain, 2),
+        Page((marked,), 2, two.chain, 2),
+        Page((one, two, three), 3, three.chain, None),
+    ]
+    states = [page.state(0) for page in pages]
+    assert len(set(states)) == len(pages)
+    assert pages[0].state(0) == Page((), 0, GENESIS, None).state(0) != Page((), 1, GENESIS, None).state(1)
+
+
+def test_the_state_of_a_whole_page_is_short() -> None:
+    changes = tuple(changes_of(*range(1, 1001)))
+    assert len(Page(changes, 1000, changes[-1].chain, None).state(0)) < 60
