@@ -185,10 +185,12 @@ def test_clients_see_a_documented_error_without_accounts_and_hosts_and_the_opera
     client = Refusing("us-east-1", lambda: Credentials("a", "b"), endpoint=engine_url("dynoxide"))
     client.call("CreateTable", definition(name := f"refusing-{uuid4().hex}"))
     kinds = {f"urn:sltt:problem:{kind.kind}" for kind in CLASSES.values()}
-    with closing(client), DynamoDBStorageService(name, client=client, patience=lambda: 0.02) as storage:
+    patience = [30.0]
+    with closing(client), DynamoDBStorageService(name, client=client, patience=lambda: patience[0]) as storage:
         api = Api(storage, report=told.append)
         assert api.handle(REQUESTS[0]).status == 200  # so that the next append is a transaction at once
         client.refusal = refusal
+        patience[0] = 0.02
         for request in REQUESTS:
             told.clear()
             answer = api.handle(request)
