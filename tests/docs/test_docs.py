@@ -12,18 +12,27 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import botocore.session  # type: ignore[import-untyped]
+import botocore.validate  # type: ignore[import-untyped]
 import click
 import pytest
 
+from aws_backend import items
+from aws_backend.dynamodb.client import DynamoDBClient
+from aws_backend.dynamodb.sigv4 import Credentials
+from aws_backend.storage import DynamoDBStorageService
+from aws_backend.table import definition
 from examples.server import Server
 from scripts.engines import DYNOXIDE
 from sltt_core import __version__, batches, errors, fields, json_reader, pages
@@ -31,7 +40,7 @@ from sltt_core.api import http, routes
 from sltt_core.api.app import Api
 from sltt_core.api.routes import ROUTES, Route
 from sltt_core.chain import GENESIS, link
-from sltt_core.changes import NewChange
+from sltt_core.changes import Change, NewChange
 from sltt_core.cli import main
 from sltt_core.local_storage import LocalStorageService
 from sltt_core.server import asgi, protocol, rest_api_server
@@ -56,6 +65,9 @@ NOT_RUN = {
     r"make test$": "is what runs this test; its output is of the day it was written down",
     r"make bench$": "takes minutes; tests/bench runs each bench in small",
     r"make install$": "has run, or this test could not",
+    r"make dynamodb$": "runs until Ctrl-C; the tests have engines of their own",
+    r"USE_LOCAL_DYNAMODB=true \.venv/bin/sltt serve ": "tests/aws_backend/test_serve.py runs it",
+    r"\.venv/bin/python -m aws_backend\.demo": "test_the_readme_shows_what_the_demo_on_dynamodb_says runs it",
     r"\.venv/bin/python -m tests\.": "needs the repository: test_the_model_says_what_its_page_shows runs it",
     r"\.venv/bin/sltt serve ": "runs already, on a free port instead of 8080, when the document's examples begin",
 }
@@ -146,6 +158,8 @@ def run_python(code: str, name: str, line: int, namespace: dict[str, object]) ->
 
 def run_shell(script: str, place: str) -> str | None:
     """Run a block's commands and return what they printed, or nothing when they are among those not run."""
+    if script.startswith("aws "):  # needs an account; test_the_commands_for_aws_make_a_table_for_logs looks at them
+        return None
     lines = [line for line in script.splitlines() if line.strip() and not line.startswith("#")]
     left_out = [line for line in lines if any(re.match(pattern, line) for pattern in NOT_RUN)]
     if left_out:
@@ -161,8 +175,15 @@ def run_program(command: list[str], place: str) -> str:
     """Run a program in the current folder and return what it printed."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{place} needs {command[0]}")
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # `sltt` is there
     run = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", timeout=30, check=False
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, "PATH": path},
+        timeout=30,
+        check=False,
     )
     assert run.returncode == 0, f"{place}: {run.stdout}{run.stderr}"
     return run.stdout
@@ -201,6 +222,25 @@ def test_the_readme_shows_what_the_demo_says() -> None:
     assert run.returncode == 0, run.stderr
     pattern = output_pattern(shown, any_numbers=True)
     assert pattern.fullmatch(run.stdout), f"README.md shows another demo than\n{run.stdout}"
+
+
+def test_the_readme_shows_what_the_demo_on_dynamodb_says() -> None:
+    command = ".venv/bin/python -m aws_backend.demo --no-server\n"
+    arguments = [*command.split()[1:], "--endpoint", engine_url(DYNOXIDE), "--table", f"demo-{uuid4().hex}"]
+    run = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    real = run.stdout.replace(arguments[-1], "sltt-demo").replace(engine_url(DYNOXIDE), "http://localhost:8000")
+    name = re.compile(r"(ruth|jonah)-[0-9a-f]{8}")  # of this run
+    compare(
+        "README.md, On DynamoDB", "text", name.sub(r"\1", output_after("README.md", command)), name.sub(r"\1", real)
+    )
 
 
 def test_the_model_says_what_its_page_shows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -388,6 +428,136 @@ def test_every_field_of_a_change_is_documented() -> None:
     assert {f"`{name}`" for name in fields.CHECKS} <= set(first)
 
 
+# The table on AWS
+
+
+def aws_commands(document: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The operation and the request of each `aws dynamodb` command in a document, with AWS's shorthand written out."""
+    for block in blocks(document):
+        if block.language == "sh" and block.text.startswith("aws "):
+            for command in block.text.split("aws dynamodb ")[1:]:
+                words = shlex.split(command.replace("\\\n", " "))
+                if words[0] == "wait":
+                    continue
+                request: dict[str, Any] = {}
+                for option, *values in split_before(words[1:], "--"):
+                    request[camel(option.removeprefix("--"))] = parameter(values)
+                yield camel(words[0]), request
+
+
+def split_before(words: list[str], mark: str) -> Iterator[list[str]]:
+    starts = [at for at, word in enumerate(words) if word.startswith(mark)]
+    for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
+        yield words[start:end]
+
+
+def camel(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("-"))
+
+
+def parameter(values: list[str]) -> Any:
+    if values[0][0] in "[{":
+        return json.loads(*values)
+    if "=" not in values[0]:
+        return values[0]
+    parts: list[Any] = [dict(pair.split("=") for pair in value.split(",")) for value in values]
+    for part in parts:
+        part.update({name: text == "true" for name, text in part.items() if text in ("true", "false")})
+    return parts[0] if any(type(value) is bool for value in parts[0].values()) else parts
+
+
+def test_the_commands_for_aws_make_a_table_for_logs() -> None:
+    model = botocore.session.get_session().get_service_model("dynamodb")
+    found = list(aws_commands("docs/table.md"))
+    assert [operation for operation, _ in found] == [
+        "CreateTable",
+        "UpdateTimeToLive",
+        "UpdateContinuousBackups",
+        "UpdateTable",
+        "UpdateTimeToLive",
+    ]
+    for operation, request in found:
+        shape = model.operation_model(operation).input_shape
+        report = botocore.validate.ParamValidator().validate(request, shape)
+        assert not report.has_errors(), f"{operation}: {report.generate_report()}"
+    made, extended = found[0][1], found[3][1]
+    assert made == definition("team")
+    for _, request in (found[1], found[4]):
+        assert request["TimeToLiveSpecification"] == {"Enabled": True, "AttributeName": "expires"}
+    # The original's table, extended: on an engine, where it has another name.
+    name = f"original-{uuid4().hex}"
+    original = {key: value for key, value in made.items() if key != "GlobalSecondaryIndexes"}
+    original["AttributeDefinitions"] = made["AttributeDefinitions"][:2]
+    url = engine_url(DYNOXIDE)
+    with closing(DynamoDBClient("us-east-1", lambda: Credentials("any", "thing"), endpoint=url)) as client:
+        client.call("CreateTable", {**original, "TableName": name})
+        with pytest.raises(errors.NotALog, match="no index"):
+            DynamoDBStorageService(name, client=client).initialize()
+        client.call("UpdateTable", {**extended, "TableName": name})
+        with DynamoDBStorageService(name, client=client) as storage:
+            storage.create_change(NewChange(project_id="ruth", entity_type="a", entity_id="1", data={}))
+            assert storage.get_all_projects().projects == ("ruth",)
+        client.call("DeleteTable", {"TableName": name})
+
+
+GOVERNED = {"TransactWriteItems": {"PutItem", "UpdateItem"}, "TransactGetItems": {"GetItem"}}
+"""The permissions that transactions need (AWS: "Using IAM with DynamoDB transactions"), as this program makes them."""
+REPAIRS = {"audit.py", "repair.py"}
+
+
+def operations_called(paths: Iterable[Path]) -> set[str]:
+    """The permissions for what some modules call; they are named where they are called."""
+    found: set[str] = set()
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "call":
+                name = node.args[0]
+                if isinstance(name, ast.Constant):
+                    found |= GOVERNED.get(str(name.value), {str(name.value)})
+    return found
+
+
+def test_the_policy_allows_what_is_called_and_no_more() -> None:
+    (policy,) = (json.loads(block.text) for block in blocks("docs/table.md") if block.language == "json")
+    table, index = policy["Statement"]
+    modules = set((ROOT / "src" / "aws_backend").glob("*.py"))
+    serving = operations_called(path for path in modules if path.name not in REPAIRS)
+    assert {f"dynamodb:{name}" for name in serving - {"CreateTable"}} == set(table["Action"])
+    assert (index["Action"], index["Resource"]) == ("dynamodb:Query", f"{table['Resource']}/index/projects")
+    more = operations_called(path for path in modules if path.name in REPAIRS) - serving
+    assert more
+    text = section("docs/table.md", "## What the program may do")
+    assert more == set(re.findall(r"`dynamodb:(\w+)`", text))
+    transacted = {
+        kind
+        for path in modules
+        for kind in ("Put", "Update", "Delete", "ConditionCheck")
+        if f'"{kind}": ' in path.read_text(encoding="utf-8")
+    }
+    assert transacted == {"Put", "Update"}
+
+
+def test_every_attribute_of_the_table_is_documented() -> None:
+    change = Change.of(("p", 1, "a", "1", "create", "t", "t", "{}", 2, "c", "me", "x" * 22))
+    request = items.Request(1, 1, 0, "f", "t", "c", 1)
+    kinds = {
+        "A **change**": items.change_item(change),
+        "The **sequence item**": items.log_end_values(items.NO_LOG) | items.registry_values("p"),
+        "A **request**": items.request_item({}, request),
+    }
+    text = section("docs/table.md", "## What stands in it")
+    for start, item in kinds.items():
+        table = rows(text.partition(start)[2].partition("\n\n")[2].partition("\n\n")[0])[1:]
+        documented: dict[str, str] = {}
+        for names, types, _ in table:
+            several = re.findall(r"`(\w+)`", names)
+            kinds_of = [kind.split(" ")[0] for kind in types.split(", ")]
+            documented |= dict(zip(several, kinds_of if len(kinds_of) > 1 else kinds_of * len(several), strict=True))
+        for name, value in item.items():
+            assert documented.pop(name) == next(iter(value)), f"{start}: {name}"
+        assert set(documented) <= {"repairs", "relinking"}, start
+
+
 # The worked example of the hash chain
 
 
@@ -493,10 +663,9 @@ def test_the_targets_of_the_makefile_are_those_of_the_readme() -> None:
 
 
 def test_the_files_in_the_readmes_layout_are_there() -> None:
-    package = ROOT / "src" / "sltt_core"
     named = set(re.findall(r"\b\w+\.py\b", section("README.md", "## Contributing")))
     assert named
-    assert named <= {path.name for path in package.glob("*.py")}
+    assert named <= {path.name for path in (ROOT / "src").rglob("*.py")}
 
 
 def test_the_changelog_has_this_version() -> None:
