@@ -24,7 +24,7 @@ OPERATIONS: dict[str, Callable[[DynamoDBStorageService, int], object]] = {
     "statistics": lambda storage, _: storage.get_change_stats(project_id=PROJECT),
     "statistics by entity type": lambda storage, _: storage.get_entity_type_stats(project_id=PROJECT),
     "10 projects": lambda storage, _: storage.get_all_projects(),
-    "a page of 10": lambda storage, cursor: storage.get_changes_with_cursor(cursor, 10, project_id=PROJECT),
+    "a page of 5": lambda storage, cursor: storage.get_changes_with_cursor(cursor, 5, project_id=PROJECT),
     "an append": lambda storage, _: storage.create_changes([new_change()]),
 }
 """By the cursor before the log's last changes."""
@@ -68,7 +68,7 @@ def measure(setting: Setting) -> list[Table]:
         logs = {length: _log(setting, length, engine.url, closing) for length in lengths}
         for name in OPERATIONS:
             for length, (client, storage) in logs.items():
-                operation = partial(OPERATIONS[name], storage, length - min(lengths))
+                operation = partial(OPERATIONS[name], storage, length - 5)
                 cases[f"{name}, {length:,}"] = partial(_cost, client, operation, setting.size.seconds / 2)
         found = setting.rounds(cases)
 

@@ -94,7 +94,7 @@ def test_what_is_asked_of_a_long_log_costs_what_it_costs_on_a_short_one(tmp_path
         "statistics": [0.5],
         "statistics by entity type": [0.5],
         "10 projects": [0.5],
-        "a page of 10": [0.5],
+        "a page of 5": [0.5],
         "an append": [6.0],
     }
     for title in ("capacity units", "requests"):
