@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import appends, dynamodb, growth, imports, memory, plots, waiting
+from bench import appends, contention, costs, dynamodb, growth, imports, memory, pages, plots, waiting
 from bench.setting import SIZES, BenchError, Progress, Setting
 from examples.server import ServerError
 
@@ -31,6 +31,9 @@ BENCHES = {
     "waiting": waiting,
     "imports": imports,
     "dynamodb": dynamodb,
+    "contention": contention,
+    "pages": pages,
+    "costs": costs,
 }
 RESULTS = Path(__file__).resolve().parent / "results"
 EXAMPLES = """examples:
@@ -46,7 +49,7 @@ exit code: 0, 1 when something could not be measured, 130 after Ctrl-C
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    what = [f"  {name:<9} {(module.__doc__ or '').splitlines()[0]}" for name, module in BENCHES.items()]
+    what = [f"  {name:<10} {(module.__doc__ or '').splitlines()[0]}" for name, module in BENCHES.items()]
     parser = argparse.ArgumentParser(
         prog="bench",
         description="\n".join(["Measure, as ratios to baselines of the same run.", "", "benches:", *what]),

@@ -42,6 +42,8 @@ class Size:
     """The lengths of the logs whose reading must not slow down."""
     memory: tuple[int, ...]
     """The lengths of the logs whose reading must not take more memory."""
+    stored: tuple[int, ...]
+    """The lengths of the logs on DynamoDB that must cost the same."""
     waiters: int
     trials: int
     """How often a round measures what happens once: the answer to a client that waits."""
@@ -53,9 +55,9 @@ class Size:
 
 
 SIZES = {
-    "full": Size(9, 0.5, (1_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000), 500, 5),
-    "quick": Size(3, 0.3, (1_000, 100_000), (10_000, 100_000), 500, 5),
-    "tiny": Size(1, 0.02, (100, 1_000), (1_000, 2_000), 10, 1, warm=5, shapes=2, instructions=False),
+    "full": Size(9, 0.5, (1_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000), (10, 100_000), 500, 5),
+    "quick": Size(3, 0.3, (1_000, 100_000), (10_000, 100_000), (10, 10_000), 500, 5),
+    "tiny": Size(1, 0.02, (100, 1_000), (1_000, 2_000), (10, 200), 10, 1, warm=5, shapes=2, instructions=False),
 }
 
 

@@ -32,6 +32,11 @@ def quantile(values: Sequence[float], part: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
+def share_of_least(counts: Sequence[int]) -> float:
+    """The least of several counts, in percent of what each were if all were alike."""
+    return 100 * min(counts) * len(counts) / sum(counts)
+
+
 def figure(values: Sequence[float]) -> Figure:
     """The median, and the bounds of the middle half of the values, which one round that was disturbed does not move."""
     return Figure(quantile(values, 0.5), quantile(values, 0.25), quantile(values, 0.75), len(values))

@@ -1,0 +1,109 @@
+"""What statistics, projects, pages and appends cost on DynamoDB, on a short log and on a long one."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aws_backend.dynamodb.client import DynamoDBClient
+from aws_backend.dynamodb.sigv4 import Credentials
+from aws_backend.storage import DynamoDBStorageService
+from bench.setting import PROJECT, median_ms, new_change
+from bench.tables import Row, Table
+from scripts import engines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bench.setting import Setting
+
+BATCH = 9_800
+"""Changes in a call that fills a log: a hundred transactions."""
+OPERATIONS: dict[str, Callable[[DynamoDBStorageService, int], object]] = {
+    "statistics": lambda storage, _: storage.get_change_stats(project_id=PROJECT),
+    "statistics by entity type": lambda storage, _: storage.get_entity_type_stats(project_id=PROJECT),
+    "10 projects": lambda storage, _: storage.get_all_projects(),
+    "a page of 5": lambda storage, cursor: storage.get_changes_with_cursor(cursor, 5, project_id=PROJECT),
+    "an append": lambda storage, _: storage.create_changes([new_change()]),
+}
+"""By the cursor before the log's last changes."""
+
+
+class CountingClient(DynamoDBClient):
+    """A client that has DynamoDB say what each call consumed, and adds it up."""
+
+    units = 0.0
+    requests = 0
+
+    def call(self, operation: str, payload: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+        reply = super().call(operation, {**payload, "ReturnConsumedCapacity": "TOTAL"}, **options)
+        consumed = reply.get("ConsumedCapacity", [])
+        for one in consumed if isinstance(consumed, list) else [consumed]:
+            self.units += one["CapacityUnits"]
+        self.requests += 1
+        return reply
+
+
+class Cost(NamedTuple):
+    """What one call of an operation takes."""
+
+    ms: float
+    units: float
+    """Capacity units, as the engine says."""
+    requests: int
+
+
+def measure(setting: Setting) -> list[Table]:
+    """Measure each operation on two tables, each with a log of another length."""
+    try:
+        engine = engines.start(engines.DYNOXIDE)
+    except engines.CannotRun as error:
+        setting.progress.begin(f"costs: left out; {error}")
+        return []
+    lengths = setting.size.stored
+    with ExitStack() as closing:
+        closing.callback(engine.stop)
+        cases: dict[str, Callable[[], Cost]] = {}
+        logs = {length: _log(setting, length, engine.url, closing) for length in lengths}
+        for name in OPERATIONS:
+            for length, (client, storage) in logs.items():
+                operation = partial(OPERATIONS[name], storage, length - 5)
+                cases[f"{name}, {length:,}"] = partial(_cost, client, operation, setting.size.seconds / 2)
+        found = setting.rounds(cases)
+
+    def table(title: str, unit: str, value: Callable[[Cost], float]) -> Table:
+        rows = [
+            Row(f"{name}, {length:,}", unit, [value(cost) for cost in found[f"{name}, {length:,}"]], base)
+            for name in OPERATIONS
+            for length in lengths
+            for base in [f"{name}, {lengths[0]:,}"]
+        ]
+        return Table("", f"On DynamoDB, by the length of the log: {title}", rows)
+
+    return [
+        table("median latency, one at a time", "ms", lambda cost: cost.ms),
+        table("capacity units", "", lambda cost: cost.units),
+        table("requests", "", lambda cost: float(cost.requests)),
+    ]
+
+
+def _log(setting: Setting, length: int, url: str, closing: ExitStack) -> tuple[CountingClient, DynamoDBStorageService]:
+    """Make a table with a log of so many changes, and of a few other projects."""
+    client = CountingClient("us-east-1", partial(Credentials, "bench", "bench"), endpoint=url)
+    closing.callback(client.close)
+    storage = DynamoDBStorageService(f"bench-costs-{length}", use_local_dynamodb=True, client=client)
+    closing.enter_context(storage)
+    for start in range(0, length, BATCH):
+        setting.progress.step(f"a log of {length:,} changes: {start:,}")
+        storage.create_changes([new_change()] * min(BATCH, length - start))
+    storage.create_changes([new_change(f"{PROJECT}-{number}") for number in range(9)])
+    return client, storage
+
+
+def _cost(client: CountingClient, operation: Callable[[], object], seconds: float) -> Cost:
+    operation()
+    units, requests = client.units, client.requests
+    operation()
+    units, requests = client.units - units, client.requests - requests
+    return Cost(median_ms(operation, seconds), units, requests)

@@ -1,0 +1,88 @@
+"""A page of 1,000 changes from DynamoDB's reply to the HTTP body, beside the mere parsing of that reply."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING
+
+from aws_backend.dynamodb.client import DynamoDBClient
+from aws_backend.dynamodb.sigv4 import Credentials
+from aws_backend.storage import DynamoDBStorageService
+from bench.setting import PROJECT, BenchError, new_change
+from bench.stats import quantile
+from bench.tables import Row, Table
+from scripts import engines
+from sltt_core.api.app import Api
+from sltt_core.api.http import Request
+from sltt_core.transport import HttpTransport, Reply, parse_origin
+
+if TYPE_CHECKING:
+    from bench.setting import Setting
+
+TABLE = "bench-pages"
+LIMIT = 1000
+PARSED, WRITTEN, ASKED = "json.loads of the reply", "reply to body", "request to body"
+
+
+class ReplayTransport(HttpTransport):
+    """A transport that keeps the last reply, and gives it again without asking when it is told to."""
+
+    reply: Reply | None = None
+    replays = False
+    replied = 0.0
+    """When it last gave a reply, in seconds of processor time."""
+
+    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> Reply:
+        if not self.replays or self.reply is None:
+            self.reply = super().send(request, deadline=deadline, repeatable=repeatable)
+        self.replied = process_time()
+        return self.reply
+
+
+def measure(setting: Setting) -> list[Table]:
+    """Record a reply of an engine once, and make a page of it over and over, in turns with parsing it."""
+    try:
+        engine = engines.start(engines.DYNOXIDE)
+    except engines.CannotRun as error:
+        setting.progress.begin(f"pages: left out; {error}")
+        return []
+    with ExitStack() as closing:
+        closing.callback(engine.stop)
+        credentials = Credentials("bench", "bench")
+        transport = ReplayTransport(parse_origin(engine.url))
+        client = DynamoDBClient("us-east-1", lambda: credentials, endpoint=engine.url, transport=transport)
+        closing.callback(client.close)
+        storage = closing.enter_context(DynamoDBStorageService(TABLE, use_local_dynamodb=True, client=client))
+        storage.create_changes([new_change()] * (LIMIT + 100))
+        api = Api(storage)
+        request = Request("GET", f"/api/projects/{PROJECT}/changes", f"limit={LIMIT}")
+        body = api.handle(request).body
+        if json.loads(body)["count"] != LIMIT or transport.reply is None:
+            raise BenchError(f"the page was answered with {body[:300].decode()}")
+        reply = transport.reply.body
+        transport.replays = True
+        found = setting.rounds({"page": lambda: _round(api, request, transport, reply, setting.size.seconds)})["page"]
+    rows = [Row(name, "ms", [costs[name] for costs in found], PARSED) for name in (PARSED, WRITTEN, ASKED)]
+    notes = [
+        f"Processor time, by turns. The reply has {len(reply):,} bytes, as the engine sent it; the body {len(body):,}.",
+        "Reply to body: checksum, parsing, the run without a gap, the text, its encoding, headers. Request to body: "
+        "with routing and signing before.",
+    ]
+    return [Table("pages", "A page of 1,000 changes, from DynamoDB's reply to the HTTP body", rows, notes)]
+
+
+def _round(api: Api, request: Request, transport: ReplayTransport, reply: bytes, seconds: float) -> dict[str, float]:
+    taken: dict[str, list[float]] = {PARSED: [], WRITTEN: [], ASKED: []}
+    end = perf_counter() + seconds
+    while not taken[PARSED] or perf_counter() < end:
+        begin = process_time()
+        json.loads(reply)
+        taken[PARSED].append(process_time() - begin)
+        begin = process_time()
+        api.handle(request)
+        now = process_time()
+        taken[ASKED].append(now - begin)
+        taken[WRITTEN].append(now - transport.replied)
+    return {name: quantile(values, 0.5) * 1000 for name, values in taken.items()}
