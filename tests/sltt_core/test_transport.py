@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from threading import Barrier, Event
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -474,9 +475,9 @@ def test_the_next_address_is_tried_when_the_first_refuses(monkeypatch: pytest.Mo
     with Peer(keep_answering) as peer, socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         good, bad = ("127.0.0.1", peer.origin.port), unused.getsockname()
-        monkeypatch.setattr("socket.getaddrinfo", places(bad, bad, good))
+        monkeypatch.setattr("_socket.getaddrinfo", places(bad, bad, good))
         assert to(peer).send(request(), deadline=soon()).status == 200
-        monkeypatch.setattr("socket.getaddrinfo", places(bad, bad))
+        monkeypatch.setattr("_socket.getaddrinfo", places(bad, bad))
         with pytest.raises(ConnectFailed, match="refused"):
             to(peer).send(request(), deadline=soon())
 
@@ -488,20 +489,20 @@ def test_the_addresses_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
         given.append(connection.gettimeout())
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr("socket.getaddrinfo", places(*[("192.0.2.1", 80)] * 3))
-    monkeypatch.setattr("socket.socket.connect", time_out)
+    monkeypatch.setattr("_socket.getaddrinfo", places(*[("192.0.2.1", 80)] * 3))
+    monkeypatch.setattr("sltt_core.transport.Socket.connect", time_out)
     with pytest.raises(TimeoutError):
         open_connection((b"a.example", 80), 30)
     assert given == [pytest.approx(15, abs=1), pytest.approx(15, abs=1), pytest.approx(30, abs=1)]  # none took any
 
 
 def test_what_is_sent_goes_out_at_once() -> None:
-    with Peer(keep_answering) as peer, open_connection((b"127.0.0.1", peer.origin.port), 5) as connection:
+    with Peer(keep_answering) as peer, closing(open_connection((b"127.0.0.1", peer.origin.port), 5)) as connection:
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_no_address_is_tried_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socket.getaddrinfo", places(("192.0.2.1", 80)))
+    monkeypatch.setattr("_socket.getaddrinfo", places(("192.0.2.1", 80)))
     with pytest.raises(TimeoutError):
         open_connection((b"a.example", 80), 0)
 
