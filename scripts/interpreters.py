@@ -1,4 +1,4 @@
-"""Other Pythons of this machine: on the path, or under pyenv."""
+"""Other Pythons of this machine, on the path or under pyenv: `python -m scripts.interpreters 3.13` says where one is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 
@@ -38,3 +39,10 @@ def _pyenv_root() -> Path:
 
 def _numbers(path: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", path.parts[-3])]
+
+
+if __name__ == "__main__":
+    try:
+        print(find(sys.argv[1]))
+    except NoInterpreter as missing:
+        sys.exit(str(missing))
