@@ -1,4 +1,4 @@
-"""Other Pythons of this machine, on the path or under pyenv: `python -m scripts.interpreters 3.13` says where one is."""
+"""Other Pythons of this machine, on the path or under pyenv; `python -m scripts.interpreters 3.13` names one."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import tempfile
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty, Queue

@@ -78,6 +78,8 @@ LAYERS = [
     "aws_backend.rest_api_server",
     "aws_backend.demo",
     "aws_backend.apigateway",
+    "aws_backend.function",
+    "aws_backend.lambda_settings",
     "aws_backend.lambda_handler",
 ]
 

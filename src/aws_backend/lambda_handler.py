@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 from aws_backend.lambda_settings import function_of
-from aws_backend.settings import storage_from_environment
 
-handler = function_of(os.environ, storage_from_environment)
+handler = function_of(os.environ)
 """Answers an event of API Gateway or of a function URL (`aws_backend.function.Function`)."""

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
-from aws_backend.apigateway import Gateway
+from time import monotonic
+
+from aws_backend.apigateway import MAX_PAGE_BYTES, Gateway
 from aws_backend.function import Function, report
+from aws_backend.log_table import PATIENCE_SECONDS
+from aws_backend.settings import storage_from_environment
 from sltt_core.api.app import Api
 from sltt_core.api.routes import MAX_WAIT_SECONDS
 from sltt_core.errors import InvalidInput, SlttError
@@ -17,29 +21,42 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from aws_backend.storage import DynamoDBStorageService
 
-    MakeStorage = Callable[[Mapping[str, str], str | None], DynamoDBStorageService]
+class Patience:
+    """How many seconds a request to the storage may take: no more than the invocation has left."""
+
+    __slots__ = ("deadline",)
+
+    def __init__(self) -> None:
+        self.deadline = monotonic() + PATIENCE_SECONDS
+
+    def limit(self, deadline: float) -> None:
+        """Take note of when an invocation's calls have to be done."""
+        self.deadline = deadline
+
+    def __call__(self) -> float:
+        return min(PATIENCE_SECONDS, self.deadline - monotonic())
 
 
-def function_of(environ: Mapping[str, str], make_storage: MakeStorage) -> Function:
+def function_of(environ: Mapping[str, str]) -> Function:
     """Make the function that the environment describes, ready for its first event.
 
-    Raises `InvalidInput`, naming the setting, for one that is missing or wrong. That DynamoDB cannot be reached just
-    now is only reported: the first request will say so too, or succeed.
+    Raises `InvalidInput`, naming the setting, for one that is missing or wrong, and `StorageError` where no region is
+    known. That DynamoDB cannot be reached just now is only reported: the first request will say so too, or succeed.
     """
     settings = {name: _read(environ, name, default, parse) for name, (default, parse) in SETTINGS.items()}
-    storage = make_storage(environ, settings["PROJECT_ID"])
+    patience = Patience()
+    storage = storage_from_environment(
+        environ, settings["PROJECT_ID"], patience=patience, page_bytes=MAX_PAGE_BYTES, check_table=False
+    )
+    storage.initialize()
     try:
-        storage.initialize()
         storage.warm()
-    except InvalidInput:
-        raise
     except SlttError as error:
         report(error)
     api = Api(storage, settings["SERVER_NAME"], cors=settings["CORS_ORIGINS"], report=report)
     gateway = Gateway(settings["BASE_PATH"], settings["PRINCIPAL_CLAIM"], settings["REST_API_BINARY"])
-    return Function(api, storage, gateway, max_wait=settings["MAX_WAIT_SECONDS"], limit=storage.limit)
+    return Function(api, storage, gateway, max_wait=settings["MAX_WAIT_SECONDS"], limit=patience.limit)
 
 
 def _read(environ: Mapping[str, str], name: str, default: object, parse: Callable[[str], Any]) -> Any:

@@ -52,18 +52,18 @@ class Undecodable(Exception):
 
 def rest_event(sent: Sent) -> dict[str, Any]:
     """An event of a REST API whose binary media types are `*/*`."""
-    return {"resource": "/{proxy+}", **_v1(sent, sent.path), "pathParameters": {"proxy": _decoded(sent.path)[1:]}}
+    return {"resource": "/{proxy+}", **_v1(sent, sent.path), "pathParameters": {"proxy": sent.path[1:]}}
 
 
 def http_1_event(sent: Sent) -> dict[str, Any]:
     """An event of an HTTP API, format 1.0."""
-    path = _decoded(sent.path)
+    path = _decoded_path(sent.path)
     return {"version": "1.0", "resource": "/{proxy+}", **_v1(sent, f"/{STAGE}{path}"), "pathParameters": None}
 
 
 def http_2_event(sent: Sent) -> dict[str, Any]:
     """An event of an HTTP API, format 2.0, on a stage with a name."""
-    return _v2(sent, f"/{STAGE}{_decoded(sent.path)}", "id.execute-api.us-east-1.amazonaws.com", STAGE)
+    return _v2(sent, f"/{STAGE}{_decoded_path(sent.path)}", "id.execute-api.us-east-1.amazonaws.com", STAGE)
 
 
 def url_event(sent: Sent) -> dict[str, Any]:
@@ -149,6 +149,12 @@ def _decoded(text: str) -> str:
     if re.search("%(?![0-9A-Fa-f]{2})", text):
         raise Undecodable(text)
     return unquote_to_bytes(text).decode("utf-8", "replace")
+
+
+def _decoded_path(path: str) -> str:
+    if "%2f" in path.lower():
+        raise Undecodable(path)
+    return _decoded(path)
 
 
 def _decoded_plus(text: str) -> str:
