@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import appends, dynamodb, growth, imports, memory, plots, waiting
+from bench import appends, cold_start, dynamodb, growth, imports, memory, plots, waiting
 from bench.setting import SIZES, BenchError, Progress, Setting
 from examples.server import ServerError
 
@@ -31,6 +31,7 @@ BENCHES = {
     "waiting": waiting,
     "imports": imports,
     "dynamodb": dynamodb,
+    "cold_start": cold_start,
 }
 RESULTS = Path(__file__).resolve().parent / "results"
 EXAMPLES = """examples:

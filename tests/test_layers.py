@@ -89,7 +89,7 @@ LAMBDA_PATH = [
     "sltt_core.changes",
     "sltt_core.storage",
     "sltt_core.api.app",
-    "aws_backend.lambda_handler",
+    "aws_backend.lambda_settings",  # all that `lambda_handler` imports, without what it does
 ]
 
 # What it may not load: each costs more than the rest of the cold path, or pulls in one that does.
@@ -101,9 +101,13 @@ FORBIDDEN = {
     "http.client",
     "inspect",
     "logging",
+    "selectors",
+    "socket",  # `_socket` and `_ssl` do the same, without enumerations of all their constants
     "sqlite3",
+    "ssl",
     "sltt_core.api.openapi",  # only some requests need it
     "threading",
+    "traceback",
     "typing",
     "urllib.parse",
     "zlib",
