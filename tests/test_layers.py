@@ -114,7 +114,7 @@ FORBIDDEN = {
 }
 
 # How many modules it may load beyond those of a bare interpreter, our own included.
-MODULE_BUDGET = 55
+MODULE_BUDGET = 82  # with those that `site` would have loaded, eight
 
 
 def modules_in(src: Path) -> dict[str, Path]:

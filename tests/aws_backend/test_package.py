@@ -19,10 +19,10 @@ from tests.conftest import engine_url
 from tests.lambda_code import lambda_code, lambda_python, lambda_zip
 from tests.test_layers import FORBIDDEN, OUR_PACKAGES
 
-MAX_BYTES = 150 * 1024
+MAX_BYTES = 160 * 1024
 """Of the zip; Lambda fetches it at each cold start."""
 MAX_MODULES = 80
-"""That are loaded when the first request has been answered and were not when the interpreter had started."""
+"""That the first append has loaded beyond those of an interpreter as it is usually started, with `site`."""
 
 
 def run(program: str, *arguments: str, **environment: str) -> Any:
@@ -72,7 +72,7 @@ names = json.loads(sys.argv[2])
 for name in names:
     if name != "aws_backend.lambda_handler":
         __import__(name)
-print(json.dumps(sorted(sys.modules)))
+print(json.dumps(sorted(set(sys.modules) - {"__main__"})))
 """
 
 
@@ -88,6 +88,7 @@ def test_every_module_in_it_can_be_imported_with_nothing_but_python() -> None:
 
 FIRST_APPEND = """
 import sys
+import site
 before = set(sys.modules)
 sys.path.insert(0, sys.argv[1])
 from aws_backend.lambda_handler import handler

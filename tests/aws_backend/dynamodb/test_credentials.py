@@ -1370,7 +1370,6 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         "aws_backend.dynamodb.credential_documents",
         "aws_backend.dynamodb.credential_sources",
         "aws_backend.dynamodb.credentials",
-        "aws_backend.dynamodb.metadata_sources",
         "aws_backend.dynamodb.sigv4",
         "sltt_core",
         "sltt_core.errors",
