@@ -176,14 +176,19 @@ class LambdaProcess:
             self.process.wait(START_SECONDS)
             raise FunctionError(json.loads(said.body))
 
-    def invoke(self, event: object, seconds: float = 30.0) -> Any:
-        """Let the function answer an event; raises `FunctionError`, or `TimedOut` after so many seconds."""
+    def send(self, event: object, seconds: float) -> str:
+        """Hand the function an event that it may take so many seconds for; returns the request's id."""
         if self.process is None or self.process.poll() is not None:
             self.start()
         assert self._api is not None
         self._count += 1
         request_id = f"{self._count:08d}-0000-4000-8000-000000000000"
         self._api.events.put((request_id, time() + seconds, json.dumps(event).encode()))
+        return request_id
+
+    def invoke(self, event: object, seconds: float = 30.0) -> Any:
+        """Let the function answer an event; raises `FunctionError`, or `TimedOut` after so many seconds."""
+        request_id = self.send(event, seconds)
         try:
             said = self._next(seconds)
         except TimedOut:

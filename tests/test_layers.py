@@ -16,6 +16,7 @@ SRC = Path(__file__).resolve().parent.parent / "src"
 LAYERS = [
     "sltt_core",
     "sltt_core.record",
+    "sltt_core.hashes",
     "sltt_core.errors",
     "sltt_core.report",
     "sltt_core.replies",
@@ -98,6 +99,8 @@ FORBIDDEN = {
     "dataclasses",
     "datetime",
     "email",
+    "hashlib",
+    "hmac",
     "http.client",
     "inspect",
     "logging",

@@ -23,7 +23,6 @@ from sltt_core.replies import BadReply, ConnectFailed, OutcomeUnknown, Reply, Tr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterable
     from typing import Any, Never, Protocol
 
@@ -47,7 +46,8 @@ if TYPE_CHECKING:
         @property
         def check_hostname(self) -> bool: ...
 
-        wrap_socket: Callable[..., Secured]
+        @property
+        def wrap_socket(self) -> Callable[..., Secured]: ...
 
     Connect = Callable[[tuple[bytes, int], float], _socket.socket]
     """Opens a TCP connection to host and port within so many seconds."""
@@ -156,11 +156,13 @@ def _connect(connection: _socket.socket, place: Any, seconds: float) -> _socket.
     return connection
 
 
-def system_tls() -> ssl.SSLContext:
+def system_tls() -> Tls:
     """Trust what this machine trusts."""
     import ssl
 
-    return ssl.create_default_context()
+    context: Any = ssl.create_default_context()
+    tls: Tls = context
+    return tls
 
 
 class HttpTransport:

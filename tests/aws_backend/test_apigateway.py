@@ -26,8 +26,7 @@ from aws_backend.apigateway import (
     principal_of,
     shape_of,
 )
-from sltt_core.api.http import Request, Response
-from sltt_core.api.routes import query_pairs
+from sltt_core.api.http import Request, Response, query_pairs
 from sltt_core.errors import InvalidInput, NotAllowed
 from tests.aws_backend.gateways import received
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import _socket
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier, Event
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from sltt_core.transport import (
     HttpTransport,
     Origin,
     OutcomeUnknown,
+    Socket,
     TransportError,
     open_connection,
     parse_origin,
@@ -37,7 +39,6 @@ from tests.sltt_core.http_peers import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
 
     Open = Callable[..., HttpTransport]
 
@@ -248,7 +249,7 @@ def test_a_repeatable_request_whose_connection_died_is_repeated(to: Open) -> Non
 def test_a_request_that_was_sent_and_could_not_be_repeated_is_not_called_unsent(to: Open) -> None:
     closing = Event()
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         if closing.is_set():
             raise ConnectionRefusedError("refused")
         return open_connection(address, seconds)
@@ -264,7 +265,7 @@ def test_a_request_that_was_sent_and_could_not_be_repeated_is_not_called_unsent(
 def test_a_request_that_was_sent_is_not_called_unsent_because_it_could_not_be_sent_again(to: Open) -> None:
     connections = 0
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         nonlocal connections
         connections += 1
         connection = open_connection(address, seconds)
@@ -300,13 +301,14 @@ def test_a_request_that_did_not_get_on_a_kept_connection_is_sent_on_a_new_one(to
         transport = to(peer)
         transport.send(request("/1"), deadline=soon())
         kept, since = transport._idle.pop()
+        assert isinstance(kept, Socket)
         transport._idle.append((Unsendable(fileno=kept.detach()), since))
         assert transport.send(request("/2"), deadline=soon()).body == b"1"
         assert peer.requests == [request("/1"), request("/2")]
 
 
 def test_a_request_that_did_not_get_on_any_connection_is_called_unsent(to: Open) -> None:
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         return Unsendable(fileno=open_connection(address, seconds).detach())
 
     with Peer(Line.wait_for_end) as peer, pytest.raises(ConnectFailed, match="before the request was sent"):
@@ -376,10 +378,10 @@ def test_each_thread_gets_its_own_answer(to: Open) -> None:
 
 
 def test_a_connection_may_be_taken_the_moment_it_is_kept(to: Open) -> None:
-    class Taken(list[tuple[socket.socket, float]]):
+    class Taken(list[tuple[Any, float]]):
         """As if another thread were always faster."""
 
-        def append(self, kept: tuple[socket.socket, float]) -> None:
+        def append(self, kept: tuple[Any, float]) -> None:
             taken.append(kept[0])
 
     taken: list[socket.socket] = []
@@ -427,7 +429,7 @@ def test_an_interrupted_request_takes_its_connection_with_it(to: Open) -> None:
 
     connections: list[socket.socket] = []
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         connections.append(Interrupted(fileno=open_connection(address, seconds).detach()))
         return connections[-1]
 
@@ -544,7 +546,7 @@ def test_no_time_to_send_is_no_unknown_outcome_and_costs_no_connection(to: Open)
 def test_a_connection_that_took_all_the_time_is_kept_for_the_next_request(to: Open) -> None:
     clock = Clock()
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         clock.now += seconds
         return open_connection(address, 5)
 
@@ -559,7 +561,7 @@ def test_a_connection_that_took_all_the_time_is_kept_for_the_next_request(to: Op
 def test_connecting_has_the_time_that_is_left_and_no_more_than_its_own(to: Open) -> None:
     given = []
 
-    def connect(_address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(_address: tuple[bytes, int], seconds: float) -> _socket.socket:
         given.append(seconds)
         raise TimeoutError("timed out")
 
@@ -722,7 +724,7 @@ class Counting(socket.socket):
 def test_a_request_takes_one_send_and_one_receive(to: Open) -> None:
     connections: list[Counting] = []
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         connections.append(Counting(open_connection(address, seconds).detach()))
         return connections[-1]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import _socket
 import ssl
 import subprocess
 import sys
@@ -179,7 +179,7 @@ def test_a_wrong_name_is_wrong_whomever_one_trusts(ca: trustme.CA, own_tls: Make
 
 
 def test_a_host_name_is_verified(ca: trustme.CA, own_tls: MakeContext) -> None:
-    def connect(_address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(_address: tuple[bytes, int], seconds: float) -> _socket.socket:
         return open_connection((b"127.0.0.1", peer.origin.port), seconds)
 
     with Peer(keep_answering, tls=server_with(ca.issue_cert("good.example"))) as peer:
@@ -216,6 +216,7 @@ def test_a_context_that_does_not_verify_is_refused(
 
 def test_the_default_verifies() -> None:
     context = system_tls()
+    assert isinstance(context, ssl.SSLContext)
     assert context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
@@ -246,7 +247,7 @@ def test_a_server_that_hangs_up_within_the_handshake(
         how(line)
         closed.set()
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         connection = open_connection(address, seconds)
         assert read or closed.wait(10)
         return connection
@@ -271,7 +272,7 @@ def test_a_handshake_that_stops_is_not_waited_for(own_tls: MakeContext, connect_
 def test_tcp_that_took_all_the_time_leaves_none_for_tls(server: ssl.SSLContext, own_tls: MakeContext) -> None:
     now = 1000.0
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         nonlocal now
         now += seconds
         return open_connection(address, 5)
@@ -440,12 +441,12 @@ def test_a_request_loads_nothing_that_was_not_there(ca: trustme.CA, server: ssl.
         program = f"""
 import sys
 sys.path.insert(0, {str(SRC)!r})
-import ssl
 from time import monotonic
+from aws_backend.dynamodb.tls import trusting
 from sltt_core.transport import HttpTransport, parse_origin
 
 def own_tls():
-    return ssl.create_default_context(cafile={str(tmp_path / "ca.pem")!r})
+    return trusting({str(tmp_path / "ca.pem")!r})
 
 transport = HttpTransport(parse_origin("https://127.0.0.1:{peer.origin.port}"), tls=[own_tls])
 before = set(sys.modules)

@@ -34,6 +34,7 @@ def amazon_tls() -> Tls:
 
 def trusting(roots: str) -> Tls:
     """Trust the roots in a PEM file and no other; host and certificate are verified."""
+    context: Any
     try:
         from _ssl import _SSLContext
 
@@ -47,7 +48,8 @@ def trusting(roots: str) -> Tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = _TLS_1_2
     context.load_verify_locations(roots)
-    return LeanTls(context) if lean else context
+    tls: Tls = LeanTls(context) if lean else context
+    return tls
 
 
 class LeanTls:
