@@ -47,7 +47,7 @@ exit code: 0, 1 when something could not be measured, 130 after Ctrl-C
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    what = [f"  {name:<9} {(module.__doc__ or '').splitlines()[0]}" for name, module in BENCHES.items()]
+    what = [f"  {name:<10} {(module.__doc__ or '').splitlines()[0]}" for name, module in BENCHES.items()]
     parser = argparse.ArgumentParser(
         prog="bench",
         description="\n".join(["Measure, as ratios to baselines of the same run.", "", "benches:", *what]),

@@ -117,7 +117,11 @@ def _measured(setting: Setting, scene: Scene, how: str) -> list[Table]:
             f"A cold start {how}: time",
             [Row(name, "ms", [run.seconds * 1000 for run in runs], FLOOR) for name, runs in found.items()],
         ),
-        Table("", f"... modules {how}", [Row(n, "", [r.modules for r in runs], FLOOR) for n, runs in found.items()]),
+        Table(
+            "",
+            f"... modules {how}",
+            [Row(n, "modules", [r.modules for r in runs], FLOOR) for n, runs in found.items() if n in PROGRAMS],
+        ),
         Table(
             "",
             f"... peak memory {how}",

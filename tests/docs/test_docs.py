@@ -55,6 +55,7 @@ NOT_RUN = {
     r"make demo$": "runs for a test of its own: test_the_readme_shows_what_the_demo_says",
     r"make test$": "is what runs this test; its output is of the day it was written down",
     r"make bench$": "takes minutes; tests/bench runs each bench in small",
+    r"make package$": "tests/aws_backend/test_package.py builds the zip",
     r"make install$": "has run, or this test could not",
     r"\.venv/bin/python -m tests\.": "needs the repository: test_the_model_says_what_its_page_shows runs it",
     r"\.venv/bin/sltt serve ": "runs already, on a free port instead of 8080, when the document's examples begin",
