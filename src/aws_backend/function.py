@@ -65,10 +65,12 @@ class Function:
         self._limit = limit
         self._clock = clock
 
-    def __call__(self, event: Any, context: Context) -> dict[str, Any]:
-        """Answer an event; raises `UnknownEvent` for one that is no request."""
+    def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
+        """Answer an event; raises `UnknownEvent` for one that is no request. Without a context, time is no matter."""
         shape = shape_of(event)
-        deadline = self._clock() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
+        deadline = float("inf")
+        if context is not None:
+            deadline = self._clock() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
         self._limit(deadline)
         request = head_of(event, shape, self._gateway)
         try:
@@ -98,7 +100,8 @@ class Function:
 def report(error: BaseException, write: Callable[[str], None] = to_stderr) -> None:
     """Tell whoever runs the function of an error that is not a client's, in one line of JSON.
 
-    Of an unexpected one only its class and where it came from: its message may hold anything.
+    Of an unexpected one only its class and where it came from: its message may hold anything. What DynamoDB or the
+    search for credentials said, which the client is not told, is in the errors of our own behind it.
     """
     from traceback import walk_tb
 
@@ -106,4 +109,12 @@ def report(error: BaseException, write: Callable[[str], None] = to_stderr) -> No
     told = {"level": "ERROR", "error": type(error).__name__, "at": frames[-8:]}
     if isinstance(error, SlttError):
         told["message"] = error.message
+    causes, behind = [], error.__cause__
+    while behind is not None:
+        causes.append(
+            f"{type(behind).__name__}: {behind.message}" if isinstance(behind, SlttError) else type(behind).__name__
+        )
+        behind = behind.__cause__
+    if causes:
+        told["because"] = causes
     write(dumps(told))

@@ -11,7 +11,7 @@ import pytest
 from aws_backend.apigateway import MAX_PAGE_BYTES, Gateway, UnknownEvent
 from aws_backend.function import RESERVE_SECONDS, Function, report
 from sltt_core.api.app import Api
-from sltt_core.errors import StorageError
+from sltt_core.errors import NotAllowed, StorageError
 from sltt_core.local_storage import LocalStorageService
 from tests.aws_backend.gateways import Invocation, Sent, http_2_event, received, rest_event, url_event
 from tests.contract.logs import new
@@ -186,6 +186,12 @@ def test_calls_are_told_until_when_they_have_to_be_done(storage: LocalStorageSer
     assert told == [1003.0 - RESERVE_SECONDS, 1000.1 - RESERVE_SECONDS]
 
 
+def test_without_a_context_there_is_no_deadline(storage: LocalStorageService) -> None:
+    told: list[float] = []
+    assert received(function(storage, limit=told.append)(url_event(POST), None)).status == 200
+    assert told == [float("inf")]
+
+
 # What is told of errors
 
 
@@ -212,6 +218,22 @@ def test_an_error_of_our_own_says_what_it_says_to_the_client() -> None:
         "at": [],
         "message": "change 7 of project p is missing",
     }
+
+
+def test_what_is_behind_an_error_is_told_with_it() -> None:
+    lines: list[str] = []
+    try:
+        try:
+            try:
+                raise OSError("secret key AKIA0123456789")
+            except OSError as error:
+                raise NotAllowed("arn:aws:sts::1:role/sltt may not PutItem") from error
+        except NotAllowed as error:
+            raise StorageError("DynamoDB did not take the request") from error
+    except StorageError as error:
+        report(error, lines.append)
+    assert json.loads(lines[0])["because"] == ["NotAllowed: arn:aws:sts::1:role/sltt may not PutItem", "OSError"]
+    assert "AKIA" not in lines[0]
 
 
 def test_errors_are_told_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
