@@ -327,6 +327,7 @@ def test_an_answer_is_never_larger_than_lambda_takes(letter: str, size: int) -> 
     text = letter * (size // len(letter.encode()))
     answer = answer_of(Response(200, (), text.encode()), HTTP_API_2, Gateway(), head=False)
     assert received(answer).body == text.encode()  # which checks the size
+    assert answer["isBase64Encoded"] == (size > MAX_PAGE_BYTES + 5_000 and letter in '"\\\n')  # only where it has to be
 
 
 def test_a_rest_api_gets_any_page_as_text() -> None:

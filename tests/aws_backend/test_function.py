@@ -197,8 +197,14 @@ def test_without_a_context_there_is_no_deadline(storage: LocalStorageService) ->
 
 def test_an_unexpected_error_is_one_line_without_its_message() -> None:
     lines: list[str] = []
-    try:
+
+    def deep(depth: int) -> None:
+        if depth:
+            deep(depth - 1)
         raise RuntimeError("secret key AKIA0123456789\nof two lines")
+
+    try:
+        deep(20)
     except RuntimeError as error:
         report(error, lines.append)
     (line,) = lines
@@ -206,7 +212,8 @@ def test_an_unexpected_error_is_one_line_without_its_message() -> None:
     assert "AKIA" not in line
     told = json.loads(line)
     assert (told["level"], told["error"]) == ("ERROR", "RuntimeError")
-    assert told["at"][-1].startswith(f"{__name__}:")
+    first = deep.__code__.co_firstlineno
+    assert told["at"] == [*[f"{__name__}:{first + 2}"] * 7, f"{__name__}:{first + 3}"]  # the innermost
 
 
 def test_an_error_of_our_own_says_what_it_says_to_the_client() -> None:

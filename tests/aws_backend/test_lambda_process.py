@@ -14,7 +14,7 @@ import pytest
 from scripts import engines
 from scripts.engines import DYNOXIDE
 from scripts.lambda_runtime import FunctionError, LambdaProcess, TimedOut
-from tests.aws_backend.gateways import Sent, received, url_event
+from tests.aws_backend.gateways import Sent, received, rest_event, url_event
 from tests.conftest import engine_url
 from tests.lambda_code import lambda_code, runtime_python
 
@@ -118,6 +118,18 @@ def test_waiting_is_capped(start: Callable[..., LambdaProcess]) -> None:
     for settings in ({}, {"MAX_WAIT_SECONDS": "0.1"}):
         got = received(start(**settings).invoke(wait, seconds=30))
         assert (got.status, json.loads(got.body)["count"]) == (200, 0)
+
+
+def test_any_page_can_be_handed_on_as_text(start: Callable[..., LambdaProcess]) -> None:
+    function = start()
+    changes = [{"projectId": "p", "entityType": "t", "entityId": "e", "data": {"": '"' * 190_000}} for _ in range(10)]
+    for change in changes:
+        body = json.dumps(change).encode()
+        assert received(function.invoke(url_event(Sent("POST", "/api/changes", body, JSON)))).status == 200
+    answer = function.invoke(rest_event(Sent("GET", CHANGES, b"", {"accept-encoding": "gzip"})))
+    assert not answer["isBase64Encoded"]
+    page = json.loads(received(answer).body)
+    assert 1 < page["count"] == page["cursor"] < 10
 
 
 # Faults
