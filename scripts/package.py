@@ -1,4 +1,4 @@
-"""`python -m scripts.package`: the zip for Lambda, our two packages compiled ahead for its Python, and nothing else.
+"""`python -m scripts.package`: the zip for Lambda, what its handler imports of our two packages, compiled ahead.
 
 The same source gives the same bytes, on any day and from any folder: names in order, one date, the same file modes, and
 code that names its files as they are called in the zip. The code is compiled without what nothing looks at when it
@@ -19,32 +19,40 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "3.13"
 """Lambda's runtime `python3.13`; another one refuses the zip's code."""
 TARGET = ROOT / "dist" / "lambda.zip"
-PACKAGES = ("aws_backend", "sltt_core")
-LEFT_OUT = {
-    "sltt_core/server": "for laptops; needs uvicorn",
-    "sltt_core/cli.py": "for laptops; needs click",
-    "sltt_core/sync": "for devices",
-    "sltt_core/local_storage.py": "the log is in DynamoDB",
-    "sltt_core/sqlite_file.py": "the log is in DynamoDB",
-    "aws_backend/audit.py": "for whoever looks after a table",
-    "aws_backend/repair.py": "for whoever looks after a table",
-    "aws_backend/restore.py": "for whoever looks after a table",
-}
-"""What a Lambda function never imports, and why."""
+ENTRY = "aws_backend.lambda_handler"
+LEFT_OUT = ("aws_backend.audit", "aws_backend.repair", "aws_backend.restore")
+"""What the storage imports only for whoever looks after a table, which is not done from a Lambda function."""
+ROOTS = "aws_backend/dynamodb/amazon_roots.pem"
 DATE = (1980, 1, 1, 0, 0, 0)
 """The first that a zip can say."""
 
 
-def sources(src: Path) -> list[str]:
-    """Return the files that belong in the zip, by their names in it, in order."""
-    found = []
-    for package in PACKAGES:
-        for path in (src / package).rglob("*"):
-            name = path.relative_to(src).as_posix()
-            wanted = path.suffix == ".py" or path.suffix == ".pem"
-            if path.is_file() and wanted and not any(f"{name}/".startswith(f"{left}/") for left in LEFT_OUT):
-                found.append(name)
-    return sorted(found)
+def sources(src: Path) -> dict[str, ast.Module]:
+    """Return what the entry imports, now or when it is needed, and what that imports: code by file, in order."""
+    found: dict[str, ast.Module] = {}
+    waiting, seen = [ENTRY], set(LEFT_OUT)
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        path = src / module.replace(".", "/")
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if path.is_file():
+            tree = found[path.relative_to(src).as_posix()] = _Bare().visit(ast.parse(path.read_bytes()))
+            waiting += [module.rpartition(".")[0], *_imported(tree)]
+    return dict(sorted(found.items()))
+
+
+def _imported(tree: ast.Module) -> list[str]:
+    """What some code imports, and what may be a module or not."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
 
 
 def pack(src: Path, target: Path) -> None:
@@ -53,15 +61,14 @@ def pack(src: Path, target: Path) -> None:
     import marshal
     from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
+    contents = {ROOTS: (src / ROOTS).read_bytes()}
+    for name, tree in sources(src).items():
+        code = compile(ast.fix_missing_locations(tree), name, "exec", dont_inherit=True, optimize=2)
+        # The header of a file that is never checked against its source (PEP 552).
+        header = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little") + bytes(8)
+        contents[f"{name}c"] = header + marshal.dumps(code)
     with ZipFile(target, "w") as file:
-        for name in sources(src):
-            content = (src / name).read_bytes()
-            if name.endswith(".py"):
-                tree = ast.fix_missing_locations(_Bare().visit(ast.parse(content)))
-                code = compile(tree, name, "exec", dont_inherit=True, optimize=2)
-                # The header of a file that is never checked against its source (PEP 552).
-                content = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little") + bytes(8) + marshal.dumps(code)
-                name += "c"
+        for name, content in sorted(contents.items()):
             entry = ZipInfo(name, DATE)
             entry.create_system = 3
             entry.external_attr = 0o100644 << 16

@@ -7,49 +7,25 @@ redirects, cookies, compression, trailers.
 
 What went wrong is told by what it means for the request: `ConnectFailed`, it was never sent; `OutcomeUnknown`, it
 may have been carried out; `BadReply`, it was answered with something that is no HTTP.
-
-`_socket` and `_ssl` are the C modules under `socket` and `ssl`. What those two add (enumerations, selectors, files) is
-not needed here, and making their enumerations alone costs a cold start more than all of our own code.
 """
 
 from __future__ import annotations
 
-import _socket
 from _ssl import SSLCertVerificationError, SSLWantReadError, SSLWantWriteError
 from time import monotonic
 
 from sltt_core.record import Record
 from sltt_core.replies import BadReply, ConnectFailed, OutcomeUnknown, Reply, TransportError, read_reply
+from sltt_core.sockets import open_connection, system_tls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, Never, Protocol
+    from typing import Never
 
-    class Connection(Protocol):
-        """What is used of a socket, with TLS or without."""
+    from sltt_core.sockets import Connection, Secured, TcpSocket, Tls
 
-        def settimeout(self, seconds: float, /) -> None: ...
-        def recv(self, size: int, /) -> bytes: ...
-        def send(self, data: bytes | memoryview, /) -> int: ...
-        def close(self) -> None: ...
-        def fileno(self) -> int: ...
-
-    class Secured(Connection, Protocol):
-        """... and of one with TLS."""
-
-        def do_handshake(self) -> None: ...
-
-    class Tls(Protocol):
-        """What is used of a TLS context: of an `ssl.SSLContext`, for one."""
-
-        @property
-        def check_hostname(self) -> bool: ...
-
-        @property
-        def wrap_socket(self) -> Callable[..., Secured]: ...
-
-    Connect = Callable[[tuple[bytes, int], float], _socket.socket]
+    Connect = Callable[[tuple[bytes, int], float], TcpSocket]
     """Opens a TCP connection to host and port within so many seconds."""
 
 __all__ = [
@@ -119,50 +95,6 @@ def parse_origin(url: str) -> Origin:
 
 
 _NAME = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
-
-
-class Socket(_socket.socket):
-    """A socket that TLS can be put on: `_ssl` refers to it weakly, as `_socket` does not allow."""
-
-    __slots__ = ("__weakref__",)
-
-
-def open_connection(address: tuple[bytes, int], seconds: float) -> _socket.socket:
-    """Open a TCP connection to the first of a host's addresses that takes it.
-
-    All of them together have `seconds`, each at most half of what is left while there is another. Only the time to look
-    up the name cannot be bounded. The host as bytes spares `getaddrinfo` the import of the idna codec.
-    """
-    until = monotonic() + seconds
-    places = _socket.getaddrinfo(*address, type=_socket.SOCK_STREAM)
-    failure = TimeoutError("timed out")
-    while places and (left := until - monotonic()) > 0:
-        family, kind, protocol, _, place = places.pop(0)
-        try:
-            return _connect(Socket(family, kind, protocol), place, left / 2 if places else left)
-        except OSError as error:
-            failure = error  # type: ignore[assignment]
-    raise failure
-
-
-def _connect(connection: _socket.socket, place: Any, seconds: float) -> _socket.socket:
-    try:
-        connection.settimeout(seconds)
-        connection.connect(place)
-        connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def system_tls() -> Tls:
-    """Trust what this machine trusts."""
-    import ssl
-
-    context: Any = ssl.create_default_context()
-    tls: Tls = context
-    return tls
 
 
 class HttpTransport:
@@ -274,7 +206,7 @@ class HttpTransport:
             else:
                 return connection
 
-    def _reach(self, until: float) -> _socket.socket:
+    def _reach(self, until: float) -> TcpSocket:
         left = until - self._clock()
         if left <= 0:
             raise ConnectFailed(f"no time left to connect to {self.origin.host}")
@@ -283,7 +215,7 @@ class HttpTransport:
         except OSError as error:
             raise ConnectFailed(f"cannot reach {self.origin.host}, port {self.origin.port}: {error}") from error
 
-    def _secure(self, connection: _socket.socket, trust: int, until: float) -> Secured:
+    def _secure(self, connection: TcpSocket, trust: int, until: float) -> Secured:
         """Put TLS on a connection; closes it when that fails."""
         secured = None
         try:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sltt_core.errors import SlttError
+from sltt_core.sockets import Socket
 from sltt_core.transport import (
     BadReply,
     ConnectFailed,
     HttpTransport,
     Origin,
     OutcomeUnknown,
-    Socket,
     TransportError,
     open_connection,
     parse_origin,
@@ -492,7 +492,7 @@ def test_the_addresses_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
         raise TimeoutError("timed out")
 
     monkeypatch.setattr("_socket.getaddrinfo", places(*[("192.0.2.1", 80)] * 3))
-    monkeypatch.setattr("sltt_core.transport.Socket.connect", time_out)
+    monkeypatch.setattr("sltt_core.sockets.Socket.connect", time_out)
     with pytest.raises(TimeoutError):
         open_connection((b"a.example", 80), 30)
     assert given == [pytest.approx(15, abs=1), pytest.approx(15, abs=1), pytest.approx(30, abs=1)]  # none took any

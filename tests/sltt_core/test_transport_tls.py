@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sltt_core.transport import Tls
+    from sltt_core.sockets import Tls
 
     MakeContext = Callable[[], Tls]
 

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from sltt_core.transport import Tls
+    from sltt_core.sockets import Tls
 
 ROOTS = os.path.join(os.path.dirname(__file__), "amazon_roots.pem")
 """The roots published at https://www.amazontrust.com/repository/, with their fingerprints."""
