@@ -5,7 +5,7 @@ from __future__ import annotations
 from binascii import unhexlify
 
 from sltt_core.errors import InvalidInput
-from sltt_core.hashes import blake2b
+from sltt_core.hashes import sha256
 from sltt_core.record import Record
 
 TYPE_CHECKING = False
@@ -62,7 +62,7 @@ def json_response(text: str, *, same: str | None = None, wait: Wait | None = Non
     """
     headers: tuple[tuple[str, str], ...] = (("content-type", JSON),)
     if same is not None:
-        headers += (("etag", f'W/"{blake2b(same.encode(), digest_size=12).hexdigest()}"'),)
+        headers += (("etag", f'W/"{sha256(same.encode()).hexdigest()[:24]}"'),)
     return Response(200, headers, text.encode(), wait)
 
 
