@@ -156,7 +156,7 @@ def test_an_answer_comes_before_the_time_is_up(start: Callable[..., LambdaProces
         engine.process.send_signal(signal.SIGSTOP)
         got = received(function.invoke(APPEND, seconds=2.5))  # else it raises TimedOut
         engine.process.send_signal(signal.SIGCONT)
-        assert (got.status, json.loads(got.body)["retryable"]) == (502, True)
+        assert (got.status, json.loads(got.body)["retryable"]) == (503, True)
         assert received(function.invoke(READ)).status == 200
 
 
@@ -219,7 +219,7 @@ def test_a_dynamodb_out_of_reach_is_told_and_does_not_end_the_init_phase(start: 
         RES_OPTIONS="timeout:1 attempts:1",
     )
     got = received(function.invoke(READ))
-    assert (got.status, json.loads(got.body)["type"]) == (502, "urn:sltt:problem:connect-failed")
+    assert (got.status, json.loads(got.body)["type"]) == (503, "urn:sltt:problem:storage-unavailable")
     lines = function.output().splitlines()
     told = json.loads(lines[0])
     assert (told["level"], told["error"]) == ("ERROR", "ConnectFailed")
