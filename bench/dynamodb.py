@@ -180,7 +180,7 @@ def _ours(url: str, closing: ExitStack) -> Operations:
 
 
 def _boto3(url: str, closing: ExitStack) -> Operations:
-    import boto3  # type: ignore[import-not-found, unused-ignore]
+    import boto3  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     session = boto3.session.Session("bench", "bench", region_name=REGION)
     client = session.client("dynamodb", endpoint_url=url)
