@@ -6,6 +6,7 @@ WORKERS ?= 2
 ARGS ?=
 
 PYTHONS := 3.11 3.12 3.13
+LAMBDA_PYTHON := 3.13
 PIP_VERSION := 26.3
 UV_VERSION := 0.13.9
 
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo dynamodb test check test-all bench lock format clean
+.PHONY: help install demo dynamodb package test check test-all bench lock format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,7 +25,10 @@ install: $(VENV)/.run ## Install the command: .venv/bin/sltt
 demo: $(VENV)/.run ## Watch it work, on this machine alone
 	$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(VENV)/.dev .engines ## Run the tests; ARGS= goes to pytest, WORKERS= is their number
+package: ## Make the zip for AWS Lambda: dist/lambda.zip
+	@$(PYTHON) -m scripts.package $(ARGS)
+
+test: $(VENV)/.dev .engines .venv-lambda/.ready ## Run the tests; ARGS= goes to pytest, WORKERS= is their number
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 dynamodb: $(VENV)/.run .engines ## Start a local DynamoDB on port 8000; ARGS= takes its name and --port
@@ -56,7 +60,7 @@ test-all: ## Run the tests on every supported Python that is here
 	echo "passed:$${ran:- none}; failed:$${failed:- none}; absent:$${absent:- none}"; \
 	[ -n "$$ran" ] && [ -z "$$failed" ]
 
-bench: $(VENV)/.bench ## Measure it, as ratios; ARGS= are names of benches and options (ARGS=--help)
+bench: $(VENV)/.bench .engines .venv-cold/.ready ## Measure it, as ratios; ARGS= are names of benches and options (ARGS=--help)
 	$(BIN)/python -m bench $(ARGS)
 
 lock: .venv-lock/.uv-$(UV_VERSION) ## Write requirements/*.txt anew; ARGS=--upgrade takes newer versions
@@ -64,6 +68,8 @@ lock: .venv-lock/.uv-$(UV_VERSION) ## Write requirements/*.txt anew; ARGS=--upgr
 	$(COMPILE) --extra server --extra cli --group build --constraints requirements/dev.txt --output-file requirements/run.txt
 	$(COMPILE) --group java --output-file requirements/java.txt
 	$(COMPILE) --group bench --constraints requirements/dev.txt --output-file requirements/bench.txt
+	$(COMPILE) --group cold_start --constraints requirements/bench.txt --output-file requirements/cold_start.txt
+	$(COMPILE) --group lambda --constraints requirements/cold_start.txt --output-file requirements/lambda.txt
 
 format: $(VENV)/.dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff format
@@ -92,6 +98,17 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 $(VENV)/.bench: $(VENV)/.run requirements/bench.txt
 	$(PIP) --require-hashes -r requirements/bench.txt
 	@touch $@
+
+# Of Lambda's Python. Where there is none, what needs it says so.
+
+.venv-lambda/.ready: requirements/lambda.txt
+	$(LAMBDA_VENV)
+
+.venv-cold/.ready: requirements/cold_start.txt
+	$(LAMBDA_VENV)
+
+LAMBDA_VENV = @python=$$($(PYTHON) -m scripts.interpreters $(LAMBDA_PYTHON)) || exit 0; \
+	$$python -m venv $(@D) && $(@D)/bin/python -m pip install --quiet --require-hashes -r $< && touch $@
 
 .venv-lock/.uv-$(UV_VERSION):
 	$(PYTHON) -m venv .venv-lock

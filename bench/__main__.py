@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import appends, contention, costs, dynamodb, growth, imports, memory, pages, plots, waiting
+from bench import appends, cold_start, contention, costs, dynamodb, growth, imports, memory, pages, plots, waiting
 from bench.setting import SIZES, BenchError, Progress, Setting
 from examples.server import ServerError
 
@@ -34,6 +34,7 @@ BENCHES = {
     "contention": contention,
     "pages": pages,
     "costs": costs,
+    "cold_start": cold_start,
 }
 RESULTS = Path(__file__).resolve().parent / "results"
 EXAMPLES = """examples:

@@ -7,9 +7,9 @@ does not have that link there is not the log it read.
 from __future__ import annotations
 
 from binascii import b2a_base64
-from hashlib import sha256
 
 from sltt_core.errors import ChainMismatch
+from sltt_core.hashes import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

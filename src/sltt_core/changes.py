@@ -6,11 +6,10 @@ whether it comes as JSON or from Python. `docs/changes.md` tells the rules to us
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 from sltt_core.drafts import FIELDS, MAX_PROBLEMS, Draft, Enough
 from sltt_core.errors import InvalidBatch, Problem
 from sltt_core.fields import item_bytes, utf8_length
+from sltt_core.hashes import sha256
 from sltt_core.json_reader import JsonProblem, Reader, decode_utf8, quote, whole_number
 from sltt_core.record import Record
 

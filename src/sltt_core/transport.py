@@ -1,4 +1,4 @@
-"""HTTP out: a minimal HTTP/1.1 client over `socket` and `ssl` (RFC 9110, RFC 9112), for DynamoDB and for sync.
+"""HTTP out: a minimal HTTP/1.1 client over sockets (RFC 9110, RFC 9112), for DynamoDB and for sync.
 
 `http.client` and the e-mail parser inside it cost more to import than all of this project's Lambda path. What is
 here is the part of HTTP that an API needs: one request, one answer with a length, in chunks or up to the end of the
@@ -11,19 +11,21 @@ may have been carried out; `BadReply`, it was answered with something that is no
 
 from __future__ import annotations
 
-import socket
-import ssl
+from _ssl import SSLCertVerificationError, SSLWantReadError, SSLWantWriteError
 from time import monotonic
 
 from sltt_core.record import Record
 from sltt_core.replies import BadReply, ConnectFailed, OutcomeUnknown, Reply, TransportError, read_reply
+from sltt_core.sockets import open_connection, system_tls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Never
 
-    Connect = Callable[[tuple[bytes, int], float], socket.socket]
+    from sltt_core.sockets import Connection, Secured, TcpSocket, Tls
+
+    Connect = Callable[[tuple[bytes, int], float], TcpSocket]
     """Opens a TCP connection to host and port within so many seconds."""
 
 __all__ = [
@@ -44,7 +46,7 @@ MAX_BODY_BYTES = 20_000_000
 """Of an answer's body: DynamoDB's largest is 16 MB (AWS: BatchGetItem)."""
 _PIECE = 65_536
 
-_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_WOULD_BLOCK = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
 
 # Of OpenSSL's X509_V_ERR_*: the chain of certificates leads to none that is trusted. Whatever else may be wrong with a
 # certificate (its name, its dates) is wrong whomever one trusts.
@@ -95,40 +97,6 @@ def parse_origin(url: str) -> Origin:
 _NAME = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
 
 
-def open_connection(address: tuple[bytes, int], seconds: float) -> socket.socket:
-    """Open a TCP connection to the first of a host's addresses that takes it.
-
-    All of them together have `seconds`, each at most half of what is left while there is another. Only the time to look
-    up the name cannot be bounded. The host as bytes spares `getaddrinfo` the import of the idna codec.
-    """
-    until = monotonic() + seconds
-    places = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
-    failure = TimeoutError("timed out")
-    while places and (left := until - monotonic()) > 0:
-        family, kind, protocol, _, place = places.pop(0)
-        try:
-            return _connect(socket.socket(family, kind, protocol), place, left / 2 if places else left)
-        except OSError as error:
-            failure = error  # type: ignore[assignment]
-    raise failure
-
-
-def _connect(connection: socket.socket, place: tuple[object, ...], seconds: float) -> socket.socket:
-    try:
-        connection.settimeout(seconds)
-        connection.connect(place)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def system_tls() -> ssl.SSLContext:
-    """Trust what this machine trusts."""
-    return ssl.create_default_context()
-
-
 class HttpTransport:
     """Sends requests to one origin over connections that are kept; safe for use by several threads.
 
@@ -145,7 +113,7 @@ class HttpTransport:
         max_idle: int = 16,
         idle_seconds: float = 300.0,
         max_body: int = MAX_BODY_BYTES,
-        tls: Iterable[Callable[[], ssl.SSLContext]] = (system_tls,),
+        tls: Iterable[Callable[[], Tls]] = (system_tls,),
         connect: Connect = open_connection,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -165,12 +133,12 @@ class HttpTransport:
         self._tls = list(tls)
         if not self._tls:
             raise ValueError("no TLS context")
-        self._contexts: dict[int, ssl.SSLContext] = {}
+        self._contexts: dict[int, Tls] = {}
         self._trust = 0  # the first of them that the server may chain to
         self._connect = connect
         self._clock = clock
         # With the time each was put there. append and pop are atomic: it needs no lock.
-        self._idle: list[tuple[socket.socket, float]] = []
+        self._idle: list[tuple[Connection, float]] = []
 
     def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> Reply:
         """Send a whole request, head and body, and return its answer.
@@ -217,18 +185,19 @@ class HttpTransport:
         except IndexError:
             pass
 
-    def _open(self, deadline: float) -> socket.socket:
+    def _open(self, deadline: float) -> Connection:
         """Open a connection that does not block, with TLS where the origin has it; raises `ConnectFailed`."""
         trust = self._trust
         while True:
             until = min(deadline, self._clock() + self._connect_seconds)
-            connection = self._reach(until)
+            connection: Connection
+            connection = reached = self._reach(until)
             try:
                 if self.origin.scheme == "https":
-                    connection = self._secure(connection, trust, until)
+                    connection = self._secure(reached, trust, until)
                     self._trust = trust
                 connection.settimeout(0)
-            except ssl.SSLCertVerificationError as error:
+            except SSLCertVerificationError as error:
                 trust += 1
                 if error.verify_code not in _NO_ROOT or trust >= len(self._tls):
                     raise ConnectFailed(f"{self.origin.host} is not trusted: {error.verify_message}") from None
@@ -237,7 +206,7 @@ class HttpTransport:
             else:
                 return connection
 
-    def _reach(self, until: float) -> socket.socket:
+    def _reach(self, until: float) -> TcpSocket:
         left = until - self._clock()
         if left <= 0:
             raise ConnectFailed(f"no time left to connect to {self.origin.host}")
@@ -246,7 +215,7 @@ class HttpTransport:
         except OSError as error:
             raise ConnectFailed(f"cannot reach {self.origin.host}, port {self.origin.port}: {error}") from error
 
-    def _secure(self, connection: socket.socket, trust: int, until: float) -> ssl.SSLSocket:
+    def _secure(self, connection: TcpSocket, trust: int, until: float) -> Secured:
         """Put TLS on a connection; closes it when that fails."""
         secured = None
         try:
@@ -269,7 +238,7 @@ class HttpTransport:
             raise
         return secured
 
-    def _kept(self) -> socket.socket | None:
+    def _kept(self) -> Connection | None:
         """Return a kept connection that is alive, as far as one can see, and does not block."""
         while True:
             try:
@@ -290,7 +259,7 @@ class HttpTransport:
                 if not alive:
                     connection.close()
 
-    def _keep(self, connection: socket.socket) -> None:
+    def _keep(self, connection: Connection) -> None:
         """Keep a connection, and close the oldest that are too many or too old."""
         now, idle = self._clock(), self._idle
         idle.append((connection, now))
@@ -300,7 +269,7 @@ class HttpTransport:
         except IndexError:  # other threads took them
             pass
 
-    def _exchange(self, connection: socket.socket, request: bytes, deadline: float) -> Reply:
+    def _exchange(self, connection: Connection, request: bytes, deadline: float) -> Reply:
         """Send a request and read its answer; the connection is kept or closed. Raises `_Dead` when nothing came."""
         kept = False
         try:
@@ -343,7 +312,7 @@ class _Wire:
     __slots__ = ("_answered", "_clock", "_connection", "_deadline", "_piece_seconds", "_sent", "begun")
 
     def __init__(
-        self, connection: socket.socket, clock: Callable[[], float], deadline: float, piece_seconds: float
+        self, connection: Connection, clock: Callable[[], float], deadline: float, piece_seconds: float
     ) -> None:
         self._connection = connection
         self._clock = clock
@@ -383,7 +352,7 @@ class _Wire:
 
     def _is_answered(self) -> bool:
         """Wait until more can be sent, or until it need not be: an answer says so, or nobody reads what is sent."""
-        from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector  # `socket` has loaded it
+        from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector  # only for what does not fit at once
 
         with DefaultSelector() as selector:
             selector.register(self._connection, EVENT_WRITE if len(self.begun) > 9 else EVENT_READ | EVENT_WRITE)

@@ -64,6 +64,7 @@ NOT_RUN = {
     r"make demo$": "runs for a test of its own: test_the_readme_shows_what_the_demo_says",
     r"make test$": "is what runs this test; its output is of the day it was written down",
     r"make bench$": "takes minutes; tests/bench runs each bench in small",
+    r"make package$": "tests/aws_backend/test_package.py builds the zip",
     r"make install$": "has run, or this test could not",
     r"make dynamodb$": "runs until Ctrl-C; the tests have engines of their own",
     r"USE_LOCAL_DYNAMODB=true \.venv/bin/sltt serve ": "tests/aws_backend/test_serve.py runs it",

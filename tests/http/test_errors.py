@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sltt_core.errors import NotAllowed, StorageBusy
-from tests.http.ways import JSON, NAME, Answer, Way, post
+from tests.http.ways import JSON, NAME, Answer, Way, inside, post
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,14 +191,14 @@ def test_a_busy_log_is_503_with_a_time_to_try_again(way: Way) -> None:
     def busy(chunk: Any) -> Any:
         raise StorageBusy("somebody else is writing")
 
-    way.storage._append = busy  # type: ignore[method-assign]
+    inside(way)._append = busy  # type: ignore[method-assign]
     answer = post(way, {})
     assert check(answer, 503, "storage-busy")["retryable"] is True
     assert answer.headers["retry-after"] == "1"
 
 
 def test_a_batch_stored_in_part_is_503_and_resumed_by_its_key(way: Way) -> None:
-    append, left = way.storage._append, [1]
+    append, left = inside(way)._append, [1]
 
     def failing(chunk: Any) -> Any:
         if left[0] == 0:
@@ -208,13 +208,13 @@ def test_a_batch_stored_in_part_is_503_and_resumed_by_its_key(way: Way) -> None:
 
     key = {"idempotency-key": "key-0123456789abcdef"}
     changes = [{"entityId": f"{number}"} for number in range(120)]
-    way.storage._append = failing  # type: ignore[method-assign]
+    inside(way)._append = failing  # type: ignore[method-assign]
     answer = post(way, *changes, headers=key)
     body = check(answer, 503, "partial-append")
     assert answer.headers["retry-after"] == "1"
     assert (body["failedAtIndex"], body["created"]) == (98, 98)
     assert body["createdSeqs"] == [*range(1, 99), *[None] * 22]
-    way.storage._append = append  # type: ignore[method-assign]
+    inside(way)._append = append  # type: ignore[method-assign]
     assert post(way, *changes, headers=key).json()["createdSeqs"] == list(range(1, 121))
 
 
@@ -248,7 +248,7 @@ def test_our_own_mistake_is_a_bare_500(way: Way) -> None:
     def broken(project_id: str) -> Any:
         raise RuntimeError("secret key AKIA0123456789")
 
-    way.storage._change_stats = broken  # type: ignore[method-assign]
+    inside(way)._change_stats = broken  # type: ignore[method-assign]
     answer = way.ask("GET", "/api/projects/p/stats")
     check(answer, 500, "internal")
     assert b"AKIA" not in answer.body

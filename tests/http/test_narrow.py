@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sltt_core import pages
-from tests.http.ways import Way, post
+from tests.http.ways import Way, inside, post
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +68,7 @@ def test_narrow_pages_of_every_size_give_the_same_changes(filled: Way, limit: in
 
 
 def test_a_narrow_page_examines_a_bounded_number_of_changes(filled: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside(filled)
     monkeypatch.setattr(pages, "MAX_EXAMINED", 5)
     pages_seen: list[tuple[list[int], int]] = []
     cursor: int | None = 0

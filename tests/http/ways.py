@@ -7,14 +7,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
+import pytest
 
+from aws_backend.apigateway import MAX_PAGE_BYTES, Gateway
+from aws_backend.function import Function
+from scripts.lambda_runtime import LambdaProcess
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request
 from sltt_core.server.rest_api_server import RestApiServer
-from tests.contract.logs import DynamoDBLocalLog, DynoxideLog, Log, SqliteLog
+from tests.aws_backend.gateways import (
+    Invocation,
+    Sent,
+    Undecodable,
+    http_1_event,
+    http_2_event,
+    received,
+    rest_event,
+    url_event,
+)
+from tests.contract.logs import DynamoDBLocalLog, DynamoDBLog, DynoxideLog, Log, SqliteLog
+from tests.lambda_code import lambda_code, runtime_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from sltt_core.storage import BaseStorageService
 
 NAME = "suite"
 JSON = {"content-type": "application/json"}
@@ -80,20 +97,111 @@ class ServerWay:
         self.log.close()
 
 
+class EventWay:
+    """The API as a Lambda function, called with the events of API Gateway or of a function URL."""
+
+    name = "url"
+    log_type: type[Log] = DynoxideLog
+    event = staticmethod(url_event)
+
+    def __init__(self, folder: Path, project_id: str | None = None, **options: Any) -> None:
+        self.log = self.log_type(folder)
+        self.storage = self.log.open(project_id, page_bytes=MAX_PAGE_BYTES)
+        api = Api(self.storage, NAME, **options)
+        self._function = Function(api, self.storage, Gateway(rest_binary=True), max_wait=60.0)
+
+    def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+        sent = Sent(method, target, body, {"host": "localhost", **(headers or {})})
+        try:
+            event = self.event(sent)
+        except Undecodable as undecodable:
+            pytest.skip(f"this gateway decodes what nobody can decode, or encode again: {undecodable}")
+        return Answer(*received(self.call(event)))
+
+    def call(self, event: dict[str, Any]) -> dict[str, Any]:
+        return self._function(event, Invocation())
+
+    def close(self) -> None:
+        self.log.close()
+
+
+class RestWay(EventWay):
+    """... of a REST API."""
+
+    name = "rest-api"
+    event = staticmethod(rest_event)
+
+
+class Http1Way(EventWay):
+    """... of an HTTP API, format 1.0."""
+
+    name = "http-api-1"
+    event = staticmethod(http_1_event)
+
+
+class Http2Way(EventWay):
+    """... of an HTTP API, format 2.0."""
+
+    name = "http-api-2"
+    event = staticmethod(http_2_event)
+
+
+class ProcessWay(EventWay):
+    """A real Lambda process, running what is in the zip."""
+
+    name = "lambda"
+    event = staticmethod(http_2_event)
+
+    def __init__(self, folder: Path, project_id: str | None = None, **options: Any) -> None:
+        settings = {
+            "SERVER_NAME": NAME,
+            "PROJECT_ID": project_id or "",
+            "CORS_ORIGINS": ",".join(options.pop("cors", "")),
+        }
+        if options:
+            pytest.skip(f"another process cannot be given {', '.join(options)}")
+        code, python = lambda_code(), runtime_python()
+        self.log = self.log_type(folder)
+        assert isinstance(self.log, DynamoDBLog)
+        self.storage = self.log.open(project_id)
+        table = {"DYNAMODB_TABLE": self.log.table, **self.log.environ}
+        self.process = LambdaProcess(code, {**table, **settings}, python=python)
+
+    def call(self, event: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = self.process.invoke(event)
+        return answer
+
+    def close(self) -> None:
+        self.process.close()
+        self.log.close()
+
+
 def on(way: type[AppWay] | type[ServerWay], log_type: type[Log]) -> Callable[..., Way]:
     """Make a way whose log is of another kind."""
     made: Callable[..., Way] = type(way.__name__, (way,), {"log_type": log_type, "name": f"{way.name}-{log_type.name}"})
     return made
 
 
-Way = AppWay | ServerWay
+Way = AppWay | ServerWay | EventWay
 WAYS: list[Callable[..., Way]] = [
     AppWay,
     ServerWay,
     on(AppWay, DynoxideLog),
     on(ServerWay, DynoxideLog),
     on(AppWay, DynamoDBLocalLog),
+    RestWay,
+    Http1Way,
+    Http2Way,
+    EventWay,
+    ProcessWay,
 ]
+
+
+def inside(way: Way) -> BaseStorageService:
+    """Return the storage that a way works with, to be tampered with; one in another process cannot be."""
+    if isinstance(way, ProcessWay):
+        pytest.skip("what is in another process cannot be replaced")
+    return way.storage
 
 
 def post(way: Way, *changes: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:

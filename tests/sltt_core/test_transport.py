@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import _socket
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from threading import Barrier, Event
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sltt_core.errors import SlttError
+from sltt_core.sockets import Socket
 from sltt_core.transport import (
     BadReply,
     ConnectFailed,
@@ -36,7 +39,6 @@ from tests.sltt_core.http_peers import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
 
     Open = Callable[..., HttpTransport]
 
@@ -247,7 +249,7 @@ def test_a_repeatable_request_whose_connection_died_is_repeated(to: Open) -> Non
 def test_a_request_that_was_sent_and_could_not_be_repeated_is_not_called_unsent(to: Open) -> None:
     closing = Event()
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         if closing.is_set():
             raise ConnectionRefusedError("refused")
         return open_connection(address, seconds)
@@ -263,7 +265,7 @@ def test_a_request_that_was_sent_and_could_not_be_repeated_is_not_called_unsent(
 def test_a_request_that_was_sent_is_not_called_unsent_because_it_could_not_be_sent_again(to: Open) -> None:
     connections = 0
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         nonlocal connections
         connections += 1
         connection = open_connection(address, seconds)
@@ -299,13 +301,14 @@ def test_a_request_that_did_not_get_on_a_kept_connection_is_sent_on_a_new_one(to
         transport = to(peer)
         transport.send(request("/1"), deadline=soon())
         kept, since = transport._idle.pop()
+        assert isinstance(kept, Socket)
         transport._idle.append((Unsendable(fileno=kept.detach()), since))
         assert transport.send(request("/2"), deadline=soon()).body == b"1"
         assert peer.requests == [request("/1"), request("/2")]
 
 
 def test_a_request_that_did_not_get_on_any_connection_is_called_unsent(to: Open) -> None:
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         return Unsendable(fileno=open_connection(address, seconds).detach())
 
     with Peer(Line.wait_for_end) as peer, pytest.raises(ConnectFailed, match="before the request was sent"):
@@ -375,10 +378,10 @@ def test_each_thread_gets_its_own_answer(to: Open) -> None:
 
 
 def test_a_connection_may_be_taken_the_moment_it_is_kept(to: Open) -> None:
-    class Taken(list[tuple[socket.socket, float]]):
+    class Taken(list[tuple[Any, float]]):
         """As if another thread were always faster."""
 
-        def append(self, kept: tuple[socket.socket, float]) -> None:
+        def append(self, kept: tuple[Any, float]) -> None:
             taken.append(kept[0])
 
     taken: list[socket.socket] = []
@@ -426,7 +429,7 @@ def test_an_interrupted_request_takes_its_connection_with_it(to: Open) -> None:
 
     connections: list[socket.socket] = []
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         connections.append(Interrupted(fileno=open_connection(address, seconds).detach()))
         return connections[-1]
 
@@ -474,9 +477,9 @@ def test_the_next_address_is_tried_when_the_first_refuses(monkeypatch: pytest.Mo
     with Peer(keep_answering) as peer, socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         good, bad = ("127.0.0.1", peer.origin.port), unused.getsockname()
-        monkeypatch.setattr("socket.getaddrinfo", places(bad, bad, good))
+        monkeypatch.setattr("_socket.getaddrinfo", places(bad, bad, good))
         assert to(peer).send(request(), deadline=soon()).status == 200
-        monkeypatch.setattr("socket.getaddrinfo", places(bad, bad))
+        monkeypatch.setattr("_socket.getaddrinfo", places(bad, bad))
         with pytest.raises(ConnectFailed, match="refused"):
             to(peer).send(request(), deadline=soon())
 
@@ -488,20 +491,20 @@ def test_the_addresses_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
         given.append(connection.gettimeout())
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr("socket.getaddrinfo", places(*[("192.0.2.1", 80)] * 3))
-    monkeypatch.setattr("socket.socket.connect", time_out)
+    monkeypatch.setattr("_socket.getaddrinfo", places(*[("192.0.2.1", 80)] * 3))
+    monkeypatch.setattr("sltt_core.sockets.Socket.connect", time_out)
     with pytest.raises(TimeoutError):
         open_connection((b"a.example", 80), 30)
     assert given == [pytest.approx(15, abs=1), pytest.approx(15, abs=1), pytest.approx(30, abs=1)]  # none took any
 
 
 def test_what_is_sent_goes_out_at_once() -> None:
-    with Peer(keep_answering) as peer, open_connection((b"127.0.0.1", peer.origin.port), 5) as connection:
+    with Peer(keep_answering) as peer, closing(open_connection((b"127.0.0.1", peer.origin.port), 5)) as connection:
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_no_address_is_tried_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socket.getaddrinfo", places(("192.0.2.1", 80)))
+    monkeypatch.setattr("_socket.getaddrinfo", places(("192.0.2.1", 80)))
     with pytest.raises(TimeoutError):
         open_connection((b"a.example", 80), 0)
 
@@ -543,7 +546,7 @@ def test_no_time_to_send_is_no_unknown_outcome_and_costs_no_connection(to: Open)
 def test_a_connection_that_took_all_the_time_is_kept_for_the_next_request(to: Open) -> None:
     clock = Clock()
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         clock.now += seconds
         return open_connection(address, 5)
 
@@ -558,7 +561,7 @@ def test_a_connection_that_took_all_the_time_is_kept_for_the_next_request(to: Op
 def test_connecting_has_the_time_that_is_left_and_no_more_than_its_own(to: Open) -> None:
     given = []
 
-    def connect(_address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(_address: tuple[bytes, int], seconds: float) -> _socket.socket:
         given.append(seconds)
         raise TimeoutError("timed out")
 
@@ -721,7 +724,7 @@ class Counting(socket.socket):
 def test_a_request_takes_one_send_and_one_receive(to: Open) -> None:
     connections: list[Counting] = []
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         connections.append(Counting(open_connection(address, seconds).detach()))
         return connections[-1]
 

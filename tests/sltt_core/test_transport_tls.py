@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import _socket
 import ssl
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from aws_backend.dynamodb.tls import amazon_tls
+from aws_backend.dynamodb.tls import amazon_tls, trusting
 from sltt_core.transport import ConnectFailed, HttpTransport, OutcomeUnknown, open_connection, system_tls
 from tests.sltt_core.http_peers import (
     LARGE,
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    MakeContext = Callable[[], ssl.SSLContext]
+    from sltt_core.sockets import Tls
+
+    MakeContext = Callable[[], Tls]
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +55,8 @@ def server(ca: trustme.CA) -> ssl.SSLContext:
 
 
 @pytest.fixture(scope="module")
-def own_tls(ca: trustme.CA) -> MakeContext:
-    """Trust the tests' own authority."""
+def python_tls(ca: trustme.CA) -> Callable[[], ssl.SSLContext]:
+    """Trust the tests' own authority, with Python's own context."""
 
     def make() -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -62,6 +64,21 @@ def own_tls(ca: trustme.CA) -> MakeContext:
         return context
 
     return make
+
+
+@pytest.fixture(params=["ssl", "lean"], scope="module")
+def own_tls(
+    request: pytest.FixtureRequest,
+    ca: trustme.CA,
+    python_tls: Callable[[], ssl.SSLContext],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> MakeContext:
+    """Trust the tests' own authority, with Python's context, and with the lean one that DynamoDB is called with."""
+    if request.param == "ssl":
+        return python_tls
+    roots = tmp_path_factory.mktemp("roots") / "own.pem"
+    ca.cert_pem.write_to_path(str(roots))
+    return lambda: trusting(str(roots))
 
 
 def server_with(certificate: trustme.LeafCert) -> ssl.SSLContext:
@@ -99,7 +116,7 @@ def test_the_next_context_is_tried_when_the_first_does_not_know_the_authority(
     made = []
 
     def counted(make: MakeContext) -> MakeContext:
-        def counting() -> ssl.SSLContext:
+        def counting() -> Tls:
             made.append(make)
             return make()
 
@@ -162,7 +179,7 @@ def test_a_wrong_name_is_wrong_whomever_one_trusts(ca: trustme.CA, own_tls: Make
 
 
 def test_a_host_name_is_verified(ca: trustme.CA, own_tls: MakeContext) -> None:
-    def connect(_address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(_address: tuple[bytes, int], seconds: float) -> _socket.socket:
         return open_connection((b"127.0.0.1", peer.origin.port), seconds)
 
     with Peer(keep_answering, tls=server_with(ca.issue_cert("good.example"))) as peer:
@@ -176,9 +193,11 @@ def test_a_host_name_is_verified(ca: trustme.CA, own_tls: MakeContext) -> None:
             transport.close()
 
 
-def test_a_context_that_does_not_verify_is_refused(server: ssl.SSLContext, own_tls: MakeContext) -> None:
+def test_a_context_that_does_not_verify_is_refused(
+    server: ssl.SSLContext, python_tls: Callable[[], ssl.SSLContext]
+) -> None:
     def no_name() -> ssl.SSLContext:
-        context = own_tls()
+        context = python_tls()
         context.check_hostname = False
         return context
 
@@ -197,6 +216,7 @@ def test_a_context_that_does_not_verify_is_refused(server: ssl.SSLContext, own_t
 
 def test_the_default_verifies() -> None:
     context = system_tls()
+    assert isinstance(context, ssl.SSLContext)
     assert context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
@@ -227,7 +247,7 @@ def test_a_server_that_hangs_up_within_the_handshake(
         how(line)
         closed.set()
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         connection = open_connection(address, seconds)
         assert read or closed.wait(10)
         return connection
@@ -252,7 +272,7 @@ def test_a_handshake_that_stops_is_not_waited_for(own_tls: MakeContext, connect_
 def test_tcp_that_took_all_the_time_leaves_none_for_tls(server: ssl.SSLContext, own_tls: MakeContext) -> None:
     now = 1000.0
 
-    def connect(address: tuple[bytes, int], seconds: float) -> socket.socket:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         nonlocal now
         now += seconds
         return open_connection(address, 5)
@@ -263,13 +283,15 @@ def test_tcp_that_took_all_the_time_leaves_none_for_tls(server: ssl.SSLContext, 
             transport.send(request(), deadline=now + 60)
 
 
-def test_an_interrupted_handshake_closes_its_connection(own_tls: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_handshake_closes_its_connection(
+    python_tls: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(_connection: ssl.SSLSocket, block: bool = False) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ssl.SSLSocket, "do_handshake", interrupt)
     with Peer(Line.wait_for_end) as peer, pytest.raises(KeyboardInterrupt):
-        HttpTransport(peer.origin.replace(scheme="https"), tls=[own_tls]).warm(soon())
+        HttpTransport(peer.origin.replace(scheme="https"), tls=[python_tls]).warm(soon())
 
 
 # Kept connections
@@ -419,12 +441,12 @@ def test_a_request_loads_nothing_that_was_not_there(ca: trustme.CA, server: ssl.
         program = f"""
 import sys
 sys.path.insert(0, {str(SRC)!r})
-import ssl
 from time import monotonic
+from aws_backend.dynamodb.tls import trusting
 from sltt_core.transport import HttpTransport, parse_origin
 
 def own_tls():
-    return ssl.create_default_context(cafile={str(tmp_path / "ca.pem")!r})
+    return trusting({str(tmp_path / "ca.pem")!r})
 
 transport = HttpTransport(parse_origin("https://127.0.0.1:{peer.origin.port}"), tls=[own_tls])
 before = set(sys.modules)

@@ -31,13 +31,12 @@ from aws_backend.dynamodb.credential_sources import (
     read_profile,
     run_command,
 )
-from aws_backend.dynamodb.metadata_sources import ContainerSource, InstanceSource, MetadataClient, make_transport
 from aws_backend.dynamodb.sigv4 import Credentials
 from sltt_core.errors import SlttError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from aws_backend.dynamodb.credential_documents import ReadText, Run, Source
     from aws_backend.dynamodb.metadata_sources import MakeTransport
@@ -74,9 +73,9 @@ class CredentialChain:
 
     __slots__ = ("_clock", "_failed", "_lock", "_sources", "_state")
 
-    def __init__(self, sources: Sequence[Source], *, clock: Callable[[], float] = time) -> None:
-        """`clock` gives seconds since 1970."""
-        self._sources = tuple(sources)
+    def __init__(self, sources: Iterable[Source], *, clock: Callable[[], float] = time) -> None:
+        """`sources` are gone through as often as there are none in any; `clock` gives seconds since 1970."""
+        self._sources = sources
         self._clock = clock
         self._lock = allocate_lock()
         # What is given, and when to look for newer; replaced as a whole, so that `get` needs no lock.
@@ -167,7 +166,7 @@ def default_chain(
     pause: Callable[[float], None] = sleep,
     read_text: ReadText = read_text,
     run: Run = run_command,
-    transport: MakeTransport = make_transport,
+    transport: MakeTransport | None = None,
 ) -> CredentialChain:
     """Make the chain that AWS's SDKs have.
 
@@ -177,15 +176,37 @@ def default_chain(
     """
     if explicit is not None:
         return CredentialChain([ExplicitSource(explicit)], clock=clock)
-    metadata = MetadataClient(transport, steady_clock, pause)
-    sources: list[Source] = [
-        ProfileSource(environ, profile, read_text, run),
-        ContainerSource(environ, metadata, read_text),
-        InstanceSource(environ, metadata),
-    ]
+    sources: list[Source] = [ProfileSource(environ, profile, read_text, run)]
     if not profile:
         sources = [EnvironmentSource(environ), WebIdentitySource(environ), *sources]
-    return CredentialChain(sources, clock=clock)
+
+    def services() -> list[Source]:
+        from aws_backend.dynamodb.metadata_sources import (
+            ContainerSource,
+            InstanceSource,
+            MetadataClient,
+            make_transport,
+        )
+
+        metadata = MetadataClient(transport or make_transport, steady_clock, pause)
+        return [ContainerSource(environ, metadata, read_text), InstanceSource(environ, metadata)]
+
+    return CredentialChain(_HereThenServices(sources, services), clock=clock)
+
+
+class _HereThenServices:
+    """Sources of this machine, and after them those of a service, whose code is loaded when it comes to that."""
+
+    def __init__(self, here: list[Source], services: Callable[[], list[Source]]) -> None:
+        self._here = here
+        self._make = services
+        self._services: list[Source] | None = None
+
+    def __iter__(self) -> Iterator[Source]:
+        yield from self._here
+        if self._services is None:
+            self._services = self._make()
+        yield from self._services
 
 
 def region_from_environment(

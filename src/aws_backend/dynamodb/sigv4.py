@@ -8,9 +8,9 @@ Sources: AWS, "Create a signed AWS API request" (IAM User Guide); where that is 
 
 from __future__ import annotations
 
-from hashlib import sha256
 from time import gmtime
 
+from sltt_core.hashes import sha256
 from sltt_core.record import Record
 
 try:

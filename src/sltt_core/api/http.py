@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from binascii import unhexlify
 
 from sltt_core.errors import InvalidInput
+from sltt_core.hashes import sha256
 from sltt_core.record import Record
 
 TYPE_CHECKING = False
@@ -61,7 +62,7 @@ def json_response(text: str, *, same: str | None = None, wait: Wait | None = Non
     """
     headers: tuple[tuple[str, str], ...] = (("content-type", JSON),)
     if same is not None:
-        headers += (("etag", f'W/"{blake2b(same.encode(), digest_size=12).hexdigest()}"'),)
+        headers += (("etag", f'W/"{sha256(same.encode()).hexdigest()[:24]}"'),)
     return Response(200, headers, text.encode(), wait)
 
 
@@ -80,18 +81,17 @@ def percent_decode(text: str, field: str, *, plus: bool = False) -> str:
         raise InvalidInput(f"{field} is not text", field=field) from None
     parts = [first]
     for part in rest:
-        octet = _HEX.get(part[:2])
-        if octet is None:
+        try:
+            octet = unhexlify(part[:2])
+        except ValueError:
+            octet = b""
+        if not octet:
             raise InvalidInput(f"{field} has a % that two hexadecimal digits do not follow", field=field)
         parts += (octet, part[2:])
     try:
         return b"".join(parts).decode()
     except UnicodeDecodeError:
         raise InvalidInput(f"{field} is not UTF-8 when decoded", field=field) from None
-
-
-_DIGITS = "0123456789abcdefABCDEF"
-_HEX = {f"{high}{low}".encode(): bytes([int(high + low, 16)]) for high in _DIGITS for low in _DIGITS}
 
 
 def query_pairs(query: str) -> list[tuple[str, str]]:

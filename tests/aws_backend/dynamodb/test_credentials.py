@@ -1370,10 +1370,10 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         "aws_backend.dynamodb.credential_documents",
         "aws_backend.dynamodb.credential_sources",
         "aws_backend.dynamodb.credentials",
-        "aws_backend.dynamodb.metadata_sources",
         "aws_backend.dynamodb.sigv4",
         "sltt_core",
         "sltt_core.errors",
+        "sltt_core.hashes",
         "sltt_core.record",
     }
     assert loaded - ours <= {"__future__", "_blake2", "_hashlib", "hashlib", "_operator", "operator"}

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import _ssl
 import ssl
+import sys
 from hashlib import sha256
 from pathlib import Path
 from time import gmtime, strftime, time
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
 
-from aws_backend.dynamodb.tls import ROOTS, amazon_tls
+from aws_backend.dynamodb.tls import ROOTS, LeanTls, amazon_tls, trusting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 YEAR = 365 * 86_400
 
@@ -25,16 +32,23 @@ PUBLISHED = {
 }
 
 
+def lean_context() -> Any:
+    """The C context with Amazon's roots; it has what `ssl.SSLContext` inherits from it."""
+    made = amazon_tls()
+    assert isinstance(made, LeanTls)
+    return made.context
+
+
 def test_the_published_roots_are_there_and_no_others() -> None:
-    ders = amazon_tls().get_ca_certs(binary_form=True)
+    ders = lean_context().get_ca_certs(binary_form=True)
     assert {sha256(der).hexdigest() for der in ders} == set(PUBLISHED.values())
     # All that was loaded is for signing certificates: `get_ca_certs` tells no others.
-    assert amazon_tls().cert_store_stats() == {"x509": len(PUBLISHED), "x509_ca": len(PUBLISHED), "crl": 0}
+    assert lean_context().cert_store_stats() == {"x509": len(PUBLISHED), "x509_ca": len(PUBLISHED), "crl": 0}
 
 
 def test_each_root_has_a_comment_that_says_what_it_is() -> None:
     said = {}
-    for der in amazon_tls().get_ca_certs(binary_form=True):
+    for der in lean_context().get_ca_certs(binary_form=True):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=der)
         (root,) = context.get_ca_certs()
@@ -49,23 +63,23 @@ def test_each_root_has_a_comment_that_says_what_it_is() -> None:
 
 
 def test_each_root_lasts() -> None:
-    for root in amazon_tls().get_ca_certs():
+    for root in lean_context().get_ca_certs():
         assert ssl.cert_time_to_seconds(str(root["notBefore"])) < time()
         assert ssl.cert_time_to_seconds(str(root["notAfter"])) > time() + YEAR, "look for its successor"
 
 
 def test_host_and_certificate_are_verified() -> None:
-    context = amazon_tls()
-    assert context.verify_mode is ssl.CERT_REQUIRED
+    context = lean_context()
+    assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
-    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
-def handshake(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> None:
+def handshake(client: Any, server: ssl.SSLContext, name: str) -> None:
     """Let them shake hands in memory."""
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = [
-        client.wrap_bio(to_client, to_server, server_hostname=name),
+        client._wrap_bio(to_client, to_server, False, name),
         server.wrap_bio(to_server, to_client, server_side=True),
     ]
     while ends:
@@ -82,7 +96,47 @@ def test_another_authority_is_not_trusted() -> None:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("dynamodb.eu-west-1.amazonaws.com").configure_cert(server)
     with pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer certificate"):
-        handshake(amazon_tls(), server, "dynamodb.eu-west-1.amazonaws.com")
-    client = amazon_tls()
-    authority.configure_trust(client)
+        handshake(lean_context(), server, "dynamodb.eu-west-1.amazonaws.com")
+    client = lean_context()
+    client.load_verify_locations(cadata=authority.cert_pem.bytes().decode())
     handshake(client, server, "dynamodb.eu-west-1.amazonaws.com")
+
+
+def test_the_context_has_what_python_gives_its_own() -> None:
+    ours, pythons = lean_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for name in ("options", "verify_flags", "verify_mode", "check_hostname", "maximum_version", "security_level"):
+        assert getattr(ours, name) == getattr(pythons, name)
+    assert ours.get_ciphers() == pythons.get_ciphers()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda module: delattr(module, "_SSLContext"),
+        lambda module: setattr(module, "_SSLContext", lambda: None),
+        lambda module: setattr(module, "_SSLContext", lambda _protocol: object()),
+        lambda module: setattr(module, "_SSLContext", Unverifying),
+    ],
+)
+def test_where_the_c_module_is_another_python_s_own_is_taken(
+    monkeypatch: pytest.MonkeyPatch, spoil: Callable[[ModuleType], None]
+) -> None:
+    other = ModuleType("_ssl")
+    other.__dict__.update(_ssl.__dict__)
+    spoil(other)
+    monkeypatch.setitem(sys.modules, "_ssl", other)
+    context = trusting(ROOTS)
+    assert isinstance(context, ssl.SSLContext)
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert len(context.get_ca_certs()) == len(PUBLISHED)
+
+
+class Unverifying:
+    """A context that trusts everybody."""
+
+    verify_mode = ssl.CERT_NONE
+    check_hostname = False
+
+    def __init__(self, _protocol: int) -> None:
+        pass

@@ -1,0 +1,48 @@
+"""Other Pythons of this machine, on the path or under pyenv; `python -m scripts.interpreters 3.13` names one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+
+class NoInterpreter(Exception):
+    """There is no such Python here; the message says where was looked."""
+
+
+def find(version: str) -> str:
+    """Return a Python of a version such as `3.13`; raises `NoInterpreter`."""
+    name = f"python{version}"
+    versions = _pyenv_root() / "versions"
+    installed = sorted(versions.glob(f"{version}.*/bin/{name}"), key=_numbers, reverse=True)
+    for candidate in (name, *map(str, installed)):
+        path = shutil.which(candidate)
+        # pyenv's shims are on the path also for a Python that it does not let run
+        if (
+            path
+            and subprocess.run([path, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode == 0
+        ):
+            return path
+    raise NoInterpreter(f"there is no {name} on the path, nor in {versions}: `pyenv install {version}` brings it")
+
+
+def _pyenv_root() -> Path:
+    root = os.environ.get("PYENV_ROOT")
+    if not root and shutil.which("pyenv"):
+        root = subprocess.run(["pyenv", "root"], capture_output=True, encoding="utf-8", check=False).stdout.strip()
+    return Path(root or Path.home() / ".pyenv")
+
+
+def _numbers(path: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", path.parts[-3])]
+
+
+if __name__ == "__main__":
+    try:
+        print(find(sys.argv[1]))
+    except NoInterpreter as missing:
+        sys.exit(str(missing))

@@ -1,0 +1,234 @@
+"""A Lambda process on this machine: AWS's own runtime client, a handler, and the Runtime API that feeds them.
+
+What Lambda does around a function is here as far as a function sees it: one event after another, a deadline with each,
+an end by force for one that takes longer, and a new process after that (AWS: "Lambda runtime API", 2018-06-01).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from time import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Self
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = ROOT / ".venv-lambda" / "bin" / "python"
+"""Of the environment that holds `awslambdaric` and nothing of ours; `make test` makes it."""
+HANDLER = "aws_backend.lambda_handler.handler"
+START_SECONDS = 30.0
+
+
+class Said(NamedTuple):
+    """What a process told the Runtime API."""
+
+    path: str
+    """Behind `/2018-06-01/runtime/`."""
+    body: bytes
+
+
+class RuntimeApi(ThreadingHTTPServer):
+    """Hands out events, takes answers."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Exchange)
+        self.events: Queue[tuple[str, float, bytes] | None] = Queue()
+        self.said: Queue[Said] = Queue()
+        Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """Its host and port, as `AWS_LAMBDA_RUNTIME_API` has them."""
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    def close(self) -> None:
+        """End, and let go of who waits for an event."""
+        self.events.put(None)
+        self.shutdown()
+        self.server_close()
+
+
+class _Exchange(BaseHTTPRequestHandler):
+    server: RuntimeApi
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Hand out the next event, when there is one."""
+        self.server.said.put(Said("next", b""))
+        event = self.server.events.get()
+        if event is not None:
+            request_id, deadline, body = event
+            self._answer(
+                200,
+                body,
+                {
+                    "Content-Type": "application/json",
+                    "Lambda-Runtime-Aws-Request-Id": request_id,
+                    "Lambda-Runtime-Deadline-Ms": str(int(deadline * 1000)),
+                    "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:eu-west-1:123456789012:function:sltt",
+                },
+            )
+
+    def do_POST(self) -> None:
+        """Take an answer or an error."""
+        path = self.path.removeprefix("/2018-06-01/runtime/")
+        body = self._chunks() if "chunked" in self.headers.get("transfer-encoding", "") else self._body()
+        self._answer(202, b'{"status":"OK"}', {})
+        self.server.said.put(Said(path, body))
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("content-length", 0)))
+
+    def _chunks(self) -> bytes:
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+class FunctionError(Exception):
+    """The function raised an error, or could not be started; `report` is what its runtime says of it."""
+
+    def __init__(self, report: Any) -> None:
+        self.report = report
+        super().__init__(f"{report.get('errorType')}: {report.get('errorMessage')}")
+
+
+class TimedOut(Exception):
+    """The function took longer than it may, and was ended."""
+
+
+class LambdaProcess:
+    """A function under `awslambdaric`: started when it is needed, used again and again, replaced when it has ended."""
+
+    def __init__(
+        self,
+        code: Path,
+        settings: Mapping[str, str],
+        *,
+        python: Path = PYTHON,
+        handler: str = HANDLER,
+        command: tuple[str, ...] = (),
+    ) -> None:
+        """`code` is the folder of the unpacked zip; `command` stands before the interpreter's name."""
+        self._code = code
+        self._settings = settings
+        self._arguments = [*command, str(python), "-m", "awslambdaric", handler]
+        self._api: RuntimeApi | None = None  # one for each process: none asks another's for events
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
+        self._count = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start a process, as Lambda's init phase does; raises `FunctionError` when it cannot be."""
+        self.stop()
+        self._api = RuntimeApi()
+        self.process = subprocess.Popen(
+            self._arguments,
+            cwd=self._code,
+            env={
+                "PATH": os.environ.get("PATH", ""),
+                "AWS_LAMBDA_RUNTIME_API": self._api.address,
+                "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
+                "LAMBDA_TASK_ROOT": str(self._code),
+                "TZ": ":UTC",
+                "PYTHONHASHSEED": "0",
+                **self._settings,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        said = self._next(START_SECONDS)
+        if said.path != "next":
+            self.process.wait(START_SECONDS)
+            raise FunctionError(json.loads(said.body))
+
+    def send(self, event: object, seconds: float) -> str:
+        """Hand the function an event that it may take so many seconds for; returns the request's id."""
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+        assert self._api is not None
+        self._count += 1
+        request_id = f"{self._count:08d}-0000-4000-8000-000000000000"
+        self._api.events.put((request_id, time() + seconds, json.dumps(event).encode()))
+        return request_id
+
+    def invoke(self, event: object, seconds: float = 30.0) -> Any:
+        """Let the function answer an event; raises `FunctionError`, or `TimedOut` after so many seconds."""
+        request_id = self.send(event, seconds)
+        try:
+            said = self._next(seconds)
+        except TimedOut:
+            self.stop()
+            raise
+        self._next(START_SECONDS)  # it asks for the next one
+        if said.path == f"invocation/{request_id}/error":
+            raise FunctionError(json.loads(said.body))
+        assert said.path == f"invocation/{request_id}/response", said.path
+        return json.loads(said.body)
+
+    def _next(self, seconds: float) -> Said:
+        assert self.process is not None
+        assert self._api is not None
+        until = time() + seconds
+        while True:
+            try:
+                return self._api.said.get(timeout=0.05)
+            except Empty:
+                if self.process.poll() is not None:
+                    raise FunctionError({"errorType": "Runtime.ExitError", "errorMessage": self.output()}) from None
+                if time() > until:
+                    raise TimedOut(f"no answer in {seconds} seconds") from None
+
+    def output(self) -> str:
+        """What all processes have written so far."""
+        self._log.seek(0)
+        return self._log.read().decode("utf-8", "replace")
+
+    def stop(self) -> None:
+        """End the process as Lambda does, without asking."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        if self._api is not None:
+            self._api.close()
+            self._api = None
+
+    def close(self) -> None:
+        """End everything."""
+        self.stop()
+        self._log.close()

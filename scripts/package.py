@@ -1,0 +1,133 @@
+"""`python -m scripts.package`: the zip for Lambda, what its handler imports of our two packages, compiled ahead.
+
+The same source gives the same bytes, on any day and from any folder: names in order, one date, the same file modes, and
+code that names its files as they are called in the zip. The code is compiled without what nothing looks at when it
+runs (docstrings, assertions, annotations of functions, columns of lines), for a cold start reads all of it; and it
+stands where the source would (PEP 3147, "Case 4"), for a cold start need not look for that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = "3.13"
+"""Lambda's runtime `python3.13`; another one refuses the zip's code."""
+TARGET = ROOT / "dist" / "lambda.zip"
+ENTRY = "aws_backend.lambda_handler"
+LEFT_OUT = ("aws_backend.audit", "aws_backend.repair", "aws_backend.restore")
+"""What the storage imports only for whoever looks after a table, which is not done from a Lambda function."""
+ROOTS = "aws_backend/dynamodb/amazon_roots.pem"
+DATE = (1980, 1, 1, 0, 0, 0)
+"""The first that a zip can say."""
+
+
+def sources(src: Path) -> dict[str, ast.Module]:
+    """Return what the entry imports, now or when it is needed, and what that imports: code by file, in order."""
+    found: dict[str, ast.Module] = {}
+    waiting, seen = [ENTRY], set(LEFT_OUT)
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        path = src / module.replace(".", "/")
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if path.is_file():
+            tree = found[path.relative_to(src).as_posix()] = _Bare().visit(ast.parse(path.read_bytes()))
+            waiting += [module.rpartition(".")[0], *_imported(tree)]
+    return dict(sorted(found.items()))
+
+
+def _imported(tree: ast.Module) -> list[str]:
+    """What some code imports, and what may be a module or not."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
+
+
+def pack(src: Path, target: Path) -> None:
+    """Write the zip, with the Python that runs this."""
+    import importlib.util
+    import marshal
+    from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+    contents = {ROOTS: (src / ROOTS).read_bytes()}
+    for name, tree in sources(src).items():
+        code = compile(ast.fix_missing_locations(tree), name, "exec", dont_inherit=True, optimize=2)
+        # The header of a file that is never checked against its source (PEP 552).
+        header = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little") + bytes(8)
+        contents[f"{name}c"] = header + marshal.dumps(code)
+    with ZipFile(target, "w") as file:
+        for name, content in sorted(contents.items()):
+            entry = ZipInfo(name, DATE)
+            entry.create_system = 3
+            entry.external_attr = 0o100644 << 16
+            file.writestr(entry, content, ZIP_DEFLATED, compresslevel=9)
+
+
+class _Bare(ast.NodeTransformer):
+    """Takes annotations away from functions; a class keeps its names, of which records are made."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        node.annotation = ast.Constant(None)
+        return node
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return [self.visit(statement) for statement in node.orelse]
+        return self.generic_visit(node)
+
+
+def build(target: Path = TARGET, src: Path = ROOT / "src") -> Path:
+    """Write the zip with Lambda's Python; raises `interpreters.NoInterpreter` where there is none."""
+    from scripts.interpreters import find
+
+    python = find(PYTHON)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Sets in code stand in the order of their hashes, which differ from process to process unless told not to.
+    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONHASHSEED": "0"}
+    arguments = [python, "-S", "-X", "no_debug_ranges", __file__, "--here", str(src), str(target)]
+    subprocess.run(arguments, env=environment, check=True)
+    return target
+
+
+def main() -> None:
+    """Build the zip and say where it is."""
+    if sys.argv[1:2] == ["--here"]:
+        pack(Path(sys.argv[2]), Path(sys.argv[3]))
+        return
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.package",
+        description=f"Make the zip for AWS Lambda's python{PYTHON}: our code, compiled, and no dependency.",
+        epilog="example: python -m scripts.package --target /tmp/lambda.zip",
+    )
+    parser.add_argument("--target", type=Path, default=TARGET, help="where the zip goes; default: dist/lambda.zip")
+    from scripts.interpreters import NoInterpreter
+
+    try:
+        target = build(parser.parse_args().target)
+    except NoInterpreter as error:
+        sys.exit(f"package: {error}")
+    print(f"{target}: {target.stat().st_size / 1024:.1f} KiB; handler aws_backend.lambda_handler.handler")
+
+
+if __name__ == "__main__":
+    main()
