@@ -71,12 +71,7 @@ def items_after(table: LogTable, project_id: str, seq: int, last: int | None = N
         "ConsistentRead": True,
         "Limit": PAGE_CHANGES,
     }
-    while True:
-        reply = table.call("Query", payload, table.deadline())
-        yield from reply["Items"]
-        if "LastEvaluatedKey" not in reply:
-            return
-        payload["ExclusiveStartKey"] = reply["LastEvaluatedKey"]
+    return _paged(table, "Query", payload)
 
 
 def read_sequence(table: LogTable, project_id: str, seq: int) -> tuple[Item | None, Item | None]:
@@ -297,8 +292,13 @@ def request_items(table: LogTable, project_id: str) -> Iterator[Item]:
         "ExpressionAttributeValues": {":prefix": {"S": f"REQUEST#{project_id}#"}},
         "ConsistentRead": True,
     }
+    return _paged(table, "Scan", payload)
+
+
+def _paged(table: LogTable, operation: str, payload: dict[str, Any]) -> Iterator[Item]:
+    """Call an operation again and again until its answers have no more behind them."""
     while True:
-        reply = table.call("Scan", payload, table.deadline())
+        reply = table.call(operation, payload, table.deadline())
         yield from reply["Items"]
         if "LastEvaluatedKey" not in reply:
             return

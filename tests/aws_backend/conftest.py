@@ -1,4 +1,4 @@
-"""Fixtures: `table_log`, a log in a table of its own, on each local DynamoDB in turn."""
+"""Fixtures: a log in a table of its own, on each local DynamoDB in turn (`table_log`), or on dynoxide alone (`log`)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.aws_backend.logs import ENGINES
+from tests.contract.logs import DynoxideLog, batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from sltt_core.storage import BaseStorageService
     from tests.contract.logs import DynamoDBLog
 
 
@@ -20,3 +22,18 @@ def table_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dynamo
     log: DynamoDBLog = request.param(tmp_path)
     yield log
     log.close()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[DynoxideLog]:
+    made = DynoxideLog(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def storage(log: DynoxideLog) -> BaseStorageService:
+    """A storage that knows the project already: two changes are in it."""
+    opened = log.open("p")
+    opened.create_changes(batch(2))
+    return opened

@@ -31,8 +31,7 @@ from tests.aws_backend.faults import Faults, Gate, canceled, late, not_sent, rep
 from tests.contract.logs import DynoxideLog, HurriedClock, batch, everything, new
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
     from sltt_core.errors import SlttError
     from sltt_core.storage import BaseStorageService
@@ -41,21 +40,6 @@ if TYPE_CHECKING:
 WRITE = "TransactWriteItems"
 KEY = "key-0123456789abcdef"
 UNKNOWN = [OutcomeUnknown("gone"), BadReply("garbled"), ServerFault("500"), TransactionInProgress("busy")]
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[DynoxideLog]:
-    made = DynoxideLog(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def storage(log: DynoxideLog) -> BaseStorageService:
-    """A storage that knows the project already: two changes are in it."""
-    opened = log.open("p")
-    opened.create_changes(batch(2))
-    return opened
 
 
 @pytest.fixture

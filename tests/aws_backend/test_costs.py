@@ -14,28 +14,10 @@ from tests.aws_backend.meter import Meter
 from tests.contract.logs import DynoxideLog, batch, new
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from sltt_core.storage import BaseStorageService
 
 WRITE = "TransactWriteItems"
 KEY = "key-0123456789abcdef"
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[DynoxideLog]:
-    made = DynoxideLog(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def storage(log: DynoxideLog) -> BaseStorageService:
-    """A storage that knows the project already: two changes are in it."""
-    opened = log.open("p")
-    opened.create_changes(batch(2))
-    return opened
 
 
 @pytest.fixture

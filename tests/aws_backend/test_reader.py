@@ -14,19 +14,11 @@ from tests.aws_backend.faults import Faults, canceled, not_sent
 from tests.contract.logs import DynoxideLog, HurriedClock, batch, everything, new
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from sltt_core.storage import BaseStorageService
 
     Reply = dict[str, Any]
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[DynoxideLog]:
-    made = DynoxideLog(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture
