@@ -215,7 +215,6 @@ def test_limits_are_the_engines(pair: Pair) -> None:
         ("TransactWriteItems", {"TransactItems": heavy}, "ValidationException"),
         ("TransactWriteItems", {"TransactItems": [many[0], many[0]]}, "ValidationException"),
         ("TransactWriteItems", {"TransactItems": heavy[:5]}, ""),
-        ("Query", RUN, ""),
         ("GetItem", {"TableName": "no-such-table", "Key": key(1)["Key"]}, "ResourceNotFoundException"),
         ("PutItem", {"TableName": TABLE, "Item": {"pk": {"S": "c"}}}, "ValidationException"),
         ("PutItem", {"TableName": TABLE, "Item": item(1, registry={"N": "1"})}, "ValidationException"),
@@ -231,5 +230,12 @@ def test_limits_are_the_engines(pair: Pair) -> None:
         real, modelled = pair.both((operation, payload))
         assert modelled == real, (operation, refusal)
         assert (modelled if isinstance(modelled, str) else "") == refusal, operation
-    # The page of 1 MB ended at the same item, too.
-    assert "LastEvaluatedKey" in pair.both(("Query", RUN))[1]
+
+
+def test_a_page_ends_after_the_item_that_crosses_a_megabyte(pair: Pair, request: pytest.FixtureRequest) -> None:
+    for seq in range(5):
+        pair.both(("PutItem", placed(put(seq, 399_000), "page-")))
+    real, modelled = pair.both(("Query", placed(RUN, "page-")))
+    assert modelled["Count"] == 3
+    # dynoxide leaves that item to the next page, which is allowed as well: nobody promises where a page ends.
+    assert real["Count"] == (2 if engines.DYNOXIDE in request.node.callspec.id else 3)
