@@ -44,9 +44,7 @@ class Weather:
         self.calm = False
         # Most schedules have a few kinds of trouble, so that each is seen alone as well as with others.
         share = random.choice((0.0, 0.15, 0.3, 0.6, 1.0))
-        self.chances = {
-            name: most * random.random() for name, most in FAULTS.items() if random.random() < share
-        }
+        self.chances = {name: most * random.random() for name, most in FAULTS.items() if random.random() < share}
 
     def strikes(self, name: str) -> bool:
         """Tell whether a fault comes now."""

@@ -82,9 +82,22 @@ class Model:
 
     def let_go(self, token: str | None, slots: list[Slot]) -> None:
         """End a transaction that holds its items."""
-        self.held.remove((token, slots))
-        for slot in slots:
-            slot.busy = False
+        if (token, slots) in self.held:
+            self.held.remove((token, slots))
+            for slot in slots:
+                slot.busy = False
+
+    def go_back(self, number: int) -> None:
+        """Restore every table to what it was after a write, as if nothing had come since."""
+        while self.held:
+            self.let_go(*self.held[0])
+        self._tokens.clear()
+        self.version += 1
+        for table in self.tables.values():
+            for slot in table.slots():
+                then = slot.at(number)
+                if then is not slot.latest:
+                    slot.versions.append(Version(self.version, self.now(), then))
 
     def table(self, payload: Mapping[str, Any]) -> Table:
         """Return the table that a request names."""
