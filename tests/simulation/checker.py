@@ -142,7 +142,9 @@ def growing_prefix(history: History) -> Iterator[str]:
 def view_is_one_history(history: History) -> Iterator[str]:
     """What a reader has seen hangs together, whatever becomes of the log."""
     for call in _calls(history, "get_changes_with_cursor"):
-        if call.acknowledged:
+        # What was asked before a restore and answered after may be of both.
+        astride = call.ended and any(call.asked < order < call.ended[0] for order, _ in history.restored)
+        if call.acknowledged and not astride:
             previous = call.arguments["chain"]
             for place, change in enumerate(call.answer.changes, call.arguments["cursor"] + 1):
                 if change.seq != place or change.chain != link_of(previous, change):
@@ -309,4 +311,4 @@ AFTER_A_RESTORE = {
     "chain unbroken",
     "a view is one history",
 }
-"""What holds even of a table that was restored to an earlier time: what was stored since is gone, by somebody's wish."""
+"""What holds even of a table that was restored to an earlier time: what was stored since is gone, as somebody wished."""

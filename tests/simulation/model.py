@@ -61,6 +61,8 @@ class Model:
         self.tables: dict[str, Table] = {}
         self.version = 0
         """The number of the last write."""
+        self.oldest = 0
+        """The write before which no replica is: a restored table is a new one."""
         self.sight: Sight = latest
         """How an eventually consistent read sees an item."""
         self.query_sight: Sight = latest
@@ -93,6 +95,7 @@ class Model:
             self.let_go(*self.held[0])
         self._tokens.clear()
         self.version += 1
+        self.oldest = self.version
         for table in self.tables.values():
             for slot in table.slots():
                 then = slot.at(number)
@@ -174,10 +177,10 @@ class Model:
             raise Refused("TransactionConflictException", "Transaction is ongoing for the item")
         self._commit([change])
         answer: dict[str, Any] = _returned(payload.get("ReturnValues", "NONE"), change)
-        bill = Bill(change.table.name)
-        bill.write += capacity.write_units(change.old, change.new)
-        bill.add_indexes(capacity.index_units(change.table, change.old, change.new))
         if payload.get("ReturnConsumedCapacity", "NONE") != "NONE":
+            bill = Bill(change.table.name)
+            bill.write += capacity.write_units(change.old, change.new)
+            bill.add_indexes(capacity.index_units(change.table, change.old, change.new))
             answer["ConsumedCapacity"] = bill.to_json(payload["ReturnConsumedCapacity"], split=False)
         return answer
 
@@ -252,8 +255,9 @@ class Model:
 
     def _transact_write(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         token = payload.get("ClientRequestToken")
-        request = json.dumps({**payload, "ReturnConsumedCapacity": None}, sort_keys=True)
+        request = ""
         if token is not None:
+            request = json.dumps({**payload, "ReturnConsumedCapacity": None}, sort_keys=True)
             if not 1 <= len(token) <= 36:
                 raise invalid("ClientRequestToken must have length from 1 to 36")
             before = self._tokens.get(token)
@@ -277,13 +281,14 @@ class Model:
         if size > MAX_TRANSACTION_BYTES:
             raise invalid("Collection of items in the transaction is larger than 4 MB")
         self._commit(changes)
-        bills: dict[str, Bill] = {}
-        for change in changes:
-            bill = bills.setdefault(change.table.name, Bill(change.table.name))
-            bill.write += 2 * capacity.write_units(change.old, change.new)
-            bill.add_indexes(capacity.index_units(change.table, change.old, change.new), 2)
-        billed = capacity.total(bills.values(), payload.get("ReturnConsumedCapacity"), split=True)
-        answer = {"ConsumedCapacity": billed} if billed else {}
+        answer: dict[str, Any] = {}
+        if payload.get("ReturnConsumedCapacity", "NONE") != "NONE":
+            bills: dict[str, Bill] = {}
+            for change in changes:
+                bill = bills.setdefault(change.table.name, Bill(change.table.name))
+                bill.write += 2 * capacity.write_units(change.old, change.new)
+                bill.add_indexes(capacity.index_units(change.table, change.old, change.new), 2)
+            answer["ConsumedCapacity"] = capacity.total(bills.values(), payload["ReturnConsumedCapacity"], split=True)
         slots = [change.slot for change in changes]
         if token is not None:
             self._tokens[token] = _Remembered(self.now() + TOKEN_SECONDS, request, answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from calendar import timegm
 from collections.abc import Callable
+from functools import lru_cache
 from time import strptime
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,7 @@ class Network:
     def _refuse(self, request: Request) -> Reply | None:
         """Refuse a request without doing anything, if that is to be."""
         weather, now = self._weather, self._model.now()
-        stamp = timegm(strptime(request.headers["x-amz-date"], "%Y%m%dT%H%M%SZ"))
+        stamp = _seconds(request.headers["x-amz-date"])
         token = request.headers.get("x-amz-security-token")
         refused = None
         if abs(stamp - now) > MAX_SKEW:
@@ -132,7 +133,7 @@ class Network:
         return Refused("TransactionCanceledException", "Transaction cancelled", CancellationReasons=reasons)
 
     def _carry_out(self, flight: int, request: Request) -> tuple[Reply, float]:
-        """Have the model carry out a request; returns the answer, and how long the transaction goes on holding items."""
+        """Have the model carry out a request; returns the answer, and how long its transaction holds items."""
         model, weather = self._model, self._weather
         if request.operation == "TransactWriteItems":
             held = len(model.held)
@@ -145,7 +146,7 @@ class Network:
             self._scheduler.later(hold, model.let_go, *model.held[-1])
             return reply, hold
         if weather.strikes("stale read"):
-            oldest = model.version - self._random.randint(1, MAX_LAG)
+            oldest = max(model.oldest, model.version - self._random.randint(1, MAX_LAG))
             model.sight = self._as_of(oldest)
         if request.operation == "Query" and model.held and weather.strikes("half a transaction seen"):
             model.query_sight = self._half_seen
@@ -172,6 +173,11 @@ class Network:
         if not slot.busy or self._random.random() < 0.5:
             return slot.latest
         return slot.versions[-2].item if len(slot.versions) > 1 else None
+
+
+@lru_cache(1024)
+def _seconds(stamp: str) -> int:
+    return timegm(strptime(stamp, "%Y%m%dT%H%M%SZ"))
 
 
 def _latest(slot: Slot) -> Item | None:

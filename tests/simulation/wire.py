@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from binascii import crc32
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sltt_core.transport import Reply
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 
 PREFIX = "DynamoDB_20120810."
 ERRORS = "com.amazonaws.dynamodb.v20120810#"
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+@lru_cache(1024)
+def _date(now: int) -> str:
+    return formatdate(now, usegmt=True)
 
 
 class Request:
@@ -58,11 +67,11 @@ def refusal(refused: Refused, now: float) -> Reply:
 
 
 def reply(status: int, answer: dict[str, Any], now: float) -> Reply:
-    body = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+    body = _encode(answer).encode()
     headers = {
         "content-type": "application/x-amz-json-1.0",
         "content-length": str(len(body)),
         "x-amz-crc32": str(crc32(body)),
-        "date": formatdate(now, usegmt=True),
+        "date": _date(int(now)),
     }
     return Reply(status, headers, body)
