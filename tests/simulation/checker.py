@@ -240,10 +240,10 @@ def own_writes_are_read(history: History) -> Iterator[str]:
             if seq is not None:
                 written.setdefault((call.host, project), []).append((call.ended[0], seq))
     for call in history.calls:
-        project = call.arguments.get("project_id")
-        if not call.acknowledged or project is None:
+        if not call.acknowledged or "project_id" not in call.arguments:
             continue
-        reach = max((seq for ended, seq in written.get((call.host, project), ()) if ended < call.asked), default=0)
+        own = written.get((call.host, call.arguments["project_id"]), ())
+        reach = max((seq for ended, seq in own if ended < call.asked), default=0)
         if call.method == "get_changes_with_cursor":
             page = call.answer
             short = page.cursor is None and len(page.changes) < call.arguments["limit"] and page.through < reach
@@ -311,4 +311,4 @@ AFTER_A_RESTORE = {
     "chain unbroken",
     "a view is one history",
 }
-"""What holds even of a table that was restored to an earlier time: what was stored since is gone, as somebody wished."""
+"""What holds even of a table that was restored to an earlier time: what was stored since is gone, as wished."""

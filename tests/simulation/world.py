@@ -337,6 +337,8 @@ class World:
                     if kind == 5 and seq < head.answer.seq:
                         by = self.random.randint(seq + 1, head.answer.seq)
                         self._call(-1, "mark_as_outdated", seq=seq, outdated_by=by, project_id=project)
+                        by = self.random.randint(seq + 1, by)  # no later, and so of no consequence
+                        self._call(-1, "mark_as_outdated", seq=seq, outdated_by=by, project_id=project)
             self.scheduler.sleep(self.random.random() * 0.5)
 
     # The end
