@@ -149,7 +149,7 @@ def main() -> int:
     """Do what the arguments say; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.simulation",
-        description="Run the storage on a simulated DynamoDB, with faults, and check its promises. A seed is a schedule",
+        description="Run the storage on a simulated DynamoDB, with faults, and check its promises. A seed is a run",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -13,6 +13,9 @@ from tests.simulation.history import Call, History
 SLACK = 1.0
 """Seconds that a request may take beyond its time, for the last look at what became of it."""
 
+PARTS_OF = {"verify": 30, "repair": 60, "mark_as_outdated": 2}
+"""Each page, and each transaction, of these has the time of a request."""
+
 Check = Callable[[History], Iterator[str]]
 
 
@@ -59,7 +62,7 @@ def no_livelock(history: History) -> Iterator[str]:
     for call in history.calls:
         if call.ended is None:
             continue
-        parts = 1
+        parts = PARTS_OF.get(call.method, 1)
         if call.method == "create_changes":
             parts = len(history.batches[call.by].cids) + 2
         took = call.ended[1] - call.began - call.slept
@@ -275,6 +278,16 @@ def projects_are_apart(history: History) -> Iterator[str]:
             yield repr(call)
 
 
+def verify_is_right(history: History) -> Iterator[str]:
+    """`verify` finds nothing wrong with a log that nobody harmed, nor with one that was mended."""
+    for project, log in history.final.items():
+        if log.findings:
+            yield f"{project} in the end: {log.findings}"
+    for call in _calls(history, "verify", "repair"):
+        if call.acknowledged and not history.restored and not call.answer.sound:
+            yield repr(call)
+
+
 def marks_only_grow(history: History) -> Iterator[str]:
     """What a change was said to be made obsolete by is later than what was said before."""
     for call in _calls(history, "mark_as_outdated"):
@@ -303,6 +316,7 @@ CHECKS: dict[str, Check] = {
     "a caller reads its own writes": own_writes_are_read,
     "nothing crosses projects": projects_are_apart,
     "marks only grow": marks_only_grow,
+    "verify is right": verify_is_right,
 }
 AFTER_A_RESTORE = {
     "nothing breaks",
@@ -310,5 +324,6 @@ AFTER_A_RESTORE = {
     "dense",
     "chain unbroken",
     "a view is one history",
+    "verify is right",
 }
 """What holds even of a table that was restored to an earlier time: what was stored since is gone, as wished."""

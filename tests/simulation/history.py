@@ -60,6 +60,8 @@ class Logs(NamedTuple):
     entity_types: dict[str, int]
     error: BaseException | None
     """Why it could not be read to its end."""
+    findings: tuple[str, ...]
+    """What `verify` finds."""
 
 
 class History(NamedTuple):

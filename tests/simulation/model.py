@@ -89,8 +89,8 @@ class Model:
             for slot in slots:
                 slot.busy = False
 
-    def go_back(self, number: int) -> None:
-        """Restore every table to what it was after a write, as if nothing had come since."""
+    def go_back(self, number: Callable[[], int]) -> None:
+        """Restore every item to what it was after a write, as if nothing had come since; `number` is asked for each."""
         while self.held:
             self.let_go(*self.held[0])
         self._tokens.clear()
@@ -98,7 +98,7 @@ class Model:
         self.oldest = self.version
         for table in self.tables.values():
             for slot in table.slots():
-                then = slot.at(number)
+                then = slot.at(number())
                 if then is not slot.latest:
                     slot.versions.append(Version(self.version, self.now(), then))
 

@@ -148,7 +148,7 @@ class Network:
         if weather.strikes("stale read"):
             oldest = max(model.oldest, model.version - self._random.randint(1, MAX_LAG))
             model.sight = self._as_of(oldest)
-        if request.operation == "Query" and model.held and weather.strikes("half a transaction seen"):
+        if request.operation in ("Query", "Scan") and model.held and weather.strikes("half a transaction seen"):
             model.query_sight = self._half_seen
         if weather.strikes("short page"):
             model.page_bytes = self._random.choice((1, 300, 700, 1500))

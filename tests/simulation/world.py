@@ -151,6 +151,8 @@ class World:
             self._begin(lambda reader=reader, rounds=rounds: self._read(reader, rounds), random.random() * 0.2)  # type: ignore[misc]
         if random.random() < 0.5:
             self._begin(self._look_around, random.random() * 0.2)
+        if random.random() < 0.25:
+            self._begin(self._mend, random.random() * 0.2)
         if random.random() < RESTORE:
             self.weather.counts["restored to a point in time"] += 1
             self.scheduler.later(random.choice((0.05, 0.5, 3.0)), self._restore)
@@ -341,15 +343,26 @@ class World:
                         self._call(-1, "mark_as_outdated", seq=seq, outdated_by=by, project_id=project)
             self.scheduler.sleep(self.random.random() * 0.5)
 
+    def _mend(self) -> None:
+        """Verify and repair logs that others write to; where nothing is wrong, nothing may change."""
+        for _ in range(self.random.randint(1, 3)):
+            project = self.random.choice(PROJECTS)
+            if self.random.random() < 0.5:
+                self._call(-1, "verify", project_id=project)
+            else:
+                self._call(-1, "repair", project_id=project, dry_run=False)
+            self.scheduler.sleep(self.random.random() * 0.1)
+
     # The end
 
     def _restore(self) -> None:
-        """Take the table back to what it was before some of the last writes, whole transactions only."""
+        """Take the table back to what it was before some of the last writes; a transaction may be torn by it."""
         back = self.random.randint(1, 6)
-        self.model.go_back(self.model.version - back)
+        torn = self.random.choice((0, 0, 1, 2, 4))
+        self.model.go_back(lambda: self.model.version - back - self.random.randint(0, torn))
         self._order += 1
         self.restored.append((self._order, self.scheduler.now))
-        self.note("restore", back)
+        self.note("restore", back, torn)
 
     def _settle(self) -> None:
         """With nothing going wrong any more, send again what was not stored, from a new process."""
@@ -359,6 +372,8 @@ class World:
         process = self._start_process(skewed=False)
 
         def send_again() -> None:
+            for project in PROJECTS if self.restored else ():
+                self._call(-1, "repair", project_id=project, dry_run=False)
             for number in sorted(self.open_batches):
                 if self.batches[number].key is not None:
                     self._call(number, "create_changes")
@@ -383,7 +398,8 @@ class World:
                     error = trouble
                 stats = storage.get_change_stats(project_id=project)
                 types = storage.get_entity_type_stats(project_id=project)
-                final[project] = Logs(tuple(changes), stats, types, error)
+                findings = tuple(map(str, storage.verify(project_id=project).findings))
+                final[project] = Logs(tuple(changes), stats, types, error, findings)
             found.extend(storage.get_all_projects().projects)
 
         self.scheduler.spawn(process.host, look)
