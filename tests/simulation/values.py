@@ -136,7 +136,12 @@ def number_size(text: str) -> int:
 
 def item_size(item: Item) -> int:
     """Return the bytes of an item: the names of its attributes and their values."""
-    return sum((len(name) if name.isascii() else len(name.encode())) + size_of(value) for name, value in item.items())
+    size = 0
+    for name, value in item.items():
+        size += len(name) if name.isascii() else len(name.encode())
+        text = value.get("S")
+        size += size_of(value) if text is None else len(text) if text.isascii() else len(text.encode())
+    return size
 
 
 def equal(left: Value, right: Value) -> bool:
