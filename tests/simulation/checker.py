@@ -145,12 +145,15 @@ def growing_prefix(history: History) -> Iterator[str]:
 def view_is_one_history(history: History) -> Iterator[str]:
     """What a reader has seen hangs together, whatever becomes of the log."""
     for call in _calls(history, "get_changes_with_cursor"):
-        # What was asked before a restore and answered after may be of both.
-        astride = call.ended and any(call.asked < order < call.ended[0] for order, _ in history.restored)
+        # What was asked before a restore and answered after may be of both; and a torn log shows what it holds, from
+        # either history, until it is mended: who checks the links sees that.
+        astride = call.ended and any(
+            call.asked < restored.order < call.ended[0] or restored.torn for restored in history.restored
+        )
         if call.acknowledged and not astride:
             previous = call.arguments["chain"]
             for place, change in enumerate(call.answer.changes, call.arguments["cursor"] + 1):
-                if change.seq != place or change.chain != link_of(previous, change):
+                if change.seq != place or (previous and change.chain != link_of(previous, change)):
                     yield f"number {change.seq} does not follow what the reader had: {call.arguments}"
                     break
                 previous = change.chain

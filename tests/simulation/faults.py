@@ -31,6 +31,9 @@ FAULTS: dict[str, float] = {
     "clock skew": 0.70,
     "refused tokens remembered": 0.50,
 }
+STORM = 0.2
+"""How likely a schedule is to have one kind of trouble nearly all the time."""
+STORMY = [name for name, most in FAULTS.items() if 0.1 < most < 0.7]
 RESTORE = 0.12
 """How likely a schedule is to have its table restored to a point in time."""
 
@@ -45,6 +48,8 @@ class Weather:
         # Most schedules have a few kinds of trouble, so that each is seen alone as well as with others.
         share = random.choice((0.0, 0.15, 0.3, 0.6, 1.0))
         self.chances = {name: most * random.random() for name, most in FAULTS.items() if random.random() < share}
+        if random.random() < STORM:
+            self.chances[random.choice(STORMY)] = 0.4 + 0.5 * random.random()
 
     def strikes(self, name: str) -> bool:
         """Tell whether a fault comes now."""

@@ -52,6 +52,15 @@ class Call:
         return f"{self.host} {self.by} {self.method} {self.arguments} -> {said}"
 
 
+class Restored(NamedTuple):
+    """A table was taken back to what it was."""
+
+    order: int
+    """The place among the calls' beginnings and ends."""
+    torn: bool
+    """Whether each item may have gone back to another moment, as when a transaction is cut in half."""
+
+
 class Logs(NamedTuple):
     """The log of a project as it is in the end, and what else is said of it."""
 
@@ -75,8 +84,8 @@ class History(NamedTuple):
     final: dict[str, Logs]
     projects: tuple[str, ...]
     """The list of projects in the end."""
-    restored: list[tuple[int, float]]
-    """When the table was restored to an earlier time: the place among the calls' beginnings and ends, and the time."""
+    restored: list[Restored]
+    """When the table was restored to an earlier time."""
     failures: list[BaseException]
     """What the simulation itself broke on."""
     stuck: int

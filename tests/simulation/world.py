@@ -15,7 +15,7 @@ from sltt_core.chain import GENESIS
 from sltt_core.changes import NewChange
 from sltt_core.errors import ChainMismatch, LogDamaged, SlttError
 from tests.simulation.faults import RESTORE, Weather
-from tests.simulation.history import Batch, Call, History, Logs
+from tests.simulation.history import Batch, Call, History, Logs, Restored
 from tests.simulation.model import Model
 from tests.simulation.network import HostTransport, Network, TokenService
 from tests.simulation.scheduler import EPOCH, Host, Lock, Scheduler, Task
@@ -124,7 +124,7 @@ class World:
         self.open_batches: set[int] = set()
         self.processes: list[Process] = []
         self.chunk_sizes: set[int] = set()
-        self.restored: list[tuple[int, float]] = []
+        self.restored: list[Restored] = []
         self._order = 0
         self._hash = sha256()
         self._trace: list[str] | None = [] if tracing else None
@@ -278,7 +278,7 @@ class World:
                     cid=f"{number}.{place}",
                 )
             )
-        key = f"key-of-batch-{number:06}" if random.random() < 0.85 else None
+        key = f"key-of-batch-{number:06}" if random.random() < 0.75 else None
         cids = tuple((str(change.project_id), str(change.cid)) for change in changes)
         self.batches.append(Batch(number, key, cids))
         self.changes[number] = changes
@@ -295,12 +295,20 @@ class World:
                 call = self._call(batch.number, "create_changes")
                 if call.error is None and batch.key is not None and self.random.random() < 0.2:
                     self._call(batch.number, "create_changes")
+                if call.error is None and self.random.random() < 0.3:
+                    self._read_back(batch, call.answer.seqs)
                 if call.error is None or batch.key is None:
                     break
                 self.scheduler.sleep(self.random.choice((0.01, 1.0, 10.0)) * self.random.random())
             if batch.key is not None:
                 script.pop(0)
             self.scheduler.sleep(self.random.random() * 0.05)
+
+    def _read_back(self, batch: Batch, seqs: tuple[int, ...]) -> None:
+        """Look for what was just written, from before it or in the midst of it."""
+        project = batch.cids[-1][0]
+        cursor = self.random.choice((seqs[-1], max(0, seqs[-1] - len(seqs)))) - self.random.randint(0, 1)
+        self._call(-1, "get_changes_with_cursor", cursor=max(0, cursor), limit=1000, project_id=project, chain=None)
 
     def _read(self, reader: Reader, rounds: int) -> None:
         """Follow a log, page by page, with the link in hand."""
@@ -361,7 +369,7 @@ class World:
         torn = self.random.choice((0, 0, 1, 2, 4))
         self.model.go_back(lambda: self.model.version - back - self.random.randint(0, torn))
         self._order += 1
-        self.restored.append((self._order, self.scheduler.now))
+        self.restored.append(Restored(self._order, torn > 0))
         self.note("restore", back, torn)
 
     def _settle(self) -> None:
