@@ -53,6 +53,8 @@ class StoredChunk(Record):
     fingerprint: str
     changes: tuple[Change, ...] | None
     """The changes as stored; `None` when it was done before."""
+    offset: int
+    """How many changes of the project's part of the batch came before."""
 
 
 class BatchAppend:
@@ -112,7 +114,7 @@ class BatchAppend:
             stored = self._append(wanted)
             if stored.fingerprint != self.fingerprint:
                 raise key_reused(project_id)
-            if offset + stored.count > len(part):
+            if stored.offset != offset or offset + stored.count > len(part):
                 raise LogDamaged(
                     f"project {project_id} holds another chunk under the idempotency key than comes next: one is gone",
                     hint="Send what is missing under another key. A table that was restored may be like this.",

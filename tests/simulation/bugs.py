@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from aws_backend import appender, items, storage, transactions
-from aws_backend.appender import Appender
+from aws_backend.appender import Appender, _stored
 from aws_backend.items import advanced, change_item, change_of, log_end_values, sequence_key
 from aws_backend.log_table import LogTable
 from aws_backend.reader import LogReader, _View
@@ -50,7 +50,7 @@ class CounterThenPut(DynamoDBStorageService):
         stored = number_changes(chunk, end.head.replace(seq=first - 1), "2023-11-14T22:13:20.000Z")
         for change in stored:
             table.call("PutItem", {"TableName": table.name, "Item": change_item(change)}, deadline)
-        return StoredChunk(first, count, chunk.fingerprint, stored)
+        return StoredChunk(first, count, chunk.fingerprint, stored, chunk.offset)
 
 
 class RepairThatScansThenSets(DynamoDBStorageService):
@@ -156,7 +156,7 @@ def _taken_for_success(self: Any, lane: Any, jobs: Any, deadline: float, error: 
     lane.end = None
     for job in jobs:
         changes = next(reversed(job.attempts.values()))
-        job.result = StoredChunk(changes[0].seq, len(changes), job.member.chunk.fingerprint, changes)
+        job.result = _stored(job.member.chunk, changes)
 
 
 def _run_part_by_own_sizes(self: Any, project_id: str, places: Any) -> None:
@@ -192,7 +192,7 @@ def _all_replayed(self: Any, lane: Any, jobs: Any, refusal: Any, built: Any) -> 
     if refusal.replays:
         for job, changes in zip(jobs, built.changes, strict=True):
             if job.result is None:
-                job.result = StoredChunk(changes[0].seq, len(changes), job.member.chunk.fingerprint, changes)
+                job.result = _stored(job.member.chunk, changes)
 
 
 def _sound_when_empty(self: Any, seen: int, *chain: str | None) -> bool:

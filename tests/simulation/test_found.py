@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aws_backend.items import request_key, sequence_key
-from sltt_core.errors import LogDamaged
+from sltt_core.errors import LogDamaged, PartialAppend
 from tests.contract.logs import batch, everything, new
 from tests.simulation.direct import TABLE, new_model, new_storage
 
@@ -57,11 +57,13 @@ def test_verify_finds_a_key_whose_chunk_was_torn_at_the_end_of_the_log() -> None
     assert restarted.create_changes(batch(2, entity_type="late"), KEY).seqs == (4, 5)
 
 
-def test_a_chunk_that_does_not_fit_the_batch_is_damage() -> None:
-    """The first chunk's key was gone, and the second's was there: an IndexError, and numbers of other changes."""
+@pytest.mark.parametrize("count", [9, 10, 12])
+def test_a_chunk_that_does_not_fit_the_batch_is_damage(count: int) -> None:
+    """The first chunk's key was gone, and the second's was there: the numbers of other changes, or an IndexError."""
     model = new_model()
-    storage = new_storage(model, chunk_changes=3)
-    storage.create_changes(batch(9), KEY)
+    new_storage(model, chunk_changes=3).create_changes(batch(count), KEY)
     model.call("DeleteItem", {"TableName": TABLE, "Key": request_key("p", KEY, 0)})
-    with pytest.raises(LogDamaged, match="one is gone"):
-        new_storage(model, chunk_changes=5).create_changes(batch(9), KEY)
+    with pytest.raises(PartialAppend, match="one is gone") as caught:
+        new_storage(model, chunk_changes=5).create_changes(batch(count), KEY)
+    assert isinstance(caught.value.cause, LogDamaged)
+    assert caught.value.seqs[:6] == (count + 1, count + 2, count + 3, count + 4, count + 5, None)
