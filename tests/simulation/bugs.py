@@ -17,7 +17,8 @@ from sltt_core.batches import BatchAppend, Chunk, StoredChunk, number_changes
 from sltt_core.errors import SlttError
 from tests.simulation.checker import violations
 from tests.simulation.model import Model
-from tests.simulation.world import Parts, World
+from tests.simulation.process import Parts
+from tests.simulation.world import World
 
 
 class CounterThenPut(DynamoDBStorageService):

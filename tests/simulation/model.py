@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 from tests.simulation import capacity, reading
 from tests.simulation.capacity import Bill
-from tests.simulation.expressions import Expression, check_overlap, check_placeholders, condition, update
+from tests.simulation.expressions import Expression, check_placeholders, condition
 from tests.simulation.requests import MAX_ACTIONS, bindings_of, canceled, checked_item, checked_key
 from tests.simulation.table import Index, Keys, Slot, Table, Version
+from tests.simulation.updates import check_overlap, update
 from tests.simulation.values import MAX_ITEM_BYTES, Item, Refused, Unfit, invalid, item_size
 
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
