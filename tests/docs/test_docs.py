@@ -63,6 +63,7 @@ from tests.simulation.explicit import __main__ as explicit
 NOT_RUN = {
     r"make demo$": "runs for a test of its own: test_the_readme_shows_what_the_demo_says",
     r"make test$": "is what runs this test; its output is of the day it was written down",
+    r"make simulate": "runs in small in tests/simulation/test_simulation.py",
     r"make bench$": "takes minutes; tests/bench runs each bench in small",
     r"make package$": "tests/aws_backend/test_package.py builds the zip",
     r"make install$": "has run, or this test could not",
