@@ -103,7 +103,7 @@ def pair(dynamodb_url: str, pairs: dict[str, Pair]) -> Pair:
 
 
 SETTINGS = settings(
-    max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True
+    max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True
 )
 
 
