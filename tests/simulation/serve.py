@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import socketserver
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import time
@@ -59,7 +60,12 @@ def main() -> None:
         epilog="example: python -m tests.simulation.serve --port 8000",
     )
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any free one")
-    with ModelServer(parser.parse_args().port) as server:
+    port = parser.parse_args().port
+    try:
+        made = ModelServer(port)
+    except (OSError, OverflowError) as error:
+        sys.exit(f"cannot listen on port {port}: {error}")
+    with made as server:
         print(f"the model runs at {server.url} (Ctrl-C stops it)", flush=True)
         try:
             server.serve_forever(poll_interval=0.1)
