@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo dynamodb package test check test-all bench lock format clean
+.PHONY: help install demo dynamodb package simulate test check test-all bench lock format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ test-all: ## Run the tests on every supported Python that is here
 	done; \
 	echo "passed:$${ran:- none}; failed:$${failed:- none}; absent:$${absent:- none}"; \
 	[ -n "$$ran" ] && [ -z "$$failed" ]
+
+simulate: $(VENV)/.dev ## Run the storage on a DynamoDB with faults; SEEDS= is how many times, SEED= replays one
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) $(ARGS)
 
 bench: $(VENV)/.bench .engines .venv-cold/.ready ## Measure it, as ratios; ARGS= are names of benches and options (ARGS=--help)
 	$(BIN)/python -m bench $(ARGS)

@@ -61,9 +61,14 @@ def start(name: str, port: int = 0) -> Engine:
     if endpoint:
         return Engine(name, endpoint, None)
     port = port or free_port()
-    arguments = command(name, port)
+    return launch(name, command(name, port), port)
+
+
+def launch(name: str, arguments: list[str], port: int) -> Engine:
+    """Run a program that is to listen on a port of loopback, and wait until it does. Raises `CannotRun`."""
     process = subprocess.Popen(
         arguments,
+        cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,

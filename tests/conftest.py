@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +38,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 _OWNED = pytest.StashKey[Path]()
 
 
+MODEL = "model"
+"""The simulation's model of DynamoDB, served like the engines."""
+
+
+def start_model() -> engines.Engine:
+    port = engines.free_port()
+    return engines.launch(MODEL, [sys.executable, "-m", "tests.simulation.serve", "--port", str(port)], port)
+
+
 def engine_url(name: str) -> str:
     """Return the URL of an engine, starting it if no worker has. Where it cannot run, the test is skipped; CI fails."""
     folder = Path(os.environ[FOLDER])
@@ -45,7 +55,7 @@ def engine_url(name: str) -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not note.exists():
             try:
-                engine = engines.start(name)
+                engine = start_model() if name == MODEL else engines.start(name)
             except engines.CannotRun as error:
                 note.write_text(f"! {error}")
             else:

@@ -290,7 +290,7 @@ class Appender:
             return None
         lane.end = built.after
         for job, changes in zip(jobs, built.changes, strict=True):
-            job.result = StoredChunk(changes[0].seq, len(changes), job.member.chunk.fingerprint, changes)
+            job.result = _stored(job.member.chunk, changes)
         return None
 
     def _heed(self, lane: _Lane, jobs: Sequence[_Job], refusal: Refusal, built: Built) -> None:
@@ -338,9 +338,13 @@ class Appender:
         return self._table.read_request(key, job.deadline if deadline is None else deadline)
 
 
+def _stored(chunk: Chunk, changes: tuple[Change, ...]) -> StoredChunk:
+    return StoredChunk(changes[0].seq, len(changes), chunk.fingerprint, changes, chunk.offset)
+
+
 def _replayed(job: _Job, request: Request) -> StoredChunk:
     """Answer with a request item that was found: with the changes themselves, when this job wrote it."""
-    return StoredChunk(request.first_seq, request.count, request.fingerprint, job.attempts.get(request.token))
+    return request.stored.replace(changes=job.attempts.get(request.token))
 
 
 def _late(refusal: Refusal, leader: _Job) -> SlttError:

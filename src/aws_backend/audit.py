@@ -152,10 +152,11 @@ class _Audit:
             self._find("relinking", self._relinking, self._relinking)
         self._walk()
         self._check_end()
-        for first, waiting in self._requests.items():
-            for item, _, _ in waiting:
-                if first > self._at and read_sequence(self._table, self._project_id, first)[0] is None:
-                    self._find_request(item)
+        # Those whose numbers lie beyond the log's end, or go on beyond it where a restore tore their transaction.
+        beyond = [request for first, waiting in self._requests.items() if first > self._at for request in waiting]
+        for item, last, _ in [*beyond, *self._open_requests]:
+            if read_sequence(self._table, self._project_id, last)[0] is None:
+                self._find_request(item)
         order = list(KINDS)
         findings = sorted(
             (finding for found in self._findings.values() for finding in found),

@@ -304,7 +304,7 @@ class Request(Record):
     @property
     def stored(self) -> StoredChunk:
         """What a replay answers."""
-        return StoredChunk(self.first_seq, self.count, self.fingerprint, None)
+        return StoredChunk(self.first_seq, self.count, self.fingerprint, None, self.offset)
 
 
 def request_item(key: Item, request: Request) -> dict[str, Any]:

@@ -54,7 +54,9 @@ class LogReader:
             if not view.is_sound(table.seen(project_id)):
                 view = self._wait(project_id, view, deadline)
         table.see(project_id, view.last)
-        return view.cut(self._page_bytes)
+        end, known, run = view.cut(self._page_bytes)
+        # A weak look may have ended before what this process has written: there is more, and the next page finds it.
+        return max(end, table.seen(project_id)) if run else end, known, run
 
     def _look(self, project_id: str, cursor: int, limit: int, deadline: float, *, strong: bool) -> _View:
         """Query the change at the cursor, for its link, the run, and one more, to know whether it goes on."""
@@ -75,9 +77,14 @@ class LogReader:
             # As long as even the largest items fit on a page, nobody need weigh them one by one.
             light = WIRE_BYTES * len(items) + 2 * REPLY_BYTES * replies <= self._page_bytes
             last = reply.get("LastEvaluatedKey")
-            if last is None or len(items) >= wanted or not (light or _wire_size(items) <= self._page_bytes):
+            if last is None or len(items) >= wanted or not (light or self._has_room(items, cursor)):
                 return _View(items, cursor, limit, light)
             payload["ExclusiveStartKey"] = last
+
+    def _has_room(self, items: list[Item], cursor: int) -> bool:
+        """Tell whether a page may hold more: only by a change that is cut off does one see that the log goes on."""
+        run = items[1:] if items and items[0]["seq"]["N"] == str(cursor) else items
+        return len(run) < 2 or _wire_size(run) <= self._page_bytes
 
     def _wait(self, project_id: str, view: _View, deadline: float) -> _View:
         """Look at what cannot be again and again, until it has changed or is certain."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sltt_core.chain import link, link_of
 from sltt_core.changes import Change, NewChange, fingerprint, item_size
-from sltt_core.errors import InvalidBatch, KeyReused, PartialAppend, Problem, SlttError
+from sltt_core.errors import InvalidBatch, KeyReused, LogDamaged, PartialAppend, Problem, SlttError
 from sltt_core.fields import MAX_ENTITY_TYPES
 from sltt_core.pages import Head
 from sltt_core.record import Record
@@ -53,6 +53,8 @@ class StoredChunk(Record):
     fingerprint: str
     changes: tuple[Change, ...] | None
     """The changes as stored; `None` when it was done before."""
+    offset: int
+    """How many changes of the project's part of the batch came before."""
 
 
 class BatchAppend:
@@ -112,6 +114,11 @@ class BatchAppend:
             stored = self._append(wanted)
             if stored.fingerprint != self.fingerprint:
                 raise key_reused(project_id)
+            if stored.offset != offset or offset + stored.count > len(part):
+                raise LogDamaged(
+                    f"project {project_id} holds another chunk under the idempotency key than comes next: one is gone",
+                    hint="Send what is missing under another key. A table that was restored may be like this.",
+                )
             for step in range(stored.count):
                 self.seqs[places[offset + step]] = stored.first_seq + step
             self.chunks.append(stored)

@@ -280,7 +280,7 @@ class LocalStorageService(BaseStorageService):
                     expires,
                 ),
             )
-        return StoredChunk(head.seq + 1, len(stored), chunk.fingerprint, stored)
+        return StoredChunk(head.seq + 1, len(stored), chunk.fingerprint, stored, chunk.offset)
 
     def _stored_chunk(self, project_id: str, key: str, number: int) -> StoredChunk | None:
         with self._snapshot() as connection:
@@ -401,10 +401,10 @@ def _find_log(connection: sqlite3.Connection, project_id: str) -> tuple[int, Hea
 
 def _find_request(connection: sqlite3.Connection, log: int, key: str, number: int) -> StoredChunk | None:
     row = connection.execute(
-        "SELECT first_seq, count, fingerprint FROM requests WHERE log = ? AND key = ? AND number = ?",
+        "SELECT first_seq, count, fingerprint, NULL, offset FROM requests WHERE log = ? AND key = ? AND number = ?",
         (log, key, number),
     ).fetchone()
-    return None if row is None else StoredChunk.of((*row, None))
+    return None if row is None else StoredChunk.of(row)
 
 
 def _create_log(connection: sqlite3.Connection, project_id: str) -> int:

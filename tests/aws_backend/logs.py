@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aws_backend.items import change_key, request_key, sequence_key
-from tests.contract.logs import DynamoDBLocalLog, DynamoDBLog, DynoxideLog, batch
+from tests.contract.logs import DynamoDBLocalLog, DynamoDBLog, DynoxideLog, ModelLog, batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ENGINES = [DynoxideLog, DynamoDBLocalLog]
+ENGINES = [DynoxideLog, DynamoDBLocalLog, ModelLog]
 KEY = "key-0123456789abcdef"
 P = "p"
 

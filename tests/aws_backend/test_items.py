@@ -151,4 +151,4 @@ def test_a_request_comes_back_from_its_item() -> None:
     request = Request(7, 98, 196, "f" * 64, "t" * 32, "2025-03-01T09:30:00.000Z", 1_775_000_000)
     key = request_key("p", "k" * 16, 2)
     assert request_of(request_item(key, request)) == request
-    assert request.stored.as_tuple() == (7, 98, "f" * 64, None)
+    assert request.stored.as_tuple() == (7, 98, "f" * 64, None, 196)

@@ -23,7 +23,7 @@ from scripts.engines import DYNAMODB_LOCAL, DYNOXIDE
 from sltt_core.changes import NewChange
 from sltt_core.local_storage import LocalStorageService
 from sltt_core.server.rest_api_server import RestApiServer
-from tests.conftest import engine_url
+from tests.conftest import MODEL, engine_url
 from tests.contract.http_client import HttpStorage
 
 if TYPE_CHECKING:
@@ -212,6 +212,12 @@ class DynamoDBLocalLog(DynamoDBLog):
     name = engine = DYNAMODB_LOCAL
 
 
+class ModelLog(DynamoDBLog):
+    """On the model of DynamoDB that the simulation runs on."""
+
+    name = engine = MODEL
+
+
 class _OverHttp(Log):
     """A log behind a real server on a real port."""
 
@@ -253,7 +259,7 @@ class HttpDynamoDBLocalLog(_OverHttp, DynamoDBLocalLog):
     name = "http-dynamodb-local"
 
 
-DIRECT: list[Callable[[Path], Log]] = [SqliteLog, DynoxideLog, DynamoDBLocalLog]
+DIRECT: list[Callable[[Path], Log]] = [SqliteLog, DynoxideLog, DynamoDBLocalLog, ModelLog]
 WAYS: list[Callable[[Path], Log]] = [*DIRECT, HttpSqliteLog, HttpDynoxideLog, HttpDynamoDBLocalLog]
 
 

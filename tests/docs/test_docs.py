@@ -63,6 +63,7 @@ from tests.simulation.explicit import __main__ as explicit
 NOT_RUN = {
     r"make demo$": "runs for a test of its own: test_the_readme_shows_what_the_demo_says",
     r"make test$": "is what runs this test; its output is of the day it was written down",
+    r"make simulate": "runs in small in tests/simulation/test_simulation.py",
     r"make bench$": "takes minutes; tests/bench runs each bench in small",
     r"make package$": "tests/aws_backend/test_package.py builds the zip",
     r"make install$": "has run, or this test could not",
@@ -506,13 +507,20 @@ GOVERNED = {"TransactWriteItems": {"PutItem", "UpdateItem"}, "TransactGetItems":
 REPAIRS = {"audit.py", "repair.py"}
 
 
+CALLING = {"call": 0, "_paged": 1}
+"""Functions that call an operation, and which of their arguments names it."""
+
+
 def operations_called(paths: Iterable[Path]) -> set[str]:
     """The permissions for what some modules call; they are named where they are called."""
     found: set[str] = set()
     for path in paths:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "call":
-                name = node.args[0]
+            named = getattr(getattr(node, "func", None), "attr", None) or getattr(
+                getattr(node, "func", None), "id", None
+            )
+            if isinstance(node, ast.Call) and named in CALLING:
+                name = node.args[CALLING[named]]
                 if isinstance(name, ast.Constant):
                     found |= GOVERNED.get(str(name.value), {str(name.value)})
     return found

@@ -48,7 +48,7 @@ class Memory:
         whole = self.logs.setdefault(chunk.project_id, [])
         stored = number_changes(chunk, Head(whole[-1].seq, whole[-1].chain) if whole else EMPTY_LOG, NOW)
         whole += stored
-        done = StoredChunk(stored[0].seq, len(stored), chunk.fingerprint, stored)
+        done = StoredChunk(stored[0].seq, len(stored), chunk.fingerprint, stored, chunk.offset)
         if chunk.key is not None:
             self.requests[chunk.project_id, chunk.key, chunk.number] = done
         return done

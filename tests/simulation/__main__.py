@@ -1,0 +1,189 @@
+"""`python -m tests.simulation`: run schedules, replay one, or look for the planted bugs. `make simulate` is this."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import sys
+from collections import Counter
+from time import monotonic
+from typing import Any
+
+from tests.simulation.bugs import BUGS, find
+from tests.simulation.checker import CHECKS, violations
+from tests.simulation.world import World
+
+PROGRESS_SECONDS = 2.0
+SHOWN = 10
+COLLECT_EVERY = 100
+EXAMPLES = """examples:
+  make simulate SEEDS=1000                run the schedules of the seeds 0 to 999
+  make simulate SEEDS=1000 ARGS='--from 5000'
+  make simulate SEED=744                  replay one, with its trace
+  make simulate ARGS='--planted'          find the planted bugs, each from seeds alone
+
+exit codes: 0, every promise held (or every planted bug was found); 1, not so; 2, a wrong argument; 130, Ctrl-C
+"""
+
+
+class Tally:
+    """What many schedules came to."""
+
+    def __init__(self) -> None:
+        self.schedules = self.requests = self.calls = self.crashes = 0
+        self.virtual_seconds = 0.0
+        self.faults: Counter[str] = Counter()
+        self.violations: list[tuple[int, str]] = []
+        self.began = monotonic()
+
+    def run(self, seed: int) -> None:
+        if seed % COLLECT_EVERY == 0:  # a world is one large cycle: to look for it again and again costs a fifth
+            gc.collect()
+        outcome = World(seed).run()
+        self.schedules += 1
+        self.requests += outcome.requests
+        self.calls += len(outcome.history.calls)
+        self.virtual_seconds += outcome.seconds
+        self.faults.update(outcome.faults)
+        self.violations += [(seed, said) for said in violations(outcome.history)]
+
+    def __str__(self) -> str:
+        seeds = len({seed for seed, _ in self.violations})
+        return (
+            f"{self.schedules:,} schedules, {self.calls:,} calls, {self.requests:,} requests, "
+            f"{sum(self.faults.values()):,} faults of {len(self.faults)} kinds, {len(CHECKS)} promises: "
+            f"{len(self.violations)} violations" + (f" in {seeds} schedules" if seeds else "")
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schedules": self.schedules,
+            "calls": self.calls,
+            "requests": self.requests,
+            "virtualSeconds": round(self.virtual_seconds),
+            "seconds": round(monotonic() - self.began, 1),
+            "faults": dict(self.faults.most_common()),
+            "violations": [{"seed": seed, "violation": said} for seed, said in self.violations],
+        }
+
+
+def run_many(first: int, count: int, as_json: bool) -> int:
+    """Run the schedules of many seeds; returns the exit code."""
+    tally = Tally()
+    told = monotonic()
+    stopped = False
+    gc.disable()
+    try:
+        for seed in range(first, first + count):
+            tally.run(seed)
+            if monotonic() - told > PROGRESS_SECONDS:
+                told = monotonic()
+                _progress(f"{tally.schedules:,} of {count:,} schedules, {len(tally.violations)} violations")
+    except KeyboardInterrupt:
+        stopped = True
+    _progress("")
+    if as_json:
+        print(json.dumps(tally.to_json(), indent=2))
+    else:
+        for name, number in tally.faults.most_common():
+            print(f"  {number:>11,}  {name}")
+        for seed, said in tally.violations[:SHOWN]:
+            print(f"seed {seed}: {said}\n  replay it: make simulate SEED={seed}")
+        if len(tally.violations) > SHOWN:
+            print(f"… and {len(tally.violations) - SHOWN} more")
+        print(f"{tally} ({monotonic() - tally.began:.0f} s)" + (", stopped by Ctrl-C" if stopped else ""))
+    return 130 if stopped else int(bool(tally.violations))
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+
+def replay(seed: int, as_json: bool) -> int:
+    """Run one schedule and print its trace; returns the exit code."""
+    outcome = World(seed, tracing=True).run()
+    found = violations(outcome.history)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "seed": seed,
+                    "digest": outcome.digest,
+                    "faults": outcome.faults,
+                    "violations": found,
+                    "trace": outcome.trace,
+                },
+                indent=2,
+            )
+        )
+    else:
+        print("\n".join(outcome.trace))
+        for said in found:
+            print(f"violation: {said}")
+        print(
+            f"seed {seed}: {len(outcome.history.calls)} calls, {outcome.requests} requests, "
+            f"{outcome.seconds:.1f} s of virtual time, {len(found)} violations; trace {outcome.digest[:16]}"
+        )
+    return int(bool(found))
+
+
+def find_planted(most: int, as_json: bool) -> int:
+    """Look for each planted bug with the seeds from 0 on; returns the exit code."""
+    rows = []
+    for bug in BUGS:
+        _progress(bug.name)
+        rows.append((bug, find(bug, range(most))))
+        _progress("")
+        if not as_json:
+            found = rows[-1][1]
+            print(f"  {bug.name:42} " + (f"seed {found[0]:<5} {found[1][:110]}" if found else "not found"), flush=True)
+    count = sum(found is not None for _, found in rows)
+    if as_json:
+        print(
+            json.dumps({bug.name: found and {"seed": found[0], "violation": found[1]} for bug, found in rows}, indent=2)
+        )
+    else:
+        print(f"{count} of {len(rows)} planted bugs found")
+    return int(count < len(rows))
+
+
+def main() -> int:
+    """Do what the arguments say; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation",
+        description="Run the storage on a simulated DynamoDB, with faults, and check its promises. A seed is a run",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seeds", type=_count, default=1000, metavar="N", help="how many schedules (default: 1000)")
+    parser.add_argument("--from", type=int, default=0, metavar="SEED", dest="first", help="the first seed (default: 0)")
+    parser.add_argument("--seed", type=int, metavar="SEED", help="replay this one alone, and print its trace")
+    parser.add_argument("--planted", action="store_true", help="look for the planted bugs, each with up to N seeds")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    given = parser.parse_args()
+    try:
+        if given.planted:
+            return find_planted(given.seeds, given.json)
+        if given.seed is not None:
+            return replay(given.seed, given.json)
+        return run_many(given.first, given.seeds, given.json)
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 130
+
+
+def _count(text: str) -> int:
+    number = int(text.replace(",", "").replace("_", ""))
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_count.__name__ = "number of seeds"  # argparse names it when it is wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())

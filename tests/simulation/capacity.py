@@ -1,0 +1,84 @@
+"""What AWS bills for: capacity units, by the documented formulas.
+
+Sources: AWS, "DynamoDB read and write operations", "Managing complex workflows with DynamoDB transactions" (twice as
+much for each item of a transaction), "Using Global Secondary Indexes" (an index that an item's write does not touch
+costs nothing; one whose entry moves costs two writes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tests.simulation.table import Table
+from tests.simulation.values import Item, item_size
+
+READ_BYTES = 4096
+WRITE_BYTES = 1024
+
+
+def read_units(size: int, strong: bool) -> float:
+    """Return what reading so many bytes costs, all in one; nothing found costs like one."""
+    whole = max(1, -(-size // READ_BYTES))
+    return float(whole) if strong else whole / 2
+
+
+def write_units(old: Item | None, new: Item | None) -> float:
+    """Return what a write costs: the larger of the item before and after."""
+    size = max(item_size(old) if old else 0, item_size(new) if new else 0)
+    return float(max(1, -(-size // WRITE_BYTES)))
+
+
+def index_units(table: Table, old: Item | None, new: Item | None) -> dict[str, float]:
+    """Return what a write costs each index that it touches."""
+    units = {}
+    for index in table.indexes.values():
+        before, after = index.entry(old), index.entry(new)
+        if before == after:
+            continue
+        moved = before and after and index.keys.order(before) != index.keys.order(after)
+        units[index.name] = (
+            write_units(before, None) + write_units(None, after) if moved else write_units(before, after)
+        )
+    return units
+
+
+class Bill:
+    """The units that one call takes of one table."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        self.read = 0.0
+        self.write = 0.0
+        self.indexes: dict[str, float] = {}
+        """What of it is the indexes'."""
+
+    def add_indexes(self, units: dict[str, float], factor: int = 1) -> None:
+        for name, cost in units.items():
+            self.indexes[name] = self.indexes.get(name, 0.0) + cost * factor
+            self.write += cost * factor
+
+    def to_json(self, wanted: str, split: bool) -> dict[str, Any]:
+        """Write it as an answer has it; `split`: with reads and writes apart, as transactions do."""
+        total = self.read + self.write
+        answer: dict[str, Any] = {"TableName": self.table, "CapacityUnits": total}
+        if split:
+            answer |= {
+                name: units
+                for name, units in (("ReadCapacityUnits", self.read), ("WriteCapacityUnits", self.write))
+                if units
+            }
+        if wanted == "INDEXES":
+            answer["Table"] = {"CapacityUnits": total - sum(self.indexes.values())}
+            if self.indexes:
+                answer["GlobalSecondaryIndexes"] = {
+                    name: {"CapacityUnits": units} for name, units in self.indexes.items()
+                }
+        return answer
+
+
+def total(bills: Iterable[Bill], wanted: str | None, split: bool = False) -> list[dict[str, Any]]:
+    """Write several tables' bills, in the order of their names."""
+    if wanted in (None, "NONE"):
+        return []
+    return [bill.to_json(str(wanted), split) for bill in sorted(bills, key=lambda bill: bill.table)]

@@ -1,0 +1,332 @@
+"""The promises, checked against what was recorded of a schedule: `violations(history)` names each that was broken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from sltt_core.chain import GENESIS, link_of
+from sltt_core.changes import Change
+from sltt_core.errors import InvalidInput, NotFound, PartialAppend, SlttError
+from tests.simulation.history import Call, History
+
+SLACK = 1.0
+"""Seconds that a request may take beyond its time, for the last look at what became of it."""
+
+PARTS_OF = {"verify": 30, "repair": 60, "mark_as_outdated": 2}
+"""Each page, and each transaction, of these has the time of a request."""
+
+Check = Callable[[History], Iterator[str]]
+
+
+def violations(history: History) -> list[str]:
+    """Return what broken promises the history shows, each with its promise's name."""
+    found = []
+    for name, check in CHECKS.items():
+        if history.restored and name not in AFTER_A_RESTORE:
+            continue
+        found += [f"{name}: {said}" for said in check(history)]
+    return found
+
+
+def _calls(history: History, *methods: str) -> Iterator[Call]:
+    return (call for call in history.calls if call.method in methods)
+
+
+def _stored(call: Call) -> tuple[int | None, ...]:
+    """Return the numbers that an append is said to have got, as far as it says so."""
+    if call.acknowledged:
+        return tuple(call.answer.seqs)
+    return call.error.seqs if isinstance(call.error, PartialAppend) else ()
+
+
+def _identity(change: Change) -> Change:
+    """Return a change without the one thing about it that may change."""
+    return change.replace(outdated_by=None)
+
+
+def nothing_breaks(history: History) -> Iterator[str]:
+    """No call ends with anything but an error of ours, and nobody is told that he asked wrongly."""
+    for failure in history.failures:
+        yield f"the simulation broke: {failure!r}"
+    for call in history.calls:
+        error = call.error
+        if error is not None and (not isinstance(error, SlttError) or isinstance(error, InvalidInput)):
+            yield repr(call)
+
+
+def no_livelock(history: History) -> Iterator[str]:
+    """Every request ends by its deadline."""
+    if history.stuck:
+        yield f"{history.stuck} calls wait for ever"
+    for call in history.calls:
+        if call.ended is None:
+            continue
+        parts = PARTS_OF.get(call.method, 1)
+        if call.method == "create_changes":
+            parts = len(history.batches[call.by].cids) + 2
+        took = call.ended[1] - call.began - call.slept
+        if took > parts * (call.patience + SLACK):
+            yield f"{took:.1f} s of {call.patience}: {call!r}"
+
+
+def dense(history: History) -> Iterator[str]:
+    """The log holds 1, 2, 3, … and can be read to its end."""
+    for project, log in history.final.items():
+        numbers = [change.seq for change in log.changes]
+        if numbers != list(range(1, len(numbers) + 1)):
+            yield f"{project} holds {numbers}"
+        if log.error is not None:
+            yield f"{project} ends after {len(numbers)}: {log.error!r}"
+        if log.stats.total != len(numbers):
+            yield f"{project} holds {len(numbers)}, and should {log.stats.total}"
+
+
+def chained(history: History) -> Iterator[str]:
+    """Each change carries on the chain of the one before."""
+    for project, log in history.final.items():
+        previous = GENESIS
+        for change in log.changes:
+            if change.chain != link_of(previous, change):
+                yield f"{project}, change {change.seq}"
+            previous = change.chain
+
+
+def acknowledged_is_present(history: History) -> Iterator[str]:
+    """What a writer was told is stored, is in the log under the number it was told."""
+    for call in _calls(history, "create_changes"):
+        for (project, cid), seq in zip(history.batches[call.by].cids, _stored(call), strict=False):
+            log = history.final[project].changes
+            if seq is not None and not (seq <= len(log) and log[seq - 1].cid == cid):
+                yield f"change {cid} is not number {seq} of {project}"
+
+
+def stored_once(history: History) -> Iterator[str]:
+    """No change is in the logs twice."""
+    counts = Counter(change.cid for log in history.final.values() for change in log.changes)
+    for cid, count in counts.items():
+        if count > 1:
+            yield f"change {cid} is there {count} times"
+
+
+def key_keeps_numbers(history: History) -> Iterator[str]:
+    """A key gets the same numbers, whenever it asks."""
+    told: dict[tuple[int, int], int] = {}
+    for call in _calls(history, "create_changes"):
+        for place, seq in enumerate(_stored(call)):
+            if seq is not None and history.batches[call.by].key and told.setdefault((call.by, place), seq) != seq:
+                yield f"change {place} of batch {call.by} was {told[call.by, place]}, and is {seq}"
+
+
+def stored_in_the_end(history: History) -> Iterator[str]:
+    """A batch with a key is stored when it is sent again and nothing goes wrong any more."""
+    acknowledged = {call.by for call in _calls(history, "create_changes") if call.acknowledged}
+    asked = {call.by for call in _calls(history, "create_changes")}
+    for number in sorted(asked - acknowledged):
+        if history.batches[number].key:
+            last = [call for call in _calls(history, "create_changes") if call.by == number][-1]
+            yield repr(last)
+
+
+def growing_prefix(history: History) -> Iterator[str]:
+    """What each reader has seen is the beginning of the log."""
+    for call in _calls(history, "get_changes_with_cursor"):
+        if not call.acknowledged:
+            continue
+        page, project, cursor = call.answer, call.arguments["project_id"], call.arguments["cursor"]
+        log = history.final[project].changes
+        seen = [_identity(change) for change in page.changes]
+        if seen != [_identity(change) for change in log[cursor : cursor + len(seen)]]:
+            yield f"{call.host} was shown {[change.seq for change in seen]} after {cursor} of {project}"
+        elif page.through != cursor + len(seen) or len(seen) > call.arguments["limit"]:
+            yield f"{len(seen)} changes after {cursor}, through {page.through}"
+
+
+def view_is_one_history(history: History) -> Iterator[str]:
+    """What a reader has seen hangs together, whatever becomes of the log."""
+    for call in _calls(history, "get_changes_with_cursor"):
+        # What was asked before a restore and answered after may be of both; and a torn log shows what it holds, from
+        # either history, until it is mended: who checks the links sees that.
+        astride = call.ended and any(
+            call.asked < restored.order < call.ended[0] or restored.torn for restored in history.restored
+        )
+        if call.acknowledged and not astride:
+            previous = call.arguments["chain"]
+            for place, change in enumerate(call.answer.changes, call.arguments["cursor"] + 1):
+                if change.seq != place or (previous and change.chain != link_of(previous, change)):
+                    yield f"number {change.seq} does not follow what the reader had: {call.arguments}"
+                    break
+                previous = change.chain
+
+
+def readers_are_told_no_lies(history: History) -> Iterator[str]:
+    """Nobody is told that a log is damaged, or another, which it is not; nor that a change is missing."""
+    for call in history.calls:
+        if call.error is not None and type(call.error).__name__ in (
+            "ChainMismatch",
+            "LogDamaged",
+            "NotALog",
+            "KeyReused",
+        ):
+            yield repr(call)
+        elif isinstance(call.error, NotFound):
+            for other in _calls(history, "create_changes"):
+                if other.ended and other.ended[0] < call.asked and _has(history, other, call.arguments):
+                    yield f"{call.arguments} was stored: {call!r}"
+                    break
+
+
+def _has(history: History, append: Call, arguments: dict[str, object]) -> bool:
+    cids = history.batches[append.by].cids
+    told = zip(cids, _stored(append), strict=False)
+    return any((project, seq) == (arguments["project_id"], arguments["seq"]) for (project, _), seq in told)
+
+
+def chunks_contiguous(history: History) -> Iterator[str]:
+    """A batch is in the log in its order, in runs that are chunks of some process's size."""
+    for batch in history.batches:
+        for project in {project: None for project, _ in batch.cids}:
+            cids = [cid for name, cid in batch.cids if name == project]
+            places = {change.cid: change.seq for change in history.final[project].changes}
+            seqs = [places[cid] for cid in cids if cid in places]
+            if [cid for cid in cids if cid in places] != cids[: len(seqs)] or seqs != sorted(seqs):
+                yield f"batch {batch.number} is at {seqs} of {project}"
+            elif not _is_chunked(seqs, len(cids), history.chunk_sizes):
+                yield f"batch {batch.number} of {len(cids)} is in pieces at {seqs} of {project}"
+
+
+def _is_chunked(seqs: list[int], whole: int, sizes: frozenset[int]) -> bool:
+    """Tell whether numbers are runs, each as long as one of the sizes, or up to the whole batch's end."""
+    ends = {0}
+    for end in range(1, len(seqs) + 1):
+        for size in sizes:
+            start = max(0, end - size)
+            last = end == whole
+            starts = (
+                [place for place in ends if place >= start] if last else ([end - size] if end - size in ends else [])
+            )
+            if any(seqs[end - 1] - seqs[begin] == end - 1 - begin for begin in starts):
+                ends.add(end)
+                break
+    return len(seqs) in ends
+
+
+def statistics_equal_the_log(history: History) -> Iterator[str]:
+    """Counts are those of the log as it was at some moment of the call."""
+    for project, log in history.final.items():
+        if _counts(log.changes) != tuple(log.stats.as_tuple()) or Counter(log.entity_types) != Counter(
+            change.entity_type for change in log.changes
+        ):
+            yield f"{project} in the end: {log.stats}, {log.entity_types}"
+    for call in _calls(history, "get_change_stats", "get_entity_type_stats"):
+        if not call.acknowledged:
+            continue
+        changes = history.final[call.arguments["project_id"]].changes
+        if call.method == "get_change_stats":
+            right = _counts(changes[: call.answer.total]) == tuple(call.answer.as_tuple())
+        else:
+            total = sum(call.answer.values())
+            right = Counter(change.entity_type for change in changes[:total]) == Counter(call.answer)
+        if not right:
+            yield repr(call)
+
+
+def _counts(changes: tuple[Change, ...]) -> tuple[int, ...]:
+    counts = Counter(change.operation for change in changes)
+    return len(changes), counts["create"], counts["update"], counts["delete"]
+
+
+def own_writes_are_read(history: History) -> Iterator[str]:
+    """A process reads what it has written, at once."""
+    written: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for call in _calls(history, "create_changes"):
+        if call.ended is None:
+            continue
+        for (project, _), seq in zip(history.batches[call.by].cids, _stored(call), strict=False):
+            if seq is not None:
+                written.setdefault((call.host, project), []).append((call.ended[0], seq))
+    for call in history.calls:
+        if not call.acknowledged or "project_id" not in call.arguments:
+            continue
+        own = written.get((call.host, call.arguments["project_id"]), ())
+        reach = max((seq for ended, seq in own if ended < call.asked), default=0)
+        if call.method == "get_changes_with_cursor":
+            page = call.answer
+            short = page.cursor is None and len(page.changes) < call.arguments["limit"] and page.through < reach
+            if short or (not page.changes and page.through < reach):
+                yield f"{call.host} wrote up to {reach} and was shown up to {page.through}"
+        elif call.method == "get_head" and call.answer.seq < reach:
+            yield f"{call.host} wrote up to {reach} and was told {call.answer.seq}"
+        elif call.method == "get_change_stats" and call.answer.total < reach:
+            yield f"{call.host} wrote up to {reach} and was told of {call.answer.total}"
+
+
+def projects_are_apart(history: History) -> Iterator[str]:
+    """Nothing crosses from one project to another; the list of projects is of those written to."""
+    own = {cid: project for batch in history.batches for project, cid in batch.cids}
+    for project, log in history.final.items():
+        for change in log.changes:
+            if own.get(str(change.cid)) != project or change.project_id != project:
+                yield f"change {change.cid} is in {project}"
+    for call in _calls(history, "get_changes_with_cursor", "get_change", "mark_as_outdated"):
+        if call.acknowledged:
+            shown = call.answer.changes if call.method == "get_changes_with_cursor" else (call.answer,)
+            if any(change.project_id != call.arguments["project_id"] for change in shown):
+                yield repr(call)
+    there = tuple(sorted(project for project, log in history.final.items() if log.changes))
+    if history.projects != there:
+        yield f"the list of projects is {history.projects}, and there are {there}"
+    for call in _calls(history, "get_all_projects"):
+        if call.acknowledged and not set(call.answer.projects) <= set(own.values()):
+            yield repr(call)
+
+
+def verify_is_right(history: History) -> Iterator[str]:
+    """`verify` finds nothing wrong with a log that nobody harmed, nor with one that was mended."""
+    for project, log in history.final.items():
+        if log.findings:
+            yield f"{project} in the end: {log.findings}"
+    for call in _calls(history, "verify", "repair"):
+        if call.acknowledged and not history.restored and not call.answer.sound:
+            yield repr(call)
+
+
+def marks_only_grow(history: History) -> Iterator[str]:
+    """What a change was said to be made obsolete by is later than what was said before."""
+    for call in _calls(history, "mark_as_outdated"):
+        if call.acknowledged:
+            log = history.final[call.arguments["project_id"]].changes
+            seq = call.arguments["seq"]
+            final = log[seq - 1].outdated_by if seq <= len(log) else None
+            if final is None or final < call.arguments["outdated_by"]:
+                yield f"number {seq} is made obsolete by {final}: {call!r}"
+
+
+CHECKS: dict[str, Check] = {
+    "nothing breaks": nothing_breaks,
+    "no livelock": no_livelock,
+    "dense": dense,
+    "chain unbroken": chained,
+    "acknowledged implies present": acknowledged_is_present,
+    "stored once": stored_once,
+    "a key's numbers never change": key_keeps_numbers,
+    "stored in the end": stored_in_the_end,
+    "every view is a growing prefix": growing_prefix,
+    "a view is one history": view_is_one_history,
+    "readers are told no lies": readers_are_told_no_lies,
+    "chunks contiguous": chunks_contiguous,
+    "statistics equal the log": statistics_equal_the_log,
+    "a caller reads its own writes": own_writes_are_read,
+    "nothing crosses projects": projects_are_apart,
+    "marks only grow": marks_only_grow,
+    "verify is right": verify_is_right,
+}
+AFTER_A_RESTORE = {
+    "nothing breaks",
+    "no livelock",
+    "dense",
+    "chain unbroken",
+    "a view is one history",
+    "verify is right",
+}
+"""What holds even of a table that was restored to an earlier time: what was stored since is gone, as wished."""

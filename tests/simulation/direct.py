@@ -1,0 +1,46 @@
+"""A storage on a model, with nothing between them: for tests that say themselves what DynamoDB shows."""
+
+from __future__ import annotations
+
+from time import time
+from typing import Any
+
+from aws_backend import table as tables
+from aws_backend.dynamodb.client import DynamoDBClient
+from aws_backend.dynamodb.sigv4 import Credentials
+from aws_backend.storage import DynamoDBStorageService
+from sltt_core.transport import Reply
+from tests.simulation.model import Model
+from tests.simulation.wire import Request, carry_out
+
+TABLE = "logs"
+CREDENTIALS = Credentials("AKIDLOCAL", "secret")
+
+
+class DirectTransport:
+    """Has the model carry out each request at once."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> Reply:
+        return carry_out(self.model, Request(request))
+
+    def close(self) -> None:
+        pass
+
+
+def new_model() -> Model:
+    model = Model(time)
+    model.call("CreateTable", tables.definition(TABLE))
+    return model
+
+
+def new_storage(model: Model, **options: Any) -> DynamoDBStorageService:
+    transport: Any = DirectTransport(model)
+    client = DynamoDBClient("eu-west-1", lambda: CREDENTIALS, transport=transport, pause=lambda seconds: None)
+    storage = DynamoDBStorageService(
+        TABLE, "p", client=client, check_table=False, pause=lambda seconds: None, **options
+    )
+    storage.initialize()
+    return storage

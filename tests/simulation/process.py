@@ -1,0 +1,81 @@
+"""A process with a storage in it: its clocks, its credentials, its way to DynamoDB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from aws_backend.dynamodb.client import DynamoDBClient
+from aws_backend.dynamodb.credentials import CredentialChain
+from aws_backend.storage import DynamoDBStorageService
+from tests.simulation.model import Model
+from tests.simulation.network import HostTransport, TokenService
+from tests.simulation.scheduler import EPOCH, Host, Lock
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+TABLE = "logs"
+
+MakeStorage = Callable[..., DynamoDBStorageService]
+MakeClient = Callable[..., DynamoDBClient]
+
+
+class Parts(NamedTuple):
+    """What the world is made of; a planted bug puts something else in its place."""
+
+    storage: MakeStorage = DynamoDBStorageService
+    client: MakeClient = DynamoDBClient
+    model: Callable[..., Model] = Model
+
+
+class Process:
+    """A process with a storage in it."""
+
+    def __init__(self, world: World, name: str, parts: Parts, skewed: bool) -> None:
+        random = world.random
+        self.host = Host(name)
+        self.clients: list[Callable[[], object]] = []
+        """What runs on it, and is begun again elsewhere when it dies."""
+        if skewed and world.weather.strikes("clock skew"):
+            self.host.skew = random.choice((-1, 1)) * random.choice((0.5, 100.0, 250.0, 1000.0))
+        self.patience = random.choice((1.0, 3.0, 10.0))
+        self.chunk_changes = random.choice((2, 3, 5, 98))
+        scheduler, host = world.scheduler, self.host
+
+        def clock() -> float:
+            return scheduler.now + host.skew
+
+        def steady() -> float:
+            return scheduler.now - EPOCH - host.lost
+
+        life = early = 3600.0
+        if self.host.skew <= 1.0 and world.weather.strikes("credentials expire"):
+            life = random.choice((3.0, 20.0))
+            early = life * random.random()
+        # They say when they expire in true time; what the process's clock says of that is another thing.
+        tokens = TokenService(lambda: scheduler.now, life, life - early)
+        client = parts.client(
+            "eu-west-1",
+            CredentialChain([tokens], clock=clock).get,
+            transport=HostTransport(world.network, host, steady),
+            clock=clock,
+            steady_clock=steady,
+            pause=scheduler.sleep,
+            random=random.random,
+        )
+        self.storage = parts.storage(
+            TABLE,
+            client=client,
+            check_table=False,
+            clock=lambda: int(clock() * 1e9),
+            steady_clock=steady,
+            pause=scheduler.sleep,
+            random=random.random,
+            new_token=lambda: f"{random.getrandbits(128):032x}",
+            new_lock=lambda: Lock(scheduler),
+            patience=lambda: self.patience,
+            chunk_changes=self.chunk_changes,
+            page_bytes=random.choice((1_000, 4_000_000)),
+        )
+        self.storage.initialize()

@@ -1,0 +1,289 @@
+"""The operations of the model that read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation import capacity
+from tests.simulation.capacity import Bill
+from tests.simulation.expressions import Bindings, Expression, check_placeholders, condition, key_condition, projection
+from tests.simulation.requests import MAX_ACTIONS, bindings_of, canceled, checked_item, checked_key
+from tests.simulation.table import Index, Keys, Slot, Table
+from tests.simulation.values import Item, Value, invalid, item_size, rank
+
+if TYPE_CHECKING:
+    from tests.simulation.model import Model, Sight
+
+MAX_BATCH = 100
+MAX_BATCH_BYTES = 16 * 1024 * 1024
+
+Payload = Mapping[str, Any]
+
+
+def _projected(request: Payload, bindings: Bindings) -> tuple[Expression | None, list[Expression]]:
+    text = request.get("ProjectionExpression")
+    found = None if text is None else projection(text)
+    return found, [found] if found else []
+
+
+def _shown(item: Item, kept: Expression | None, bindings: Bindings) -> Item:
+    return item if kept is None else kept.run(item, bindings)
+
+
+def get_item(self: Model, payload: Payload) -> dict[str, Any]:
+    """Return one item."""
+    table = self.table(payload)
+    bindings = bindings_of(payload)
+    kept, used = _projected(payload, bindings)
+    check_placeholders(used, bindings)
+    slot = table.slot(checked_key(table.keys, payload["Key"]))
+    strong = bool(payload.get("ConsistentRead"))
+    item = slot.latest if strong else self.sight(slot)
+    answer: dict[str, Any] = {} if item is None else {"Item": _shown(item, kept, bindings)}
+    bill = Bill(table.name)
+    bill.read = capacity.read_units(item_size(item) if item else 0, strong)
+    return answer | _billed(bill, payload)
+
+
+def _billed(bill: Bill, payload: Payload) -> dict[str, Any]:
+    wanted = payload.get("ReturnConsumedCapacity", "NONE")
+    return {} if wanted == "NONE" else {"ConsumedCapacity": bill.to_json(wanted, split=False)}
+
+
+def batch_get(self: Model, payload: Payload) -> dict[str, Any]:
+    """Return several items, each read by itself, as many as fit in 16 MB."""
+    asked = [(name, request, key) for name, request in payload["RequestItems"].items() for key in request["Keys"]]
+    if not 1 <= len(asked) <= MAX_BATCH:
+        raise invalid("Too many items requested for the BatchGetItem call")
+    found: dict[str, list[Item]] = {name: [] for name in payload["RequestItems"]}
+    left: dict[str, Any] = {}
+    bills = {name: Bill(name) for name in found}
+    seen: set[str] = set()
+    size = 0
+    for name, request, key in asked:
+        table = self.table({"TableName": name})
+        bindings = bindings_of(request)
+        kept, used = _projected(request, bindings)
+        check_placeholders(used, bindings)
+        slot = table.slot(checked_key(table.keys, key))
+        mark = json.dumps([name, slot.key], sort_keys=True)
+        if mark in seen:
+            raise invalid("Provided list of item keys contains duplicates")
+        seen.add(mark)
+        strong = bool(request.get("ConsistentRead"))
+        item = slot.latest if strong else self.sight(slot)
+        if size + (item_size(item) if item else 0) > min(MAX_BATCH_BYTES, self.page_bytes * 16) and size:
+            rest = {part: value for part, value in request.items() if part != "Keys"}
+            left.setdefault(name, {"Keys": [], **rest})["Keys"].append(key)
+            continue
+        size += item_size(item) if item else 0
+        bills[name].read += capacity.read_units(item_size(item) if item else 0, strong)
+        if item is not None:
+            found[name].append(_shown(item, kept, bindings))
+    answer = {"Responses": found, "UnprocessedKeys": left}
+    billed = capacity.total(bills.values(), payload.get("ReturnConsumedCapacity"))
+    return answer | ({"ConsumedCapacity": billed} if billed else {})
+
+
+def transact_get(self: Model, payload: Payload) -> dict[str, Any]:
+    """Return several items as they were at one moment."""
+    actions = payload["TransactItems"]
+    if not 1 <= len(actions) <= MAX_ACTIONS:
+        raise invalid(f"Member must have length less than or equal to {MAX_ACTIONS}")
+    responses: list[dict[str, Any]] = []
+    reasons: list[dict[str, Any]] = []
+    bills: dict[str, Bill] = {}
+    seen: set[int] = set()
+    for action in actions:
+        request = action["Get"]
+        table = self.table(request)
+        bindings = bindings_of(request)
+        kept, used = _projected(request, bindings)
+        check_placeholders(used, bindings)
+        slot = table.slot(checked_key(table.keys, request["Key"]))
+        if id(slot) in seen:
+            raise invalid("Transaction request cannot include multiple operations on one item")
+        seen.add(id(slot))
+        item = slot.latest
+        responses.append({} if item is None else {"Item": _shown(item, kept, bindings)})
+        conflict = {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}
+        reasons.append(conflict if slot.busy else {"Code": "None"})
+        bill = bills.setdefault(table.name, Bill(table.name))
+        bill.read += 2 * capacity.read_units(item_size(item) if item else 0, strong=True)
+    if any(reason["Code"] != "None" for reason in reasons):
+        raise canceled(reasons)
+    billed = capacity.total(bills.values(), payload.get("ReturnConsumedCapacity"), split=True)
+    return {"Responses": responses} | ({"ConsumedCapacity": billed} if billed else {})
+
+
+_TESTS: dict[str, Callable[[Any, list[Any]], bool]] = {
+    "=": lambda place, given: bool(place == given[0]),
+    "<": lambda place, given: bool(place < given[0]),
+    "<=": lambda place, given: bool(place <= given[0]),
+    ">": lambda place, given: bool(place > given[0]),
+    ">=": lambda place, given: bool(place >= given[0]),
+    "BETWEEN": lambda place, given: bool(given[0] <= place <= given[1]),
+    "begins_with": lambda place, given: bool(place.startswith(given[0])),
+}
+
+
+class _Range:
+    """What a key condition asks for: a partition, and which places of it."""
+
+    def __init__(self, keys: Keys, asked: Expression, bindings: Bindings) -> None:
+        parts = {bindings.name(str(path[0])): (sign, values) for sign, path, values in asked.parts if len(path) == 1}
+        if len(parts) != len(asked.parts) or not parts.keys() <= set(keys.names):
+            raise invalid("Query key condition not supported")
+        sign, values = parts.get(keys.hash, ("", ()))
+        if sign != "=":
+            raise invalid("Query condition missed key schema element or is no equality")
+        for name, (_, names) in parts.items():
+            for value in names:
+                if keys.types[name] not in bindings.values[value]:
+                    raise invalid("One or more parameter values were invalid: Condition parameter type does not match")
+        self.partition = rank(bindings.values[values[0]])
+        self.sign, names = parts.get(keys.range or "", ("", ()))
+        self.given = [_place(bindings.values[name]) for name in names]
+        if self.sign == "BETWEEN" and self.given[0] > self.given[1]:
+            raise invalid("The BETWEEN operator requires upper bound to be greater than or equal to lower bound")
+
+    @property
+    def low(self) -> Any:
+        """The place before which there is nothing, if that is known."""
+        return self.given[0] if self.sign in ("=", ">", ">=", "BETWEEN", "begins_with") else None
+
+    def holds(self, place: Any) -> bool:
+        return not self.sign or _TESTS[self.sign](place, self.given)
+
+
+def _place(value: Value) -> Any:
+    found = rank(value)
+    assert found is not None
+    return found[1]
+
+
+def query(self: Model, payload: Payload) -> dict[str, Any]:
+    """Return a run of a partition, of the table or of an index."""
+    table = self.table(payload)
+    index = _index_of(table, payload)
+    keys = index.keys if index else table.keys
+    bindings = bindings_of(payload)
+    asked = key_condition(payload["KeyConditionExpression"])
+    kept, used = _projected(payload, bindings)
+    test = payload.get("FilterExpression")
+    filtering = None if test is None else condition(test, "FilterExpression")
+    check_placeholders([asked, *used, *([filtering] if filtering else [])], bindings)
+    wanted = _Range(keys, asked, bindings)
+    backward = payload.get("ScanIndexForward") is False
+    strong = bool(payload.get("ConsistentRead"))
+    if strong and index:
+        raise invalid("Consistent reads are not supported on global secondary indexes")
+    sight = self.query_sight if strong else self.sight
+    if index:
+        rows = _index_rows(table, index, sight, backward)
+        rows = (row for row in rows if rank(row[1][keys.hash]) == wanted.partition)
+    else:
+        low = None if backward else wanted.low
+        rows = _rows(table.run(wanted.partition, low, backward), sight)
+    run = ((slot, item) for slot, item in rows if not keys.range or wanted.holds(_place(item[keys.range])))
+    return _page(self, payload, table, index, run, (filtering, kept, bindings), backward)
+
+
+def scan(self: Model, payload: Payload) -> dict[str, Any]:
+    """Return a run of all items, in no order that means anything."""
+    table = self.table(payload)
+    index = _index_of(table, payload)
+    bindings = bindings_of(payload)
+    kept, used = _projected(payload, bindings)
+    test = payload.get("FilterExpression")
+    filtering = None if test is None else condition(test, "FilterExpression")
+    check_placeholders([*used, *([filtering] if filtering else [])], bindings)
+    sight = self.query_sight if payload.get("ConsistentRead") else self.sight
+    ordered = sorted(table.slots(), key=lambda slot: slot.order)
+    rows = _index_rows(table, index, sight, False) if index else _rows(iter(ordered), sight)
+    return _page(self, payload, table, index, rows, (filtering, kept, bindings), False)
+
+
+def _index_of(table: Table, payload: Payload) -> Index | None:
+    name = payload.get("IndexName")
+    if name is None:
+        return None
+    if name not in table.indexes:
+        raise invalid(f"The table does not have the specified index: {name}")
+    return table.indexes[name]
+
+
+def _rows(slots: Iterator[Slot], sight: Sight) -> Iterator[tuple[Slot, Item]]:
+    for slot in slots:
+        item = sight(slot)
+        if item is not None:
+            yield slot, item
+
+
+def _index_rows(table: Table, index: Index, sight: Sight, backward: bool) -> Iterator[tuple[Slot, Item]]:
+    found = [(slot, entry) for slot in table.slots() if (entry := index.entry(sight(slot))) is not None]
+    found.sort(key=lambda row: (*index.keys.order(row[1]), row[0].order), reverse=backward)
+    return iter(found)
+
+
+def _page(
+    self: Model,
+    payload: Payload,
+    table: Table,
+    index: Index | None,
+    rows: Iterator[tuple[Slot, Item]],
+    shown: tuple[Expression | None, Expression | None, Bindings],
+    backward: bool,
+) -> dict[str, Any]:
+    """Cut a page from the rows: after the start, up to the limit or 1 MB."""
+    filtering, kept, bindings = shown
+    limit = payload.get("Limit")
+    if limit is not None and limit < 1:
+        raise invalid("1 validation error detected: Limit must be at least 1")
+    start = payload.get("ExclusiveStartKey")
+    after = None if start is None else _position(table, index, _start_key(table, index, start))
+    items: list[Item] = []
+    size = examined = 0
+    last: Item | None = None
+    for slot, item in rows:
+        position = _position(table, index, item if index else slot.key)
+        if after is not None and (position >= after if backward else position <= after):
+            continue
+        if examined == limit:
+            break
+        # The item that crosses the line is still returned (AWS: "Paginating table query results").
+        if size >= self.page_bytes and examined:
+            break
+        examined += 1
+        size += item_size(item)
+        last = item
+        if filtering is None or filtering.run(item, bindings):
+            items.append(_shown(item, kept, bindings))
+    else:
+        if examined != limit:
+            last = None
+    answer: dict[str, Any] = {"Count": len(items), "ScannedCount": examined}
+    if payload.get("Select") != "COUNT":
+        answer["Items"] = items
+    if last is not None:
+        names = {*table.keys.names, *(index.keys.names if index else ())}
+        answer["LastEvaluatedKey"] = {name: value for name, value in last.items() if name in names}
+    bill = Bill(table.name)
+    bill.read = capacity.read_units(size, bool(payload.get("ConsistentRead")))
+    if index:
+        bill.indexes[index.name] = bill.read
+    return answer | _billed(bill, payload)
+
+
+def _start_key(table: Table, index: Index | None, start: Payload) -> Item:
+    names = {*table.keys.names, *(index.keys.names if index else ())}
+    if start.keys() != names:
+        raise invalid("The provided starting key is invalid")
+    return checked_item(start)
+
+
+def _position(table: Table, index: Index | None, item: Item) -> Any:
+    own = table.keys.order(item)
+    return (*index.keys.order(item), own) if index else own

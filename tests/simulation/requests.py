@@ -1,0 +1,43 @@
+"""What the operations of the model have in common: checks of a request's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.simulation.expressions import Bindings
+from tests.simulation.table import Keys
+from tests.simulation.values import Item, Refused, Value, checked, invalid
+
+MAX_ACTIONS = 100
+"""Of one transaction."""
+
+
+def canceled(reasons: list[dict[str, Any]]) -> Refused:
+    codes = ", ".join(reason["Code"] for reason in reasons)
+    message = f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]"
+    return Refused("TransactionCanceledException", message, CancellationReasons=reasons)
+
+
+def bindings_of(request: Mapping[str, Any]) -> Bindings:
+    """Return what the placeholders of a request stand for, checked."""
+    names = request.get("ExpressionAttributeNames")
+    values = request.get("ExpressionAttributeValues")
+    if names == {} or values == {}:
+        raise invalid("ExpressionAttributeNames and ExpressionAttributeValues must not be empty")
+    return Bindings(names or {}, {name: checked(value) for name, value in (values or {}).items()})
+
+
+def checked_item(item: Mapping[str, Value]) -> Item:
+    """Check all values of an item."""
+    return {name: checked(value) for name, value in item.items()}
+
+
+def checked_key(keys: Keys, key: Mapping[str, Value]) -> Item:
+    """Check a key: its attributes, all of them, and nothing else."""
+    if key.keys() != set(keys.names):
+        raise invalid("The provided key element does not match the schema")
+    found = checked_item(key)
+    for name in keys.names:
+        keys.check(name, found[name], of_key=True)
+    return found

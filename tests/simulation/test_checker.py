@@ -1,0 +1,158 @@
+"""The checker: a history that keeps every promise, and for each promise what it is like when it is broken."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sltt_core.batches import Appended
+from sltt_core.chain import GENESIS, link_of
+from sltt_core.changes import Change
+from sltt_core.errors import ChainMismatch, InvalidInput, NotFound, StorageBusy
+from sltt_core.pages import ChangeStats, Head, Page
+from tests.simulation.checker import CHECKS, violations
+from tests.simulation.history import Batch, Call, History, Logs, Restored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = "2023-11-14T22:13:20.000Z"
+
+
+def logged(project: str, cids: list[str]) -> tuple[Change, ...]:
+    """A log of changes with these cids."""
+    found: list[Change] = []
+    previous = GENESIS
+    for seq, cid in enumerate(cids, 1):
+        values = (project, seq, "document", "e", "create", NOW, NOW, "{}", None, cid, None, "")
+        change = Change.of(values)
+        previous = link_of(previous, change)
+        found.append(change.replace(chain=previous))
+    return tuple(found)
+
+
+P = logged("p", ["0.0", "0.1", "0.2", "1.0"])
+Q = logged("q", ["2.0"])
+
+
+def called(by: int, method: str, answer: Any, at: int, **arguments: Any) -> Call:
+    call = Call("process-1", by, method, arguments, at, float(at), 1.0)
+    call.ended = (at + 1, at + 0.5)
+    call.answer = answer
+    return call
+
+
+def logs(changes: tuple[Change, ...]) -> Logs:
+    count = len(changes)
+    return Logs(changes, ChangeStats(count, count, 0, 0), {"document": count}, None, ())
+
+
+def sound() -> History:
+    """Two batches in p, the first in chunks of two, and one in q; a reader; somebody who looks around."""
+    calls = [
+        called(0, "create_changes", Appended((1, 2, 3), False), 0),
+        called(1, "create_changes", Appended((4,), False), 2),
+        called(0, "create_changes", Appended((1, 2, 3), True), 4),
+        called(2, "create_changes", Appended((1,), False), 6),
+        called(0, "get_changes_with_cursor", Page(P, 4, P[3].chain, None), 8, **page_of(0, GENESIS)),
+        called(-1, "get_change_stats", ChangeStats(4, 4, 0, 0), 10, project_id="p"),
+        called(-1, "get_entity_type_stats", {"document": 4}, 12, project_id="p"),
+        called(-1, "get_head", Head(4, P[3].chain), 14, project_id="p"),
+        called(-1, "get_change", P[0], 16, project_id="p", seq=1),
+    ]
+    batches = [
+        Batch(0, "key-0", (("p", "0.0"), ("p", "0.1"), ("p", "0.2"))),
+        Batch(1, None, (("p", "1.0"),)),
+        Batch(2, "key-2", (("q", "2.0"),)),
+    ]
+    return History(1, calls, batches, frozenset({2}), {"p": logs(P), "q": logs(Q)}, ("p", "q"), [], [], 0)
+
+
+def page_of(cursor: int, link: str) -> dict[str, Any]:
+    return {"project_id": "p", "cursor": cursor, "limit": 1000, "chain": link}
+
+
+def test_a_sound_history_breaks_no_promise() -> None:
+    assert violations(sound()) == []
+
+
+def final(history: History, changes: tuple[Change, ...]) -> History:
+    return history._replace(final={**history.final, "p": logs(changes)})
+
+
+def answer(history: History, place: int, told: Any) -> History:
+    """The history with another answer, or error, to one call."""
+    calls = list(history.calls)
+    call = calls[place] = copy(calls[place])
+    call.answer, call.error = (None, told) if isinstance(told, Exception) else (told, None)
+    return history._replace(calls=calls)
+
+
+def late(history: History) -> History:
+    calls = list(history.calls)
+    calls[4] = copy(calls[4])
+    calls[4].ended = (9, 100.0)
+    return history._replace(calls=calls)
+
+
+def marked(history: History) -> History:
+    return history._replace(
+        calls=[*history.calls, called(-1, "mark_as_outdated", P[0], 18, project_id="p", seq=1, outdated_by=3)]
+    )
+
+
+def split(history: History) -> History:
+    """A chunk of two with another batch's change in it."""
+    order = ["0.0", "1.0", "0.1", "0.2"]
+    return answer(final(history, logged("p", order)), 0, Appended((1, 3, 4), False))
+
+
+BROKEN: list[tuple[str, Callable[[History], History]]] = [
+    ("nothing breaks", lambda h: h._replace(failures=[RuntimeError()])),
+    ("nothing breaks", lambda h: answer(h, 4, KeyError("x"))),
+    ("nothing breaks", lambda h: answer(h, 4, InvalidInput("x", field="x"))),
+    ("no livelock", lambda h: h._replace(stuck=1)),
+    ("no livelock", late),
+    ("dense", lambda h: final(h, (P[0], *P[2:]))),
+    ("dense", lambda h: h._replace(final=h.final | {"p": logs(P)._replace(error=StorageBusy("x"))})),
+    ("dense", lambda h: h._replace(final=h.final | {"p": logs(P)._replace(stats=ChangeStats(5, 5, 0, 0))})),
+    ("chain unbroken", lambda h: final(h, (P[0], P[1].replace(entity_id="other"), *P[2:]))),
+    ("acknowledged implies present", lambda h: answer(h, 1, Appended((3,), False))),
+    ("acknowledged implies present", lambda h: final(h, P[:3])),
+    ("stored once", lambda h: final(h, logged("p", ["0.0", "0.1", "0.2", "1.0", "1.0"]))),
+    ("a key's numbers never change", lambda h: answer(h, 2, Appended((1, 2, 4), True))),
+    ("stored in the end", lambda h: answer(h, 3, StorageBusy("x"))),
+    ("every view is a growing prefix", lambda h: answer(h, 4, Page((P[0], P[2]), 2, P[2].chain, None))),
+    ("every view is a growing prefix", lambda h: answer(h, 4, Page(P, 5, P[3].chain, None))),
+    ("a view is one history", lambda h: answer(h, 4, Page(P[1:], 4, P[3].chain, None))),
+    ("readers are told no lies", lambda h: answer(h, 4, ChainMismatch("x"))),
+    ("readers are told no lies", lambda h: answer(h, 8, NotFound("x"))),
+    ("chunks contiguous", split),
+    ("chunks contiguous", lambda h: final(h, logged("p", ["0.1", "0.0", "0.2", "1.0"]))),
+    ("statistics equal the log", lambda h: answer(h, 5, ChangeStats(4, 3, 1, 0))),
+    ("statistics equal the log", lambda h: answer(h, 6, {"video": 4})),
+    ("a caller reads its own writes", lambda h: answer(h, 4, Page(P[:2], 2, P[1].chain, None))),
+    ("a caller reads its own writes", lambda h: answer(h, 7, Head(3, P[2].chain))),
+    ("a caller reads its own writes", lambda h: answer(h, 5, ChangeStats(3, 3, 0, 0))),
+    ("nothing crosses projects", lambda h: final(h, logged("p", ["0.0", "0.1", "0.2", "2.0"]))),
+    ("nothing crosses projects", lambda h: answer(h, 8, Q[0])),
+    ("nothing crosses projects", lambda h: h._replace(projects=("p",))),
+    ("marks only grow", marked),
+    ("verify is right", lambda h: h._replace(final=h.final | {"p": logs(P)._replace(findings=("hole",))})),
+]
+
+
+@pytest.mark.parametrize(("promise", "broken"), BROKEN)
+def test_a_broken_promise_is_named(promise: str, broken: Callable[[History], History]) -> None:
+    assert promise in {said.split(":")[0] for said in violations(broken(sound()))}
+
+
+def test_every_promise_is_seen_broken() -> None:
+    assert {promise for promise, _ in BROKEN} == set(CHECKS)
+
+
+def test_what_a_restore_took_away_is_not_missed() -> None:
+    lost = final(sound(), P[:2])._replace(restored=[Restored(8, False)])
+    assert violations(lost) == []

@@ -1,0 +1,367 @@
+"""A schedule: processes, what runs on them, and what goes wrong, all from one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from random import Random
+from typing import Any, NamedTuple
+
+from aws_backend import table as tables
+from sltt_core.chain import GENESIS
+from sltt_core.changes import NewChange
+from sltt_core.errors import ChainMismatch, LogDamaged, SlttError
+from tests.simulation.faults import RESTORE, Weather
+from tests.simulation.history import Batch, Call, History, Logs, Restored
+from tests.simulation.network import Network
+from tests.simulation.process import TABLE, Parts, Process
+from tests.simulation.scheduler import EPOCH, Host, Scheduler, Task
+
+PROJECTS = ("p", "q")
+TYPES = ("document", "video", "note")
+OPERATIONS = ("create", "update", "delete")
+
+
+class Outcome(NamedTuple):
+    """A schedule that was run."""
+
+    history: History
+    digest: str
+    """Of the trace: the same for the same seed, always."""
+    steps: int
+    requests: int
+    seconds: float
+    """Of virtual time."""
+    faults: dict[str, int]
+    trace: list[str]
+    """Empty unless it was asked for."""
+
+
+class World:
+    """Runs one schedule."""
+
+    def __init__(self, seed: int, parts: Parts = Parts(), *, tracing: bool = False) -> None:  # noqa: B008
+        self.seed = seed
+        self.parts = parts
+        self.random = random = Random(seed)
+        self.scheduler = Scheduler(random)
+        self.scheduler.before_step = self._trouble
+        self.weather = Weather(random)
+        self.model = parts.model(lambda: self.scheduler.now)
+        self.model.call("CreateTable", tables.definition(TABLE))
+        self.model.remembers_refused = self.weather.strikes("refused tokens remembered")
+        self.network = Network(self.scheduler, self.model, self.weather, self.note)
+        self.calls: list[Call] = []
+        self.batches: list[Batch] = []
+        self.changes: dict[int, list[NewChange]] = {}
+        self.open_batches: set[int] = set()
+        self.processes: list[Process] = []
+        self.chunk_sizes: set[int] = set()
+        self.restored: list[Restored] = []
+        self._order = 0
+        self._hash = sha256()
+        self._trace: list[str] | None = [] if tracing else None
+        self._shapes = random.sample((1, 1, 2, 2, 3, 7, 9), 4)
+
+    def note(self, *said: object) -> None:
+        """Put something into the trace."""
+        line = f"{self.scheduler.now - EPOCH:.6f} " + " ".join(map(str, said))
+        self._hash.update(line.encode())
+        if self._trace is not None:
+            self._trace.append(line)
+
+    def run(self) -> Outcome:
+        """Run the schedule to its end."""
+        random = self.random
+        for _ in range(random.randint(1, 3)):
+            self._start_process()
+        for number in range(random.randint(1, 4)):
+            script = [self._make_batch() for _ in range(random.randint(1, 3))]
+            self._begin(lambda script=script: self._write(script), number * 0.01)  # type: ignore[misc]
+        for number in range(random.randint(1, 3)):
+            reader = Reader(number, random.choice(PROJECTS))
+            rounds = random.randint(3, 8)
+            self._begin(lambda reader=reader, rounds=rounds: self._read(reader, rounds), random.random() * 0.2)  # type: ignore[misc]
+        if random.random() < 0.5:
+            self._begin(self._look_around, random.random() * 0.2)
+        if random.random() < 0.25:
+            self._begin(self._mend, random.random() * 0.2)
+        if random.random() < RESTORE:
+            self.weather.counts["restored to a point in time"] += 1
+            self.scheduler.later(random.choice((0.05, 0.5, 3.0)), self._restore)
+        self.scheduler.run()
+        stuck = len(self.scheduler.stuck)
+        self._settle()
+        stuck += len(self.scheduler.stuck)
+        final, projects = self._look_at_the_end()
+        self.scheduler.finish()
+        history = History(
+            self.seed,
+            self.calls,
+            self.batches,
+            frozenset(self.chunk_sizes),
+            final,
+            projects,
+            self.restored,
+            self.scheduler.failures,
+            stuck,
+        )
+        return Outcome(
+            history,
+            self._hash.hexdigest(),
+            self.scheduler.steps,
+            self.network.flights,
+            self.scheduler.now - EPOCH,
+            {name: count for name, count in sorted(self.weather.counts.items()) if count},
+            self._trace or [],
+        )
+
+    # Processes
+
+    def _start_process(self, parts: Parts | None = None, *, skewed: bool = True) -> Process:
+        process = Process(self, f"process-{len(self.processes) + 1}", parts or self.parts, skewed)
+        self.processes.append(process)
+        self.chunk_sizes.add(process.chunk_changes)
+        self.note("start", process.host.name, process.chunk_changes, process.patience, process.host.skew)
+        return process
+
+    def _alive(self) -> Process:
+        """Return a process to run on; a new one, when none is left."""
+        alive = [process for process in self.processes if process.host.alive]
+        if not alive or (len(alive) < 3 and self.random.random() < 0.3):
+            return self._start_process()
+        return self.random.choice(alive)
+
+    def _begin(self, work: Callable[[], object], delay: float) -> None:
+        """Have a client do its work: what its process dies in is done again by another."""
+        process = self._alive()
+        process.clients.append(work)
+
+        def run() -> None:
+            work()
+            process.clients.remove(work)
+
+        self.scheduler.spawn(process.host, run, delay)
+
+    def _trouble(self, task: Task) -> None:
+        """Let a process die, or sleep, before one of its threads goes on."""
+        host, weather, random = task.host, self.weather, self.random
+        if weather.strikes("crash"):
+            self.note("crash", host.name)
+            host.alive = False
+            for work in self._process_of(host).clients:
+                self._begin(work, random.random())
+            return
+        nap = 0.0
+        if weather.strikes("process asleep"):
+            nap = 20.0 * random.random()
+        elif weather.strikes("asleep past the token"):
+            nap = 600.0 + 600.0 * random.random()
+        if nap:
+            host.asleep_until = self.scheduler.now + nap
+            host.slept += nap
+            if random.random() < 0.5:  # a suspended laptop's steady clock stands still
+                host.lost += nap
+            self.note("asleep", host.name, nap)
+
+    def _process_of(self, host: Host) -> Process:
+        return next(process for process in self.processes if process.host is host)
+
+    def _here(self) -> Process:
+        return self._process_of(self.scheduler.current.host)
+
+    # What clients do
+
+    def _call(self, by: int, method: str, **arguments: Any) -> Call:
+        """Have the storage of this process do something, and record it; `by` is the number of a batch or a reader."""
+        process = self._here()
+        host = process.host
+        self._order += 1
+        call = Call(host.name, by, method, arguments, self._order, self.scheduler.now, process.patience)
+        call.slept = -host.slept
+        self.calls.append(call)
+        self.note("call", host.name, by, method, arguments)
+        given = arguments
+        if method == "create_changes":
+            given = {"changes": self.changes[by], "idempotency_key": self.batches[by].key}
+        try:
+            call.answer = getattr(process.storage, method)(**given)
+        except Exception as error:
+            call.error = error
+        self._order += 1
+        call.ended = (self._order, self.scheduler.now)
+        call.slept += host.slept
+        self.note("return", call)
+        return call
+
+    def _make_batch(self) -> int:
+        random = self.random
+        number = len(self.batches)
+        both = random.random() < 0.1
+        project = random.choice(PROJECTS)
+        changes = []
+        for place in range(random.choice(self._shapes)):
+            changes.append(
+                NewChange(
+                    project_id=random.choice(PROJECTS) if both else project,
+                    entity_type=random.choice(TYPES),
+                    entity_id=f"e{place}",
+                    operation=random.choice(OPERATIONS),
+                    data={"text": "x" * random.choice((0, 10, 500))},
+                    cid=f"{number}.{place}",
+                )
+            )
+        key = f"key-of-batch-{number:06}" if random.random() < 0.75 else None
+        cids = tuple((str(change.project_id), str(change.cid)) for change in changes)
+        self.batches.append(Batch(number, key, cids))
+        self.changes[number] = changes
+        return number
+
+    def _write(self, script: list[int]) -> None:
+        """Send batches one after the other, each until it is stored; an idempotency key makes that safe."""
+        while script:
+            batch = self.batches[script[0]]
+            if batch.key is None:
+                script.pop(0)  # before it is sent: whoever dies in it does not send it again
+            self.open_batches.add(batch.number)
+            for _ in range(4):
+                call = self._call(batch.number, "create_changes")
+                if call.error is None and batch.key is not None and self.random.random() < 0.2:
+                    self._call(batch.number, "create_changes")
+                if call.error is None and self.random.random() < 0.3:
+                    self._read_back(batch, call.answer.seqs)
+                if call.error is None or batch.key is None:
+                    break
+                self.scheduler.sleep(self.random.choice((0.01, 1.0, 10.0)) * self.random.random())
+            if batch.key is not None:
+                script.pop(0)
+            self.scheduler.sleep(self.random.random() * 0.05)
+
+    def _read_back(self, batch: Batch, seqs: tuple[int, ...]) -> None:
+        """Look for what was just written, from before it or in the midst of it."""
+        project = batch.cids[-1][0]
+        cursor = self.random.choice((seqs[-1], max(0, seqs[-1] - len(seqs)))) - self.random.randint(0, 1)
+        self._call(-1, "get_changes_with_cursor", cursor=max(0, cursor), limit=1000, project_id=project, chain=None)
+
+    def _read(self, reader: Reader, rounds: int) -> None:
+        """Follow a log, page by page, with the link in hand."""
+        for _ in range(rounds):
+            call = self._call(
+                reader.number,
+                "get_changes_with_cursor",
+                cursor=reader.cursor,
+                limit=self.random.choice((1, 2, 5, 1000)),
+                project_id=reader.project,
+                chain=reader.link,
+            )
+            if call.error is None:
+                reader.cursor, reader.link = call.answer.through, call.answer.chain
+            elif isinstance(call.error, ChainMismatch) and self.restored:
+                reader.cursor, reader.link = 0, GENESIS
+            self.scheduler.sleep(self.random.choice((0.005, 0.05, 1.0)) * self.random.random())
+
+    def _look_around(self) -> None:
+        for _ in range(self.random.randint(2, 6)):
+            project = self.random.choice(PROJECTS)
+            kind = self.random.randrange(6)
+            if kind == 0:
+                self._call(-1, "get_change_stats", project_id=project)
+            elif kind == 1:
+                self._call(-1, "get_entity_type_stats", project_id=project)
+            elif kind == 2:
+                self._call(-1, "get_head", project_id=project)
+            elif kind == 3:
+                self._call(-1, "get_all_projects")
+            else:
+                head = self._call(-1, "get_head", project_id=project)
+                if head.error is None and head.answer.seq:
+                    seq = self.random.randint(1, head.answer.seq)
+                    self._call(-1, "get_change", seq=seq, project_id=project)
+                    if kind == 5 and seq < head.answer.seq:
+                        by = self.random.randint(seq + 1, head.answer.seq)
+                        self._call(-1, "mark_as_outdated", seq=seq, outdated_by=by, project_id=project)
+                        by = self.random.randint(seq + 1, by)  # no later, and so of no consequence
+                        self._call(-1, "mark_as_outdated", seq=seq, outdated_by=by, project_id=project)
+            self.scheduler.sleep(self.random.random() * 0.5)
+
+    def _mend(self) -> None:
+        """Verify and repair logs that others write to; where nothing is wrong, nothing may change."""
+        for _ in range(self.random.randint(1, 3)):
+            project = self.random.choice(PROJECTS)
+            if self.random.random() < 0.5:
+                self._call(-1, "verify", project_id=project)
+            else:
+                self._call(-1, "repair", project_id=project, dry_run=False)
+            self.scheduler.sleep(self.random.random() * 0.1)
+
+    # The end
+
+    def _restore(self) -> None:
+        """Take the table back to what it was before some of the last writes; a transaction may be torn by it."""
+        back = self.random.randint(1, 6)
+        torn = self.random.choice((0, 0, 1, 2, 4))
+        self.model.go_back(lambda: self.model.version - back - self.random.randint(0, torn))
+        self._order += 1
+        self.restored.append(Restored(self._order, torn > 0))
+        self.note("restore", back, torn)
+
+    def _settle(self) -> None:
+        """With nothing going wrong any more, send again what was not stored, from a new process."""
+        self.weather.calm = True
+        for process in self.processes:
+            process.host.alive = False
+        process = self._start_process(skewed=False)
+
+        def send_again() -> None:
+            for project in PROJECTS if self.restored else ():
+                self._repair(project)
+            stored = {call.by for call in self.calls if call.method == "create_changes" and call.acknowledged}
+            for number in sorted(self.open_batches):
+                if self.batches[number].key is not None and (number not in stored or self.random.random() < 0.3):
+                    self._call(number, "create_changes")
+
+        self.scheduler.spawn(process.host, send_again)
+        self.scheduler.run()
+
+    def _repair(self, project: str) -> None:
+        """Do what an operator does after a restore; where two histories met, he takes what is there for right."""
+        mended = self._call(-1, "repair", project_id=project, dry_run=False)
+        if isinstance(mended.error, LogDamaged):
+            found = self._call(-1, "verify", project_id=project).answer.findings
+            first = min(finding.first for finding in found if finding.kind == "broken-link")
+            self._call(-1, "repair", project_id=project, dry_run=False, relink_from=first)
+
+    def _look_at_the_end(self) -> tuple[dict[str, Logs], tuple[str, ...]]:
+        """Read everything, with the storage as it ought to be."""
+        process = self._start_process(Parts(), skewed=False)
+        final: dict[str, Logs] = {}
+        found: list[str] = []
+
+        def look() -> None:
+            storage = process.storage
+            for project in PROJECTS:
+                changes: list[Any] = []
+                error: SlttError | None = None
+                try:
+                    changes.extend(storage.get_changes_since(project_id=project))
+                except SlttError as trouble:
+                    error = trouble
+                stats = storage.get_change_stats(project_id=project)
+                types = storage.get_entity_type_stats(project_id=project)
+                findings = tuple(map(str, storage.verify(project_id=project).findings))
+                final[project] = Logs(tuple(changes), stats, types, error, findings)
+            found.extend(storage.get_all_projects().projects)
+
+        self.scheduler.spawn(process.host, look)
+        self.scheduler.run()
+        return final, tuple(found)
+
+
+class Reader:
+    """Somebody who follows a log."""
+
+    def __init__(self, number: int, project: str) -> None:
+        self.number = number
+        self.project = project
+        self.cursor = 0
+        self.link: str | None = GENESIS
