@@ -72,7 +72,7 @@ def measure(setting: Setting) -> list[Table]:
         closing.callback(engine.stop)
         fill(engine.url)
         with DynamoDBStorageService(LOG, use_local_dynamodb=True, local_endpoint=engine.url):
-            pass  # a function does not look for its table
+            pass  # it is made; a function does not look for it
         python = PYTHON if PYTHON.exists() else Path(interpreter)
         plain = _scene(setting.folder / "plain", python, engine.url, None)
         tables = _measured(setting, plain, "over plain HTTP")

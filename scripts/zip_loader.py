@@ -18,7 +18,8 @@ def run() -> None:
     """Run every module, as an import would."""
     with FileIO(MODULES) as file:
         modules = loads(file.readall())
-    for name, code in modules:
+    while modules:
+        name, code = modules.pop(0)
         module = sys.modules[name] = type(sys)(name)
         package, _, last = name.rpartition(".")
         if package:

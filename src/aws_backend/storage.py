@@ -82,7 +82,7 @@ class DynamoDBStorageService(BaseStorageService):
         """Connect to nothing yet.
 
         `region` is by default what AWS_REGION, AWS_DEFAULT_REGION or the profile says. `check_table=False` leaves out
-        the look at the table when it is opened, which costs a round trip; then none is made on a local DynamoDB, either.
+        the look at the table when it is opened, which costs a round trip; then a local DynamoDB's is not made, either.
         `patience` says how many seconds a request may take, with all its calls and waiting. `new_lock` makes the locks
         that threads wait at.
         """
