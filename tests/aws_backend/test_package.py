@@ -79,6 +79,9 @@ at_once = sorted(name for name in sys.modules if name.startswith(("aws_backend",
 import json
 for name in json.loads(sys.argv[2]):
     __import__(name)
+for name in at_once:
+    package, _, last = name.rpartition(".")
+    assert not package or getattr(sys.modules[package], last) is sys.modules[name], name
 files = {name: module.__file__ for name, module in sys.modules.items() if name.startswith(("aws_backend", "sltt_core"))}
 missing = {}
 for name in json.loads(sys.argv[3]):
