@@ -19,7 +19,7 @@ def run() -> None:
     with FileIO(MODULES) as file:
         modules = loads(file.readall())
     while modules:
-        name, code = modules.pop(0)
+        name, code = modules.pop(0)  # and let go of it: it adds to the peak of memory
         module = sys.modules[name] = type(sys)(name)
         package, _, last = name.rpartition(".")
         if package:
