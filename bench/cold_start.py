@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from aws_backend.dynamodb.tls import ROOTS
+from aws_backend.storage import DynamoDBStorageService
 from bench.cold_programs import EVENT, FLOOR, NOTHING, OURS, PROGRAMS
 from bench.dynamodb import TABLE, fill
 from bench.setting import BenchError
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 PYTHON = ROOT / ".venv-cold" / "bin" / "python"
 """Of the environment with the rivals, of Lambda's Python; `make bench` makes it."""
 RUNTIME, RUNTIME_OURS = "awslambdaric, a handler that does nothing", "awslambdaric, ours"
+LOG = "bench-log"
+"""The table that ours writes to."""
 COUNTED = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", "--log-file={log}")
 
 
@@ -68,6 +71,8 @@ def measure(setting: Setting) -> list[Table]:
     with ExitStack() as closing:
         closing.callback(engine.stop)
         fill(engine.url)
+        with DynamoDBStorageService(LOG, use_local_dynamodb=True, local_endpoint=engine.url):
+            pass  # it is made; a function does not look for it
         python = PYTHON if PYTHON.exists() else Path(interpreter)
         plain = _scene(setting.folder / "plain", python, engine.url, None)
         tables = _measured(setting, plain, "over plain HTTP")
@@ -165,7 +170,7 @@ def _text(scene: Scene, name: str) -> str:
     names = {
         "ENDPOINT": scene.endpoint,
         "TABLE": TABLE,
-        "LOG": "bench-log",
+        "LOG": LOG,
         "ROOTS": scene.roots,
         "CODE": str(scene.code),
         "AMAZON_ROOTS": str(scene.code / "aws_backend" / "dynamodb" / Path(ROOTS).name),
@@ -201,7 +206,7 @@ def _started(scene: Scene, name: str, command: tuple[str, ...] = ()) -> LambdaPr
     ours = name == RUNTIME_OURS
     return LambdaProcess(
         scene.code if ours else scene.folder,
-        {**scene.environment, "DYNAMODB_TABLE": "bench-log", "DYNAMODB_ENDPOINT": scene.endpoint},
+        {**scene.environment, "DYNAMODB_TABLE": LOG, "DYNAMODB_ENDPOINT": scene.endpoint},
         python=scene.python,
         command=command,
         **({} if ours else {"handler": "nothing.handler"}),

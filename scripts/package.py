@@ -2,8 +2,9 @@
 
 The same source gives the same bytes, on any day and from any folder: names in order, one date, the same file modes, and
 code that names its files as they are called in the zip. The code is compiled without what nothing looks at when it
-runs (docstrings, assertions, annotations of functions, columns of lines), for a cold start reads all of it; and it
-stands where the source would (PEP 3147, "Case 4"), for a cold start need not look for that.
+runs (docstrings, assertions, annotations of functions, columns of lines), for a cold start reads all of it. What every
+cold start runs is one file, which `scripts/zip_loader.py` reads. The rest stands where the source would (PEP 3147,
+"Case 4"), for a cold start need not look for that.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ TARGET = ROOT / "dist" / "lambda.zip"
 ENTRY = "aws_backend.lambda_handler"
 LEFT_OUT = ("aws_backend.audit", "aws_backend.repair", "aws_backend.restore")
 """What the storage imports only for whoever looks after a table, which is not done from a Lambda function."""
+LOADED = "aws_backend/__init__.py"
+"""In whose place the loader stands; there is nothing in it."""
+LOADER = ROOT / "scripts" / "zip_loader.py"
+MODULES = "aws_backend/modules.bin"
 ROOTS = "aws_backend/dynamodb/amazon_roots.pem"
 DATE = (1980, 1, 1, 0, 0, 0)
 """The first that a zip can say."""
@@ -40,18 +45,45 @@ def sources(src: Path) -> dict[str, ast.Module]:
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         if path.is_file():
             tree = found[path.relative_to(src).as_posix()] = _Bare().visit(ast.parse(path.read_bytes()))
-            waiting += [module.rpartition(".")[0], *_imported(tree)]
+            waiting += [*_packages(module), *_imported(tree)]
     return dict(sorted(found.items()))
 
 
-def _imported(tree: ast.Module) -> list[str]:
-    """What some code imports, and what may be a module or not."""
+def at_once(trees: dict[str, ast.Module]) -> list[str]:
+    """Return the modules that the entry imports before it does anything, each after those that it imports itself."""
+    modules = {_module(file): tree for file, tree in trees.items()}
+    order: list[str] = []
+
+    def visit(module: str) -> None:
+        if module in modules and module not in order:
+            for name in [*_packages(module), *_imported(modules[module], functions=False)]:
+                visit(name)
+            order.append(module)
+
+    visit(ENTRY)
+    return [module for module in order if module not in (ENTRY, _module(LOADED))]
+
+
+def _module(file: str) -> str:
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _packages(module: str) -> list[str]:
+    """Return the packages that a module is in, the outermost first."""
+    parts = module.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _imported(tree: ast.AST, *, functions: bool = True) -> list[str]:
+    """What some code imports, and what may be a module or not; if need be without what its functions do."""
     names = []
-    for node in ast.walk(tree):
+    for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif functions or not isinstance(node, ast.FunctionDef):
+            names += _imported(node, functions=functions)
     return names
 
 
@@ -61,12 +93,17 @@ def pack(src: Path, target: Path) -> None:
     import marshal
     from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-    contents = {ROOTS: (src / ROOTS).read_bytes()}
-    for name, tree in sources(src).items():
-        code = compile(ast.fix_missing_locations(tree), name, "exec", dont_inherit=True, optimize=2)
-        # The header of a file that is never checked against its source (PEP 552).
-        header = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little") + bytes(8)
-        contents[f"{name}c"] = header + marshal.dumps(code)
+    trees = sources(src)
+    order = at_once(trees)
+    trees[LOADED] = ast.parse(LOADER.read_bytes())
+    codes = {
+        _module(file): compile(ast.fix_missing_locations(tree), file, "exec", dont_inherit=True, optimize=2)
+        for file, tree in trees.items()
+    }
+    contents = {ROOTS: (src / ROOTS).read_bytes(), MODULES: marshal.dumps([(name, codes.pop(name)) for name in order])}
+    # The header of a file that is never checked against its source (PEP 552).
+    header = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little") + bytes(8)
+    contents |= {f"{code.co_filename}c": header + marshal.dumps(code) for code in codes.values()}
     with ZipFile(target, "w") as file:
         for name, content in sorted(contents.items()):
             entry = ZipInfo(name, DATE)

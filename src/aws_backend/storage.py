@@ -82,8 +82,9 @@ class DynamoDBStorageService(BaseStorageService):
         """Connect to nothing yet.
 
         `region` is by default what AWS_REGION, AWS_DEFAULT_REGION or the profile says. `check_table=False` leaves out
-        the look at the table when it is opened, which costs a round trip. `patience` says how many seconds a request
-        may take, with all its calls and waiting. `new_lock` makes the locks that threads wait at.
+        the look at the table when it is opened, which costs a round trip; then a local DynamoDB's is not made, either.
+        `patience` says how many seconds a request may take, with all its calls and waiting. `new_lock` makes the locks
+        that threads wait at.
         """
         super().__init__(
             project_id, clock=clock, chunk_changes=chunk_changes, chunk_bytes=chunk_bytes, page_bytes=page_bytes
@@ -122,7 +123,7 @@ class DynamoDBStorageService(BaseStorageService):
                 self._client = self._make_client()
             table = LogTable(self.table_name, self._client, **self._settings)
             try:
-                if self.local:
+                if self._check_table and self.local:
                     tables.create(table)
                 elif self._check_table:
                     tables.check(table, self._client.region)

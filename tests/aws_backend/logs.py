@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from aws_backend.items import change_key, request_key, sequence_key
+from aws_backend.storage import DynamoDBStorageService
 from tests.contract.logs import DynamoDBLocalLog, DynamoDBLog, DynoxideLog, ModelLog, batch
 
 if TYPE_CHECKING:
@@ -13,6 +15,13 @@ if TYPE_CHECKING:
 ENGINES = [DynoxideLog, DynamoDBLocalLog, ModelLog]
 KEY = "key-0123456789abcdef"
 P = "p"
+
+
+def new_table(endpoint: str) -> str:
+    """Make a table and return its name; a Lambda function looks for none."""
+    name = f"log-{uuid4().hex}"
+    with DynamoDBStorageService(name, use_local_dynamodb=True, local_endpoint=endpoint):
+        return name
 
 
 def put(log: DynamoDBLog, item: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ import signal
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pytest
 
@@ -15,6 +14,7 @@ from scripts import engines
 from scripts.engines import DYNOXIDE
 from scripts.lambda_runtime import FunctionError, LambdaProcess, TimedOut
 from tests.aws_backend.gateways import Sent, received, rest_event, url_event
+from tests.aws_backend.logs import new_table
 from tests.conftest import engine_url
 from tests.lambda_code import lambda_code, runtime_python
 
@@ -34,9 +34,8 @@ def start() -> Iterator[Callable[..., LambdaProcess]]:
     started: list[LambdaProcess] = []
 
     def make(**settings: str) -> LambdaProcess:
-        table = {"DYNAMODB_TABLE": f"lambda-{uuid4().hex}"}
-        if "DYNAMODB_ENDPOINT" not in settings:
-            table["DYNAMODB_ENDPOINT"] = engine_url(DYNOXIDE)
+        endpoint = settings.get("DYNAMODB_ENDPOINT") or engine_url(DYNOXIDE)
+        table = {"DYNAMODB_TABLE": new_table(endpoint), "DYNAMODB_ENDPOINT": endpoint}
         started.append(LambdaProcess(lambda_code(), {**table, **settings}, python=runtime_python()))
         return started[-1]
 
@@ -179,8 +178,7 @@ def test_a_function_that_is_ended_midway_leaves_a_log_that_is_sound(start: Calla
         assert engine.process is not None
         key = {**JSON, "idempotency-key": "tablet-7:batch-0001"}
         event = url_event(Sent("POST", "/api/changes", CHANGE, key))
-        table = f"lambda-{uuid4().hex}"
-        function = start(DYNAMODB_ENDPOINT=engine.url, DYNAMODB_TABLE=table)
+        function = start(DYNAMODB_ENDPOINT=engine.url)
         assert seqs(function) == []
         engine.process.send_signal(signal.SIGSTOP)
         function.send(event, 30.0)
@@ -210,7 +208,7 @@ def test_sigterm_ends_it_at_once_and_quietly(start: Callable[..., LambdaProcess]
 
 
 def test_a_dynamodb_out_of_reach_is_told_and_does_not_end_the_init_phase(start: Callable[..., LambdaProcess]) -> None:
-    # As on AWS, where nothing is asked of DynamoDB before the first request; in a region that there is not.
+    # Nothing is asked of DynamoDB before the first request; here in a region that there is not.
     function = start(
         DYNAMODB_ENDPOINT="",
         DYNAMODB_REGION="nowhere-1",
@@ -232,7 +230,6 @@ def answered(event: dict[str, Any], function: LambdaProcess) -> int:
 
 
 def test_our_own_mistake_is_one_line_in_the_log(start: Callable[..., LambdaProcess], tmp_path: Path) -> None:
-    table = f"lambda-{uuid4().hex}"
     (tmp_path / "broken.py").write_text(
         f"""
 import sys
@@ -243,7 +240,7 @@ def broken(project_id):
 handler._storage._change_stats = broken
 """
     )
-    settings = {"DYNAMODB_TABLE": table, "DYNAMODB_ENDPOINT": engine_url(DYNOXIDE)}
+    settings = {"DYNAMODB_TABLE": "broken", "DYNAMODB_ENDPOINT": engine_url(DYNOXIDE)}
     stats = url_event(Sent("GET", "/api/projects/p/stats", b"", {}))
     with LambdaProcess(tmp_path, settings, python=runtime_python(), handler="broken.handler") as function:
         assert [answered(stats, function), answered(HEALTH, function)] == [500, 200]
@@ -251,4 +248,7 @@ handler._storage._change_stats = broken
     told = json.loads(line)
     assert told["error"] == "RuntimeError"
     assert told["at"][-1] == "broken:6"
+    module, _, line_number = told["at"][0].partition(":")
+    assert module == "sltt_core.api.app"
+    assert int(line_number) > 1
     assert "AKIA" not in line

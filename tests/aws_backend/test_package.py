@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -15,11 +16,12 @@ import pytest
 
 from scripts import interpreters, package
 from scripts.engines import DYNOXIDE
+from tests.aws_backend.logs import new_table
 from tests.conftest import engine_url
 from tests.lambda_code import lambda_code, lambda_python, lambda_zip
 from tests.test_layers import FORBIDDEN, OUR_PACKAGES
 
-MAX_BYTES = 160 * 1024
+MAX_BYTES = 125 * 1024
 """Of the zip; Lambda fetches it at each cold start."""
 MAX_MODULES = 80
 """That the first append has loaded beyond those of an interpreter as it is usually started, with `site`."""
@@ -59,31 +61,91 @@ def test_it_holds_our_code_compiled_and_the_roots() -> None:
     with ZipFile(lambda_zip()) as file:
         names = file.namelist()
     assert {name.partition("/")[0] for name in names} == OUR_PACKAGES
-    assert {Path(name).suffix for name in names} == {".pyc", ".pem"}
-    assert {"aws_backend/lambda_handler.pyc", "sltt_core/api/openapi.pyc", package.ROOTS} <= set(names)
-    for name in ("aws_backend/repair", "sltt_core/cli", "sltt_core/local_storage", "sltt_core/server/asgi"):
-        assert f"{name}.pyc" not in names
+    assert {Path(name).suffix for name in names} == {".pyc", ".pem", ".bin"}
+    assert {"aws_backend/__init__.pyc", "aws_backend/lambda_handler.pyc", "sltt_core/api/openapi.pyc"} <= set(names)
+    assert {package.MODULES, package.ROOTS} <= set(names)
+
+
+def test_the_loader_stands_where_there_is_nothing() -> None:
+    (docstring,) = ast.parse((package.ROOT / "src" / package.LOADED).read_text()).body
+    assert isinstance(docstring, ast.Expr)
 
 
 EVERY_MODULE = """
-import json, os, sys
+import sys
 sys.path.insert(0, sys.argv[1])
-names = json.loads(sys.argv[2])
-for name in names:
-    if name != "aws_backend.lambda_handler":
+import aws_backend
+at_once = sorted(name for name in sys.modules if name.startswith(("aws_backend", "sltt_core")))
+import json
+for name in json.loads(sys.argv[2]):
+    __import__(name)
+for name in at_once:
+    package, _, last = name.rpartition(".")
+    assert not package or getattr(sys.modules[package], last) is sys.modules[name], name
+files = {name: module.__file__ for name, module in sys.modules.items() if name.startswith(("aws_backend", "sltt_core"))}
+missing = {}
+for name in json.loads(sys.argv[3]):
+    try:
         __import__(name)
-print(json.dumps(sorted(set(sys.modules) - {"__main__"})))
+    except ModuleNotFoundError as error:
+        missing[name] = error.name
+from aws_backend.dynamodb.tls import amazon_tls
+amazon_tls()
+print(json.dumps([at_once, files, missing, sorted(sys.modules)]))
 """
 
 
 def test_every_module_in_it_can_be_imported_with_nothing_but_python() -> None:
-    names = [
-        path.relative_to(lambda_code()).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
-        for path in lambda_code().rglob("*.pyc")
+    sources = package.sources(package.ROOT / "src")
+    names = {file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in sources}
+    assert {"sltt_core.api.app", "sltt_core.api.openapi", "aws_backend.dynamodb.metadata_sources"} < names
+    left_out = [
+        "aws_backend.audit",
+        "aws_backend.repair",
+        "sltt_core.cli",
+        "sltt_core.local_storage",
+        "sltt_core.server",
     ]
-    assert len(names) > 40
-    loaded = run(EVERY_MODULE, json.dumps(names))
-    assert not [name for name in loaded if name.partition(".")[0] not in OUR_PACKAGES | sys.stdlib_module_names]
+    assert names.isdisjoint(left_out)
+    names.remove(package.ENTRY)
+    at_once, files, missing, loaded = run(EVERY_MODULE, json.dumps(sorted(names)), json.dumps(left_out))
+    assert files.keys() == names
+    assert names - set(at_once) == {
+        "aws_backend.dynamodb.metadata_sources",
+        "sltt_core.api.openapi",
+        "sltt_core.api.schemas",
+    }
+    assert missing == {name: name for name in left_out}
+    known = OUR_PACKAGES | sys.stdlib_module_names | {"__main__"}
+    assert not [name for name in loaded if name.partition(".")[0] not in known]
+
+
+TRACEBACK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from aws_backend.settings import storage_from_environment
+try:
+    storage_from_environment({})
+except Exception as error:
+    import json, traceback
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    print(json.dumps([last.filename, last.lineno, last.name]))
+"""
+
+
+def test_a_traceback_has_files_and_lines() -> None:
+    file = "aws_backend/settings.py"
+    lines = (package.ROOT / "src" / file).read_text().splitlines()
+    (number,) = [number for number, line in enumerate(lines, 1) if "raise" in line and "DYNAMODB_TABLE is not" in line]
+    assert run(TRACEBACK) == [file, number, "storage_from_environment"]
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 13), reason="this is Lambda's version")
+def test_another_version_of_python_says_so() -> None:
+    program = f"import sys; sys.path.insert(0, {str(lambda_code())!r}); import aws_backend.lambda_handler"
+    command = [sys.executable, "-I", "-S", "-B", "-c", program]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert "ImportError: bad magic number in 'aws_backend'" in done.stderr
 
 
 FIRST_APPEND = """
@@ -112,7 +174,8 @@ print(json.dumps({"status": answer["statusCode"], "body": json.loads(answer["bod
 
 
 def test_the_first_append_loads_little() -> None:
-    said = run(FIRST_APPEND, DYNAMODB_TABLE=f"package-{os.getpid()}", DYNAMODB_ENDPOINT=engine_url(DYNOXIDE))
+    endpoint = engine_url(DYNOXIDE)
+    said = run(FIRST_APPEND, DYNAMODB_TABLE=new_table(endpoint), DYNAMODB_ENDPOINT=endpoint)
     assert (said["status"], said["body"]["created"]) == (200, 1)
     loaded = said["loaded"]
     assert not FORBIDDEN.intersection(loaded)

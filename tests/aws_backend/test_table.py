@@ -260,6 +260,7 @@ def test_on_aws_a_table_that_is_there_is_used(client: DynamoDBClient, name: str)
 def test_without_the_look_at_the_table_nothing_is_asked(slow_table: str, scripted: Callable[..., Scripted]) -> None:
     client = scripted()
     on_aws(slow_table, client, check_table=False).initialize()
+    local(slow_table, client, client=client, check_table=False).initialize()
     assert client.asked == []
 
 

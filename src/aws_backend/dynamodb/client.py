@@ -20,9 +20,10 @@ from aws_backend.dynamodb.retry import (
     wait_before,
 )
 from aws_backend.dynamodb.sigv4 import RequestSigner
+from aws_backend.dynamodb.tls import amazon_tls
 from sltt_core.errors import SlttError
 from sltt_core.timestamps import parse_http_date
-from sltt_core.transport import BadReply, HttpTransport, OutcomeUnknown, parse_origin
+from sltt_core.transport import BadReply, HttpTransport, OutcomeUnknown, parse_origin, system_tls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,9 +102,6 @@ class DynamoDBClient:
         self.endpoint = endpoint or default_endpoint(region)
         origin = parse_origin(self.endpoint)
         if transport is None:
-            from aws_backend.dynamodb.tls import amazon_tls
-            from sltt_core.transport import system_tls
-
             transport = HttpTransport(origin, tls=(amazon_tls, system_tls), clock=steady_clock)
         self._transport = transport
         self._signer = RequestSigner(region, "dynamodb", origin.authority)
