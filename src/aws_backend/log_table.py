@@ -168,11 +168,15 @@ class LogTable:
 
     def read_end(self, project_id: str, deadline: float, *, strong: bool = True) -> LogEnd:
         """Return a log's end. Weakly read, it may be an earlier one, but never before what this process has seen."""
+        seen = self.seen(project_id)
         end = log_end_of(self.get(sequence_key(project_id), deadline, strong=strong), project_id)
-        if not strong and end.head.seq < self.seen(project_id):
-            return self.read_end(project_id, deadline)
-        if strong and end.head.seq < self.seen(project_id):
-            self.unsee(project_id)
+        if end.head.seq < seen:
+            if not strong:
+                return self.read_end(project_id, deadline)
+            # Shorter than it was before this was asked: it was replaced. What was seen meanwhile, as by an append of
+            # another thread, is younger than this answer and says nothing of the kind.
+            if self.seen(project_id) == seen:
+                self.unsee(project_id)
         self.see(project_id, end.head.seq)
         return end
 

@@ -30,6 +30,7 @@ Sight = Callable[[Slot], Item | None]
 
 def latest(slot: Slot) -> Item | None:
     """See an item as it is."""
+    slot.hidden = False
     return slot.latest
 
 
@@ -88,7 +89,14 @@ class Model:
         if (token, slots) in self.held:
             self.held.remove((token, slots))
             for slot in slots:
-                slot.busy = False
+                slot.busy = slot.hidden = False
+
+    def reveal(self, slot: Slot) -> None:
+        """Have everybody see what the transaction in flight on this item did, for somebody saw that it is done."""
+        for _, slots in self.held:
+            if slot in slots:
+                for other in slots:
+                    other.hidden = False
 
     def go_back(self, number: Callable[[], int]) -> None:
         """Restore every item to what it was after a write, as if nothing had come since; `number` is asked for each."""
@@ -296,7 +304,7 @@ class Model:
         if self.holding:
             self.held.append((token, slots))
             for slot in slots:
-                slot.busy = True
+                slot.busy = slot.hidden = True
         return answer
 
     def _prepare(self, actions: list[dict[str, Any]]) -> tuple[list[Change], list[dict[str, Any]]]:

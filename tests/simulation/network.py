@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_backend.dynamodb.sigv4 import Credentials
 from sltt_core.transport import ConnectFailed, OutcomeUnknown, Reply
+from tests.simulation.model import latest as see_latest
 from tests.simulation.table import Slot
 from tests.simulation.values import Item, Refused
 from tests.simulation.wire import Request, carry_out, refusal
@@ -153,7 +154,7 @@ class Network:
         if weather.strikes("short page"):
             model.page_bytes = self._random.choice((1, 300, 700, 1500))
         reply = carry_out(model, request)
-        model.sight = model.query_sight = _latest
+        model.sight = model.query_sight = see_latest
         model.page_bytes = 1024 * 1024
         return reply, 0.0
 
@@ -163,25 +164,22 @@ class Network:
 
         def see(slot: Slot) -> Item | None:
             if not slot.versions or slot.versions[-1].number <= oldest:
-                return slot.latest
-            return slot.at(self._random.randint(oldest, latest))
+                return see_latest(slot)
+            number = self._random.randint(oldest, latest)
+            return see_latest(slot) if number >= slot.versions[-1].number else slot.at(number)
 
         return see
 
     def _half_seen(self, slot: Slot) -> Item | None:
-        """See an item that a transaction in flight holds before it or after it."""
-        if not slot.busy or self._random.random() < 0.5:
-            return slot.latest
+        """See an item that a transaction in flight holds before it or after it; who saw it after it does so again."""
+        if not slot.hidden or self._random.random() < 0.5:
+            return see_latest(slot)
         return slot.versions[-2].item if len(slot.versions) > 1 else None
 
 
 @lru_cache(1024)
 def _seconds(stamp: str) -> int:
     return timegm(strptime(stamp, "%Y%m%dT%H%M%SZ"))
-
-
-def _latest(slot: Slot) -> Item | None:
-    return slot.latest
 
 
 class HostTransport:

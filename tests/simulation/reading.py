@@ -40,6 +40,8 @@ def get_item(self: Model, payload: Payload) -> dict[str, Any]:
     check_placeholders(used, bindings)
     slot = table.slot(checked_key(table.keys, payload["Key"]))
     strong = bool(payload.get("ConsistentRead"))
+    if strong and slot.busy:  # which comes after the transaction, or before it: here always after
+        self.reveal(slot)
     item = slot.latest if strong else self.sight(slot)
     answer: dict[str, Any] = {} if item is None else {"Item": _shown(item, kept, bindings)}
     bill = Bill(table.name)

@@ -23,7 +23,7 @@ class Version(NamedTuple):
 class Slot:
     """The place of one item, with its history."""
 
-    __slots__ = ("busy", "key", "order", "versions")
+    __slots__ = ("busy", "hidden", "key", "order", "versions")
 
     def __init__(self, key: Item, order: tuple[Any, Any]) -> None:
         self.key = key
@@ -32,6 +32,8 @@ class Slot:
         self.versions: list[Version] = []
         self.busy = False
         """Whether a transaction is being carried out on it."""
+        self.hidden = False
+        """Whether nobody has seen yet what that transaction made of it: once seen, it stays so."""
 
     @property
     def latest(self) -> Item | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from aws_backend.items import request_key, sequence_key
@@ -39,6 +41,30 @@ def test_one_change_larger_than_a_page_is_not_the_last() -> None:
     storage.create_changes([new(f"e{number}", data={"text": "x" * 2_000}) for number in range(3)])
     model.page_bytes = 1
     assert [change.seq for change in everything(storage)] == [1, 2, 3]
+
+
+def test_an_answer_that_its_own_append_overtook_does_not_unsay_the_append() -> None:
+    """It was read before, came after, and was taken for a log that had become shorter."""
+    model = new_model()
+    storage = new_storage(model)
+    storage.create_changes(batch(2))
+    old = model.version
+    call = model.call
+
+    def overtaken(operation: str, payload: Any) -> Any:
+        answer = call(operation, payload)
+        if operation == "GetItem" and payload["ConsistentRead"]:
+            model.call = call  # type: ignore[method-assign]
+            storage.create_changes(batch(3))
+            model.sight = lambda slot: slot.at(old)
+        return answer
+
+    model.sight = lambda slot: slot.at(old - 1)
+    model.call = overtaken  # type: ignore[method-assign]
+    storage.get_head()
+    page = storage.get_changes_with_cursor(0)
+    assert (page.through, page.cursor) == (2, 2)
+    assert len(list(storage.get_changes_since(0))) == 5
 
 
 def test_verify_finds_a_key_whose_chunk_was_torn_at_the_end_of_the_log() -> None:
