@@ -79,6 +79,8 @@ class Scheduler:
                 work()
             except GreenletExit:
                 raise
+            except KeyboardInterrupt:  # of whoever runs the simulation, not of what is in it
+                raise
             except BaseException as error:
                 self.failures.append(error)
 

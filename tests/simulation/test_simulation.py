@@ -99,10 +99,18 @@ def test_a_wrong_argument_is_an_error(wrong: list[str]) -> None:
 
 
 def test_ctrl_c_ends_it_with_what_there_is() -> None:
-    arguments = [sys.executable, "-c", "print(1, flush=True); from tests.simulation.__main__ import main; exit(main())"]
+    program = (
+        # A process that a shell started in the background ignores SIGINT, and so would this one.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); print(1, flush=True); "
+        "from tests.simulation.__main__ import main; exit(main())"
+    )
     environ = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
     process = subprocess.Popen(
-        [*arguments, "--seeds", "1000000"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", program, "--seeds", "1000000"],
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -112,5 +120,8 @@ def test_ctrl_c_ends_it_with_what_there_is() -> None:
             process.wait(3)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        try:
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
         assert b"stopped by Ctrl-C" in process.stdout.read()
