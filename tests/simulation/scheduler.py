@@ -77,9 +77,7 @@ class Scheduler:
         def run(_: object) -> None:
             try:
                 work()
-            except GreenletExit:
-                raise
-            except BaseException as error:
+            except Exception as error:  # what is no Exception, as Ctrl-C, ends the whole run
                 self.failures.append(error)
 
         task = Task(host, greenlet(run, self._main))

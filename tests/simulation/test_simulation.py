@@ -99,7 +99,7 @@ def test_a_wrong_argument_is_an_error(wrong: list[str]) -> None:
 
 
 def test_ctrl_c_ends_it_with_what_there_is() -> None:
-    arguments = [sys.executable, "-c", "print(1, flush=True); from tests.simulation.__main__ import main; exit(main())"]
+    arguments = [sys.executable, "-c", "from tests.simulation.__main__ import main; print(1, flush=True); exit(main())"]
     environ = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
     process = subprocess.Popen(
         [*arguments, "--seeds", "1000000"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
