@@ -89,7 +89,8 @@ class LogReader:
     def _wait(self, project_id: str, view: _View, deadline: float) -> _View:
         """Look at what cannot be again and again, until it has changed or is certain."""
         table = self._table
-        until = min(table.steady_clock() + GAP_SECONDS, deadline)
+        begin = table.steady_clock()
+        until = begin + min(GAP_SECONDS, (deadline - begin) / 2)  # the rest is for making certain
         while True:
             if not view.run:  # the log may be shorter than it once was
                 end = table.read_end(project_id, deadline).head

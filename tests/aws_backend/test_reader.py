@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aws_backend.items import change_key, sequence_key
-from aws_backend.reader import GAP_SECONDS
+from aws_backend.reader import GAP_PAUSE, GAP_SECONDS
 from sltt_core.errors import ChainMismatch, LogDamaged, NotFound
 from sltt_core.pages import Page
 from tests.aws_backend.faults import Faults, canceled, not_sent
@@ -127,6 +127,16 @@ def test_a_gap_that_stays_is_told_after_two_seconds_of_strong_reads(
     assert GAP_SECONDS - 0.2 <= sum(pauses) <= GAP_SECONDS
     assert faults.calls.count("TransactGetItems") == 1
     assert faults.calls[-1] == "TransactGetItems"
+
+
+def test_who_has_little_time_is_told_of_a_gap_all_the_same(log: DynoxideLog, storage: BaseStorageService) -> None:
+    clock = HurriedClock()
+    log.lose("p", 5)
+    reader = log.open("p", steady_clock=clock, pause=clock.pause, patience=lambda: 1.0)
+    faults = Faults(reader)
+    with pytest.raises(LogDamaged, match="change 5"):
+        reader.get_changes_with_cursor(4)
+    assert faults.calls.count("Query") == pytest.approx(0.5 / GAP_PAUSE, abs=3)
 
 
 def test_what_a_read_between_transactions_finds_is_no_damage(stranger: BaseStorageService) -> None:

@@ -77,11 +77,7 @@ class Scheduler:
         def run(_: object) -> None:
             try:
                 work()
-            except GreenletExit:
-                raise
-            except KeyboardInterrupt:  # of whoever runs the simulation, not of what is in it
-                raise
-            except BaseException as error:
+            except Exception as error:  # what is no Exception, as Ctrl-C, ends the whole run
                 self.failures.append(error)
 
         task = Task(host, greenlet(run, self._main))

@@ -97,3 +97,13 @@ def test_what_a_task_ends_with_is_kept(scheduler: Scheduler) -> None:
     scheduler.spawn(Host("h"), work)
     scheduler.run()
     assert [type(error) for error in scheduler.failures] == [KeyError]
+
+
+def test_ctrl_c_in_a_task_ends_the_run(scheduler: Scheduler) -> None:
+    def work() -> None:
+        raise KeyboardInterrupt
+
+    scheduler.spawn(Host("h"), work)
+    with pytest.raises(KeyboardInterrupt):
+        scheduler.run()
+    assert scheduler.failures == []

@@ -101,8 +101,8 @@ def test_a_wrong_argument_is_an_error(wrong: list[str]) -> None:
 def test_ctrl_c_ends_it_with_what_there_is() -> None:
     program = (
         # A process that a shell started in the background ignores SIGINT, and so would this one.
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); print(1, flush=True); "
-        "from tests.simulation.__main__ import main; exit(main())"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from tests.simulation.__main__ import main; print(1, flush=True); exit(main())"
     )
     environ = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
     process = subprocess.Popen(

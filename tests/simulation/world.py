@@ -72,6 +72,12 @@ class World:
 
     def run(self) -> Outcome:
         """Run the schedule to its end."""
+        try:
+            return self._run()
+        finally:
+            self.scheduler.finish()
+
+    def _run(self) -> Outcome:
         random = self.random
         for _ in range(random.randint(1, 3)):
             self._start_process()
@@ -94,7 +100,6 @@ class World:
         self._settle()
         stuck += len(self.scheduler.stuck)
         final, projects = self._look_at_the_end()
-        self.scheduler.finish()
         history = History(
             self.seed,
             self.calls,
