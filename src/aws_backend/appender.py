@@ -13,11 +13,11 @@ from collections import deque
 from aws_backend.dynamodb.errors import InvalidRequest, TokenReused, TransactionCanceled, TransactionConflict
 from aws_backend.dynamodb.retry import may_have_been_carried_out
 from aws_backend.items import LogEnd, Request, request_key
-from aws_backend.log_table import DAMAGED_HINT, refused, veiled
+from aws_backend.log_table import DAMAGED_HINT, THROTTLE_SECONDS, refused, veiled
 from aws_backend.transactions import MAX_ACTIONS, Built, Member, Refusal, build, read_reasons, throttled_error
 from sltt_core.batches import KEY_DAYS, StoredChunk, one_type_too_many, too_many_entity_types
 from sltt_core.changes import item_size
-from sltt_core.errors import LogDamaged, SlttError, TooManyWriters
+from sltt_core.errors import LogDamaged, NotALog, SlttError, TooManyWriters
 from sltt_core.timestamps import now_utc
 
 TYPE_CHECKING = False
@@ -35,8 +35,6 @@ CONFLICT_SECONDS = 0.01
 Not to wait at all takes twice the transactions, which are paid for, and saves a fifth of the slowest hundredth; to wait
 after lost races, too, or longer each time, lets whoever won last win again (`make bench ARGS=contention`).
 """
-THROTTLE_SECONDS = 0.1
-"""The first wait after a refusal for want of capacity is a random part of this; it doubles each time."""
 REQUEST_BYTES = 1_000
 """What a request item takes at most, for the size of a transaction."""
 MAX_LANES = 10_000
@@ -47,7 +45,7 @@ _DAY = 86_400
 class _Job:
     """A chunk that a thread wants stored, and what became of it."""
 
-    __slots__ = ("attempts", "deadline", "error", "leads", "member", "result", "size", "turn")
+    __slots__ = ("attempts", "deadline", "error", "gone", "leads", "member", "result", "size", "turn", "woken")
 
     def __init__(self, member: Member, deadline: float, turn: Any) -> None:
         self.member = member
@@ -55,6 +53,9 @@ class _Job:
         self.size = REQUEST_BYTES + sum(map(item_size, member.chunk.changes))
         self.turn = turn  # a lock that is held until the job is done, or its thread is to lead
         self.leads = False
+        self.woken = False
+        self.gone = False
+        """Whether its thread was interrupted while it waited: it is not tried again, and does not lead."""
         self.result: StoredChunk | None = None
         self.error: BaseException | None = None
         # What earlier transactions of this job would have written, by their tokens: one of them may yet turn out to
@@ -64,6 +65,12 @@ class _Job:
     @property
     def open(self) -> bool:
         return self.result is None and self.error is None
+
+    def wake(self) -> None:
+        """Let its thread go on, once."""
+        if not self.woken:
+            self.woken = True
+            self.turn.release()
 
 
 class _Lane:
@@ -131,6 +138,7 @@ class Appender:
     def _leave(self, lane: _Lane, job: _Job) -> None:
         """Let the others go on without a thread that was interrupted while it waited."""
         with self._lock:
+            job.gone = True
             if job in lane.waiting:
                 lane.waiting.remove(job)
         if job.leads:
@@ -164,7 +172,11 @@ class Appender:
                 self._settle(lane, group, mine)
         finally:  # also when this thread is interrupted: the others go on without it
             mine.leads = False
-            self._hand_over(lane, [job for job in group if job.open and job is not mine])
+            others = [job for job in group if job is not mine]
+            for job in others:
+                if not job.open:
+                    job.wake()
+            self._hand_over(lane, [job for job in others if job.open])
 
     def _next_group(self, lane: _Lane) -> list[_Job]:
         """Take from the queue what one transaction holds, in order; a key that is there twice has to wait."""
@@ -193,21 +205,21 @@ class Appender:
     def _settle(self, lane: _Lane, group: Sequence[_Job], mine: _Job) -> None:
         """Wake those that are done; put those that are not back at the head of the queue."""
         with self._lock:
-            lane.waiting.extendleft(job for job in reversed(group) if job.open)
+            lane.waiting.extendleft(job for job in reversed(group) if job.open and not job.gone)
         for job in group:
             if not job.open and job is not mine:
-                job.turn.release()
+                job.wake()
 
     def _hand_over(self, lane: _Lane, unfinished: Sequence[_Job]) -> None:
         with self._lock:
             queued = set(map(id, lane.waiting))
-            lane.waiting.extendleft(job for job in reversed(unfinished) if id(job) not in queued)
+            lane.waiting.extendleft(job for job in reversed(unfinished) if id(job) not in queued and not job.gone)
             following = lane.waiting[0] if lane.waiting else None
             lane.busy = following is not None
             if following is not None:
                 following.leads = True
         if following is not None:
-            following.turn.release()
+            following.wake()
 
     # One flight
 
@@ -220,12 +232,17 @@ class Appender:
         refusal: Refusal | None = None
         throttles = 0
         while jobs := [job for job in group if job.open]:
+            sent = False
             try:
                 if lane.end is None:
                     lane.end = self._table.read_end(leader.member.chunk.project_id, leader.deadline)
                 jobs = self._admit(lane.end, jobs)
                 if not jobs:
                     continue
+                if refusal is not None and self._table.steady_clock() >= leader.deadline:
+                    _fail_late(jobs, leader, _late(refusal, leader))
+                    return
+                sent = True
                 refusal = self._try(lane, jobs, leader.deadline)
             except SlttError as error:
                 if isinstance(error, (InvalidRequest, TransactionCanceled)):
@@ -236,7 +253,8 @@ class Appender:
                 if self._table.steady_clock() < leader.deadline:
                     _fail(jobs, error)
                 else:
-                    _fail_late(jobs, leader, error if refusal is None else _late(refusal, leader))
+                    # Of what was sent nobody knows what became of it; what was not sent only came too late.
+                    _fail_late(jobs, leader, error if sent or refusal is None else _late(refusal, leader))
                 return
             if refusal is None:
                 continue
@@ -298,6 +316,11 @@ class Appender:
         for place, request in refusal.replays.items():
             jobs[place].result = _replayed(jobs[place], request)
         if refusal.end is not None:
+            if refusal.end == built.before:
+                raise NotALog(
+                    f"the sequence item of project {jobs[0].member.chunk.project_id} does not hold what it says",
+                    hint=DAMAGED_HINT,
+                )
             lane.end = refusal.end
         elif refusal.conflict or refusal.throttled:
             if refusal.conflict:

@@ -95,9 +95,9 @@ def completed(item: Item, clock: Callable[[], int]) -> tuple[dict[str, Any], boo
     full = dict(item)
     now = now_utc(clock)
     says_something = "entityType" in item and "entityId" in item
-    if not says_something:
-        full |= {"entityType": {"S": VOID_TYPE}, "entityId": {"S": VOID_TYPE}, "operation": {"S": VOID}}
-    full.setdefault("operation", {"S": "create"})
+    for name in ("entityType", "entityId"):
+        full.setdefault(name, {"S": VOID_TYPE})
+    full.setdefault("operation", {"S": "create" if says_something else VOID})
     full.setdefault("dataJson", {"S": "{}"})
     if "timestamp" not in full:
         full["timestamp"] = {"S": _time(full.get("changeAt")) or _time(full.get("cloudAt")) or now}
@@ -192,21 +192,31 @@ class _Audit:
         """Note that everything before a number is missing."""
         if seq > self._at + 1:
             self._find("hole", self._at + 1, seq - 1)
-            for number in range(self._at + 1, seq):
-                self._pass_requests(number, None)
+            within = [
+                request for first in self._requests if self._at < first < seq for request in self._requests[first]
+            ]
+            self._open_requests += within
+            for request, _, _ in self._open_requests:
+                self._find_request(request)
+            self._open_requests = [request for request in self._open_requests if request[1] >= seq]
             self._at, self._link = seq - 1, None
 
     def _step(self, item: Item) -> None:
         """Look at the change that comes next."""
         seq = int(item["seq"]["N"])
         full, says_something = completed(item, self._table.clock)
+        try:
+            change = change_of(full)
+        except NotALog as error:
+            self._find("unreadable", seq, seq, error.message)
+            self._at, self._link = seq, None
+            return
         if not says_something:
             self._find("not-a-change", seq, seq)
         elif problem := _unreadable(full) if "chain" not in item else "":
             self._find("unreadable", seq, seq, problem)
         elif "chain" not in item or "timestamp" not in item or "cloudAt" not in item:
             self._find("unlinked", seq, seq)
-        change = change_of(full)
         if "chain" in item and self._link is not None and (self._relinking is None or seq < self._relinking):
             expected = link_of(self._link, change)
             if change.chain != expected:

@@ -7,12 +7,14 @@ that in `__cause__`.
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from os import urandom
 from time import monotonic, sleep, time_ns
 
 from aws_backend.dynamodb.client import random_fraction
 from aws_backend.dynamodb.credentials import CredentialError
 from aws_backend.dynamodb.errors import (
+    THROTTLING,
     AccessDenied,
     ClockSkewed,
     ConditionFailed,
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 10.0
 """How long a request to a storage may take, with all its calls and all its waiting."""
 DAMAGED_HINT = "Look at what verify(project_id) finds, and mend it with repair()."
+THROTTLE_SECONDS = 0.1
+"""The first wait after a refusal for want of capacity is a random part of this; it doubles each time."""
 MAX_SEEN = 100_000
 """Projects of which it is remembered how far their logs were seen to reach."""
 
@@ -93,6 +97,20 @@ def veiled(error: SlttError) -> SlttError:
     return made
 
 
+_PASSES = {"ConditionalCheckFailed", "TransactionConflict", *THROTTLING}
+
+
+def codes_of(error: TransactionCanceled) -> set[str]:
+    """Return the codes of the reasons that a transaction was canceled for."""
+    return {str(reason.get("Code")) for reason in error.reasons} - {"None"}
+
+
+def may_pass(error: TransactionCanceled) -> bool:
+    """Tell whether a canceled transaction may succeed later, perhaps built anew."""
+    codes = codes_of(error)
+    return bool(codes) and codes <= _PASSES
+
+
 def random_key() -> str:
     """Return 32 random characters: a request token, or a key for a caller that gave none."""
     return urandom(16).hex()
@@ -126,6 +144,7 @@ class LogTable:
         self.new_token = new_token
         self._patience = patience
         self._seen: dict[str, int] = {}
+        self._lock = allocate_lock()
 
     def deadline(self) -> float:
         """Return when a request that begins now has to end."""
@@ -140,6 +159,13 @@ class LogTable:
                 raise
             raise veiled(error) from error
 
+    def hold_back(self, attempt: int, deadline: float) -> None:
+        """Wait after being throttled, longer with each attempt (from 0); raises `Throttled` when the time is up."""
+        wait = THROTTLE_SECONDS * 2.0**attempt * self.random()
+        if self.steady_clock() + wait >= deadline:
+            raise veiled(Throttled("the table may not do more just now"))
+        self.pause(wait)
+
     # What a process knows of logs it has written or read: they reach this far at least.
 
     def seen(self, project_id: str) -> int:
@@ -148,11 +174,13 @@ class LogTable:
 
     def see(self, project_id: str, seq: int) -> None:
         """Remember that a log reaches so far."""
-        seen = self._seen
-        if seq > seen.get(project_id, 0):
-            if len(seen) >= MAX_SEEN and project_id not in seen:
-                seen.pop(next(iter(seen)), None)
-            seen[project_id] = seq
+        with self._lock:
+            seen = self._seen
+            if seq > seen.get(project_id, 0):
+                if len(seen) >= MAX_SEEN and project_id not in seen:
+                    del seen[next(iter(seen))]
+                seen.pop(project_id, None)  # so that those written to last stay longest
+                seen[project_id] = seq
 
     def unsee(self, project_id: str) -> None:
         """Forget how far a log reached: it was replaced."""
@@ -197,8 +225,10 @@ class LogTable:
             try:
                 change, sequence = self.call("TransactGetItems", payload, deadline)["Responses"]
             except TransactionCanceled as error:  # a transaction is in flight: then it is not at rest yet
-                if self.steady_clock() + CONFLICT_PAUSE >= deadline:
+                if not may_pass(error):
                     raise refused(error) from error
+                if self.steady_clock() + CONFLICT_PAUSE >= deadline:
+                    raise StorageBusy(f"others write to project {project_id} without a pause") from error
                 self.pause(CONFLICT_PAUSE)
             else:
                 return change.get("Item"), sequence.get("Item")

@@ -20,7 +20,7 @@ from aws_backend.audit import (
     read_sequence,
     request_items,
 )
-from aws_backend.dynamodb.errors import ConditionFailed, TransactionCanceled
+from aws_backend.dynamodb.errors import ConditionFailed, InvalidRequest, TransactionCanceled
 from aws_backend.findings import Report
 from aws_backend.items import (
     change_item,
@@ -29,9 +29,10 @@ from aws_backend.items import (
     registry_values,
     sequence_key,
 )
+from aws_backend.log_table import may_pass, refused
 from aws_backend.transactions import MAX_ACTIONS
 from sltt_core.chain import GENESIS, link_of
-from sltt_core.changes import Change
+from sltt_core.changes import Change, item_size
 from sltt_core.errors import LogDamaged, StorageBusy
 from sltt_core.fields import VOID
 from sltt_core.timestamps import now_utc
@@ -49,7 +50,9 @@ MAX_ROUNDS = 1000
 ROUND_SECONDS = 0.02
 """Before it goes on, it waits a random part of this."""
 MAX_BYTES = 3_500_000
-"""Of new items in one transaction (AWS: 4 MB)."""
+"""Of items in one transaction, those whose link alone is written, too (AWS: TransactWriteItems, "aggregate size")."""
+MAX_VOIDS = 10_000
+"""Numbers that are sealed. More are missing only where somebody has put an item far beyond the log's end."""
 
 
 def repair(
@@ -72,6 +75,12 @@ def repair(
     faults = [finding for finding in report.findings if not finding.mendable]
     if relink_from is not None:
         faults = [f for f in faults if f.kind != "broken-link" or f.first is None or f.first < relink_from]
+    missing = sum(f.last - f.first + 1 for f in report.findings if f.kind == "hole" and f.first and f.last)
+    if missing > MAX_VOIDS:
+        raise LogDamaged(
+            f"project {project_id} lacks {missing:,} numbers, more than are sealed",
+            hint="Look for an item far beyond the log's end that does not belong there, and take it away.",
+        )
     if faults:
         fault = faults[0]
         raise LogDamaged(
@@ -169,7 +178,9 @@ class _Repair:
                 end = self._settle(state)
                 if end is not None:
                     return end
-            except (TransactionCanceled, _HalfSeen):
+            except (TransactionCanceled, _HalfSeen) as error:
+                if isinstance(error, TransactionCanceled) and not may_pass(error):
+                    raise refused(error) from error
                 state.back()
                 self._table.pause(ROUND_SECONDS * self._table.random())
         raise StorageBusy(f"others write to project {self._project_id} so much that the repair did not come to its end")
@@ -195,7 +206,7 @@ class _Repair:
             if self._relink_from is None or change.seq < self._relink_from:
                 raise LogDamaged(f"change {change.seq} of project {self._project_id} was altered meanwhile")
             new = {name: value for name, value in full.items() if name not in item and name != "chain"}
-            self._plan(state, self._relink(item, right, new), sum(len(value["S"]) for value in new.values()))
+            self._plan(state, self._relink(item, right, new), item_size(change))
             state.new_links += 1
         state.add(change.replace(chain=right))
 
@@ -233,7 +244,7 @@ class _Repair:
             "Item": change_item(change),
             "ConditionExpression": "attribute_not_exists(pk)",
         }
-        self._plan(state, {"Put": put}, 0)
+        self._plan(state, {"Put": put}, item_size(change))
         state.new_voids += 1
         state.add(change)
 
@@ -247,7 +258,10 @@ class _Repair:
 
     def _write(self, actions: list[dict[str, Any]]) -> None:
         payload = {"TransactItems": actions, "ClientRequestToken": self._table.new_token()}
-        self._table.call("TransactWriteItems", payload, self._table.deadline())
+        try:
+            self._table.call("TransactWriteItems", payload, self._table.deadline())
+        except InvalidRequest as error:
+            raise refused(error) from error
 
     def _keep(self, state: _State) -> None:
         """Take what was written for done: from here one goes on when a condition fails later."""
@@ -269,7 +283,7 @@ class _Repair:
         try:
             self._write([*state.actions, {"Update": self._sequence_update(sequence, end)}])
         except TransactionCanceled as error:
-            if any(reason.get("Code") not in (None, "None") for reason in error.reasons[:-1]):
+            if not may_pass(error) or any(reason.get("Code") not in (None, "None") for reason in error.reasons[:-1]):
                 raise
             return None  # a writer was faster, and nothing else is wrong: what is planned still holds
         self._keep(state)

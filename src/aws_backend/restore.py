@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import InvalidRequest, TransactionCanceled
-from aws_backend.log_table import refused
+from aws_backend.log_table import DAMAGED_HINT, codes_of, may_pass, refused
 from aws_backend.transactions import build_restore
-from sltt_core.batches import one_type_too_many, too_many_entity_types
-from sltt_core.errors import StorageBusy
+from sltt_core.errors import LogDamaged, StorageBusy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,13 +19,17 @@ def restore(table: LogTable, project_id: str, changes: tuple[Change, ...]) -> No
     end = table.read_end(project_id, deadline)
     if end.value != changes[0].seq:
         raise _overtaken(project_id)
-    too_many = one_type_too_many(set(end.entity_types), (change.entity_type for change in changes))
-    if too_many is not None:
-        raise too_many_entity_types(too_many)
     built = build_restore(table.name, changes, end, table.new_token())
     try:
         table.call("TransactWriteItems", built.payload, deadline)
     except TransactionCanceled as error:
+        if not may_pass(error):
+            raise refused(error) from error
+        if error.reasons[0].get("Code") in (None, "None") and codes_of(error) == {"ConditionalCheckFailed"}:
+            raise LogDamaged(
+                f"project {project_id} holds a change beyond its end, {end.head.seq}; nothing was written",
+                hint=DAMAGED_HINT,
+            ) from error
         raise _overtaken(project_id) from error
     except InvalidRequest as error:
         raise refused(error) from error

@@ -167,8 +167,9 @@ class DynamoDBStorageService(BaseStorageService):
     # Writing
 
     def _append(self, chunk: Chunk) -> StoredChunk:
-        stored = self._open.appender.append(chunk)
-        self._open.table.see(chunk.project_id, stored.first_seq + stored.count - 1)
+        parts = self._open  # as it is now: whoever closes the storage meanwhile does not undo what is stored
+        stored = parts.appender.append(chunk)
+        parts.table.see(chunk.project_id, stored.first_seq + stored.count - 1)
         if stored.changes is not None:
             self._news.tell()
         return stored
@@ -233,6 +234,7 @@ class DynamoDBStorageService(BaseStorageService):
         for start in range(0, len(project_ids), MAX_KEYS):
             some = dict.fromkeys(project_ids[start : start + MAX_KEYS])
             keys: Any = [sequence_key(project_id) for project_id in some]
+            attempt = 0
             while keys:
                 request = {table.name: {"Keys": keys, "ProjectionExpression": "projectId, #v"}}
                 request[table.name]["ExpressionAttributeNames"] = {"#v": "value"}
@@ -241,6 +243,9 @@ class DynamoDBStorageService(BaseStorageService):
                     if "projectId" in item:
                         heads[item["projectId"]["S"]] = int(item["value"]["N"]) - 1
                 keys = reply.get("UnprocessedKeys", {}).get(table.name, {}).get("Keys")
+                if keys:
+                    table.hold_back(attempt, deadline)
+                    attempt += 1
         for project_id in project_ids:
             seen = table.seen(project_id)
             if seen > heads.get(project_id, 0):

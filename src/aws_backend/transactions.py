@@ -9,7 +9,7 @@ One `TransactWriteItems` (AWS: "DynamoDB transactions: how it works") does all o
 
 from __future__ import annotations
 
-from aws_backend.dynamodb.errors import Throttled
+from aws_backend.dynamodb.errors import THROTTLING, Throttled
 from aws_backend.items import (
     FORMAT,
     NO_LOG,
@@ -154,9 +154,6 @@ class Refusal(Record):
     """A number that has a change although the sequence item says that it is the next, or comes after."""
 
 
-_THROTTLED = ("ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded", "ThrottlingException")
-
-
 def read_reasons(reasons: Sequence[Mapping[str, Any]], built: Built, members: Sequence[Member]) -> Refusal | None:
     """Read the reasons of a `TransactionCanceledException`; `None` when they say nothing that helps.
 
@@ -179,7 +176,7 @@ def read_reasons(reasons: Sequence[Mapping[str, Any]], built: Built, members: Se
         elif occupied is None:
             occupied = built.before.value + place - first_change
     conflict = "TransactionConflict" in codes
-    throttled = any(code in _THROTTLED for code in codes)
+    throttled = any(code in THROTTLING for code in codes)
     if not failed and not conflict and not throttled:
         return None
     return Refusal(replays, end, conflict, throttled, occupied)

@@ -189,9 +189,9 @@ def one_type_too_many(known: set[str], types: Iterable[str]) -> int | None:
     """Return the place of the first entity type that would be one more than a project may have."""
     all_types = set(known)
     for place, entity_type in enumerate(types):
-        all_types.add(entity_type)
-        if len(all_types) > MAX_ENTITY_TYPES:
+        if entity_type not in all_types and len(all_types) >= MAX_ENTITY_TYPES:
             return place
+        all_types.add(entity_type)
     return None
 
 

@@ -295,9 +295,6 @@ class LocalStorageService(BaseStorageService):
         if head.seq + 1 != changes[0].seq:
             raise StorageBusy(f"somebody else wrote to project {project_id} while it was being restored")
         types = Counter(change.entity_type for change in changes)
-        too_many = one_type_too_many(_all_types(connection, log), (change.entity_type for change in changes))
-        if too_many is not None:
-            raise too_many_entity_types(too_many)
         if log is None:
             log = _create_log(connection, project_id)
         _insert(connection, log, changes, types)

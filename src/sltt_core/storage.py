@@ -176,7 +176,7 @@ class BaseStorageService(ABC):
         checked(check_seq, outdated_by, "outdatedBy")
         if outdated_by <= seq:
             raise InvalidInput(f"outdatedBy {outdated_by} is not later than {seq}", field="outdatedBy")
-        if outdated_by > self._head(project_id).seq:
+        if outdated_by > self._head(project_id).seq and self._get(project_id, outdated_by) is None:
             raise self._no_change(project_id, outdated_by)
         change = self._mark(project_id, seq, outdated_by)
         if change is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aws_backend import appender
-from aws_backend.appender import CONFLICT_SECONDS
+from aws_backend.appender import CONFLICT_SECONDS, _Job
 from aws_backend.dynamodb.errors import (
     AccessDenied,
     InvalidRequest,
@@ -23,8 +23,10 @@ from aws_backend.dynamodb.errors import (
     TransactionInProgress,
 )
 from aws_backend.log_table import PATIENCE_SECONDS
+from aws_backend.transactions import Member
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request
+from sltt_core.batches import Chunk
 from sltt_core.errors import InvalidBatch, StorageError, TooManyWriters
 from sltt_core.replies import BadReply, ConnectFailed, OutcomeUnknown
 from tests.aws_backend.faults import Faults, Gate, canceled, late, not_sent, reply_lost
@@ -130,6 +132,39 @@ def test_an_error_after_an_unheard_success_hides_nothing(
         appended = storage.create_changes([new(type(error).__name__)])
         assert not appended.replayed
     assert entities(log)[2:] == ["ConnectFailed", "Throttled", "AccessDenied"]
+
+
+def test_an_unknown_outcome_after_a_lost_race_is_not_called_a_lost_race(log: DynoxideLog) -> None:
+    clock = HurriedClock()
+    storage = log.open("p", steady_clock=clock, pause=clock.pause)
+    storage.create_changes(batch(2))
+    faults = Faults(storage)
+
+    def silence(call: Callable[[], Any]) -> Any:
+        call()
+        clock.pause(PATIENCE_SECONDS)
+        raise OutcomeUnknown("no answer in time")
+
+    faults.plan(WRITE, lambda call: call(), silence)
+    faults.always["GetItem"] = not_sent(ConnectFailed("no time left"))
+    log.open("p").create_change(new("faster"))
+    with pytest.raises(OutcomeUnknown):
+        storage.create_change(new("mine"))
+    assert entities(log)[2:] == ["faster", "mine"]
+
+
+def test_closing_meanwhile_does_not_undo_what_is_stored(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    gate = Gate()
+    faults.plan(WRITE, gate)
+    with ThreadPoolExecutor(1) as threads:
+        stored = threads.submit(storage.create_change, new("mine"))
+        assert gate.came.wait(30)
+        storage.close()
+        gate.open.set()
+        assert stored.result(30).seq == 3
+    assert entities(log)[2:] == ["mine"]
 
 
 # Conflicts, throttling, refusals
@@ -345,6 +380,55 @@ def test_the_others_go_on_without_a_leader_that_is_interrupted(
     assert isinstance(results[1], KeyboardInterrupt)
     assert [change.seq for change in (results[0], *results[2:])] == [3, 4, 5]
     assert storage.create_change(new()).seq == 6
+
+
+def test_who_is_answered_already_goes_on_when_the_leader_is_interrupted(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    def interrupt(call: Callable[[], Any]) -> Any:
+        raise KeyboardInterrupt
+
+    stored = storage.create_changes(batch(3), KEY)
+    appends = [partial(storage.create_changes, batch(3), KEY if n == 2 else None) for n in range(4)]
+    results = together(storage, faults, appends, following=[lambda call: call(), interrupt])
+    assert isinstance(results[1], KeyboardInterrupt)
+    assert (results[2].seqs, results[2].replayed) == (stored.seqs, True)
+    assert [result.seqs for result in (results[0], results[3])] == [(6, 7, 8), (9, 10, 11)]
+
+
+def test_one_that_was_interrupted_in_flight_is_neither_tried_again_nor_given_the_lead(log: DynoxideLog) -> None:
+    clock = HurriedClock()
+    patience = iter([PATIENCE_SECONDS, 1.0, 30.0, 30.0, 30.0])
+    storage = log.open("p", steady_clock=clock, pause=clock.pause, patience=lambda: next(patience), random=lambda: 1.0)
+    storage.create_changes(batch(2))
+    faults = Faults(storage)
+    appender: Any = storage._open.appender  # type: ignore[attr-defined]
+    lane = appender._lanes["p"]
+    until = clock() + 2.0
+    conflict = not_sent(canceled("TransactionConflict"))
+    faults.always[WRITE] = lambda call: conflict(call) if clock() < until else call()
+    member = Member(Chunk("p", None, 0, 0, "", (new("gone"),)), "k" * 32, 0)
+    turn = Lock()
+    turn.acquire()
+    gone = _Job(member, clock() + 30.0, turn)
+
+    def leave(call: Callable[[], Any]) -> Any:
+        """The transaction is under way with a follower in it, whose thread is interrupted now."""
+        appender._leave(lane, gone)
+        raise canceled("TransactionConflict")
+
+    def take_along(lane: Any) -> Any:
+        if not gone.gone:
+            lane.waiting.append(gone)
+        return next_group(lane)
+
+    faults.plan(WRITE, leave)
+    next_group, appender._next_group = appender._next_group, take_along
+    with pytest.raises(TooManyWriters):
+        storage.create_change(new("late"))
+    assert not lane.busy
+    assert storage.create_change(new("next")).entity_id == "next"
+    assert entities(log)[2:] == ["next"]
 
 
 def test_the_others_go_on_without_one_that_is_interrupted_while_it_waits(log: DynoxideLog) -> None:

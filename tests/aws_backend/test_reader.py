@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aws_backend.dynamodb.errors import Throttled
 from aws_backend.items import change_key, sequence_key
 from aws_backend.reader import GAP_PAUSE, GAP_SECONDS
 from sltt_core.errors import ChainMismatch, LogDamaged, NotFound
@@ -247,3 +248,34 @@ def test_a_page_reads_no_more_than_it_needs(log: DynoxideLog) -> None:
     page = storage.get_changes_with_cursor(0)
     assert seqs(page) == list(range(1, 11))
     assert len(faults.calls) <= 6, "a reply holds 1 MB, two of these changes"
+
+
+def test_a_change_of_another_process_may_make_one_obsolete_though_the_read_is_stale(
+    storage: BaseStorageService, stranger: BaseStorageService, log: DynoxideLog
+) -> None:
+    before = log.call("GetItem", Key=sequence_key("p"))
+    storage.create_change(new())
+    faults = Faults(stranger)
+    faults.plan("GetItem", lambda call: before)
+    assert stranger.mark_as_outdated(1, 11).outdated_by == 11
+    with pytest.raises(NotFound):
+        stranger.mark_as_outdated(1, 12)
+
+
+def test_a_table_that_is_throttled_is_asked_again_less_and_less_often(log: DynoxideLog) -> None:
+    clock, pauses = HurriedClock(), []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        clock.pause(seconds)
+
+    storage = log.open(steady_clock=clock, pause=pause, random=lambda: 1.0)
+    faults = Faults(storage)
+    faults.always["BatchGetItem"] = lambda call: {
+        "Responses": {},
+        "UnprocessedKeys": faults.payloads[-1]["RequestItems"],
+    }
+    with pytest.raises(Throttled):
+        storage.get_heads(["p"])
+    assert pauses == [0.1 * 2**number for number in range(len(pauses))]
+    assert len(pauses) == 6

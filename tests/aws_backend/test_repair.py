@@ -12,8 +12,10 @@ from aws_backend.findings import KINDS
 from aws_backend.items import change_key, sequence_key
 from sltt_core.chain import GENESIS, check_links
 from sltt_core.changes import NewChange
-from sltt_core.errors import LogDamaged, NotALog, SlttError
+from sltt_core.errors import InvalidBatch, LogDamaged, NotALog, SlttError, StorageError
 from sltt_core.fields import VOID
+from sltt_core.local_storage import LocalStorageService
+from tests.aws_backend.faults import Faults, canceled, not_sent
 from tests.aws_backend.logs import (
     DAMAGES,
     KEY,
@@ -30,6 +32,8 @@ from tests.aws_backend.logs import (
 from tests.contract.logs import DynamoDBLocalLog, DynoxideLog, batch, everything, new
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aws_backend.storage import DynamoDBStorageService
     from sltt_core.changes import Change
     from tests.contract.logs import DynamoDBLog
@@ -307,6 +311,69 @@ def test_a_newer_format_is_refused_and_left_alone(table_log: DynamoDBLog) -> Non
         with pytest.raises(NotALog, match="format 2"):
             call()
     assert snapshot(table_log) == before
+
+
+def test_large_changes_are_linked_anew_in_transactions_that_hold_them(table_log: DynamoDBLog) -> None:
+    large = '{"text":"' + "x" * 100_000 + '"}'
+    opened(table_log).create_changes([new("first"), *batch(60, data=large)])
+    table_log.lose(P, 1)
+    opened(table_log).repair(dry_run=False)
+    assert [change.operation for change in check_sound(table_log)[:2]] == [VOID, "create"]
+
+
+def test_a_project_with_all_its_types_is_written_to_after_a_repair(table_log: DynamoDBLog, tmp_path: Path) -> None:
+    """A void change has a type of its own: the 201st."""
+    storage = opened(table_log)
+    storage.create_changes([*(new(entity_type=f"t{number}") for number in range(200)), *batch(5, entity_type="t0")])
+    table_log.lose(P, 203)
+    storage.repair(dry_run=False)
+    assert storage.create_change(new(entity_type="t7")).seq == 206
+    with pytest.raises(InvalidBatch, match="one entity type too many"):
+        storage.create_change(new(entity_type="another"))
+    with LocalStorageService(tmp_path / "copy.db", P) as copy:
+        assert copy.restore_changes(everything(storage)) == storage.get_head()
+        assert copy.create_change(new(entity_type="t7")).seq == 207
+
+
+def test_an_item_that_says_half_of_something_keeps_it(table_log: DynamoDBLog) -> None:
+    fill(table_log)
+    item = table_log.call("GetItem", Key=change_key(P, 5))["Item"]
+    del item["entityType"], item["chain"]
+    put(table_log, item)
+    opened(table_log).repair(dry_run=False)
+    mended = check_sound(table_log)[4]
+    assert (mended.entity_type, mended.entity_id, mended.operation) == ("void", "e4", "create")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"cid": {"NULL": True}}, {"outdatedBy": {"NULL": True}}, {"dataJson": {"M": {}}}, {"timestamp": {"N": "1"}}],
+)
+def test_an_attribute_of_another_type_is_told(table_log: DynamoDBLog, more: dict[str, Any]) -> None:
+    fill(table_log)
+    put(table_log, {**table_log.call("GetItem", Key=change_key(P, 5))["Item"], **more})
+    report = opened(table_log).verify()
+    assert ("unreadable", 5) in [(finding.kind, finding.first) for finding in report.findings]
+
+
+def test_an_item_far_beyond_the_end_is_told_and_not_led_up_to(table_log: DynamoDBLog) -> None:
+    fill(table_log)
+    put(table_log, {**table_log.call("GetItem", Key=change_key(P, 5))["Item"], "seq": {"N": str(10**12)}})
+    storage = opened(table_log)
+    assert ("hole", 31, 10**12 - 1) in [(f.kind, f.first, f.last) for f in storage.verify().findings]
+    with pytest.raises(LogDamaged, match="lacks 999,999,999,969 numbers"):
+        storage.repair(dry_run=False)
+
+
+def test_a_refusal_that_does_not_pass_ends_a_repair(table_log: DynamoDBLog) -> None:
+    fill(table_log)
+    table_log.lose(P, 5)
+    storage = opened(table_log)
+    faults = Faults(storage)
+    faults.always["TransactWriteItems"] = not_sent(canceled(None, "ValidationError"))
+    with pytest.raises(StorageError, match="TransactionCanceledException"):
+        storage.repair(dry_run=False)
+    assert faults.calls.count("TransactWriteItems") == 1
 
 
 def test_an_append_to_a_torn_log_stops_and_says_so(table_log: DynamoDBLog) -> None:

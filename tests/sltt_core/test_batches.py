@@ -309,7 +309,8 @@ def test_changes_are_numbered_linked_and_completed() -> None:
         (198, ["new", "newer"], None),
         (0, [str(number) for number in range(200)], None),
         (0, [str(number) for number in range(201)], 200),
-        (250, ["0"], 0),
+        (250, ["0"], None),
+        (250, ["0", "new"], 1),
     ],
 )
 def test_a_project_has_at_most_200_entity_types(known: int, types: list[str], place: int | None) -> None:

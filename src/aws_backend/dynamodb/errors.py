@@ -189,6 +189,9 @@ BY_CODE: dict[str, type[DynamoDBError]] = {
 }
 """Names on the wire, and what they mean. Others are `ServerFault` with a status of 500 and up, else `DynamoDBError`."""
 
+THROTTLING = ("ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded", "ThrottlingException")
+"""Codes of the reasons of a canceled transaction that say that there was too much at once."""
+
 _SKEW_WORDS = ("Signature expired", "Signature not yet current")
 
 
