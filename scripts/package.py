@@ -14,6 +14,7 @@ import ast
 import os
 import subprocess
 import sys
+from errno import EISDIR, ENOENT
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -138,7 +139,12 @@ def build(target: Path = TARGET, src: Path = ROOT / "src") -> Path:
     from scripts.interpreters import find
 
     python = find(PYTHON)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        raise IsADirectoryError(EISDIR, "it is a folder; name a file in it", str(target))
+    if target == TARGET:
+        target.parent.mkdir(exist_ok=True)
+    elif not target.parent.is_dir():
+        raise FileNotFoundError(ENOENT, "there is no such folder", str(target.parent))
     # Sets in code stand in the order of their hashes, which differ from process to process unless told not to.
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONHASHSEED": "0"}
     arguments = [python, "-S", "-X", "no_debug_ranges", __file__, "--here", str(src), str(target)]
@@ -163,6 +169,12 @@ def main() -> None:
         target = build(parser.parse_args().target)
     except NoInterpreter as error:
         sys.exit(f"package: {error}")
+    except OSError as error:
+        sys.exit(f"package: cannot write {error.filename}: {error.strerror}")
+    except subprocess.CalledProcessError:
+        sys.exit("package: the zip could not be made; what went wrong is above")
+    except KeyboardInterrupt:
+        sys.exit(130)
     print(f"{target}: {target.stat().st_size / 1024:.1f} KiB; handler aws_backend.lambda_handler.handler")
 
 

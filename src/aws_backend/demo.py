@@ -219,7 +219,7 @@ def _arguments() -> argparse.Namespace:
         default=os.environ.get("DYNAMODB_TABLE") or "sltt-demo",
         help="made when missing; default: DYNAMODB_TABLE, else sltt-demo",
     )
-    parser.add_argument("--port", type=int, default=8080, help="of the server; 0: any free one; default: 8080")
+    parser.add_argument("--port", type=int, default=0, help="of the server; 0: any free one (default)")
     parser.add_argument("--no-server", action="store_true", help="end after the demonstration")
     return parser.parse_args()
 
@@ -238,10 +238,9 @@ def main() -> int:
         with storage:
             report.title("sltt", f"the change log in DynamoDB, table {options.table} {storage.place}")
             project = demonstrate(storage, token_hex(4), report)
-            if options.no_server:
-                print()
-                report.proof("every promise held")
-            else:
+            print()
+            report.proof("every promise held")
+            if not options.no_server:
                 _serve(storage, options.port, project, report)
                 print("stopped")
     except (Broken, SlttError) as error:

@@ -50,7 +50,8 @@ MAX_SEEN = 100_000
 """Projects of which it is remembered how far their logs were seen to reach."""
 
 _HINTS: dict[type[SlttError], str] = {
-    TableNotFound: "Look at DYNAMODB_TABLE and DYNAMODB_REGION; on AWS a table is never created by this program.",
+    TableNotFound: "Look at the table's name and at DYNAMODB_REGION. A local DynamoDB that was started again is empty: "
+    "start this program again, too.",
     TableInUse: "The table is being made, changed or deleted; try again when that is done.",
     AccessDenied: AccessDenied.hint,
     ClockSkewed: "Set the machine's clock.",

@@ -219,7 +219,7 @@ def test_the_operator_of_a_real_server_reads_what_dynamodb_said() -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert (answer.status_code, answer.json()["type"]) == (500, "urn:sltt:problem:storage")
-    assert "DYNAMODB_TABLE" in answer.json()["hint"]
+    assert "DYNAMODB_REGION" in answer.json()["hint"]
     assert "a request failed here, not through its own fault" in err
     assert "TableNotFound: ResourceNotFoundException" in err
     assert process.returncode == 0

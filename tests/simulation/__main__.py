@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import sys
 from collections import Counter
 from time import monotonic
@@ -154,7 +155,8 @@ def main() -> int:
     """Do what the arguments say; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.simulation",
-        description="Run the storage on a simulated DynamoDB, with faults, and check its promises. A seed is a run",
+        description="Run the storage on a simulated DynamoDB, with faults, and check its promises. \n"
+        "A seed is the number that decides everything in one run: the same seed, the same run.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -164,6 +166,8 @@ def main() -> int:
     parser.add_argument("--planted", action="store_true", help="look for the planted bugs, each with up to N seeds")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
+    if given.seed is not None and given.planted:
+        parser.error("--seed replays one schedule of the storage as it is; --planted looks for bugs in it")
     try:
         if given.planted:
             return find_planted(given.seeds, given.json)
@@ -173,6 +177,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _count(text: str) -> int:

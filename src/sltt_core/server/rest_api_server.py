@@ -99,7 +99,9 @@ class RestApiServer:
             raise InvalidInput(
                 f"cannot listen on {host}, port {port}: {reason}",
                 field="port",
-                hint="Choose another port, or 0 for any free one.",
+                hint="Choose another port, or 0 for any free one."
+                if isinstance(error, OSError) and not isinstance(error, socket.gaierror)
+                else "Look at the host and the port.",
             ) from error
         try:
             self._storage.initialize()

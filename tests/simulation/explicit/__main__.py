@@ -122,7 +122,11 @@ def main(words: list[str] | None = None) -> int:
     for name in options.designs:
         if name not in DESIGNS:
             parser.error(f"there is no design {name!r}; there are: {', '.join(DESIGNS)}")
-    results = {name: check_design(DESIGNS[name]) for name in options.designs or DESIGNS}
+    try:
+        results = {name: check_design(DESIGNS[name]) for name in options.designs or DESIGNS}
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 130
     print(as_json(results) if options.json else report(results))
     return int("ours" in results and bool(results["ours"].counterexamples))
 
