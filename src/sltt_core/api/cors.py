@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sltt_core.errors import NotAllowed
+from sltt_core.errors import InvalidInput, NotAllowed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ class Cors:
     """The origins whose pages may read answers and send changes: a list, or `*` for all."""
 
     def __init__(self, origins: Sequence[str] = ()) -> None:
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        """Raises `InvalidInput` for what no browser calls an origin: it would allow nobody, without a word."""
+        self._origins = frozenset(map(_origin, origins))
 
     def check(self, request: Request) -> None:
         """Refuse a request that would write for a page that may not; browsers name a page's origin."""
@@ -61,3 +62,16 @@ class Cors:
 
     def _allows(self, origin: str) -> bool:
         return ANY in self._origins or origin.lower() in self._origins
+
+
+def _origin(text: str) -> str:
+    """Return an origin as it is compared: scheme, host and perhaps port, or `*` (RFC 6454, section 6.1)."""
+    origin = text.rstrip("/").lower()
+    scheme, found, place = origin.partition("://")
+    if origin != ANY and not (
+        found and scheme and place and not any(c in origin for c in " ?#@,*") and "/" not in place
+    ):
+        raise InvalidInput(
+            f"{text!r} is not the origin of a web page", field="cors", hint="One is https://app.example.org; * is all."
+        )
+    return origin
