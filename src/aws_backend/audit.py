@@ -136,7 +136,7 @@ class _Audit:
         self._findings: dict[str, list[Finding]] = {}
         self._requests: dict[int, list[tuple[Item, int, str]]] = {}
         self._open_requests: list[tuple[Item, int, str]] = []
-        self._bad_requests: dict[str, Item] = {}
+        self._bad_requests: set[str] = set()
         self._relinking: int | None = None
 
     def run(self, requests: bool) -> Report:
@@ -240,7 +240,7 @@ class _Audit:
     def _find_request(self, item: Item) -> None:
         key = f"{item['pk']['S']} {item['seq']['N']}"
         if key not in self._bad_requests:
-            self._bad_requests[key] = item
+            self._bad_requests.add(key)
             first = int(item["firstSeq"]["N"])
             last = first + int(item["count"]["N"]) - 1
             self._find("request", first, last, f"{key} stands for changes that are not there")
@@ -273,8 +273,7 @@ class _Audit:
             self._find("end-link", end, end)
         if end != self._at or "hole" in self._findings or "not-a-change" in self._findings:
             return  # the counts are made anew in any case
-        counted = self._counts.end(end, stored.chain, stored.repairs)
-        if counted != stored.replace(entity_types=dict(stored.entity_types)):
+        if self._counts.end(end, stored.chain, stored.repairs) != stored:
             self._find("counts", None, None)
 
 

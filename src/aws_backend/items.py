@@ -31,16 +31,7 @@ FORMAT = 1
 REGISTRY = "projects"
 """Where every sequence item stands in the index: its partition key there."""
 
-_TEXTS = (
-    ("pk", "project_id"),
-    ("entityType", "entity_type"),
-    ("entityId", "entity_id"),
-    ("operation", "operation"),
-    ("timestamp", "timestamp"),
-    ("cloudAt", "cloud_at"),
-    ("dataJson", "data_json"),
-    ("chain", "chain"),
-)
+_TEXTS = ("pk", "entityType", "entityId", "operation", "timestamp", "cloudAt", "dataJson", "chain")
 _REQUIRED = len(_TEXTS) + 1
 """Attributes of a change that has no more than it must: those, and `seq`."""
 
@@ -110,7 +101,7 @@ def change_of(item: Item) -> Change:
 
 def _not_a_change(item: Item) -> NotALog:
     project, seq = item["pk"].get("S"), item["seq"].get("N")
-    missing = [name for name, _ in _TEXTS if name not in item]
+    missing = [name for name in _TEXTS if name not in item]
     reason = f"it has no {', '.join(missing)}" if missing else "an attribute is of another type"
     return NotALog(f"change {seq} of project {project} is not of this format: {reason}", hint=REPAIR_HINT)
 

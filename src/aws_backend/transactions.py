@@ -39,19 +39,6 @@ if TYPE_CHECKING:
 MAX_ACTIONS = 100
 """Actions of one transaction (AWS: TransactWriteItems, "up to 100 action requests")."""
 
-_NAMES = {
-    "#value": "value",
-    "#chain": "chain",
-    "#creates": "creates",
-    "#updates": "updates",
-    "#deletes": "deletes",
-    "#entityTypes": "entityTypes",
-    "#format": "format",
-    "#registry": "registry",
-    "#projectId": "projectId",
-    "#repairs": "repairs",
-}
-
 
 class Member(Record):
     """A chunk that shares a transaction with others of its project."""
@@ -120,13 +107,13 @@ def sequence_update(table: str, project_id: str, before: LogEnd, after: LogEnd) 
         }
         if before.repairs:
             expected[":repairs"] = {"N": str(before.repairs)}
-    used = {*values, *(("format", "repairs") if before.exists else ())}
+    used = (*values, "format", "repairs") if before.exists else (*values,)
     return {
         "TableName": table,
         "Key": sequence_key(project_id),
         "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in values),
         "ConditionExpression": condition,
-        "ExpressionAttributeNames": {f"#{name}": name for name in _NAMES.values() if name in used},
+        "ExpressionAttributeNames": {f"#{name}": name for name in used},
         "ExpressionAttributeValues": {f":{name}": value for name, value in values.items()} | expected,
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
