@@ -226,11 +226,11 @@ def _process(scene: Scene, name: str) -> Run:
 
 def _invoke(function: LambdaProcess, name: str) -> None:
     try:
-        answer = function.invoke(EVENT, 120)
+        response = function.invoke(EVENT, 120)
     except FunctionError as error:
         raise BenchError(f"{name}: {error}") from error
-    if answer["statusCode"] != 200:
-        raise BenchError(f"{name}: {json.dumps(answer)[:600]}")
+    if response["statusCode"] != 200:
+        raise BenchError(f"{name}: {json.dumps(response)[:600]}")
 
 
 def _instructions(scene: Scene, name: str) -> float:

@@ -22,7 +22,7 @@ ROUND_TRIP_MS = 4.0
 HOLD_PART = 0.5
 """The part of a round trip that a transaction holds its items for."""
 PATIENCE_MS = 10_000.0
-"""When an append is given up, as `aws_backend.log_table.PATIENCE_SECONDS` says."""
+"""When an append is given up, as `aws_backend.log.table.REQUEST_SECONDS` says."""
 
 
 def none(failures: int, random: float) -> float:

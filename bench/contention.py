@@ -127,18 +127,18 @@ def _write(shape: Shape, team: Sequence[Process], projects: Iterator[str], secon
         writer.say(do="write", project=project, threads=shape.threads, begin=begin, seconds=seconds, **order)
     heard = [writer.hear() for writer in writers]
     missed = None
-    taken = [mine for answer in heard for mine in answer["taken"]]
-    refused = sum(answer["refused"] for answer in heard)
+    taken = [mine for response in heard for mine in response["taken"]]
+    refused = sum(response["refused"] for response in heard)
     appended = sum(map(len, taken)) - refused
     if reads:
         reader.say(do="stop")
         seen = reader.hear()
         missed = appended - len(set(seen))
-    end = max(answer["end"] for answer in heard)
+    end = max(response["end"] for response in heard)
     return Sample(
         appended / (end - begin),
         [value for mine in taken for value in mine],
-        sum(answer["attempts"] for answer in heard) / appended,
+        sum(response["attempts"] for response in heard) / appended,
         share_of_least([len(mine) for mine in taken]),
         refused,
         appended,

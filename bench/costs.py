@@ -37,12 +37,12 @@ class CountingClient(DynamoDBClient):
     requests = 0
 
     def call(self, operation: str, payload: Mapping[str, Any], **options: Any) -> dict[str, Any]:
-        reply = super().call(operation, {**payload, "ReturnConsumedCapacity": "TOTAL"}, **options)
-        consumed = reply.get("ConsumedCapacity", [])
+        response = super().call(operation, {**payload, "ReturnConsumedCapacity": "TOTAL"}, **options)
+        consumed = response.get("ConsumedCapacity", [])
         for one in consumed if isinstance(consumed, list) else [consumed]:
             self.units += one["CapacityUnits"]
         self.requests += 1
-        return reply
+        return response
 
 
 class Cost(NamedTuple):

@@ -10,7 +10,7 @@ from bench.servers import CHANGES, BenchServer, get, load, post
 from bench.setting import PROJECT, median_ms, new_change
 from bench.stats import quantile
 from bench.tables import Row, Table, number
-from sltt_core.local_storage import LocalStorageService
+from sltt_core.sqlite.storage import LocalStorageService
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,8 +24,8 @@ PATHS: dict[str, tuple[str, ...]] = {
     "json": ("json",),
     "http.client": ("http.client",),
     "asyncio": ("asyncio",),
-    "Lambda path": ("sltt_core.api.app", "sltt_core.storage"),
-    "Lambda path + SQLite": ("sltt_core.api.app", "sltt_core.local_storage"),
+    "Lambda path": ("sltt_core.api.app", "sltt_core.log.storage"),
+    "Lambda path + SQLite": ("sltt_core.api.app", "sltt_core.sqlite.storage"),
 }
 ROUNDS = 2
 
@@ -39,7 +39,7 @@ def measure(setting: Setting) -> list[Table]:
             "imports-modules",
             "Modules that are loaded",
             [Row(name, "modules", values, BARE) for name, values in modules.items()],
-            ["Lambda path: sltt_core.api.app and sltt_core.storage, all that a request on AWS needs but DynamoDB."],
+            ["Lambda path: sltt_core.api.app and sltt_core.log.storage, all that a request on AWS needs but DynamoDB."],
         )
     ]
     if not setting.size.instructions:

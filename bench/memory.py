@@ -26,7 +26,7 @@ READER = f"""
 import sys
 from pathlib import Path
 from bench.servers import forget_peak, status
-from sltt_core.local_storage import LocalStorageService
+from sltt_core.sqlite.storage import LocalStorageService
 
 _, path, length, way = sys.argv
 me = Path("/proc/self")
@@ -92,9 +92,9 @@ def _server(setting: Setting, length: int) -> float:
 
 def _page(connection: HTTPConnection, cursor: int) -> int | None:
     connection.request("GET", f"{CHANGES}?cursor={cursor}")
-    answer = connection.getresponse()
-    body = answer.read()
-    if answer.status != 200:
-        raise BenchError(f"a page was answered with {answer.status}: {body[:300].decode('utf-8', 'replace')}")
+    response = connection.getresponse()
+    body = response.read()
+    if response.status != 200:
+        raise BenchError(f"a page was answered with {response.status}: {body[:300].decode('utf-8', 'replace')}")
     _, found, rest = body[-300:].rpartition(b'"cursor":')
     return int(rest.partition(b",")[0]) if found else None

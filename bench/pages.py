@@ -16,7 +16,7 @@ from bench.tables import Row, Table
 from scripts import engines
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request
-from sltt_core.transport import HttpTransport, Reply, parse_origin
+from sltt_core.http_client.transport import HttpResponse, HttpTransport, parse_origin
 
 if TYPE_CHECKING:
     from bench.setting import Setting
@@ -29,16 +29,16 @@ PARSED, WRITTEN, ASKED = "json.loads of the reply", "reply to body", "request to
 class ReplayTransport(HttpTransport):
     """A transport that keeps the last reply, and gives it again without asking when it is told to."""
 
-    reply: Reply | None = None
+    response: HttpResponse | None = None
     replays = False
     replied = 0.0
     """When it last gave a reply, in seconds of processor time."""
 
-    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> Reply:
-        if not self.replays or self.reply is None:
-            self.reply = super().send(request, deadline=deadline, repeatable=repeatable)
+    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> HttpResponse:
+        if not self.replays or self.response is None:
+            self.response = super().send(request, deadline=deadline, repeatable=repeatable)
         self.replied = process_time()
-        return self.reply
+        return self.response
 
 
 def measure(setting: Setting) -> list[Table]:
@@ -59,26 +59,28 @@ def measure(setting: Setting) -> list[Table]:
         api = Api(storage)
         request = Request("GET", f"/api/projects/{PROJECT}/changes", f"limit={LIMIT}")
         body = api.handle(request).body
-        if json.loads(body)["count"] != LIMIT or transport.reply is None:
+        if json.loads(body)["count"] != LIMIT or transport.response is None:
             raise BenchError(f"the page was answered with {body[:300].decode()}")
-        reply = transport.reply.body
+        response = transport.response.body
         transport.replays = True
-        found = setting.rounds({"page": lambda: _round(api, request, transport, reply, setting.size.seconds)})["page"]
+        found = setting.rounds({"page": lambda: _round(api, request, transport, response, setting.size.seconds)})[
+            "page"
+        ]
     rows = [Row(name, "ms", [costs[name] for costs in found], PARSED) for name in (PARSED, WRITTEN, ASKED)]
     notes = [
-        f"Processor time, by turns. The reply has {len(reply):,} bytes, as the engine sent it; the body {len(body):,}.",
+        f"Processor time, by turns. Response: {len(response):,} bytes, as the engine sent it; body: {len(body):,}.",
         "Reply to body: checksum, parsing, the run without a gap, the text, its encoding, headers. Request to body: "
         "with routing and signing before.",
     ]
     return [Table("pages", "A page of 1,000 changes, from DynamoDB's reply to the HTTP body", rows, notes)]
 
 
-def _round(api: Api, request: Request, transport: ReplayTransport, reply: bytes, seconds: float) -> dict[str, float]:
+def _round(api: Api, request: Request, transport: ReplayTransport, response: bytes, seconds: float) -> dict[str, float]:
     taken: dict[str, list[float]] = {PARSED: [], WRITTEN: [], ASKED: []}
     end = perf_counter() + seconds
     while not taken[PARSED] or perf_counter() < end:
         begin = process_time()
-        json.loads(reply)
+        json.loads(response)
         taken[PARSED].append(process_time() - begin)
         begin = process_time()
         api.handle(request)

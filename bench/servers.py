@@ -158,7 +158,7 @@ def _read(heard: IO[str]) -> Any:
     line = heard.readline()
     if not line:
         raise BenchError("a process of clients ended early; what it said stands above")
-    answer = json.loads(line)
-    if isinstance(answer, dict) and "error" in answer:
-        raise BenchError(f"a client was answered {answer['error']!r}")
-    return answer
+    response = json.loads(line)
+    if isinstance(response, dict) and "error" in response:
+        raise BenchError(f"a client was answered {response['error']!r}")
+    return response

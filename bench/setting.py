@@ -8,8 +8,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from bench.stats import quantile
-from sltt_core.changes import NewChange
-from sltt_core.local_storage import LocalStorageService
+from sltt_core.model.changes import NewChange
+from sltt_core.sqlite.storage import LocalStorageService
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from bench.servers import CHANGE, BenchServer, Waiters, waiters
 from bench.setting import PROJECT, BenchError, new_change
 from bench.stats import quantile
-from sltt_core.local_storage import LocalStorageService
+from sltt_core.sqlite.storage import LocalStorageService
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,9 +57,9 @@ class Waited:
         """Append through the same server."""
         change = CHANGE.replace(f'"{PROJECT}"', f'"{WAITED}"')
         self._connection.request("POST", "/api/changes", change, {"Content-Type": "application/json"})
-        answer = self._connection.getresponse()
-        answer.read()
-        if answer.status != 200:
+        response = self._connection.getresponse()
+        response.read()
+        if response.status != 200:
             raise BenchError("the change that is waited for was refused")
 
     def append_by_another_process(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.servers import CHANGES, KEY, BenchServer, get, load, post
 from bench.setting import DATA, PROJECT, new_change
-from sltt_core.local_storage import LocalStorageService
+from sltt_core.sqlite.storage import LocalStorageService
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,8 +19,8 @@ from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.sigv4 import Credentials
 from aws_backend.storage import DynamoDBStorageService
 from bench.setting import DATA, new_change
-from sltt_core.errors import TooManyWriters
-from sltt_core.transport import HttpTransport, Reply, parse_origin
+from sltt_core.base.errors import TooManyWriters
+from sltt_core.http_client.transport import HttpResponse, HttpTransport, parse_origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,12 +37,12 @@ class FarTransport(HttpTransport):
     seconds = 0.0
     transactions = 0
 
-    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> Reply:
+    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> HttpResponse:
         self.transactions += b".TransactWriteItems\r\n" in request[:400]
         self._travel()
-        reply = super().send(request, deadline=deadline, repeatable=repeatable)
+        response = super().send(request, deadline=deadline, repeatable=repeatable)
         self._travel()
-        return reply
+        return response
 
     def _travel(self) -> None:
         if self.seconds:

@@ -71,11 +71,11 @@ class Client:
         """Send a request, again and again while the server is busy."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            status, retry_after, answer = self._exchange(method, target, body, headers)
+            status, retry_after, response = self._exchange(method, target, body, headers)
             if status == 200:
-                return answer
+                return response
             if status not in BUSY or time.monotonic() + retry_after > deadline:
-                raise Problem(status, answer)
+                raise Problem(status, response)
             time.sleep(retry_after)
 
     def _exchange(
@@ -93,13 +93,13 @@ class Client:
                 return self._exchange(method, target, body, headers)  # idle for too long; a new one will do
             raise Unreachable(f"no answer from {self.url}: {error or type(error).__name__}") from error
         try:
-            answer = json.loads(text)
+            document = json.loads(text)
         except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
+            document = None
+        if not isinstance(document, dict):
             raise Unreachable(f"{method} {target}: status {response.status}, but no JSON object")
         wait = response.headers.get("Retry-After", "")
-        return response.status, float(wait) if wait.isdigit() else 1.0, answer
+        return response.status, float(wait) if wait.isdigit() else 1.0, document
 
 
 def project_path(project: str) -> str:

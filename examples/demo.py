@@ -22,8 +22,8 @@ if not __package__:  # run as a script, which puts this folder, not the one abov
 from examples import git_history, ruth, steps
 from examples.client import Client, Problem, Unreachable
 from examples.comparison import Difference
+from examples.report import Report, for_standard_output
 from examples.server import Server, ServerError
-from sltt_core.report import Report, for_standard_output
 
 if TYPE_CHECKING:
     from types import FrameType

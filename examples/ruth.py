@@ -184,7 +184,7 @@ def _passage(passage: Passage, draft: int) -> list[Entry]:
         status: JSONObject = {"status": f"{stage} checked", "openNotes": still_open}
         entries.append(Entry(day, checker, "passage", passage.id, "update", status))
         # A team check always ends in a cleaner recording; the later ones only where somebody had a point.
-        if stage == "team" or any(note.reply for _, note in raised):
+        if stage == "team" or any(note.response for _, note in raised):
             version += 1
             video = _video(passage, version, f"v{version}")
             entries += [
@@ -204,9 +204,9 @@ def _note(passage: Passage, name: str, note: Note, day: int) -> list[Entry]:
         "text": note.text,
     }
     entries = [Entry(day, note.author, "note", name, "create", text)]
-    if note.reply:
-        reply = {"by": TEAM[passage.signer][0], "text": note.reply}
-        entries.append(Entry(day + 1, passage.signer, "note", name, "update", {"replies": [reply]}))
+    if note.response:
+        response = {"by": TEAM[passage.signer][0], "text": note.response}
+        entries.append(Entry(day + 1, passage.signer, "note", name, "update", {"replies": [response]}))
     if note.outcome == "resolved":
         entries.append(Entry(day + 2, note.author, "note", name, "update", {"resolved": True}))
     elif note.outcome == "deleted":

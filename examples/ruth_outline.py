@@ -136,7 +136,7 @@ class Note(NamedTuple):
     verse: str
     author: str  # a key of TEAM
     text: str
-    reply: str = ""
+    response: str = ""
     outcome: str = "resolved"  # or "deleted" or "open"
 
     @property

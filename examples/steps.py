@@ -16,7 +16,7 @@ from examples.comparison import Difference, compare
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sltt_core.report import Report
+    from examples.report import Report
 
 JSONObject = dict[str, Any]
 
@@ -45,10 +45,10 @@ def append_and_read(
     batches = 0
     for batches, batch in enumerate(_batches(changes), start=1):
         started = time.perf_counter()
-        answer = client.append(batch, batch_key(label, batches))
+        response = client.append(batch, batch_key(label, batches))
         spent += time.perf_counter() - started
         expected = list(range(len(sent) + 1, len(sent) + len(batch) + 1))
-        require(answer["createdSeqs"] == expected, f"batch {batches} gets the next {len(batch)} numbers")
+        require(response["createdSeqs"] == expected, f"batch {batches} gets the next {len(batch)} numbers")
         sent += batch
     report.row("append", _count(sent, batches, "atomic batch", "es") + _pace(len(sent), spent))
 
@@ -88,9 +88,9 @@ def replay(client: Client, report: Report, batch: list[JSONObject], key: str) ->
     """Send a batch again under its key, as a device does that never saw the first answer."""
     project = batch[0]["projectId"]
     before = _total(client, project)
-    answer = client.append(batch, key)
-    seqs = answer["createdSeqs"]
-    require(answer.get("replayed") is True, "a key that was seen before is answered with replayed: true")
+    response = client.append(batch, key)
+    seqs = response["createdSeqs"]
+    require(response.get("replayed") is True, "a key that was seen before is answered with replayed: true")
     require(seqs == list(range(1, len(batch) + 1)), "a replay answers with the numbers of the first time")
     require(_total(client, project) == before, "a replay stores nothing")
     again = f"the first answer again, #{seqs[0]} to #{seqs[-1]}"

@@ -70,7 +70,7 @@ class _Exchange(BaseHTTPRequestHandler):
         event = self.server.events.get()
         if event is not None:
             request_id, deadline, body = event
-            self._answer(
+            self._respond(
                 200,
                 body,
                 {
@@ -85,7 +85,7 @@ class _Exchange(BaseHTTPRequestHandler):
         """Take an answer or an error."""
         path = self.path.removeprefix("/2018-06-01/runtime/")
         body = self._chunks() if "chunked" in self.headers.get("transfer-encoding", "") else self._body()
-        self._answer(202, b'{"status":"OK"}', {})
+        self._respond(202, b'{"status":"OK"}', {})
         self.server.said.put(Said(path, body))
 
     def _body(self) -> bytes:
@@ -99,7 +99,7 @@ class _Exchange(BaseHTTPRequestHandler):
         self.rfile.readline()
         return body
 
-    def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    def _respond(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)

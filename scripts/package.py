@@ -22,7 +22,7 @@ PYTHON = "3.13"
 """Lambda's runtime `python3.13`; another one refuses the zip's code."""
 TARGET = ROOT / "dist" / "lambda.zip"
 ENTRY = "aws_backend.lambda_handler"
-LEFT_OUT = ("aws_backend.audit", "aws_backend.repair", "aws_backend.restore")
+LEFT_OUT = ("aws_backend.upkeep.audit", "aws_backend.upkeep.repair", "aws_backend.log.restore")
 """What the storage imports only for whoever looks after a table, which is not done from a Lambda function."""
 LOADED = "aws_backend/__init__.py"
 """In whose place the loader stands; there is nothing in it."""
@@ -51,18 +51,32 @@ def sources(src: Path) -> dict[str, ast.Module]:
 
 
 def at_once(trees: dict[str, ast.Module]) -> list[str]:
-    """Return the modules that the entry imports before it does anything, each after those that it imports itself."""
+    """Return the modules that the entry imports before it does anything, each after those that it imports itself.
+
+    A package that holds only a docstring is left out unless something is imported from it by name: Python finds a
+    loaded module without its package, and each package would be one more module to make at every cold start.
+    """
     modules = {_module(file): tree for file, tree in trees.items()}
+    named = {name for tree in modules.values() for name in _imported(tree, functions=False)}
     order: list[str] = []
 
     def visit(module: str) -> None:
         if module in modules and module not in order:
-            for name in [*_packages(module), *_imported(modules[module], functions=False)]:
+            packages = [
+                name for name in _packages(module) if name in modules and (name in named or len(modules[name].body) > 1)
+            ]
+            for name in [*packages, *_imported(modules[module], functions=False)]:
                 visit(name)
             order.append(module)
 
     visit(ENTRY)
     return [module for module in order if module not in (ENTRY, _module(LOADED))]
+
+
+def is_empty_package(module: str, src: Path = ROOT / "src") -> bool:
+    """Tell whether a module is a package that holds only a docstring."""
+    path = src / module.replace(".", "/") / "__init__.py"
+    return path.is_file() and len(ast.parse(path.read_bytes()).body) <= 1
 
 
 def _module(file: str) -> str:

@@ -22,7 +22,7 @@ def run() -> None:
         name, code = modules.pop(0)  # and let go of it: it adds to the peak of memory
         module = sys.modules[name] = type(sys)(name)
         package, _, last = name.rpartition(".")
-        if package:
+        if package in sys.modules:  # a package without code of its own is left out
             setattr(sys.modules[package], last, module)
         module.__file__ = FOLDER + code.co_filename
         if module.__file__.endswith("/__init__.py"):

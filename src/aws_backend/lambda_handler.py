@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from aws_backend.lambda_settings import function_of
+from aws_backend.function.settings import function_of
 
 handler = function_of(os.environ)
-"""Answers an event of API Gateway or of a function URL (`aws_backend.function.Function`)."""
+"""Answers an event of API Gateway or of a function URL (`aws_backend.function.function.Function`)."""

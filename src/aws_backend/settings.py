@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from aws_backend.storage import LOCAL_ENDPOINT, DynamoDBStorageService
-from sltt_core.errors import InvalidInput
-from sltt_core.transport import parse_origin
+from sltt_core.base.errors import InvalidInput
+from sltt_core.http_client.transport import parse_origin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """`DynamoDBStorageService`: the change log in a DynamoDB table that many projects share.
 
-Every append is one transaction (`aws_backend.appender`), every page one query (`aws_backend.reader`), statistics are
-one read of the sequence item, the list of projects is a query of an index that holds nothing else. What is in the table
-is in `aws_backend.items`; why, in `docs/decisions/0009-why-one-transaction.md`.
+Every append is one transaction (`aws_backend.log.appender`) and every page is one query (`aws_backend.log.reader`).
+Statistics are one read of the sequence item. The list of projects is a query of an index that holds nothing else.
+`aws_backend.log.items` says what the table holds, and `docs/decisions/0009-why-one-transaction.md` says why.
 """
 
 from __future__ import annotations
@@ -10,30 +10,30 @@ from __future__ import annotations
 from _thread import allocate_lock
 from time import monotonic, sleep, time_ns
 
-from aws_backend import table as tables
-from aws_backend.appender import Appender
 from aws_backend.dynamodb.client import DynamoDBClient, random_fraction
 from aws_backend.dynamodb.errors import ConditionFailed
-from aws_backend.items import REGISTRY, change_key, change_of, request_key, sequence_key
-from aws_backend.log_table import PATIENCE_SECONDS, LogTable, random_key
-from aws_backend.news import News
-from aws_backend.reader import LogReader
-from sltt_core.batches import CHUNK_BYTES, CHUNK_CHANGES, StoredChunk
-from sltt_core.errors import StorageError
-from sltt_core.pages import PAGE_BYTES, ChangeStats, Head
-from sltt_core.storage import BaseStorageService
+from aws_backend.log import schema as tables
+from aws_backend.log.appender import Appender
+from aws_backend.log.items import REGISTRY, change_key, change_of, request_key, sequence_key
+from aws_backend.log.notifier import Notifier
+from aws_backend.log.reader import LogReader
+from aws_backend.log.table import REQUEST_SECONDS, LogTable, random_key
+from sltt_core.base.errors import StorageError
+from sltt_core.log.batches import CHUNK_BYTES, CHUNK_CHANGES, StoredChunk
+from sltt_core.log.pages import PAGE_BYTES, ChangeStats, Head
+from sltt_core.log.storage import BaseStorageService
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from aws_backend.audit import Tell
-    from aws_backend.findings import Report
-    from sltt_core.batches import Chunk
-    from sltt_core.changes import Change
-    from sltt_core.pages import Run
-    from sltt_core.timestamps import Clock
+    from aws_backend.upkeep.audit import Progress
+    from sltt_core.base.timestamps import Clock
+    from sltt_core.log.batches import Chunk
+    from sltt_core.log.findings import Report
+    from sltt_core.log.pages import Run
+    from sltt_core.model.changes import Change
 
 LOCAL_ENDPOINT = "http://localhost:8000"
 """Where a local DynamoDB listens by default."""
@@ -74,7 +74,7 @@ class DynamoDBStorageService(BaseStorageService):
         random: Callable[[], float] = random_fraction,
         new_token: Callable[[], str] = random_key,
         new_lock: Callable[[], Any] = allocate_lock,
-        patience: Callable[[], float] = lambda: PATIENCE_SECONDS,
+        time_limit: Callable[[], float] = lambda: REQUEST_SECONDS,
         chunk_changes: int = CHUNK_CHANGES,
         chunk_bytes: int = CHUNK_BYTES,
         page_bytes: int = PAGE_BYTES,
@@ -102,11 +102,11 @@ class DynamoDBStorageService(BaseStorageService):
             "pause": pause,
             "random": random,
             "new_token": new_token,
-            "patience": patience,
+            "time_limit": time_limit,
         }
         self._new_lock = new_lock
         self._opening = new_lock()
-        self._news = News(new_lock)
+        self._notifier = Notifier(new_lock)
         self._parts: _Parts | None = None
 
     @property
@@ -134,7 +134,7 @@ class DynamoDBStorageService(BaseStorageService):
             self._parts = _Parts(
                 table,
                 LogReader(table, self._page_bytes),
-                Appender(table, most_bytes=self._chunk_bytes, new_key=new_key, new_lock=self._new_lock),
+                Appender(table, max_bytes=self._chunk_bytes, new_key=new_key, new_lock=self._new_lock),
             )
 
     def warm(self) -> None:
@@ -147,7 +147,7 @@ class DynamoDBStorageService(BaseStorageService):
             if self._parts is not None:
                 self._parts = None
                 self._drop_client()
-        self._news.tell()
+        self._notifier.notify()
 
     def _drop_client(self) -> None:
         if not self._given_client and self._client is not None:
@@ -171,7 +171,7 @@ class DynamoDBStorageService(BaseStorageService):
         stored = parts.appender.append(chunk)
         parts.table.see(chunk.project_id, stored.first_seq + stored.count - 1)
         if stored.changes is not None:
-            self._news.tell()
+            self._notifier.notify()
         return stored
 
     def _stored_chunk(self, project_id: str, key: str, number: int) -> StoredChunk | None:
@@ -180,16 +180,16 @@ class DynamoDBStorageService(BaseStorageService):
         return None if request is None else request.stored
 
     def _restore(self, project_id: str, changes: tuple[Change, ...]) -> None:
-        from aws_backend.restore import restore
+        from aws_backend.log.restore import restore
 
         restore(self._open.table, project_id, changes)
         self._open.appender.forget(project_id)
-        self._news.tell()
+        self._notifier.notify()
 
     def _mark(self, project_id: str, seq: int, outdated_by: int) -> Change | None:
         table = self._open.table
         try:
-            reply = table.call(
+            response = table.call(
                 "UpdateItem",
                 {
                     "TableName": table.name,
@@ -206,7 +206,7 @@ class DynamoDBStorageService(BaseStorageService):
             )
         except ConditionFailed as error:
             return None if error.item is None else change_of(error.item)  # it says so already, or a later number
-        return change_of(reply["Attributes"])
+        return change_of(response["Attributes"])
 
     # Reading
 
@@ -238,13 +238,13 @@ class DynamoDBStorageService(BaseStorageService):
             while keys:
                 request = {table.name: {"Keys": keys, "ProjectionExpression": "projectId, #v"}}
                 request[table.name]["ExpressionAttributeNames"] = {"#v": "value"}
-                reply = table.call("BatchGetItem", {"RequestItems": request}, deadline)
-                for item in reply["Responses"].get(table.name, ()):
+                response = table.call("BatchGetItem", {"RequestItems": request}, deadline)
+                for item in response["Responses"].get(table.name, ()):
                     if "projectId" in item:
                         heads[item["projectId"]["S"]] = int(item["value"]["N"]) - 1
-                keys = reply.get("UnprocessedKeys", {}).get(table.name, {}).get("Keys")
+                keys = response.get("UnprocessedKeys", {}).get(table.name, {}).get("Keys")
                 if keys:
-                    table.hold_back(attempt, deadline)
+                    table.back_off(attempt, deadline)
                     attempt += 1
         for project_id in project_ids:
             seen = table.seen(project_id)
@@ -252,13 +252,13 @@ class DynamoDBStorageService(BaseStorageService):
                 heads[project_id] = seen
         return heads
 
-    def news_mark(self) -> object:
+    def write_mark(self) -> object:
         assert self._open
-        return self._news.count
+        return self._notifier.count
 
-    def await_news(self, mark: object, seconds: float) -> None:
+    def wait_for_write(self, mark: object, seconds: float) -> None:
         assert isinstance(mark, int)
-        self._news.wait(mark, min(seconds, POLL_SECONDS))
+        self._notifier.wait(mark, min(seconds, POLL_SECONDS))
 
     def _change_stats(self, project_id: str) -> ChangeStats:
         table = self._open.table
@@ -281,23 +281,25 @@ class DynamoDBStorageService(BaseStorageService):
         found: list[str] = []
         while True:
             payload["Limit"] = limit - len(found)
-            reply = table.call("Query", payload, deadline)
-            found += [item["projectId"]["S"] for item in reply["Items"]]
-            if "LastEvaluatedKey" not in reply or len(found) >= limit:
+            response = table.call("Query", payload, deadline)
+            found += [item["projectId"]["S"] for item in response["Items"]]
+            if "LastEvaluatedKey" not in response or len(found) >= limit:
                 return found
-            payload["ExclusiveStartKey"] = reply["LastEvaluatedKey"]
+            payload["ExclusiveStartKey"] = response["LastEvaluatedKey"]
 
     # The log in order
 
-    def verify(self, *, project_id: str | None = None, requests: bool = True, tell: Tell = lambda _: None) -> Report:
+    def verify(
+        self, *, project_id: str | None = None, requests: bool = True, progress: Progress = lambda _: None
+    ) -> Report:
         """Read a whole log and say what is wrong with it; nothing is altered.
 
         Costs what reading the log costs; with `requests`, which looks at the idempotency keys, too, what reading the
         whole table costs. `tell` is told now and then how many changes were examined.
         """
-        from aws_backend.audit import audit
+        from aws_backend.upkeep.audit import audit
 
-        return audit(self._open.table, self._project(project_id), requests=requests, tell=tell)
+        return audit(self._open.table, self._project(project_id), requests=requests, progress=progress)
 
     def repair(
         self,
@@ -305,7 +307,7 @@ class DynamoDBStorageService(BaseStorageService):
         project_id: str | None = None,
         dry_run: bool = True,
         relink_from: int | None = None,
-        tell: Tell = lambda _: None,
+        progress: Progress = lambda _: None,
     ) -> Report:
         """Mend what `verify` finds, by conditional writes that race live writers safely; say what was done.
 
@@ -314,12 +316,12 @@ class DynamoDBStorageService(BaseStorageService):
         Raises `LogDamaged` for what cannot be mended: a change that is not what its link says, unless `relink_from`
         says that all changes from there on are right as they stand.
         """
-        from aws_backend.repair import repair
+        from aws_backend.upkeep.repair import repair
 
         project_id = self._project(project_id)
-        report = repair(self._open.table, project_id, dry_run=dry_run, relink_from=relink_from, tell=tell)
+        report = repair(self._open.table, project_id, dry_run=dry_run, relink_from=relink_from, progress=progress)
         self._open.appender.forget(project_id)
-        self._news.tell()
+        self._notifier.notify()
         return report
 
     @property

@@ -6,12 +6,12 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from aws_backend.dynamodb.errors import TransactionCanceled
-from sltt_core.errors import SlttError
+from sltt_core.base.errors import SlttError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
 
     Call = Callable[[], dict[str, Any]]
     Fault = Callable[[Call], dict[str, Any]]
@@ -35,8 +35,8 @@ class Faults:
         self.payloads.append(payload)
 
         def real() -> dict[str, Any]:
-            reply: dict[str, Any] = self._call(operation, payload, **options)
-            return reply
+            response: dict[str, Any] = self._call(operation, payload, **options)
+            return response
 
         if self.planned.get(operation):
             return self.planned[operation].pop(0)(real)

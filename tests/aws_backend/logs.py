@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from aws_backend.items import change_key, request_key, sequence_key
+from aws_backend.log.items import change_key, request_key, sequence_key
 from aws_backend.storage import DynamoDBStorageService
 from tests.contract.logs import DynamoDBLocalLog, DynamoDBLog, DynoxideLog, ModelLog, batch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
 
 
 class Metered(NamedTuple):
@@ -27,11 +27,11 @@ class Meter:
 
     def _metered(self, operation: str, payload: Any, **options: Any) -> Any:
         self._calls.append(operation)
-        reply = self._call(operation, {**payload, "ReturnConsumedCapacity": "TOTAL"}, **options)
-        consumed = reply.get("ConsumedCapacity", {})
+        response = self._call(operation, {**payload, "ReturnConsumedCapacity": "TOTAL"}, **options)
+        consumed = response.get("ConsumedCapacity", {})
         for one in consumed if isinstance(consumed, list) else [consumed]:
             self._units += one.get("CapacityUnits", 0.0)
-        return reply
+        return response
 
     def read(self) -> Metered:
         """What there was since the last reading."""

@@ -9,7 +9,7 @@ import pytest
 
 from aws_backend.rest_api_server import AwsRestApiServer
 from aws_backend.storage import DynamoDBStorageService
-from sltt_core.errors import InvalidInput
+from sltt_core.base.errors import InvalidInput
 from tests.conftest import engine_url
 
 CHANGE = {"projectId": "ruth", "entityType": "passage", "entityId": "ruth-1", "data": {}}
@@ -55,6 +55,6 @@ def test_the_options_of_the_server_go_through() -> None:
     )
     server = AwsRestApiServer(storage=storage, cors=["https://app.example.org"])
     server.start(port=0)
-    answer = httpx.get(f"{server.url}/health", headers={"origin": "https://app.example.org"})
+    response = httpx.get(f"{server.url}/health", headers={"origin": "https://app.example.org"})
     server.stop()
-    assert answer.headers["access-control-allow-origin"] == "https://app.example.org"
+    assert response.headers["access-control-allow-origin"] == "https://app.example.org"

@@ -15,18 +15,18 @@ import pytest
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.errors import BY_CODE, error_of
 from aws_backend.dynamodb.sigv4 import Credentials
-from aws_backend.items import change_key, sequence_key
+from aws_backend.log.items import change_key, sequence_key
+from aws_backend.log.schema import definition
 from aws_backend.settings import open_dynamodb
 from aws_backend.storage import DynamoDBStorageService
-from aws_backend.table import definition
 from scripts.engines import free_port
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request
-from sltt_core.errors import SlttError
-from sltt_core.transport import BadReply, ConnectFailed, OutcomeUnknown
+from sltt_core.base.errors import SlttError
+from sltt_core.http_client.transport import BadResponse, ConnectFailed, OutcomeUnknown
 from tests.conftest import engine_url
+from tests.sltt_core.base.test_errors import CLASSES
 from tests.sltt_core.server.command import read_banner, start_sltt, try_the_curls
-from tests.sltt_core.test_errors import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,7 +153,7 @@ REFUSALS: dict[str, SlttError] = {
     code: error_of(400, json.dumps({"__type": f"x#{code}", "message": WORDS}).encode())
     for code in (*BY_CODE, "SomethingNew")
     if code != "ConditionalCheckFailedException"  # only where it is asked for, and handled there
-} | {kind.__name__: kind(WORDS) for kind in (ConnectFailed, OutcomeUnknown, BadReply)}
+} | {kind.__name__: kind(WORDS) for kind in (ConnectFailed, OutcomeUnknown, BadResponse)}
 
 
 class Refusing(DynamoDBClient):
@@ -185,20 +185,20 @@ def test_clients_see_a_documented_error_without_accounts_and_hosts_and_the_opera
     client = Refusing("us-east-1", lambda: Credentials("a", "b"), endpoint=engine_url("dynoxide"))
     client.call("CreateTable", definition(name := f"refusing-{uuid4().hex}"))
     kinds = {f"urn:sltt:problem:{kind.kind}" for kind in CLASSES.values()}
-    patience = [30.0]
-    with closing(client), DynamoDBStorageService(name, client=client, patience=lambda: patience[0]) as storage:
+    time_limit = [30.0]
+    with closing(client), DynamoDBStorageService(name, client=client, time_limit=lambda: time_limit[0]) as storage:
         api = Api(storage, report=told.append)
         assert api.handle(REQUESTS[0]).status == 200  # so that the next append is a transaction at once
         client.refusal = refusal
-        patience[0] = 0.02
+        time_limit[0] = 0.02
         for request in REQUESTS:
             told.clear()
-            answer = api.handle(request)
-            problem = json.loads(answer.body)
-            assert answer.status == problem["status"] in (429, 500, 503)
+            response = api.handle(request)
+            problem = json.loads(response.body)
+            assert response.status == problem["status"] in (429, 500, 503)
             assert problem["type"] in kinds - {"urn:sltt:problem:internal"}
-            assert not [secret for secret in SECRETS if secret in answer.body.decode()]
-            assert ("retry-after" in dict(answer.headers)) == (answer.status != 500)
+            assert not [secret for secret in SECRETS if secret in response.body.decode()]
+            assert ("retry-after" in dict(response.headers)) == (response.status != 500)
             if problem["type"] in ("urn:sltt:problem:storage", "urn:sltt:problem:storage-unavailable"):
                 [error] = told
                 assert WORDS in str(error.__cause__)
@@ -215,11 +215,11 @@ def test_the_operator_of_a_real_server_reads_what_dynamodb_said() -> None:
     url, _ = read_banner(process)
     with closing(DynamoDBClient("us-east-1", lambda: Credentials("a", "b"), endpoint=engine)) as client:
         client.call("DeleteTable", {"TableName": name})
-    answer = httpx.get(f"{url}/api/projects/ruth/stats")
+    response = httpx.get(f"{url}/api/projects/ruth/stats")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert (answer.status_code, answer.json()["type"]) == (500, "urn:sltt:problem:storage")
-    assert "DYNAMODB_REGION" in answer.json()["hint"]
+    assert (response.status_code, response.json()["type"]) == (500, "urn:sltt:problem:storage")
+    assert "DYNAMODB_REGION" in response.json()["hint"]
     assert "a request failed here, not through its own fault" in err
     assert "TableNotFound: ResourceNotFoundException" in err
     assert process.returncode == 0
@@ -242,12 +242,12 @@ def test_a_log_that_is_damaged_is_told_to_both() -> None:
                 "ExpressionAttributeNames": {"#f": "format"},
             },
         )
-        answer = api.handle(REQUESTS[4])
-        assert (answer.status, json.loads(answer.body)["type"]) == (500, "urn:sltt:problem:not-a-log")
+        response = api.handle(REQUESTS[4])
+        assert (response.status, json.loads(response.body)["type"]) == (500, "urn:sltt:problem:not-a-log")
         client.call(
             "UpdateItem",
             {"TableName": name, "Key": change_key("p", 1), "UpdateExpression": "REMOVE dataJson"},
         )
-        answer = api.handle(REQUESTS[2])
-        assert (answer.status, json.loads(answer.body)["type"]) == (500, "urn:sltt:problem:not-a-log")
+        response = api.handle(REQUESTS[2])
+        assert (response.status, json.loads(response.body)["type"]) == (500, "urn:sltt:problem:not-a-log")
     assert len(told) == 2

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from aws_backend.settings import open_dynamodb, storage_from_environment
 from aws_backend.storage import LOCAL_ENDPOINT
-from sltt_core.errors import InvalidInput
-from sltt_core.transport import parse_origin
+from sltt_core.base.errors import InvalidInput
+from sltt_core.http_client.transport import parse_origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

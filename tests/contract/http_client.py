@@ -8,11 +8,11 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from sltt_core import errors
-from sltt_core.batches import Appended
-from sltt_core.changes import Change, NewChange
-from sltt_core.json_reader import Reader
-from sltt_core.pages import ChangeStats, Page, ProjectsPage
+from sltt_core.base import errors
+from sltt_core.base.json_reader import Reader
+from sltt_core.log.batches import Appended
+from sltt_core.log.pages import ChangeStats, Page, ProjectsPage
+from sltt_core.model.changes import Change, NewChange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +41,8 @@ class HttpStorage:
         headers = {"content-type": "application/json"}
         if idempotency_key is not None:
             headers["idempotency-key"] = idempotency_key
-        answer = self._ask("POST", "/api/changes", content=body.encode(), headers=headers).json()
-        return Appended(tuple(answer["createdSeqs"]), answer["replayed"])
+        response = self._ask("POST", "/api/changes", content=body.encode(), headers=headers).json()
+        return Appended(tuple(response["createdSeqs"]), response["replayed"])
 
     def get_change(self, seq: int, *, project_id: str | None = None) -> Change:
         return read_change(Reader(self._get(project_id, f"/changes/{seq}").text))
@@ -71,18 +71,18 @@ class HttpStorage:
 
     def get_all_projects(self, cursor: str | None = None, limit: int = 1000) -> ProjectsPage:
         query = urlencode({"limit": limit, **({} if cursor is None else {"cursor": cursor})})
-        answer = self._ask("GET", f"/api/projects?{query}").json()
-        assert answer["count"] == len(answer["projects"])
-        return ProjectsPage(tuple(answer["projects"]), answer.get("cursor"))
+        response = self._ask("GET", f"/api/projects?{query}").json()
+        assert response["count"] == len(response["projects"])
+        return ProjectsPage(tuple(response["projects"]), response.get("cursor"))
 
     def _get(self, project_id: str | None, rest: str) -> httpx.Response:
         return self._ask("GET", f"/api/projects/{quote(str(project_id or self.project_id), safe='')}{rest}")
 
     def _ask(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        answer = self._client.request(method, path, **arguments)
-        if answer.status_code != 200:
-            raise as_error(answer.json())
-        return answer
+        response = self._client.request(method, path, **arguments)
+        if response.status_code != 200:
+            raise as_error(response.json())
+        return response
 
 
 def as_error(problem: dict[str, Any]) -> errors.SlttError:

@@ -17,22 +17,22 @@ from uuid import uuid4
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.errors import TableNotFound
 from aws_backend.dynamodb.sigv4 import Credentials
-from aws_backend.items import change_key
+from aws_backend.log.items import change_key
 from aws_backend.storage import DynamoDBStorageService
 from scripts.engines import DYNAMODB_LOCAL, DYNOXIDE
-from sltt_core.changes import NewChange
-from sltt_core.local_storage import LocalStorageService
+from sltt_core.model.changes import NewChange
 from sltt_core.server.rest_api_server import RestApiServer
+from sltt_core.sqlite.storage import LocalStorageService
 from tests.conftest import MODEL, engine_url
 from tests.contract.http_client import HttpStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sltt_core.batches import Appended
-    from sltt_core.changes import Change
-    from sltt_core.pages import ChangeStats, Page, ProjectsPage
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.batches import Appended
+    from sltt_core.log.pages import ChangeStats, Page, ProjectsPage
+    from sltt_core.log.storage import BaseStorageService
+    from sltt_core.model.changes import Change
 
 
 class Reachable(Protocol):
@@ -193,11 +193,11 @@ class DynamoDBLog(Log):
         found: list[dict[str, Any]] = []
         more: dict[str, Any] = {}
         while True:
-            reply = self.call("Scan", ConsistentRead=True, **more)
-            found += reply["Items"]
-            if "LastEvaluatedKey" not in reply:
+            response = self.call("Scan", ConsistentRead=True, **more)
+            found += response["Items"]
+            if "LastEvaluatedKey" not in response:
                 return found
-            more = {"ExclusiveStartKey": reply["LastEvaluatedKey"]}
+            more = {"ExclusiveStartKey": response["LastEvaluatedKey"]}
 
 
 class DynoxideLog(DynamoDBLog):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sltt_core.chain import GENESIS, check_links
-from sltt_core.errors import InvalidBatch, InvalidInput, NotFound, PartialAppend, StorageBusy
+from sltt_core.base.errors import InvalidBatch, InvalidInput, NotFound, PartialAppend, StorageBusy
+from sltt_core.model.chain import GENESIS, check_links
 from tests.contract.logs import Log, Reachable, batch, everything, new
 
 

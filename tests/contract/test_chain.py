@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sltt_core.chain import GENESIS, check_links
-from sltt_core.errors import ChainMismatch, InvalidInput
+from sltt_core.base.errors import ChainMismatch, InvalidInput
+from sltt_core.model.chain import GENESIS, check_links
 from tests.contract.logs import Log, Reachable, batch, everything, new
 
 if TYPE_CHECKING:
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
 
 
 def test_every_change_carries_on_the_chain(log: Log) -> None:

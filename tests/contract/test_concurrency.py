@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from sltt_core.chain import GENESIS, check_links
+from sltt_core.model.chain import GENESIS, check_links
 from tests.contract.logs import Log, batch, everything, new
 from tests.contract.workers import start_writer
 
 if TYPE_CHECKING:
-    from sltt_core.changes import Change
+    from sltt_core.model.changes import Change
 
 
 def check_log(changes: list[Change], acknowledged: dict[str, list[int]], size: int, chunk: int = 98) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from sltt_core.errors import InvalidBatch, InvalidInput
+from sltt_core.base.errors import InvalidBatch, InvalidInput
 from sltt_core.server.storages import open_storage
 from tests.contract.logs import HttpSqliteLog, Log, new
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
 
 HOSTILE = {
     "sequence": "SEQUENCE#x",
@@ -96,18 +96,18 @@ def test_a_hostile_project_id_is_refused_over_http(tmp_path: Path) -> None:
         client = log.reach()._client
         for name, project_id in HOSTILE.items():
             body = json.dumps([{"projectId": project_id, "entityType": "t", "entityId": "e", "data": {}}])
-            answer = client.post("/api/changes", content=body, headers={"content-type": "application/json"})
-            assert (name, answer.status_code) == (name, 400)
+            response = client.post("/api/changes", content=body, headers={"content-type": "application/json"})
+            assert (name, response.status_code) == (name, 400)
             octets = project_id.encode("utf-8", "surrogatepass")
             encoded = "".join(f"%{octet:02X}" for octet in octets)
             for rest in ("changes", "changes/1", "stats"):
-                answer = client.send(
+                response = client.send(
                     httpx.Request(
                         "GET", httpx.URL(str(client.base_url), raw_path=f"/api/projects/{encoded}/{rest}".encode())
                     )
                 )
-                assert (name, answer.status_code) == (name, 400)
-                assert answer.json()["field"] == "projectId"
+                assert (name, response.status_code) == (name, 400)
+                assert response.json()["field"] == "projectId"
         assert client.get("/api/projects").json()["projects"] == []
     finally:
         log.close()

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sltt_core.errors import StorageError
+from sltt_core.base.errors import StorageError
 from tests.contract.logs import Log, batch, everything, new
 
 if TYPE_CHECKING:
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
 
 
 def test_opening_and_closing_twice_does_no_harm(direct: Log) -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from sltt_core.chain import GENESIS, check_links
-from sltt_core.changes import NewChange
-from sltt_core.errors import KeyReused, NotFound, PartialAppend, StorageBusy
+from sltt_core.base.errors import KeyReused, NotFound, PartialAppend, StorageBusy
+from sltt_core.model.chain import GENESIS, check_links
+from sltt_core.model.changes import NewChange
 from tests.contract.logs import DIRECT, everything, new
 
 PROJECTS = ["a", "a.b", "B"]

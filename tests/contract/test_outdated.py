@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sltt_core.chain import GENESIS, check_links
-from sltt_core.errors import InvalidInput, NotFound
+from sltt_core.base.errors import InvalidInput, NotFound
+from sltt_core.model.chain import GENESIS, check_links
 from tests.contract.logs import batch, everything
 
 if TYPE_CHECKING:
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
     from tests.contract.logs import Log
 
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sltt_core.chain import GENESIS
-from sltt_core.errors import InvalidInput, LogDamaged, NotFound
-from sltt_core.pages import Page
+from sltt_core.base.errors import InvalidInput, LogDamaged, NotFound
+from sltt_core.log.pages import Page
+from sltt_core.model.chain import GENESIS
 from tests.contract.logs import Log, Reachable, batch, everything, new
 
 if TYPE_CHECKING:
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
 
 
 def test_every_limit_and_every_cursor_give_the_same_log(storage: Reachable) -> None:

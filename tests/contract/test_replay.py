@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sltt_core.errors import KeyReused, PartialAppend, StorageBusy
+from sltt_core.base.errors import KeyReused, PartialAppend, StorageBusy
 from tests.contract.logs import Log, Reachable, batch, everything, new
 
 if TYPE_CHECKING:
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
 
 KEY = "key-0123456789abcdef"
 

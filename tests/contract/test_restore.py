@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sltt_core.errors import InvalidBatch
+from sltt_core.base.errors import InvalidBatch
 from tests.contract.logs import Log, batch, everything, new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sltt_core.changes import Change
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
+    from sltt_core.model.changes import Change
 
 
 @pytest.fixture

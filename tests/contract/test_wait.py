@@ -11,7 +11,7 @@ from tests.contract.logs import batch
 from tests.contract.workers import start_writer
 
 if TYPE_CHECKING:
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
     from tests.contract.logs import Log
 
 

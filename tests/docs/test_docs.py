@@ -28,22 +28,25 @@ import botocore.validate  # type: ignore[import-untyped]
 import click
 import pytest
 
-from aws_backend import items
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.sigv4 import Credentials
+from aws_backend.log import items
+from aws_backend.log.schema import definition
 from aws_backend.storage import DynamoDBStorageService
-from aws_backend.table import definition
 from examples.server import Server
 from scripts.engines import DYNOXIDE
-from sltt_core import __version__, batches, errors, fields, json_reader, pages
+from sltt_core import __version__
 from sltt_core.api import http, routes
 from sltt_core.api.app import Api
 from sltt_core.api.routes import ROUTES, Route
-from sltt_core.chain import GENESIS, link
-from sltt_core.changes import Change, NewChange
-from sltt_core.cli import main
-from sltt_core.local_storage import LocalStorageService
+from sltt_core.base import errors, json_reader
+from sltt_core.cli.main import main
+from sltt_core.log import batches, pages
+from sltt_core.model import fields
+from sltt_core.model.chain import GENESIS, link
+from sltt_core.model.changes import Change, NewChange
 from sltt_core.server import asgi, protocol, rest_api_server
+from sltt_core.sqlite.storage import LocalStorageService
 from tests.conftest import engine_url
 from tests.docs.documents import (
     ROOT,
@@ -65,11 +68,11 @@ NOT_RUN = {
     r"make test$": "is what runs this test; its output is of the day it was written down",
     r"make simulate": "runs in small in tests/simulation/test_simulation.py",
     r"make bench$": "takes minutes; tests/bench runs each bench in small",
-    r"make package$": "tests/aws_backend/test_package.py builds the zip",
+    r"make package$": "tests/aws_backend/function/test_package.py builds the zip",
     r"make install$": "has run, or this test could not",
     r"make dynamodb$": "runs until Ctrl-C; the tests have engines of their own",
     r"USE_LOCAL_DYNAMODB=true \.venv/bin/sltt serve ": "tests/aws_backend/test_serve.py runs it",
-    r"\.venv/bin/python -m aws_backend\.demo": "test_the_readme_shows_what_the_demo_on_dynamodb_says runs it",
+    r"\.venv/bin/python -m examples\.dynamodb_demo": "test_the_readme_shows_what_the_demo_on_dynamodb_says runs it",
     r"\.venv/bin/python -m tests\.": "needs the repository: test_the_model_says_what_its_page_shows runs it",
     r"\.venv/bin/sltt serve ": "runs already, on a free port instead of 8080, when the document's examples begin",
 }
@@ -93,8 +96,8 @@ LIMITS = {
     "Changes examined for a narrowed page": pages.MAX_EXAMINED,
     "Seconds that a request may wait for a change": routes.MAX_WAIT_SECONDS,
     "Times that a repeatable parameter may be given": routes.MAX_REPEATED,
-    "Bytes of a request's first line and headers": protocol.MAX_HEAD_BYTES,
-    "Seconds for them to come in": protocol.HEAD_SECONDS,
+    "Bytes of a request's first line and headers": protocol.MAX_HEADER_BYTES,
+    "Seconds for them to come in": protocol.HEADER_SECONDS,
     "Seconds for a body to come in": asgi.BODY_SECONDS,
     "Seconds for each next piece of a body": asgi.IDLE_SECONDS,
     "Seconds for requests in flight when the server stops": rest_api_server.SHUTDOWN_SECONDS,
@@ -227,7 +230,7 @@ def test_the_readme_shows_what_the_demo_says() -> None:
 
 
 def test_the_readme_shows_what_the_demo_on_dynamodb_says() -> None:
-    command = ".venv/bin/python -m aws_backend.demo --no-server\n"
+    command = ".venv/bin/python -m examples.dynamodb_demo --no-server\n"
     arguments = [*command.split()[1:], "--endpoint", engine_url(DYNOXIDE), "--table", f"demo-{uuid4().hex}"]
     run = subprocess.run(
         [sys.executable, *arguments],
@@ -270,13 +273,13 @@ def test_the_answer_to_a_batch_that_stopped_midway_is_as_shown(tmp_path: Path) -
     change = {"entityType": "passage", "entityId": "1", "data": {}}
     body = json.dumps([{**change, "projectId": "ruth"}, {**change, "projectId": "mark"}]).encode()
     with Interrupted(tmp_path / "team.db") as storage:
-        answer = Api(storage).handle(
+        response = Api(storage).handle(
             http.Request("POST", "/api/changes", "", {"content-type": "application/json"}, body)
         )
     (shown,) = (block for block in blocks("docs/api.md") if block.language == "json" and not block.shows)
-    assert answer.status == 503
-    assert ("retry-after", "1") in answer.headers
-    compare(f"docs/api.md, line {shown.line}", "json", shown.text, answer.body.decode())
+    assert response.status == 503
+    assert ("retry-after", "1") in response.headers
+    compare(f"docs/api.md, line {shown.line}", "json", shown.text, response.body.decode())
 
 
 def output_after(document: str, script: str) -> str:
@@ -529,7 +532,7 @@ def operations_called(paths: Iterable[Path]) -> set[str]:
 def test_the_policy_allows_what_is_called_and_no_more() -> None:
     (policy,) = (json.loads(block.text) for block in blocks("docs/table.md") if block.language == "json")
     table, index = policy["Statement"]
-    modules = set((ROOT / "src" / "aws_backend").glob("*.py"))
+    modules = set((ROOT / "src" / "aws_backend").rglob("*.py"))
     serving = operations_called(path for path in modules if path.name not in REPAIRS)
     assert {f"dynamodb:{name}" for name in serving - {"CreateTable"}} == set(table["Action"])
     assert (index["Action"], index["Resource"]) == ("dynamodb:Query", f"{table['Resource']}/index/projects")

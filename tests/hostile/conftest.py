@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sltt_core.local_storage import LocalStorageService
 from sltt_core.server.rest_api_server import RestApiServer
+from sltt_core.sqlite.storage import LocalStorageService
 from tests.hostile.raw import SERVER
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> LocalStorageService:
 
 @pytest.fixture(scope="module")
 def server(storage: LocalStorageService) -> Iterator[RestApiServer]:
-    running = RestApiServer(storage=storage, server_name=SERVER, head_seconds=20, body_seconds=20)
+    running = RestApiServer(storage=storage, server_name=SERVER, header_seconds=20, body_seconds=20)
     running.start(port=0)
     yield running
     running.stop()

@@ -33,11 +33,11 @@ class Answer(NamedTuple):
 class Connection:
     """A connection that sends whatever it is given and reads answers one by one."""
 
-    def __init__(self, url: str, patience: float = PATIENCE) -> None:
+    def __init__(self, url: str, time_limit: float = PATIENCE) -> None:
         parts = urlsplit(url)
         assert parts.hostname
         assert parts.port
-        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=patience)
+        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=time_limit)
         self._waiting = b""
 
     def __enter__(self) -> Connection:
@@ -88,14 +88,14 @@ class Connection:
 
     def has_news(self, seconds: float) -> bool:
         """Wait a moment for something to come: an answer, or the end."""
-        patience = self.socket.gettimeout()
+        time_limit = self.socket.gettimeout()
         self.socket.settimeout(seconds)
         try:
             self._more()
         except (TimeoutError, BlockingIOError):
             return False
         finally:
-            self.socket.settimeout(patience)
+            self.socket.settimeout(time_limit)
         return True
 
     def _until(self, end: bytes) -> bytes | None:
@@ -148,29 +148,29 @@ def change(data: str = "{}", **fields: str) -> bytes:
     return "".join(["{", ",".join(f'"{name}":{text}' for name, text in given.items()), "}"]).encode()
 
 
-def check_answer(answer: Answer) -> None:
+def check_answer(response: Answer) -> None:
     """Check what holds for every answer, good or bad."""
-    assert answer.status < 500, answer.body
-    if answer.status in (204, 304):
-        assert not answer.body
+    assert response.status < 500, response.body
+    if response.status in (204, 304):
+        assert not response.body
         return
-    assert answer.headers["content-length"]
-    assert answer.headers["x-request-id"]
-    assert b"Traceback" not in answer.body
-    if answer.status < 300:
-        assert answer.headers["content-type"] == "application/json"
+    assert response.headers["content-length"]
+    assert response.headers["x-request-id"]
+    assert b"Traceback" not in response.body
+    if response.status < 300:
+        assert response.headers["content-type"] == "application/json"
         return
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["cache-control"] == "no-store"
-    if not answer.body:  # of a HEAD request
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["cache-control"] == "no-store"
+    if not response.body:  # of a HEAD request
         return
-    problem = answer.json
+    problem = response.json
     assert problem.keys() >= {"type", "title", "status", "detail", "error", "timestamp", "server", "requestId"}
     assert problem["type"].startswith("urn:sltt:problem:")
-    assert problem["status"] == answer.status
+    assert problem["status"] == response.status
     assert problem["error"] == problem["detail"] != ""
     assert problem["server"] == SERVER
-    assert problem["requestId"] == answer.headers["x-request-id"]
+    assert problem["requestId"] == response.headers["x-request-id"]
     assert len(problem["detail"]) < 1000, "the answer repeats what it was sent"
 
 
@@ -178,5 +178,5 @@ def is_healthy(url: str) -> bool:
     """Tell whether the server answers a new client."""
     with Connection(url) as connection:
         connection.send(HEALTH + CLOSE + b"\r\n")
-        answer = connection.read()
-        return answer is not None and answer.status == 200 and answer.json["status"] == "healthy"
+        response = connection.read()
+        return response is not None and response.status == 200 and response.json["status"] == "healthy"

@@ -8,8 +8,8 @@ from functools import cache
 
 from sltt_core.api.coding import MAX_MEMBERS
 from sltt_core.api.http import MAX_BODY_BYTES
-from sltt_core.fields import MAX_ENTITY_TYPES
-from sltt_core.json_reader import MAX_DEPTH
+from sltt_core.base.json_reader import MAX_DEPTH
+from sltt_core.model.fields import MAX_ENTITY_TYPES
 from tests.hostile.raw import JSON, POST, change, chunked, post
 from tests.hostile.row import GOOD, NOT_HTTP, Row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 
-from sltt_core.server.protocol import MAX_HEAD_BYTES
+from sltt_core.server.protocol import MAX_HEADER_BYTES
 from tests.hostile.raw import HEALTH, HOST, JSON, POST, chunked, get, post
 from tests.hostile.row import GOOD, NOT_HTTP, Row
 
@@ -78,8 +78,8 @@ HEADS = [
     Row("a method of 10,000 letters", b"G" * 10_000 + b" /health HTTP/1.1\r\n" + HOST + b"\r\n", 400, NOT_HTTP),
     Row("tabs in the first line", b"GET\t/health\tHTTP/1.1\r\n" + HOST + b"\r\n", 400, NOT_HTTP),
     Row("blank lines first", b"\r\n\r\n" + HEALTH + b"\r\n", 200),
-    Row("a head of just over 32 KB", HEALTH + b"X-A: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n", 431),
-    Row("a head of nearly 32 KB", HEALTH + b"X-A: " + b"a" * (MAX_HEAD_BYTES - 50) + b"\r\n\r\n", 200),
+    Row("a head of just over 32 KB", HEALTH + b"X-A: " + b"a" * MAX_HEADER_BYTES + b"\r\n\r\n", 431),
+    Row("a head of nearly 32 KB", HEALTH + b"X-A: " + b"a" * (MAX_HEADER_BYTES - 50) + b"\r\n\r\n", 200),
     Row("a header of 1 MB", HEALTH + b"X-A: " + b"a" * 1_000_000 + b"\r\n\r\n", 431),
     Row("a header's name of 1 MB", HEALTH + b"X" * 1_000_000 + b": a\r\n\r\n", 431),
     Row("a head that does not end", HEALTH + b"X-A: " + b"a" * 1_000_000, 431),

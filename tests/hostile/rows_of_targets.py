@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sltt_core.fields import MAX_SEQ
+from sltt_core.model.fields import MAX_SEQ
 from tests.hostile.raw import get, post
 from tests.hostile.row import GOOD, NOT_HTTP, Row
 

@@ -17,14 +17,14 @@ from schemathesis.core.result import Ok
 
 from sltt_core.api.openapi import document
 from sltt_core.api.routes import ROUTES
-from sltt_core.changes import NewChange
+from sltt_core.model.changes import NewChange
 from tests.hostile.raw import SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sltt_core.local_storage import LocalStorageService
     from sltt_core.server.rest_api_server import RestApiServer
+    from sltt_core.sqlite.storage import LocalStorageService
 
 CONFIG = schemathesis.Config.from_dict({"seed": 1, "generation": {"deterministic": True, "database": "none"}})
 
@@ -63,9 +63,9 @@ def test_an_operation_does_what_the_document_says(
     case: schemathesis.Case[Any], server: RestApiServer, statuses: Counter[int]
 ) -> None:
     adjust(case, statuses.total())
-    answer = case.call(base_url=server.url)
-    statuses[answer.status_code] += 1
-    case.validate_response(answer)
+    response = case.call(base_url=server.url)
+    statuses[response.status_code] += 1
+    case.validate_response(response)
 
 
 def adjust(case: schemathesis.Case[Any], number: int) -> None:

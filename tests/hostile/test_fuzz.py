@@ -19,11 +19,11 @@ from sltt_core.api.app import Api
 from sltt_core.api.coding import MAX_MEMBERS, accepts_gzip, decoded_body
 from sltt_core.api.http import MAX_BODY_BYTES, Request
 from sltt_core.api.routes import ROUTES, match, parse_parameters
-from sltt_core.changes import parse_changes
-from sltt_core.drafts import MAX_PROBLEMS
-from sltt_core.errors import InvalidBatch, InvalidInput, SlttError
-from sltt_core.fields import CHECKS
-from sltt_core.json_reader import JsonProblem, LongInteger, decode_utf8, read
+from sltt_core.base.errors import InvalidBatch, InvalidInput, SlttError
+from sltt_core.base.json_reader import JsonProblem, LongInteger, decode_utf8, read
+from sltt_core.model.changes import parse_changes
+from sltt_core.model.drafts import MAX_PROBLEMS
+from sltt_core.model.fields import CHECKS
 from tests.hostile.raw import Connection, change, is_healthy
 from tests.hostile.test_requests import TABLES
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import SearchStrategy
 
-    from sltt_core.local_storage import LocalStorageService
     from sltt_core.server.rest_api_server import RestApiServer
+    from sltt_core.sqlite.storage import LocalStorageService
 
 LIMIT = 100_000
 
@@ -293,14 +293,14 @@ def test_a_request_is_answered_whatever_it_is(
     if method == "POST":
         headers = {"content-type": "application/json", **headers}
     path, _, query = target.partition("?")
-    answer = api.handle(Request(method, path, query, headers, body))
+    response = api.handle(Request(method, path, query, headers, body))
     assert not reported
-    assert 200 <= answer.status < 500
-    assert all(name.isascii() and value.isprintable() for name, value in answer.headers)
-    assert answer.header("x-request-id")
-    packed = answer.header("content-encoding") == "gzip"
-    text = gzip.decompress(answer.body) if packed else answer.body
-    assert text == b"" if answer.status in (204, 304) else json.loads(text)
+    assert 200 <= response.status < 500
+    assert all(name.isascii() and value.isprintable() for name, value in response.headers)
+    assert response.header("x-request-id")
+    packed = response.header("content-encoding") == "gzip"
+    text = gzip.decompress(response.body) if packed else response.body
+    assert text == b"" if response.status in (204, 304) else json.loads(text)
 
 
 @pytest.fixture(scope="module")
@@ -484,7 +484,7 @@ LONG: dict[str, tuple[int, Callable[[int], bytes]]] = {
 @pytest.mark.parametrize("name", LONG)
 def test_reading_a_body_takes_work_in_proportion(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     size, body = LONG[name]
-    monkeypatch.setattr("sltt_core.changes.decode_utf8", lambda body: Text(decode_utf8(body)))
+    monkeypatch.setattr("sltt_core.model.changes.decode_utf8", lambda body: Text(decode_utf8(body)))
     assert is_linear(lambda n: parse_changes(body(n)), size)
 
 

@@ -62,8 +62,8 @@ class Watched:
             going = connection.send(request)
             while endless and going and not connection.has_news(0):
                 going = all(connection.send(part) for part in endless)
-            answer = connection.read()
-            return answer and answer.status
+            response = connection.read()
+            return response and response.status
 
     def send_all(self, requests: Sequence[bytes]) -> list[int | None]:
         """Send requests at once, each on a connection of its own."""

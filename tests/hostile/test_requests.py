@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sltt_core.changes import NewChange
+from sltt_core.model.changes import NewChange
 from tests.hostile.raw import CLOSE, HEALTH, HOST, Connection, check_answer, chunked, get, is_healthy, post
 from tests.hostile.row import GOOD
 from tests.hostile.rows_of_bodies import BODIES, BOMBS, KEYS, SIZES
@@ -15,8 +15,8 @@ from tests.hostile.rows_of_http import HEADS, IN_CHUNKS, LENGTHS
 from tests.hostile.rows_of_targets import PATHS
 
 if TYPE_CHECKING:
-    from sltt_core.local_storage import LocalStorageService
     from sltt_core.server.rest_api_server import RestApiServer
+    from sltt_core.sqlite.storage import LocalStorageService
     from tests.hostile.row import Row
 
 TABLES = {
@@ -54,13 +54,13 @@ def test_a_hostile_request_gets_its_answer_and_harms_nobody(
     before = storage.get_head(project_id="p").seq
     with Connection(server.url) as connection:
         connection.send(row.request if isinstance(row.request, bytes) else row.request())
-        answer = connection.read()
-        assert answer is not None, "closed without an answer"
-        assert answer.status == row.status, answer.body[:500]
-        check_answer(answer)
+        response = connection.read()
+        assert response is not None, "closed without an answer"
+        assert response.status == row.status, response.body[:500]
+        check_answer(response)
         if row.said:
-            assert row.said in answer.json["detail"]
-        if answer.headers.get("connection") != "close":
+            assert row.said in response.json["detail"]
+        if response.headers.get("connection") != "close":
             # Client and server agree where the request ended: the next one is answered, and only that.
             connection.send(HEALTH + CLOSE + b"\r\n")
             following = connection.read()
@@ -88,9 +88,9 @@ def test_what_was_stored_is_never_answered_with_an_error_of_what_came_behind_it(
     before = storage.get_head(project_id="p").seq
     with Connection(server.url) as connection:
         connection.send(post(GOOD) * 3 + b"JUNK\r\n\r\n")
-        answers = [connection.read() for _ in range(3)]
+        responses = [connection.read() for _ in range(3)]
         assert connection.is_at_end()
-    assert [answer and answer.json["createdSeqs"] for answer in answers] == [[before + n] for n in (1, 2, 3)]
+    assert [response and response.json["createdSeqs"] for response in responses] == [[before + n] for n in (1, 2, 3)]
     assert storage.get_head(project_id="p").seq == before + 3
 
 
@@ -114,9 +114,9 @@ def test_who_waits_for_news_gets_its_answer_whatever_comes_behind_the_request(
     with Connection(server.url) as connection:
         connection.send(get("/api/projects/nobody/changes?wait=0.2"))
         connection.send(behind)
-        answer = connection.read()
-        assert answer is not None
-        assert (answer.status, answer.json["count"]) == (200, 0)
+        response = connection.read()
+        assert response is not None
+        assert (response.status, response.json["count"]) == (200, 0)
     assert is_healthy(server.url)
     assert storage.get_head(project_id="p").seq == before
 
@@ -124,8 +124,8 @@ def test_who_waits_for_news_gets_its_answer_whatever_comes_behind_the_request(
 def test_a_thousand_requests_in_one_go_are_answered_in_their_order(server: RestApiServer) -> None:
     with Connection(server.url) as connection:
         connection.send(b"".join(get("/health", b"X-Request-Id: r%d\r\n" % n) for n in range(1000)))
-        answers = [connection.read() for _ in range(1000)]
-    assert [answer and answer.headers["x-request-id"] for answer in answers] == [f"r{n}" for n in range(1000)]
+        responses = [connection.read() for _ in range(1000)]
+    assert [response and response.headers["x-request-id"] for response in responses] == [f"r{n}" for n in range(1000)]
 
 
 def test_nothing_is_stored_of_a_request_that_breaks_off(server: RestApiServer, storage: LocalStorageService) -> None:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sltt_core.changes import NewChange
-from sltt_core.local_storage import LocalStorageService
+from sltt_core.model.changes import NewChange
 from sltt_core.server.rest_api_server import RestApiServer
+from sltt_core.sqlite.storage import LocalStorageService
 from tests.hostile.raw import HEALTH, SERVER, Answer, Connection, change, check_answer, chunked, get, post
 from tests.hostile.rows_of_http import IN_CHUNKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HEAD_SECONDS = 0.3
+HEADER_SECONDS = 0.3
 BODY_SECONDS = 0.5
 LATEST = 15.0
 """Seconds after which a limit is taken for missing, on a machine that has much else to do."""
@@ -31,7 +31,9 @@ GOOD = b"[" + change() + b"]"
 
 @pytest.fixture(scope="module")
 def server(storage: LocalStorageService) -> Iterator[RestApiServer]:
-    running = RestApiServer(storage=storage, server_name=SERVER, head_seconds=HEAD_SECONDS, body_seconds=BODY_SECONDS)
+    running = RestApiServer(
+        storage=storage, server_name=SERVER, header_seconds=HEADER_SECONDS, body_seconds=BODY_SECONDS
+    )
     running.start(port=0)
     yield running
     running.stop()
@@ -41,13 +43,13 @@ def server(storage: LocalStorageService) -> Iterator[RestApiServer]:
 def others_are_answered(server: RestApiServer) -> Iterator[None]:
     """Let another client ask all the time, and see that it gets its answers."""
     done = Event()
-    answers: list[Answer | None] = []
+    responses: list[Answer | None] = []
 
     def ask() -> None:
-        while not done.is_set() or not answers:
+        while not done.is_set() or not responses:
             with Connection(server.url) as connection:
                 connection.send(HEALTH + b"\r\n")
-                answers.append(connection.read())
+                responses.append(connection.read())
             done.wait(STEP)
 
     other = Thread(target=ask)
@@ -55,9 +57,9 @@ def others_are_answered(server: RestApiServer) -> Iterator[None]:
     yield
     done.set()
     other.join()
-    statuses = Counter(answer and answer.status for answer in answers)
+    statuses = Counter(response and response.status for response in responses)
     # On a machine that is busy enough, the other client itself may once be too slow.
-    assert statuses.pop(None, 0) <= len(answers) // 2
+    assert statuses.pop(None, 0) <= len(responses) // 2
     assert set(statuses) == {200}
 
 
@@ -94,7 +96,7 @@ BODIES = [
 
 @pytest.mark.parametrize(
     ("start", "endless", "limit"),
-    [pytest.param(start, endless, HEAD_SECONDS, id=f"head: {name}") for name, start, endless in HEADS]
+    [pytest.param(start, endless, HEADER_SECONDS, id=f"head: {name}") for name, start, endless in HEADS]
     + [pytest.param(start, endless, BODY_SECONDS, id=f"body: {name}") for name, start, endless in BODIES],
 )
 def test_who_sends_a_request_too_slowly_is_told_so_and_let_go(
@@ -105,12 +107,12 @@ def test_who_sends_a_request_too_slowly_is_told_so_and_let_go(
         begin = monotonic()
         connection.send(start)
         drip(connection, endless)
-        answer = connection.read()
+        response = connection.read()
         assert limit * 0.9 < monotonic() - begin < LATEST
-        assert answer is not None
-        assert answer.status == 408
-        check_answer(answer)
-        assert answer.headers["connection"] == "close"
+        assert response is not None
+        assert response.status == 408
+        check_answer(response)
+        assert response.headers["connection"] == "close"
         assert connection.is_at_end()
     assert storage.get_head(project_id="p").seq == before
 
@@ -123,33 +125,33 @@ def test_who_says_nothing_is_let_go_without_a_word(server: RestApiServer) -> Non
 def test_who_sends_the_next_request_too_slowly_is_let_go_too(server: RestApiServer) -> None:
     with Connection(server.url, LATEST) as connection:
         connection.send(HEALTH + b"\r\nGET ")
-        answer = connection.read()
-        assert answer is not None
-        assert answer.status == 200
+        response = connection.read()
+        assert response is not None
+        assert response.status == 200
         drip(connection, b"/")
-        answer = connection.read()
-        assert answer is not None
-        assert answer.status == 408
+        response = connection.read()
+        assert response is not None
+        assert response.status == 408
         assert connection.is_at_end()
 
 
 def test_who_waits_for_news_is_not_taken_for_slow(server: RestApiServer) -> None:
-    seconds = 2 * max(HEAD_SECONDS, BODY_SECONDS)
+    seconds = 2 * max(HEADER_SECONDS, BODY_SECONDS)
     with Connection(server.url, LATEST) as connection:
         begin = monotonic()
         connection.send(get(f"/api/projects/nobody/changes?wait={seconds}"))
-        answer = connection.read()
-        assert answer is not None
-        assert answer.status == 200
+        response = connection.read()
+        assert response is not None
+        assert response.status == 200
         assert monotonic() - begin >= seconds * 0.9
 
 
 def test_who_sends_another_host_cannot_go_on_sending(server: RestApiServer) -> None:
     with Connection(server.url, LATEST) as connection:
         connection.send(post(b"x" * 1_000_000).replace(b"localhost", b"evil.example")[:-1_000_000])
-        answer = connection.read()
-        assert answer is not None
-        assert answer.status == 421
+        response = connection.read()
+        assert response is not None
+        assert response.status == 421
         assert connection.is_at_end()
 
 
@@ -159,12 +161,12 @@ def test_a_hundred_slow_senders_keep_nobody_waiting(server: RestApiServer) -> No
         connection.send(HEADS[place % len(HEADS)][1] if place % 2 else BODIES[place % len(BODIES)][1])
     with Connection(server.url, LATEST) as connection:
         connection.send(post(GOOD))
-        answer = connection.read()
-        assert answer is not None
-        assert answer.status == 200
+        response = connection.read()
+        assert response is not None
+        assert response.status == 200
     for connection in slow:
-        answer = connection.read()
-        assert answer is None or answer.status == 408
+        response = connection.read()
+        assert response is None or response.status == 408
         assert connection.is_at_end()
         connection.socket.close()
 

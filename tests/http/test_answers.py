@@ -18,12 +18,12 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def test_health(way: Way) -> None:
-    answer = way.ask("GET", "/health")
-    body = answer.json()
+    response = way.ask("GET", "/health")
+    body = response.json()
     expected = (200, "healthy", NAME, way.storage.storage_type)
-    assert (answer.status, body["status"], body["server"], body["storageType"]) == expected
+    assert (response.status, body["status"], body["server"], body["storageType"]) == expected
     assert TIME.fullmatch(body["timestamp"])
-    assert answer.headers["content-type"] == "application/json"
+    assert response.headers["content-type"] == "application/json"
 
 
 def test_help_lists_every_route_with_its_parameters(way: Way) -> None:
@@ -45,9 +45,9 @@ def test_openapi_describes_every_route(way: Way) -> None:
 
 
 def test_posting_answers_with_the_numbers(way: Way) -> None:
-    answer = post(way, {"seq": 41}, {}, {"seq": 7}, {"projectId": "q", "seq": 9})
-    body = answer.json()
-    assert answer.status == 200
+    response = post(way, {"seq": 41}, {}, {"seq": 7}, {"projectId": "q", "seq": 9})
+    body = response.json()
+    assert response.status == 200
     assert body["success"] is True
     assert body["created"] == 4
     assert body["createdSeqs"] == [1, 2, 3, 1]
@@ -58,12 +58,12 @@ def test_posting_answers_with_the_numbers(way: Way) -> None:
 
 def test_one_object_may_be_posted_alone(way: Way) -> None:
     change = {"projectId": "p", "entityType": "t", "entityId": "e", "data": {}}
-    answer = way.ask("POST", "/api/changes", json.dumps(change).encode(), JSON)
-    assert answer.json()["createdSeqs"] == [1]
+    response = way.ask("POST", "/api/changes", json.dumps(change).encode(), JSON)
+    assert response.json()["createdSeqs"] == [1]
 
 
 def test_what_the_original_client_sends_is_taken(way: Way) -> None:
-    answer = post(
+    response = post(
         way,
         {"seq": 5, "changeAt": "2025-03-01T09:30:00.123456", "cloudAt": None, "outdatedBy": None, "operation": None},
         {
@@ -75,7 +75,7 @@ def test_what_the_original_client_sends_is_taken(way: Way) -> None:
             "changeBy": None,
         },
     )
-    assert answer.json()["seqMap"] == {"5": 1, "6": 2}
+    assert response.json()["seqMap"] == {"5": 1, "6": 2}
     first, second = way.ask("GET", "/api/projects/p/changes").json()["changes"]
     assert first["timestamp"] == "2025-03-01T09:30:00.123456Z"
     assert first["operation"] == "create"
@@ -87,8 +87,8 @@ def test_what_the_original_client_sends_is_taken(way: Way) -> None:
 
 def test_a_page_of_changes(way: Way) -> None:
     post(way, *({"entityId": f"e{number}", "cid": f"c{number}"} for number in range(5)))
-    answer = way.ask("GET", "/api/projects/p/changes?cursor=1&limit=2")
-    body = answer.json()
+    response = way.ask("GET", "/api/projects/p/changes?cursor=1&limit=2")
+    body = response.json()
     assert [change["seq"] for change in body["changes"]] == [2, 3]
     assert (body["count"], body["cursor"], body["through"]) == (2, 3, 3)
     assert body["chain"] == body["changes"][-1]["chain"]

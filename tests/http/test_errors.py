@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sltt_core.errors import NotAllowed, StorageBusy
+from sltt_core.base.errors import NotAllowed, StorageBusy
 from tests.http.ways import JSON, NAME, Answer, Way, inside, post
 
 if TYPE_CHECKING:
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 ALWAYS = {"type", "title", "status", "detail", "error", "timestamp", "server", "requestId"}
 
 
-def check(answer: Answer, status: int, kind: str) -> Any:
+def check(response: Answer, status: int, kind: str) -> Any:
     """Check that an answer is a problem of a kind, in the shape that all have; return it."""
-    assert answer.status == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["cache-control"] == "no-store"
-    body = answer.json()
+    assert response.status == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["cache-control"] == "no-store"
+    body = response.json()
     assert body.keys() >= ALWAYS
     assert body["type"] == f"urn:sltt:problem:{kind}"
     assert body["status"] == status
     assert body["error"] == body["detail"]
     assert body["server"] == NAME
-    assert body["requestId"] == answer.headers["x-request-id"]
+    assert body["requestId"] == response.headers["x-request-id"]
     return body
 
 
@@ -65,18 +65,18 @@ def test_an_unknown_path_is_404(way: Way, path: str) -> None:
     ],
 )
 def test_another_method_is_405_and_says_which_there_are(way: Way, method: str, path: str, allow: str) -> None:
-    answer = way.ask(method, path)
-    assert answer.status == 405
-    assert answer.headers["allow"] == allow
+    response = way.ask(method, path)
+    assert response.status == 405
+    assert response.headers["allow"] == allow
     if method != "HEAD":
-        check(answer, 405, "method-not-allowed")
+        check(response, 405, "method-not-allowed")
 
 
 @pytest.mark.parametrize("path", ["/health", "/api/changes"])
 def test_options_says_which_methods_there_are(way: Way, path: str) -> None:
-    answer = way.ask("OPTIONS", path)
-    assert (answer.status, answer.body) == (204, b"")
-    assert "OPTIONS" in answer.headers["allow"]
+    response = way.ask("OPTIONS", path)
+    assert (response.status, response.body) == (204, b"")
+    assert "OPTIONS" in response.headers["allow"]
     check(way.ask("OPTIONS", "/nowhere"), 404, "not-found")
 
 
@@ -90,13 +90,13 @@ def test_a_body_that_is_not_json_is_415(way: Way, content_type: str | None) -> N
 
 def test_json_may_name_its_charset(way: Way) -> None:
     body = b'{"projectId":"p","entityType":"t","entityId":"e","data":{}}'
-    answer = way.ask("POST", "/api/changes", body, {"content-type": "Application/JSON; charset=utf-8"})
-    assert answer.status == 200
+    response = way.ask("POST", "/api/changes", body, {"content-type": "Application/JSON; charset=utf-8"})
+    assert response.status == 200
 
 
 def test_a_bad_batch_names_every_bad_change_and_stores_nothing(way: Way) -> None:
-    answer = post(way, {}, {"entityType": "a b"}, {}, {"operation": "upsert", "entityId": ""}, {"extra": 1})
-    body = check(answer, 400, "invalid-batch")
+    response = post(way, {}, {"entityType": "a b"}, {}, {"operation": "upsert", "entityId": ""}, {"extra": 1})
+    body = check(response, 400, "invalid-batch")
     assert body["failedAtIndex"] == 1
     assert [(e["index"], e["field"]) for e in body["errors"]] == [
         (1, "changes[1].entityType"),
@@ -183,8 +183,8 @@ def test_a_key_is_replayed_and_refused_with_another_batch(way: Way) -> None:
 
 @pytest.mark.parametrize("key", ["", "short", "x" * 129, "sixteen letters!", "semi;0123456789abc"])
 def test_a_bad_key_is_400(way: Way, key: str) -> None:
-    answer = post(way, {}, headers={"idempotency-key": key})
-    assert check(answer, 400, "invalid-input")["field"] == "Idempotency-Key"
+    response = post(way, {}, headers={"idempotency-key": key})
+    assert check(response, 400, "invalid-input")["field"] == "Idempotency-Key"
 
 
 def test_a_busy_log_is_503_with_a_time_to_try_again(way: Way) -> None:
@@ -192,9 +192,9 @@ def test_a_busy_log_is_503_with_a_time_to_try_again(way: Way) -> None:
         raise StorageBusy("somebody else is writing")
 
     inside(way)._append = busy  # type: ignore[method-assign]
-    answer = post(way, {})
-    assert check(answer, 503, "storage-busy")["retryable"] is True
-    assert answer.headers["retry-after"] == "1"
+    response = post(way, {})
+    assert check(response, 503, "storage-busy")["retryable"] is True
+    assert response.headers["retry-after"] == "1"
 
 
 def test_a_batch_stored_in_part_is_503_and_resumed_by_its_key(way: Way) -> None:
@@ -209,9 +209,9 @@ def test_a_batch_stored_in_part_is_503_and_resumed_by_its_key(way: Way) -> None:
     key = {"idempotency-key": "key-0123456789abcdef"}
     changes = [{"entityId": f"{number}"} for number in range(120)]
     inside(way)._append = failing  # type: ignore[method-assign]
-    answer = post(way, *changes, headers=key)
-    body = check(answer, 503, "partial-append")
-    assert answer.headers["retry-after"] == "1"
+    response = post(way, *changes, headers=key)
+    body = check(response, 503, "partial-append")
+    assert response.headers["retry-after"] == "1"
     assert (body["failedAtIndex"], body["created"]) == (98, 98)
     assert body["createdSeqs"] == [*range(1, 99), *[None] * 22]
     inside(way)._append = append  # type: ignore[method-assign]
@@ -249,10 +249,10 @@ def test_our_own_mistake_is_a_bare_500(way: Way) -> None:
         raise RuntimeError("secret key AKIA0123456789")
 
     inside(way)._change_stats = broken  # type: ignore[method-assign]
-    answer = way.ask("GET", "/api/projects/p/stats")
-    check(answer, 500, "internal")
-    assert b"AKIA" not in answer.body
-    assert b"Traceback" not in answer.body
+    response = way.ask("GET", "/api/projects/p/stats")
+    check(response, 500, "internal")
+    assert b"AKIA" not in response.body
+    assert b"Traceback" not in response.body
 
 
 def test_an_error_is_valid_json_whatever_it_quotes(way: Way) -> None:

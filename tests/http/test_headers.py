@@ -59,10 +59,10 @@ def test_an_answer_that_a_client_has_is_304(way: Way, target: str) -> None:
     assert tag.startswith('W/"')
     for given in (tag, tag.removeprefix("W/"), f'"other", {tag}', "*"):
         for method in ("GET", "HEAD"):
-            answer = way.ask(method, target, headers={"if-none-match": given})
-            assert (answer.status, answer.body) == (304, b"")
-            assert answer.headers["etag"] == tag
-            assert answer.headers["cache-control"] == first.headers["cache-control"]
+            response = way.ask(method, target, headers={"if-none-match": given})
+            assert (response.status, response.body) == (304, b"")
+            assert response.headers["etag"] == tag
+            assert response.headers["cache-control"] == first.headers["cache-control"]
     assert way.ask("GET", target, headers={"if-none-match": '"other"'}).status == 200
     assert way.ask("GET", target).headers["etag"] == tag
 
@@ -81,9 +81,9 @@ def test_a_tag_changes_when_a_change_becomes_outdated(way: Way) -> None:
     before = [way.ask("GET", target).headers["etag"] for target in targets]
     way.storage.mark_as_outdated(1, 2, project_id="p")
     for target, tag in zip(targets, before, strict=True):
-        answer = way.ask("GET", target, headers={"if-none-match": tag})
-        assert answer.status == 200
-        assert b'"outdatedBy":2' in answer.body
+        response = way.ask("GET", target, headers={"if-none-match": tag})
+        assert response.status == 200
+        assert b'"outdatedBy":2' in response.body
 
 
 def test_a_tag_tells_one_history_from_another(way: Way) -> None:
@@ -102,9 +102,9 @@ def test_a_tag_tells_which_changes_are_left_out(way: Way) -> None:
 
 def test_health_and_errors_have_no_tag(way: Way) -> None:
     assert "etag" not in way.ask("GET", "/health").headers
-    answer = way.ask("GET", f"{CHANGES}/1", headers={"if-none-match": "*"})
-    assert answer.status == 404
-    assert "etag" not in answer.headers
+    response = way.ask("GET", f"{CHANGES}/1", headers={"if-none-match": "*"})
+    assert response.status == 404
+    assert "etag" not in response.headers
 
 
 # Gzip
@@ -119,16 +119,16 @@ def test_a_long_answer_is_packed_for_who_takes_it(way: Way, accept: str) -> None
     assert len(packed.body) < len(plain.body) / 3
     assert json.loads(gzip.decompress(packed.body))["changes"] == plain.json()["changes"]
     assert packed.headers["etag"] == plain.headers["etag"]
-    for answer in (plain, packed):
-        assert "accept-encoding" in answer.headers["vary"]
+    for response in (plain, packed):
+        assert "accept-encoding" in response.headers["vary"]
 
 
 @pytest.mark.parametrize("accept", ["identity", "", "gzip;q=0", "gzip; q=0.000", "br", "*;q=0", "gzip;q=0, *"])
 def test_a_long_answer_is_plain_for_who_does_not(way: Way, accept: str) -> None:
     post(way, *({"entityId": f"{number}"} for number in range(50)))
-    answer = way.ask("GET", CHANGES, headers={"accept-encoding": accept})
-    assert "content-encoding" not in answer.headers
-    assert answer.json()["count"] == 50
+    response = way.ask("GET", CHANGES, headers={"accept-encoding": accept})
+    assert "content-encoding" not in response.headers
+    assert response.json()["count"] == 50
 
 
 def test_a_short_answer_is_not_packed(way: Way) -> None:
@@ -176,9 +176,9 @@ def test_a_packed_body_is_unpacked(way: Way) -> None:
     ],
 )
 def test_a_badly_packed_body_is_refused(way: Way, body: bytes, status: int) -> None:
-    answer = way.ask("POST", "/api/changes", body, {**JSON, "content-encoding": "gzip"})
-    assert answer.status == status
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = way.ask("POST", "/api/changes", body, {**JSON, "content-encoding": "gzip"})
+    assert response.status == status
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("coding", ["br", "deflate", "zstd", "gzip, gzip", "gzip,identity", "aes128gcm"])
@@ -193,31 +193,31 @@ APP = "https://app.example.org"
 
 def test_without_cors_nothing_is_said_to_pages(way: Way) -> None:
     for method in ("GET", "OPTIONS"):
-        answer = way.ask(method, "/health", headers={"origin": APP, "access-control-request-method": "POST"})
-        assert not [name for name in answer.headers if name.startswith("access-control")]
+        response = way.ask(method, "/health", headers={"origin": APP, "access-control-request-method": "POST"})
+        assert not [name for name in response.headers if name.startswith("access-control")]
 
 
 @pytest.mark.parametrize("origin", [APP, "null", "http://localhost:3000", "http://evil.example"])
 def test_a_page_from_elsewhere_may_not_write(way: Way, origin: str) -> None:
-    answer = way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": origin})
-    assert answer.status == 403
+    response = way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": origin})
+    assert response.status == 403
     assert way.storage.get_all_projects().projects == ()
 
 
 def test_a_page_from_the_same_place_may_write(way: Way) -> None:
-    answer = way.ask(
+    response = way.ask(
         "POST", "/api/changes", CHANGE, {**JSON, "host": "localhost:8080", "origin": "http://localhost:8080"}
     )
-    assert answer.status == 200
+    assert response.status == 200
 
 
 def test_a_listed_origin_may_do_everything(make_way: Callable[..., Way]) -> None:
     way = make_way(cors=[APP, "https://other.example"])
-    answer = way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": APP})
-    assert answer.status == 200
-    assert answer.headers["access-control-allow-origin"] == APP
-    assert "etag" in answer.headers["access-control-expose-headers"]
-    assert "origin" in answer.headers["vary"]
+    response = way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": APP})
+    assert response.status == 200
+    assert response.headers["access-control-allow-origin"] == APP
+    assert "etag" in response.headers["access-control-expose-headers"]
+    assert "origin" in response.headers["vary"]
     preflight = way.ask("OPTIONS", "/api/changes", headers={"origin": APP, "access-control-request-method": "POST"})
     assert preflight.status == 204
     assert preflight.headers["access-control-allow-origin"] == APP
@@ -230,13 +230,13 @@ def test_a_listed_origin_may_do_everything(make_way: Callable[..., Way]) -> None
 def test_an_origin_that_is_not_listed_gets_nothing(make_way: Callable[..., Way]) -> None:
     way = make_way(cors=[APP])
     for origin in ("https://evil.example", f"{APP}.evil.example", f"{APP}:8443", "http://app.example.org", "null"):
-        answer = way.ask("GET", "/health", headers={"origin": origin})
-        assert "access-control-allow-origin" not in answer.headers
-        assert "origin" in answer.headers["vary"]
+        response = way.ask("GET", "/health", headers={"origin": origin})
+        assert "access-control-allow-origin" not in response.headers
+        assert "origin" in response.headers["vary"]
         assert way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": origin}).status == 403
 
 
 def test_every_origin_may_be_allowed(make_way: Callable[..., Way]) -> None:
     way = make_way(cors=["*"])
-    answer = way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": "https://any.example"})
-    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "*")
+    response = way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": "https://any.example"})
+    assert (response.status, response.headers["access-control-allow-origin"]) == (200, "*")

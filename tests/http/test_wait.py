@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sltt_core.local_storage import LocalStorageService
 from sltt_core.server.asgi import WORKERS
+from sltt_core.sqlite.storage import LocalStorageService
 from tests.contract.logs import batch, new
 from tests.contract.workers import start_writer
 from tests.http.ways import AppWay, ServerWay, post

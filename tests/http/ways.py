@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import httpx
 import pytest
 
-from aws_backend.apigateway import MAX_PAGE_BYTES, Gateway
-from aws_backend.function import Function
+from aws_backend.function.function import Function
+from aws_backend.function.gateway import MAX_PAGE_BYTES, Gateway
 from scripts.lambda_runtime import LambdaProcess
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request
 from sltt_core.server.rest_api_server import RestApiServer
-from tests.aws_backend.gateways import (
+from tests.aws_backend.function.gateways import (
     Invocation,
     Sent,
     Undecodable,
@@ -31,7 +31,7 @@ from tests.lambda_code import lambda_code, runtime_python
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
 
 NAME = "suite"
 JSON = {"content-type": "application/json"}
@@ -61,9 +61,9 @@ class AppWay:
 
     def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         path, _, query = target.partition("?")
-        answer = self._api.handle(Request(method, path, query, {"host": "localhost", **(headers or {})}, body))
-        assert len({name for name, _ in answer.headers}) == len(answer.headers)
-        return Answer(answer.status, dict(answer.headers), b"" if method == "HEAD" else answer.body)
+        response = self._api.handle(Request(method, path, query, {"host": "localhost", **(headers or {})}, body))
+        assert len({name for name, _ in response.headers}) == len(response.headers)
+        return Answer(response.status, dict(response.headers), b"" if method == "HEAD" else response.body)
 
     def close(self) -> None:
         self.log.close()
@@ -86,10 +86,10 @@ class ServerWay:
     def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         url = httpx.URL(self.url, raw_path=target.encode())
         request = httpx.Request(method, url, content=body, headers={"accept-encoding": "identity", **(headers or {})})
-        answer = self._client.send(request, stream=True)
-        raw = b"".join(answer.iter_raw())
-        answer.close()
-        return Answer(answer.status_code, dict(answer.headers), raw)
+        response = self._client.send(request, stream=True)
+        raw = b"".join(response.iter_raw())
+        response.close()
+        return Answer(response.status_code, dict(response.headers), raw)
 
     def close(self) -> None:
         self._client.close()
@@ -168,8 +168,8 @@ class ProcessWay(EventWay):
         self.process = LambdaProcess(code, {**table, **settings}, python=python)
 
     def call(self, event: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self.process.invoke(event)
-        return answer
+        response: dict[str, Any] = self.process.invoke(event)
+        return response
 
     def close(self) -> None:
         self.process.close()

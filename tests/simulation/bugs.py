@@ -7,14 +7,15 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from aws_backend import appender, items, storage, transactions
-from aws_backend.appender import Appender, _stored
-from aws_backend.items import advanced, change_item, change_of, log_end_values, sequence_key
-from aws_backend.log_table import LogTable
-from aws_backend.reader import LogReader, _View
+from aws_backend import storage
+from aws_backend.log import appender, items, transactions
+from aws_backend.log.appender import Appender, _stored
+from aws_backend.log.items import advanced, change_item, change_of, log_end_values, sequence_key
+from aws_backend.log.reader import LogReader, _View
+from aws_backend.log.table import LogTable
 from aws_backend.storage import DynamoDBStorageService
-from sltt_core.batches import BatchAppend, Chunk, StoredChunk, number_changes
-from sltt_core.errors import SlttError
+from sltt_core.base.errors import SlttError
+from sltt_core.log.batches import BatchAppend, Chunk, StoredChunk, number_changes
 from tests.simulation.checker import violations
 from tests.simulation.model import Model
 from tests.simulation.process import Parts
@@ -29,7 +30,7 @@ class CounterThenPut(DynamoDBStorageService):
         deadline = table.deadline()
         end = table.read_end(chunk.project_id, deadline)
         count = len(chunk.changes)
-        reply = table.call(
+        response = table.call(
             "UpdateItem",
             {
                 "TableName": table.name,
@@ -47,7 +48,7 @@ class CounterThenPut(DynamoDBStorageService):
             },
             deadline,
         )
-        first = int(reply["Attributes"]["value"]["N"]) - count
+        first = int(response["Attributes"]["value"]["N"]) - count
         stored = number_changes(chunk, end.head.replace(seq=first - 1), "2023-11-14T22:13:20.000Z")
         for change in stored:
             table.call("PutItem", {"TableName": table.name, "Item": change_item(change)}, deadline)
@@ -139,7 +140,7 @@ def _token_of_the_key(table: str, members: Any, before: Any, now: str, token: st
 _build = transactions.build
 _sequence_update = transactions.sequence_update
 _put = transactions._put
-_heed = Appender._heed
+_apply_refusal = Appender._apply_refusal
 _is_sound = _View.is_sound
 _look = LogReader._look
 
@@ -189,7 +190,7 @@ def _put_over(table: str, item: Any, returned: bool) -> dict[str, Any]:
 
 
 def _all_replayed(self: Any, lane: Any, jobs: Any, refusal: Any, built: Any) -> None:
-    _heed(self, lane, jobs, refusal, built)
+    _apply_refusal(self, lane, jobs, refusal, built)
     if refusal.replays:
         for job, changes in zip(jobs, built.changes, strict=True):
             if job.result is None:
@@ -217,7 +218,7 @@ def _get_once(self: Any, project_id: str, seq: int) -> Any:
 
 def _mark_without_condition(self: Any, project_id: str, seq: int, outdated_by: int) -> Any:
     table = self._open.table
-    reply = table.call(
+    response = table.call(
         "UpdateItem",
         {
             "TableName": table.name,
@@ -230,7 +231,7 @@ def _mark_without_condition(self: Any, project_id: str, seq: int, outdated_by: i
         table.deadline(),
         repeatable=True,
     )
-    return change_of(reply["Attributes"])
+    return change_of(response["Attributes"])
 
 
 def _key_of_all_projects(project_id: str, key: str, number: int) -> dict[str, Any]:
@@ -317,7 +318,7 @@ BUGS = (
     Bug(
         "replay inside a group commit",
         "One member was stored before, and the whole group is taken to be.",
-        _patched((Appender, "_heed", _all_replayed)),
+        _patched((Appender, "_apply_refusal", _all_replayed)),
     ),
     Bug(
         "repair that scans, then sets",

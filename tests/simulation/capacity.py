@@ -61,20 +61,20 @@ class Bill:
     def to_json(self, wanted: str, split: bool) -> dict[str, Any]:
         """Write it as an answer has it; `split`: with reads and writes apart, as transactions do."""
         total = self.read + self.write
-        answer: dict[str, Any] = {"TableName": self.table, "CapacityUnits": total}
+        response: dict[str, Any] = {"TableName": self.table, "CapacityUnits": total}
         if split:
-            answer |= {
+            response |= {
                 name: units
                 for name, units in (("ReadCapacityUnits", self.read), ("WriteCapacityUnits", self.write))
                 if units
             }
         if wanted == "INDEXES":
-            answer["Table"] = {"CapacityUnits": total - sum(self.indexes.values())}
+            response["Table"] = {"CapacityUnits": total - sum(self.indexes.values())}
             if self.indexes:
-                answer["GlobalSecondaryIndexes"] = {
+                response["GlobalSecondaryIndexes"] = {
                     name: {"CapacityUnits": units} for name, units in self.indexes.items()
                 }
-        return answer
+        return response
 
 
 def total(bills: Iterable[Bill], wanted: str | None, split: bool = False) -> list[dict[str, Any]]:

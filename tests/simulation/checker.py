@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from sltt_core.chain import GENESIS, link_of
-from sltt_core.changes import Change
-from sltt_core.errors import InvalidInput, NotFound, PartialAppend, SlttError
+from sltt_core.base.errors import InvalidInput, NotFound, PartialAppend, SlttError
+from sltt_core.model.chain import GENESIS, link_of
+from sltt_core.model.changes import Change
 from tests.simulation.history import Call, History
 
 SLACK = 1.0
@@ -36,7 +36,7 @@ def _calls(history: History, *methods: str) -> Iterator[Call]:
 def _stored(call: Call) -> tuple[int | None, ...]:
     """Return the numbers that an append is said to have got, as far as it says so."""
     if call.acknowledged:
-        return tuple(call.answer.seqs)
+        return tuple(call.response.seqs)
     return call.error.seqs if isinstance(call.error, PartialAppend) else ()
 
 
@@ -66,8 +66,8 @@ def no_livelock(history: History) -> Iterator[str]:
         if call.method == "create_changes":
             parts = len(history.batches[call.by].cids) + 2
         took = call.ended[1] - call.began - call.slept
-        if took > parts * (call.patience + SLACK):
-            yield f"{took:.1f} s of {call.patience}: {call!r}"
+        if took > parts * (call.time_limit + SLACK):
+            yield f"{took:.1f} s of {call.time_limit}: {call!r}"
 
 
 def dense(history: History) -> Iterator[str]:
@@ -133,7 +133,7 @@ def growing_prefix(history: History) -> Iterator[str]:
     for call in _calls(history, "get_changes_with_cursor"):
         if not call.acknowledged:
             continue
-        page, project, cursor = call.answer, call.arguments["project_id"], call.arguments["cursor"]
+        page, project, cursor = call.response, call.arguments["project_id"], call.arguments["cursor"]
         log = history.final[project].changes
         seen = [_identity(change) for change in page.changes]
         if seen != [_identity(change) for change in log[cursor : cursor + len(seen)]]:
@@ -152,7 +152,7 @@ def view_is_one_history(history: History) -> Iterator[str]:
         )
         if call.acknowledged and not astride:
             previous = call.arguments["chain"]
-            for place, change in enumerate(call.answer.changes, call.arguments["cursor"] + 1):
+            for place, change in enumerate(call.response.changes, call.arguments["cursor"] + 1):
                 if change.seq != place or (previous and change.chain != link_of(previous, change)):
                     yield f"number {change.seq} does not follow what the reader had: {call.arguments}"
                     break
@@ -223,10 +223,10 @@ def statistics_equal_the_log(history: History) -> Iterator[str]:
             continue
         changes = history.final[call.arguments["project_id"]].changes
         if call.method == "get_change_stats":
-            right = _counts(changes[: call.answer.total]) == tuple(call.answer.as_tuple())
+            right = _counts(changes[: call.response.total]) == tuple(call.response.as_tuple())
         else:
-            total = sum(call.answer.values())
-            right = Counter(change.entity_type for change in changes[:total]) == Counter(call.answer)
+            total = sum(call.response.values())
+            right = Counter(change.entity_type for change in changes[:total]) == Counter(call.response)
         if not right:
             yield repr(call)
 
@@ -251,14 +251,14 @@ def own_writes_are_read(history: History) -> Iterator[str]:
         own = written.get((call.host, call.arguments["project_id"]), ())
         reach = max((seq for ended, seq in own if ended < call.asked), default=0)
         if call.method == "get_changes_with_cursor":
-            page = call.answer
+            page = call.response
             short = page.cursor is None and len(page.changes) < call.arguments["limit"] and page.through < reach
             if short or (not page.changes and page.through < reach):
                 yield f"{call.host} wrote up to {reach} and was shown up to {page.through}"
-        elif call.method == "get_head" and call.answer.seq < reach:
-            yield f"{call.host} wrote up to {reach} and was told {call.answer.seq}"
-        elif call.method == "get_change_stats" and call.answer.total < reach:
-            yield f"{call.host} wrote up to {reach} and was told of {call.answer.total}"
+        elif call.method == "get_head" and call.response.seq < reach:
+            yield f"{call.host} wrote up to {reach} and was told {call.response.seq}"
+        elif call.method == "get_change_stats" and call.response.total < reach:
+            yield f"{call.host} wrote up to {reach} and was told of {call.response.total}"
 
 
 def projects_are_apart(history: History) -> Iterator[str]:
@@ -270,14 +270,14 @@ def projects_are_apart(history: History) -> Iterator[str]:
                 yield f"change {change.cid} is in {project}"
     for call in _calls(history, "get_changes_with_cursor", "get_change", "mark_as_outdated"):
         if call.acknowledged:
-            shown = call.answer.changes if call.method == "get_changes_with_cursor" else (call.answer,)
+            shown = call.response.changes if call.method == "get_changes_with_cursor" else (call.response,)
             if any(change.project_id != call.arguments["project_id"] for change in shown):
                 yield repr(call)
     there = tuple(sorted(project for project, log in history.final.items() if log.changes))
     if history.projects != there:
         yield f"the list of projects is {history.projects}, and there are {there}"
     for call in _calls(history, "get_all_projects"):
-        if call.acknowledged and not set(call.answer.projects) <= set(own.values()):
+        if call.acknowledged and not set(call.response.projects) <= set(own.values()):
             yield repr(call)
 
 
@@ -287,7 +287,7 @@ def verify_is_right(history: History) -> Iterator[str]:
         if log.findings:
             yield f"{project} in the end: {log.findings}"
     for call in _calls(history, "verify", "repair"):
-        if call.acknowledged and not history.restored and not call.answer.sound:
+        if call.acknowledged and not history.restored and not call.response.sound:
             yield repr(call)
 
 

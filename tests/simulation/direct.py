@@ -5,11 +5,11 @@ from __future__ import annotations
 from time import time
 from typing import Any
 
-from aws_backend import table as tables
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.sigv4 import Credentials
+from aws_backend.log import schema as tables
 from aws_backend.storage import DynamoDBStorageService
-from sltt_core.transport import Reply
+from sltt_core.http_client.transport import HttpResponse
 from tests.simulation.model import Model
 from tests.simulation.wire import Request, carry_out
 
@@ -23,7 +23,7 @@ class DirectTransport:
     def __init__(self, model: Model) -> None:
         self.model = model
 
-    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> Reply:
+    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> HttpResponse:
         return carry_out(self.model, Request(request))
 
     def close(self) -> None:

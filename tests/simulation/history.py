@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sltt_core.changes import Change
-from sltt_core.pages import ChangeStats
+from sltt_core.log.pages import ChangeStats
+from sltt_core.model.changes import Change
 
 
 class Batch(NamedTuple):
@@ -21,10 +21,22 @@ class Batch(NamedTuple):
 class Call:
     """One call of a storage's method."""
 
-    __slots__ = ("answer", "arguments", "asked", "began", "by", "ended", "error", "host", "method", "patience", "slept")
+    __slots__ = (
+        "arguments",
+        "asked",
+        "began",
+        "by",
+        "ended",
+        "error",
+        "host",
+        "method",
+        "response",
+        "slept",
+        "time_limit",
+    )
 
     def __init__(
-        self, host: str, by: int, method: str, arguments: dict[str, Any], asked: int, began: float, patience: float
+        self, host: str, by: int, method: str, arguments: dict[str, Any], asked: int, began: float, time_limit: float
     ) -> None:
         self.host = host
         self.by = by
@@ -34,13 +46,13 @@ class Call:
         self.asked = asked
         """The place of its beginning in the order of all beginnings and ends."""
         self.began = began
-        self.patience = patience
+        self.time_limit = time_limit
         """The seconds that the storage gives a request."""
         self.slept = 0.0
         """How long its process slept meanwhile."""
         self.ended: tuple[int, float] | None = None
         """The place of its end, and the time; `None` when its process died in it."""
-        self.answer: Any = None
+        self.response: Any = None
         self.error: BaseException | None = None
 
     @property
@@ -48,7 +60,7 @@ class Call:
         return self.ended is not None and self.error is None
 
     def __repr__(self) -> str:
-        said = "died" if self.ended is None else repr(self.error) if self.error else repr(self.answer)
+        said = "died" if self.ended is None else repr(self.error) if self.error else repr(self.response)
         return f"{self.host} {self.by} {self.method} {self.arguments} -> {said}"
 
 

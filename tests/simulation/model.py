@@ -50,7 +50,7 @@ class Change(NamedTuple):
 class _Remembered(NamedTuple):
     until: float
     request: str
-    answer: dict[str, Any] | None
+    response: dict[str, Any] | None
     """`None` while the transaction is being carried out, or was refused."""
 
 
@@ -185,13 +185,13 @@ class Model:
         if change.slot.busy:
             raise Refused("TransactionConflictException", "Transaction is ongoing for the item")
         self._commit([change])
-        answer: dict[str, Any] = _returned(payload.get("ReturnValues", "NONE"), change)
+        response: dict[str, Any] = _returned(payload.get("ReturnValues", "NONE"), change)
         if payload.get("ReturnConsumedCapacity", "NONE") != "NONE":
             bill = Bill(change.table.name)
             bill.write += capacity.write_units(change.old, change.new)
             bill.add_indexes(capacity.index_units(change.table, change.old, change.new))
-            answer["ConsumedCapacity"] = bill.to_json(payload["ReturnConsumedCapacity"], split=False)
-        return answer
+            response["ConsumedCapacity"] = bill.to_json(payload["ReturnConsumedCapacity"], split=False)
+        return response
 
     def _put_item(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         return self._write("Put", payload)
@@ -277,8 +277,8 @@ class Model:
                     )
                 if any(held == token for held, _ in self.held):
                     raise Refused("TransactionInProgressException", "The transaction is already in progress")
-                if before.answer is not None:
-                    return before.answer
+                if before.response is not None:
+                    return before.response
         actions = payload["TransactItems"]
         _check_actions(actions)
         changes, reasons = self._prepare(actions)
@@ -290,22 +290,22 @@ class Model:
         if size > MAX_TRANSACTION_BYTES:
             raise invalid("Collection of items in the transaction is larger than 4 MB")
         self._commit(changes)
-        answer: dict[str, Any] = {}
+        response: dict[str, Any] = {}
         if payload.get("ReturnConsumedCapacity", "NONE") != "NONE":
             bills: dict[str, Bill] = {}
             for change in changes:
                 bill = bills.setdefault(change.table.name, Bill(change.table.name))
                 bill.write += 2 * capacity.write_units(change.old, change.new)
                 bill.add_indexes(capacity.index_units(change.table, change.old, change.new), 2)
-            answer["ConsumedCapacity"] = capacity.total(bills.values(), payload["ReturnConsumedCapacity"], split=True)
+            response["ConsumedCapacity"] = capacity.total(bills.values(), payload["ReturnConsumedCapacity"], split=True)
         slots = [change.slot for change in changes]
         if token is not None:
-            self._tokens[token] = _Remembered(self.now() + TOKEN_SECONDS, request, answer)
+            self._tokens[token] = _Remembered(self.now() + TOKEN_SECONDS, request, response)
         if self.holding:
             self.held.append((token, slots))
             for slot in slots:
                 slot.busy = slot.hidden = True
-        return answer
+        return response
 
     def _prepare(self, actions: list[dict[str, Any]]) -> tuple[list[Change], list[dict[str, Any]]]:
         changes: list[Change] = []

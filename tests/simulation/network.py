@@ -10,7 +10,7 @@ from time import strptime
 from typing import TYPE_CHECKING, Any
 
 from aws_backend.dynamodb.sigv4 import Credentials
-from sltt_core.transport import ConnectFailed, OutcomeUnknown, Reply
+from sltt_core.http_client.transport import ConnectFailed, HttpResponse, OutcomeUnknown
 from tests.simulation.model import latest as see_latest
 from tests.simulation.table import Slot
 from tests.simulation.values import Item, Refused
@@ -43,7 +43,7 @@ class Network:
         """The transactions in flight: number of the write, and of the flight."""
         self._requests: set[bytes] = set()
 
-    def send(self, host: Host, octets: bytes, seconds: float) -> Reply:
+    def send(self, host: Host, octets: bytes, seconds: float) -> HttpResponse:
         """Send a request of a host, and wait for its answer at most so long."""
         weather, scheduler = self._weather, self._scheduler
         if seconds <= 0 or weather.strikes("no connection"):
@@ -63,10 +63,10 @@ class Network:
             if weather.strikes("delivered twice"):
                 scheduler.later(self._way("slow request") + self._long(), self._arrive, flight, request, None, 0)
             scheduler.wake(task, wait, None)
-        reply: Reply | None = scheduler.wait()
-        if reply is None:
+        response: HttpResponse | None = scheduler.wait()
+        if response is None:
             raise OutcomeUnknown("no whole answer came in time")
-        return reply
+        return response
 
     def _delay(self) -> float:
         return 0.001 + 0.009 * self._random.random()
@@ -81,26 +81,26 @@ class Network:
     def _arrive(self, flight: int, request: Request, task: Task | None, turn: int) -> None:
         """Have DynamoDB carry out a request, and send the answer back."""
         weather = self._weather
-        reply = self._refuse(request)
+        response = self._refuse(request)
         hold = 0.0
-        if reply is None:
-            reply, hold = self._carry_out(flight, request)
+        if response is None:
+            response, hold = self._carry_out(flight, request)
             if weather.strikes("server fault after"):
-                reply = refusal(Refused("InternalServerError", status=500), self._model.now())
-        self._note("answer", flight, reply.status, reply.body)
+                response = refusal(Refused("InternalServerError", status=500), self._model.now())
+        self._note("answer", flight, response.status, response.body)
         if task is None or task.turn != turn:
             return  # nobody waits for it any more
         if weather.strikes("reply lost"):
             if self._random.random() < 0.5:
                 self._scheduler.wake(task, hold + self._delay(), None)
             return
-        if weather.strikes("reply garbled") and reply.body:
-            place = self._random.randrange(len(reply.body))
-            body = reply.body[:place] + bytes([reply.body[place] ^ 1]) + reply.body[place + 1 :]
-            reply = Reply(reply.status, reply.headers, body)
-        self._scheduler.wake(task, hold + self._way("slow reply"), reply)
+        if weather.strikes("reply garbled") and response.body:
+            place = self._random.randrange(len(response.body))
+            body = response.body[:place] + bytes([response.body[place] ^ 1]) + response.body[place + 1 :]
+            response = HttpResponse(response.status, response.headers, body)
+        self._scheduler.wake(task, hold + self._way("slow reply"), response)
 
-    def _refuse(self, request: Request) -> Reply | None:
+    def _refuse(self, request: Request) -> HttpResponse | None:
         """Refuse a request without doing anything, if that is to be."""
         weather, now = self._weather, self._model.now()
         stamp = _seconds(request.headers["x-amz-date"])
@@ -133,19 +133,19 @@ class Network:
             reasons[place] = {"Code": code, "Message": "for the simulation"}
         return Refused("TransactionCanceledException", "Transaction cancelled", CancellationReasons=reasons)
 
-    def _carry_out(self, flight: int, request: Request) -> tuple[Reply, float]:
+    def _carry_out(self, flight: int, request: Request) -> tuple[HttpResponse, float]:
         """Have the model carry out a request; returns the answer, and how long its transaction holds items."""
         model, weather = self._model, self._weather
         if request.operation == "TransactWriteItems":
             held = len(model.held)
             model.holding = weather.strikes("transaction held")
-            reply = carry_out(model, request)
+            response = carry_out(model, request)
             model.holding = False
             if len(model.held) == held:
-                return reply, 0.0
+                return response, 0.0
             hold = self._random.choice((0.01, 0.1, 1.0)) * self._random.random()
             self._scheduler.later(hold, model.let_go, *model.held[-1])
-            return reply, hold
+            return response, hold
         if weather.strikes("stale read"):
             oldest = max(model.oldest, model.version - self._random.randint(1, MAX_LAG))
             model.sight = self._as_of(oldest)
@@ -153,10 +153,10 @@ class Network:
             model.query_sight = self._half_seen
         if weather.strikes("short page"):
             model.page_bytes = self._random.choice((1, 300, 700, 1500))
-        reply = carry_out(model, request)
+        response = carry_out(model, request)
         model.sight = model.query_sight = see_latest
         model.page_bytes = 1024 * 1024
-        return reply, 0.0
+        return response, 0.0
 
     def _as_of(self, oldest: int) -> Callable[[Slot], Item | None]:
         """See each item as it was at one of the last writes, each at another: replicas lag as they like."""
@@ -190,7 +190,7 @@ class HostTransport:
         self._host = host
         self._steady = steady
 
-    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> Reply:
+    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> HttpResponse:
         return self._network.send(self._host, request, deadline - self._steady())
 
     def warm(self, deadline: float) -> None:

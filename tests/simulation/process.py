@@ -39,7 +39,7 @@ class Process:
         """What runs on it, and is begun again elsewhere when it dies."""
         if skewed and world.weather.strikes("clock skew"):
             self.host.skew = random.choice((-1, 1)) * random.choice((0.5, 100.0, 250.0, 1000.0))
-        self.patience = random.choice((1.0, 3.0, 10.0))
+        self.time_limit = random.choice((1.0, 3.0, 10.0))
         self.chunk_changes = random.choice((2, 3, 5, 98))
         scheduler, host = world.scheduler, self.host
 
@@ -74,7 +74,7 @@ class Process:
             random=random.random,
             new_token=lambda: f"{random.getrandbits(128):032x}",
             new_lock=lambda: Lock(scheduler),
-            patience=lambda: self.patience,
+            time_limit=lambda: self.time_limit,
             chunk_changes=self.chunk_changes,
             page_bytes=random.choice((1_000, 4_000_000)),
         )

@@ -43,10 +43,10 @@ def get_item(self: Model, payload: Payload) -> dict[str, Any]:
     if strong and slot.busy:  # which comes after the transaction, or before it: here always after
         self.reveal(slot)
     item = slot.latest if strong else self.sight(slot)
-    answer: dict[str, Any] = {} if item is None else {"Item": _shown(item, kept, bindings)}
+    response: dict[str, Any] = {} if item is None else {"Item": _shown(item, kept, bindings)}
     bill = Bill(table.name)
     bill.read = capacity.read_units(item_size(item) if item else 0, strong)
-    return answer | _billed(bill, payload)
+    return response | _billed(bill, payload)
 
 
 def _billed(bill: Bill, payload: Payload) -> dict[str, Any]:
@@ -84,9 +84,9 @@ def batch_get(self: Model, payload: Payload) -> dict[str, Any]:
         bills[name].read += capacity.read_units(item_size(item) if item else 0, strong)
         if item is not None:
             found[name].append(_shown(item, kept, bindings))
-    answer = {"Responses": found, "UnprocessedKeys": left}
+    response = {"Responses": found, "UnprocessedKeys": left}
     billed = capacity.total(bills.values(), payload.get("ReturnConsumedCapacity"))
-    return answer | ({"ConsumedCapacity": billed} if billed else {})
+    return response | ({"ConsumedCapacity": billed} if billed else {})
 
 
 def transact_get(self: Model, payload: Payload) -> dict[str, Any]:
@@ -266,17 +266,17 @@ def _page(
     else:
         if examined != limit:
             last = None
-    answer: dict[str, Any] = {"Count": len(items), "ScannedCount": examined}
+    response: dict[str, Any] = {"Count": len(items), "ScannedCount": examined}
     if payload.get("Select") != "COUNT":
-        answer["Items"] = items
+        response["Items"] = items
     if last is not None:
         names = {*table.keys.names, *(index.keys.names if index else ())}
-        answer["LastEvaluatedKey"] = {name: value for name, value in last.items() if name in names}
+        response["LastEvaluatedKey"] = {name: value for name, value in last.items() if name in names}
     bill = Bill(table.name)
     bill.read = capacity.read_units(size, bool(payload.get("ConsistentRead")))
     if index:
         bill.indexes[index.name] = bill.read
-    return answer | _billed(bill, payload)
+    return response | _billed(bill, payload)
 
 
 def _start_key(table: Table, index: Index | None, start: Payload) -> Item:

@@ -44,9 +44,9 @@ class _Handler(BaseHTTPRequestHandler):
         lines = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
         request = Request(f"POST / HTTP/1.1\r\n{lines}\r\n".encode("ascii") + body)
         with self.server.lock:
-            reply = carry_out(self.server.model, request)
-        head = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
-        self.wfile.write(f"HTTP/1.1 {reply.status} \r\n{head}\r\n".encode("ascii") + reply.body)
+            response = carry_out(self.server.model, request)
+        head = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
+        self.wfile.write(f"HTTP/1.1 {response.status} \r\n{head}\r\n".encode("ascii") + response.body)
 
     def log_message(self, format: str, *args: object) -> None:
         pass

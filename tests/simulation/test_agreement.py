@@ -77,12 +77,12 @@ def told(reasons: Any) -> list[Any]:
     return [(reason["Code"], reason.get("Item")) for reason in reasons]
 
 
-def comparable(answer: dict[str, Any]) -> Any:
+def comparable(response: dict[str, Any]) -> Any:
     """Leave out what says nothing: an empty list of what is left to do, the order of a batch; and the quirks below."""
-    found = {name: value for name, value in answer.items() if value not in ({}, []) and name != "ConsumedCapacity"}
+    found = {name: value for name, value in response.items() if value not in ({}, []) and name != "ConsumedCapacity"}
     if found.get("Attributes", {}).keys() == {"pk", "seq"}:
         del found["Attributes"]
-    for items in answer["Responses"].values() if isinstance(answer.get("Responses"), dict) else ():
+    for items in response["Responses"].values() if isinstance(response.get("Responses"), dict) else ():
         items.sort(key=lambda item: (item["pk"]["S"], float(item["seq"]["N"])))
     return found
 
@@ -185,8 +185,8 @@ MISREPORTED = {
 }
 
 
-def units(answer: dict[str, Any]) -> float:
-    billed = answer["ConsumedCapacity"]
+def units(response: dict[str, Any]) -> float:
+    billed = response["ConsumedCapacity"]
     return float(sum(part["CapacityUnits"] for part in (billed if isinstance(billed, list) else [billed])))
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sltt_core.batches import Appended
-from sltt_core.chain import GENESIS, link_of
-from sltt_core.changes import Change
-from sltt_core.errors import ChainMismatch, InvalidInput, NotFound, StorageBusy
-from sltt_core.pages import ChangeStats, Head, Page
+from sltt_core.base.errors import ChainMismatch, InvalidInput, NotFound, StorageBusy
+from sltt_core.log.batches import Appended
+from sltt_core.log.pages import ChangeStats, Head, Page
+from sltt_core.model.chain import GENESIS, link_of
+from sltt_core.model.changes import Change
 from tests.simulation.checker import CHECKS, violations
 from tests.simulation.history import Batch, Call, History, Logs, Restored
 
@@ -37,10 +37,10 @@ P = logged("p", ["0.0", "0.1", "0.2", "1.0"])
 Q = logged("q", ["2.0"])
 
 
-def called(by: int, method: str, answer: Any, at: int, **arguments: Any) -> Call:
+def called(by: int, method: str, response: Any, at: int, **arguments: Any) -> Call:
     call = Call("process-1", by, method, arguments, at, float(at), 1.0)
     call.ended = (at + 1, at + 0.5)
-    call.answer = answer
+    call.response = response
     return call
 
 
@@ -82,11 +82,11 @@ def final(history: History, changes: tuple[Change, ...]) -> History:
     return history._replace(final={**history.final, "p": logs(changes)})
 
 
-def answer(history: History, place: int, told: Any) -> History:
+def response(history: History, place: int, told: Any) -> History:
     """The history with another answer, or error, to one call."""
     calls = list(history.calls)
     call = calls[place] = copy(calls[place])
-    call.answer, call.error = (None, told) if isinstance(told, Exception) else (told, None)
+    call.response, call.error = (None, told) if isinstance(told, Exception) else (told, None)
     return history._replace(calls=calls)
 
 
@@ -106,38 +106,38 @@ def marked(history: History) -> History:
 def split(history: History) -> History:
     """A chunk of two with another batch's change in it."""
     order = ["0.0", "1.0", "0.1", "0.2"]
-    return answer(final(history, logged("p", order)), 0, Appended((1, 3, 4), False))
+    return response(final(history, logged("p", order)), 0, Appended((1, 3, 4), False))
 
 
 BROKEN: list[tuple[str, Callable[[History], History]]] = [
     ("nothing breaks", lambda h: h._replace(failures=[RuntimeError()])),
-    ("nothing breaks", lambda h: answer(h, 4, KeyError("x"))),
-    ("nothing breaks", lambda h: answer(h, 4, InvalidInput("x", field="x"))),
+    ("nothing breaks", lambda h: response(h, 4, KeyError("x"))),
+    ("nothing breaks", lambda h: response(h, 4, InvalidInput("x", field="x"))),
     ("no livelock", lambda h: h._replace(stuck=1)),
     ("no livelock", late),
     ("dense", lambda h: final(h, (P[0], *P[2:]))),
     ("dense", lambda h: h._replace(final=h.final | {"p": logs(P)._replace(error=StorageBusy("x"))})),
     ("dense", lambda h: h._replace(final=h.final | {"p": logs(P)._replace(stats=ChangeStats(5, 5, 0, 0))})),
     ("chain unbroken", lambda h: final(h, (P[0], P[1].replace(entity_id="other"), *P[2:]))),
-    ("acknowledged implies present", lambda h: answer(h, 1, Appended((3,), False))),
+    ("acknowledged implies present", lambda h: response(h, 1, Appended((3,), False))),
     ("acknowledged implies present", lambda h: final(h, P[:3])),
     ("stored once", lambda h: final(h, logged("p", ["0.0", "0.1", "0.2", "1.0", "1.0"]))),
-    ("a key's numbers never change", lambda h: answer(h, 2, Appended((1, 2, 4), True))),
-    ("stored in the end", lambda h: answer(h, 3, StorageBusy("x"))),
-    ("every view is a growing prefix", lambda h: answer(h, 4, Page((P[0], P[2]), 2, P[2].chain, None))),
-    ("every view is a growing prefix", lambda h: answer(h, 4, Page(P, 5, P[3].chain, None))),
-    ("a view is one history", lambda h: answer(h, 4, Page(P[1:], 4, P[3].chain, None))),
-    ("readers are told no lies", lambda h: answer(h, 4, ChainMismatch("x"))),
-    ("readers are told no lies", lambda h: answer(h, 8, NotFound("x"))),
+    ("a key's numbers never change", lambda h: response(h, 2, Appended((1, 2, 4), True))),
+    ("stored in the end", lambda h: response(h, 3, StorageBusy("x"))),
+    ("every view is a growing prefix", lambda h: response(h, 4, Page((P[0], P[2]), 2, P[2].chain, None))),
+    ("every view is a growing prefix", lambda h: response(h, 4, Page(P, 5, P[3].chain, None))),
+    ("a view is one history", lambda h: response(h, 4, Page(P[1:], 4, P[3].chain, None))),
+    ("readers are told no lies", lambda h: response(h, 4, ChainMismatch("x"))),
+    ("readers are told no lies", lambda h: response(h, 8, NotFound("x"))),
     ("chunks contiguous", split),
     ("chunks contiguous", lambda h: final(h, logged("p", ["0.1", "0.0", "0.2", "1.0"]))),
-    ("statistics equal the log", lambda h: answer(h, 5, ChangeStats(4, 3, 1, 0))),
-    ("statistics equal the log", lambda h: answer(h, 6, {"video": 4})),
-    ("a caller reads its own writes", lambda h: answer(h, 4, Page(P[:2], 2, P[1].chain, None))),
-    ("a caller reads its own writes", lambda h: answer(h, 7, Head(3, P[2].chain))),
-    ("a caller reads its own writes", lambda h: answer(h, 5, ChangeStats(3, 3, 0, 0))),
+    ("statistics equal the log", lambda h: response(h, 5, ChangeStats(4, 3, 1, 0))),
+    ("statistics equal the log", lambda h: response(h, 6, {"video": 4})),
+    ("a caller reads its own writes", lambda h: response(h, 4, Page(P[:2], 2, P[1].chain, None))),
+    ("a caller reads its own writes", lambda h: response(h, 7, Head(3, P[2].chain))),
+    ("a caller reads its own writes", lambda h: response(h, 5, ChangeStats(3, 3, 0, 0))),
     ("nothing crosses projects", lambda h: final(h, logged("p", ["0.0", "0.1", "0.2", "2.0"]))),
-    ("nothing crosses projects", lambda h: answer(h, 8, Q[0])),
+    ("nothing crosses projects", lambda h: response(h, 8, Q[0])),
     ("nothing crosses projects", lambda h: h._replace(projects=("p",))),
     ("marks only grow", marked),
     ("verify is right", lambda h: h._replace(final=h.final | {"p": logs(P)._replace(findings=("hole",))})),

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from aws_backend.items import request_key, sequence_key
-from sltt_core.errors import LogDamaged, PartialAppend
+from aws_backend.log.items import request_key, sequence_key
+from sltt_core.base.errors import LogDamaged, PartialAppend
 from tests.contract.logs import batch, everything, new
 from tests.simulation.direct import TABLE, new_model, new_storage
 
@@ -52,12 +52,12 @@ def test_an_answer_that_its_own_append_overtook_does_not_unsay_the_append() -> N
     call = model.call
 
     def overtaken(operation: str, payload: Any) -> Any:
-        answer = call(operation, payload)
+        response = call(operation, payload)
         if operation == "GetItem" and payload["ConsistentRead"]:
             model.call = call  # type: ignore[method-assign]
             storage.create_changes(batch(3))
             model.sight = lambda slot: slot.at(old)
-        return answer
+        return response
 
     model.sight = lambda slot: slot.at(old - 1)
     model.call = overtaken  # type: ignore[method-assign]

@@ -30,21 +30,21 @@ def test_every_promise_holds(first: int) -> None:
 
 def test_every_fault_and_every_answer_comes_about() -> None:
     faults: Counter[str] = Counter()
-    answers: Counter[str] = Counter()
+    responses: Counter[str] = Counter()
     for seed in range(BLOCK):
         outcome = World(seed).run()
         faults.update(outcome.faults)
         assert violations(outcome.history) == [], f"replay it: make simulate SEED={seed}"
         for call in outcome.history.calls:
-            answers[call.method] += call.acknowledged
-            answers["died"] += call.ended is None
-            answers["error"] += call.error is not None
-            answers["replayed"] += call.method == "create_changes" and call.acknowledged and call.answer.replayed
+            responses[call.method] += call.acknowledged
+            responses["died"] += call.ended is None
+            responses["error"] += call.error is not None
+            responses["replayed"] += call.method == "create_changes" and call.acknowledged and call.response.replayed
     assert not [name for name in FAULTS if not faults[name]]
     assert faults["restored to a point in time"]
     assert faults["expired credentials refused"]
     methods = ("create_changes", "get_changes_with_cursor", "get_change", "get_head", "get_change_stats", "repair")
-    assert not [name for name in (*methods, "died", "error", "replayed", "mark_as_outdated") if not answers[name]]
+    assert not [name for name in (*methods, "died", "error", "replayed", "mark_as_outdated") if not responses[name]]
 
 
 @pytest.mark.parametrize("seed", [3, 451])

@@ -8,7 +8,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sltt_core.transport import Reply
+from sltt_core.http_client.transport import HttpResponse
 from tests.simulation.values import Refused
 
 if TYPE_CHECKING:
@@ -45,33 +45,33 @@ class Request:
         return self.headers["x-amz-target"].removeprefix(PREFIX)
 
 
-def carry_out(model: Model, request: Request) -> Reply:
+def carry_out(model: Model, request: Request) -> HttpResponse:
     """Have the model carry out a request, and return its answer as DynamoDB sends it."""
     try:
         payload = json.loads(request.body)
     except ValueError:
         return refusal(Refused("SerializationException"), model.now())
     try:
-        answer = model.call(request.operation, payload)
+        response = model.call(request.operation, payload)
     except Refused as refused:
         return refusal(refused, model.now())
-    return reply(200, answer, model.now())
+    return make_response(200, response, model.now())
 
 
-def refusal(refused: Refused, now: float) -> Reply:
+def refusal(refused: Refused, now: float) -> HttpResponse:
     """Write an error as DynamoDB does."""
-    answer: dict[str, Any] = {"__type": ERRORS + refused.code, **refused.more}
+    response: dict[str, Any] = {"__type": ERRORS + refused.code, **refused.more}
     # The name of the message's field is another for the errors of transactions, on AWS as well.
-    answer["Message" if refused.code == "TransactionCanceledException" else "message"] = refused.message
-    return reply(refused.status, answer, now)
+    response["Message" if refused.code == "TransactionCanceledException" else "message"] = refused.message
+    return make_response(refused.status, response, now)
 
 
-def reply(status: int, answer: dict[str, Any], now: float) -> Reply:
-    body = _encode(answer).encode()
+def make_response(status: int, response: dict[str, Any], now: float) -> HttpResponse:
+    body = _encode(response).encode()
     headers = {
         "content-type": "application/x-amz-json-1.0",
         "content-length": str(len(body)),
         "x-amz-crc32": str(crc32(body)),
         "date": _date(int(now)),
     }
-    return Reply(status, headers, body)
+    return HttpResponse(status, headers, body)

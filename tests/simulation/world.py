@@ -7,10 +7,10 @@ from hashlib import sha256
 from random import Random
 from typing import Any, NamedTuple
 
-from aws_backend import table as tables
-from sltt_core.chain import GENESIS
-from sltt_core.changes import NewChange
-from sltt_core.errors import ChainMismatch, LogDamaged, SlttError
+from aws_backend.log import schema as tables
+from sltt_core.base.errors import ChainMismatch, LogDamaged, SlttError
+from sltt_core.model.chain import GENESIS
+from sltt_core.model.changes import NewChange
 from tests.simulation.faults import RESTORE, Weather
 from tests.simulation.history import Batch, Call, History, Logs, Restored
 from tests.simulation.network import Network
@@ -127,7 +127,7 @@ class World:
         process = Process(self, f"process-{len(self.processes) + 1}", parts or self.parts, skewed)
         self.processes.append(process)
         self.chunk_sizes.add(process.chunk_changes)
-        self.note("start", process.host.name, process.chunk_changes, process.patience, process.host.skew)
+        self.note("start", process.host.name, process.chunk_changes, process.time_limit, process.host.skew)
         return process
 
     def _alive(self) -> Process:
@@ -182,7 +182,7 @@ class World:
         process = self._here()
         host = process.host
         self._order += 1
-        call = Call(host.name, by, method, arguments, self._order, self.scheduler.now, process.patience)
+        call = Call(host.name, by, method, arguments, self._order, self.scheduler.now, process.time_limit)
         call.slept = -host.slept
         self.calls.append(call)
         self.note("call", host.name, by, method, arguments)
@@ -190,7 +190,7 @@ class World:
         if method == "create_changes":
             given = {"changes": self.changes[by], "idempotency_key": self.batches[by].key}
         try:
-            call.answer = getattr(process.storage, method)(**given)
+            call.response = getattr(process.storage, method)(**given)
         except Exception as error:
             call.error = error
         self._order += 1
@@ -234,7 +234,7 @@ class World:
                 if call.error is None and batch.key is not None and self.random.random() < 0.2:
                     self._call(batch.number, "create_changes")
                 if call.error is None and self.random.random() < 0.3:
-                    self._read_back(batch, call.answer.seqs)
+                    self._read_back(batch, call.response.seqs)
                 if call.error is None or batch.key is None:
                     break
                 self.scheduler.sleep(self.random.choice((0.01, 1.0, 10.0)) * self.random.random())
@@ -260,7 +260,7 @@ class World:
                 chain=reader.link,
             )
             if call.error is None:
-                reader.cursor, reader.link = call.answer.through, call.answer.chain
+                reader.cursor, reader.link = call.response.through, call.response.chain
             elif isinstance(call.error, ChainMismatch) and self.restored:
                 reader.cursor, reader.link = 0, GENESIS
             self.scheduler.sleep(self.random.choice((0.005, 0.05, 1.0)) * self.random.random())
@@ -279,11 +279,11 @@ class World:
                 self._call(-1, "get_all_projects")
             else:
                 head = self._call(-1, "get_head", project_id=project)
-                if head.error is None and head.answer.seq:
-                    seq = self.random.randint(1, head.answer.seq)
+                if head.error is None and head.response.seq:
+                    seq = self.random.randint(1, head.response.seq)
                     self._call(-1, "get_change", seq=seq, project_id=project)
-                    if kind == 5 and seq < head.answer.seq:
-                        by = self.random.randint(seq + 1, head.answer.seq)
+                    if kind == 5 and seq < head.response.seq:
+                        by = self.random.randint(seq + 1, head.response.seq)
                         self._call(-1, "mark_as_outdated", seq=seq, outdated_by=by, project_id=project)
                         by = self.random.randint(seq + 1, by)  # no later, and so of no consequence
                         self._call(-1, "mark_as_outdated", seq=seq, outdated_by=by, project_id=project)
@@ -332,7 +332,7 @@ class World:
         """Do what an operator does after a restore; where two histories met, he takes what is there for right."""
         mended = self._call(-1, "repair", project_id=project, dry_run=False)
         if isinstance(mended.error, LogDamaged):
-            found = self._call(-1, "verify", project_id=project).answer.findings
+            found = self._call(-1, "verify", project_id=project).response.findings
             first = min(finding.first for finding in found if finding.kind == "broken-link")
             self._call(-1, "repair", project_id=project, dry_run=False, relink_from=first)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sltt_core.batches import Chunk, number_changes
-from sltt_core.changes import Change, NewChange
-from sltt_core.pages import EMPTY_LOG, Head
+from sltt_core.log.batches import Chunk, number_changes
+from sltt_core.log.pages import EMPTY_LOG, Head
+from sltt_core.model.changes import Change, NewChange
 
 NOW = "2025-03-01T09:30:00.123Z"
 NANOSECONDS = 1_740_821_400_123_456_789

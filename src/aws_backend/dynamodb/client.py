@@ -21,9 +21,9 @@ from aws_backend.dynamodb.retry import (
 )
 from aws_backend.dynamodb.sigv4 import RequestSigner
 from aws_backend.dynamodb.tls import amazon_tls
-from sltt_core.errors import SlttError
-from sltt_core.timestamps import parse_http_date
-from sltt_core.transport import BadReply, HttpTransport, OutcomeUnknown, parse_origin, system_tls
+from sltt_core.base.errors import SlttError
+from sltt_core.base.timestamps import parse_http_date
+from sltt_core.http_client.transport import BadResponse, HttpTransport, OutcomeUnknown, parse_origin, system_tls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,12 +65,12 @@ _scan: Callable[[str, int], tuple[Any, int]] = JSONDecoder().scan_once  # type: 
 def _parse(body: bytes) -> dict[str, Any]:
     try:
         text = body.decode()
-        answer, end = _scan(text, 0)
+        response, end = _scan(text, 0)
     except (ValueError, StopIteration, RecursionError):
-        raise BadReply("the answer is not JSON") from None
-    if end != len(text) or type(answer) is not dict:
-        raise BadReply("the answer is not a JSON object")
-    return answer
+        raise BadResponse("the answer is not JSON") from None
+    if end != len(text) or type(response) is not dict:
+        raise BadResponse("the answer is not a JSON object")
+    return response
 
 
 def random_fraction() -> float:
@@ -139,7 +139,7 @@ class DynamoDBClient:
         while True:
             attempt += 1
             try:
-                answer = self._attempt(operation, body, deadline, repeatable)
+                response = self._attempt(operation, body, deadline, repeatable)
             except ClockSkewed as error:
                 if corrected or not self._correct_clock(error):
                     raise
@@ -149,7 +149,7 @@ class DynamoDBClient:
             else:
                 if not self._quota.full:
                     self._quota.give_back(cost or 1)
-                return answer
+                return response
 
     def warm(self, seconds: float = CALL_SECONDS) -> None:
         """Have credentials and a connection ready before the first call."""
@@ -163,15 +163,15 @@ class DynamoDBClient:
     def _attempt(self, operation: str, body: bytes, deadline: float, repeatable: bool) -> dict[str, Any]:
         now = self._clock() + self._skew
         head = self._signer.head(self._credentials(), f"DynamoDB_20120810.{operation}", body, now)
-        reply = self._transport.send(head + body, deadline=deadline, repeatable=repeatable)
-        checksum = reply.headers.get("x-amz-crc32")
-        if checksum is not None and checksum != str(crc32(reply.body)):
-            raise BadReply("the answer's checksum is wrong")
-        if reply.status == 200:
-            return _parse(reply.body)
-        error = error_of(reply.status, reply.body, reply.headers.get("x-amzn-requestid"))
+        response = self._transport.send(head + body, deadline=deadline, repeatable=repeatable)
+        checksum = response.headers.get("x-amz-crc32")
+        if checksum is not None and checksum != str(crc32(response.body)):
+            raise BadResponse("the answer's checksum is wrong")
+        if response.status == 200:
+            return _parse(response.body)
+        error = error_of(response.status, response.body, response.headers.get("x-amzn-requestid"))
         if isinstance(error, ClockSkewed):
-            error.date = reply.headers.get("date", "")
+            error.date = response.headers.get("date", "")
         raise error
 
     def _correct_clock(self, error: ClockSkewed) -> bool:

@@ -107,7 +107,7 @@ def parse_instant(name: str, text: object) -> float:
     """Read an ISO 8601 time as seconds since 1970."""
     from datetime import datetime
 
-    from sltt_core.timestamps import normalise
+    from sltt_core.base.timestamps import normalise
 
     try:
         return datetime.fromisoformat(normalise(str(text))).timestamp()

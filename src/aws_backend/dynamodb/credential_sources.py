@@ -16,7 +16,7 @@ from aws_backend.dynamodb.credential_documents import (
     variable,
 )
 from aws_backend.dynamodb.sigv4 import Credentials
-from sltt_core.record import Record
+from sltt_core.base.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

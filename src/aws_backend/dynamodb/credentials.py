@@ -32,7 +32,7 @@ from aws_backend.dynamodb.credential_sources import (
     run_command,
 )
 from aws_backend.dynamodb.sigv4 import Credentials
-from sltt_core.errors import SlttError
+from sltt_core.base.errors import SlttError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

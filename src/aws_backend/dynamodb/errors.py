@@ -14,13 +14,13 @@
       AccessDenied                      500             the credentials do not allow it, or are no good
       ClockSkewed                       500             the request's time is too far from DynamoDB's
 
-`OutcomeUnknown` of `sltt_core.transport` is raised for a write that may have been carried out and must not be repeated.
+`OutcomeUnknown` (`sltt_core.http_client`) is raised for a write that may have been applied and must not be repeated.
 Sources: AWS, "Error handling with DynamoDB" and the API reference's "Common Errors".
 """
 
 from __future__ import annotations
 
-from sltt_core.errors import SlttError
+from sltt_core.base.errors import SlttError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class DynamoDBError(SlttError):
     """DynamoDB's id of the request, for AWS support."""
 
     @classmethod
-    def from_reply(cls, code: str, message: str, reply: Mapping[str, Any]) -> DynamoDBError:
+    def from_response(cls, code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError:
         """Make the error of this class for a reply's JSON."""
         error = cls(f"{code}: {message}" if message else code)
         error.code = code
@@ -54,10 +54,10 @@ class ConditionFailed(DynamoDBError):
     """The item as it was, when the request asked for it (`ReturnValuesOnConditionCheckFailure`)."""
 
     @classmethod
-    def from_reply(cls, code: str, message: str, reply: Mapping[str, Any]) -> DynamoDBError:
-        error = super().from_reply(code, message, reply)
+    def from_response(cls, code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError:
+        error = super().from_response(code, message, response)
         assert isinstance(error, ConditionFailed)
-        error.item = reply.get("Item")
+        error.item = response.get("Item")
         return error
 
 
@@ -70,10 +70,10 @@ class TransactionCanceled(DynamoDBError):
     """One for each action, in order: `Code` (`None` for those not at fault), `Message`, `Item`."""
 
     @classmethod
-    def from_reply(cls, code: str, message: str, reply: Mapping[str, Any]) -> DynamoDBError:
-        error = super().from_reply(code, message, reply)
+    def from_response(cls, code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError:
+        error = super().from_response(code, message, response)
         assert isinstance(error, TransactionCanceled)
-        error.reasons = tuple(reply.get("CancellationReasons") or ())
+        error.reasons = tuple(response.get("CancellationReasons") or ())
         return error
 
 
@@ -200,16 +200,16 @@ def error_of(status: int, body: bytes, request_id: str | None = None) -> DynamoD
     from json import loads
 
     try:
-        reply = loads(body)
+        response = loads(body)
     except ValueError:
-        reply = None
-    if not isinstance(reply, dict):
-        reply = {}
-    code = str(reply.get("__type") or reply.get("code") or f"HTTP {status}").rpartition("#")[2]
-    message = str(reply.get("message") or reply.get("Message") or "")
+        response = None
+    if not isinstance(response, dict):
+        response = {}
+    code = str(response.get("__type") or response.get("code") or f"HTTP {status}").rpartition("#")[2]
+    message = str(response.get("message") or response.get("Message") or "")
     kind = BY_CODE.get(code) or (ServerFault if status >= 500 else DynamoDBError)
     if kind is AccessDenied and message.startswith(_SKEW_WORDS):
         kind = ClockSkewed
-    error = kind.from_reply(code, message, reply)
+    error = kind.from_response(code, message, response)
     error.request_id = request_id
     return error

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aws_backend.dynamodb.credential_documents import ReadText
     from aws_backend.dynamodb.sigv4 import Credentials
-    from sltt_core.transport import HttpTransport, Origin, Reply
+    from sltt_core.http_client.transport import HttpResponse, HttpTransport, Origin
 
     MakeTransport = Callable[[Origin, float], HttpTransport]
     """Makes a transport to an origin, with so many seconds for connecting and for an answer."""
@@ -50,13 +50,13 @@ class MetadataClient:
         seconds: float,
         *,
         must_be_there: bool,
-    ) -> Reply:
+    ) -> HttpResponse:
         """Return the answer to a request without a body, any but status 429 or 500 and up; raises `SourceBroken`.
 
         `seconds` is for one attempt. Whether the service `must_be_there` decides whether one that cannot be reached
         is tried again.
         """
-        from sltt_core.transport import BadReply, ConnectFailed, TransportError
+        from sltt_core.http_client.transport import BadResponse, ConnectFailed, TransportError
 
         lines = {"host": origin.authority, "accept": "application/json", "content-length": "0", **headers}
         if method == "GET":
@@ -70,16 +70,16 @@ class MetadataClient:
                 if attempt:
                     self._pause(0.2 * attempt)
                 try:
-                    reply = transport.send(request, deadline=self._steady_clock() + seconds, repeatable=True)
+                    response = transport.send(request, deadline=self._steady_clock() + seconds, repeatable=True)
                 except TransportError as error:
                     # What is no HTTP is quoted in the message, and may be anything.
-                    problem = "what answers does not speak HTTP" if isinstance(error, BadReply) else error.message
+                    problem = "what answers does not speak HTTP" if isinstance(error, BadResponse) else error.message
                     if isinstance(error, ConnectFailed) and not must_be_there:
                         break
                 else:
-                    if reply.status < 500 and reply.status != 429:
-                        return reply
-                    problem = f"it answers with status {reply.status}"
+                    if response.status < 500 and response.status != 429:
+                        return response
+                    problem = f"it answers with status {response.status}"
         finally:
             transport.close()
         raise SourceBroken(problem)
@@ -116,10 +116,10 @@ class ContainerSource:
             raise NothingHere("no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or AWS_CONTAINER_CREDENTIALS_FULL_URI is set")
         token = self._token()
         headers = {"authorization": token} if token else {}
-        reply = self._metadata.ask(origin, "GET", path, headers, CONTAINER_SECONDS, must_be_there=True)
-        if reply.status != 200:
-            raise SourceBroken(f"it answers with status {reply.status}")
-        return from_document(parse_document(reply.body, "its answer"), "Token", temporary=True)
+        response = self._metadata.ask(origin, "GET", path, headers, CONTAINER_SECONDS, must_be_there=True)
+        if response.status != 200:
+            raise SourceBroken(f"it answers with status {response.status}")
+        return from_document(parse_document(response.body, "its answer"), "Token", temporary=True)
 
     def _token(self) -> str:
         """Return what to authorise oneself with; a file is read each time, because it changes (EKS)."""
@@ -191,10 +191,10 @@ class InstanceSource:
 
         def ask(method: str, path: str, headers: Mapping[str, str]) -> str:
             path = f"{base}/latest/{path}"
-            reply = self._metadata.ask(origin, method, path, headers, INSTANCE_SECONDS, must_be_there=False)
-            if reply.status != 200:
-                raise SourceBroken(f"it answers {method} {path} with status {reply.status}")
-            return reply.body.decode("utf-8", "replace")
+            response = self._metadata.ask(origin, method, path, headers, INSTANCE_SECONDS, must_be_there=False)
+            if response.status != 200:
+                raise SourceBroken(f"it answers {method} {path} with status {response.status}")
+            return response.body.decode("utf-8", "replace")
 
         token = ask("PUT", "api/token", {"x-aws-ec2-metadata-token-ttl-seconds": "60"})
         if not is_visible(token):
@@ -218,7 +218,7 @@ _ROLE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+=,.@-"
 
 def _split(name: str, url: str) -> tuple[Origin, str]:
     """Take the URL of a variable apart; raises `SourceBroken`."""
-    from sltt_core.transport import parse_origin
+    from sltt_core.http_client.transport import parse_origin
 
     scheme, _, rest = url.partition("://")
     length = min(at for at in (rest.find("/"), rest.find("?"), len(rest)) if at >= 0)
@@ -234,6 +234,6 @@ def _split(name: str, url: str) -> tuple[Origin, str]:
 
 def make_transport(origin: Origin, seconds: float) -> HttpTransport:
     """Make the transport that metadata services are asked over; see `MakeTransport`."""
-    from sltt_core.transport import HttpTransport
+    from sltt_core.http_client.transport import HttpTransport
 
     return HttpTransport(origin, connect_seconds=seconds, read_seconds=seconds, max_body=100_000)

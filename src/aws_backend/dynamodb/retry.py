@@ -15,9 +15,9 @@ from aws_backend.dynamodb.errors import (
     TransactionConflict,
     TransactionInProgress,
 )
-from sltt_core.errors import SlttError
-from sltt_core.record import Record
-from sltt_core.transport import BadReply, ConnectFailed, OutcomeUnknown
+from sltt_core.base.errors import SlttError
+from sltt_core.base.record import Record
+from sltt_core.http_client.transport import BadResponse, ConnectFailed, OutcomeUnknown
 
 MAX_ATTEMPTS = 5
 """Of one call, the first included. (The standard mode's default is 3; for DynamoDB its SDKs have always done more.)"""
@@ -45,7 +45,7 @@ RULES: dict[type[SlttError], Rule] = {
     ServerFault: Rule(0.05, 5, carried_out=True),
     ConnectFailed: Rule(0.05, 10, carried_out=False),
     OutcomeUnknown: Rule(0.05, 10, carried_out=True),
-    BadReply: Rule(0.05, 10, carried_out=True),
+    BadResponse: Rule(0.05, 10, carried_out=True),
 }
 """What is tried again; nothing else is. A class stands for those below it that are not in the table themselves."""
 

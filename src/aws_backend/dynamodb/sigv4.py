@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from time import gmtime
 
-from sltt_core.hashes import sha256
-from sltt_core.record import Record
+from sltt_core.base.hashes import sha256
+from sltt_core.base.record import Record
 
 try:
     from _hashlib import hmac_digest  # the C function that `hmac.digest` calls, without the import of `hmac`

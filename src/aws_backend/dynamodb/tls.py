@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from sltt_core.sockets import Tls
+    from sltt_core.http_client.sockets import Tls
 
 ROOTS = os.path.join(os.path.dirname(__file__), "amazon_roots.pem")
 """The roots published at https://www.amazontrust.com/repository/, with their fingerprints."""
@@ -39,20 +39,20 @@ def trusting(roots: str) -> Tls:
         from _ssl import _SSLContext
 
         context = _SSLContext(_PROTOCOL_TLS_CLIENT)
-        lean = context.verify_mode == _CERT_REQUIRED and context.check_hostname and hasattr(context, "_wrap_socket")
+        minimal = context.verify_mode == _CERT_REQUIRED and context.check_hostname and hasattr(context, "_wrap_socket")
     except (ImportError, AttributeError, TypeError, ValueError):
-        lean = False
-    if not lean:
+        minimal = False
+    if not minimal:
         import ssl
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = _TLS_1_2
     context.load_verify_locations(roots)
-    tls: Tls = LeanTls(context) if lean else context
+    tls: Tls = MinimalTls(context) if minimal else context
     return tls
 
 
-class LeanTls:
+class MinimalTls:
     """What the transport uses of an `ssl.SSLContext`."""
 
     __slots__ = ("check_hostname", "context")
@@ -61,12 +61,12 @@ class LeanTls:
         self.context = context
         self.check_hostname = context.check_hostname
 
-    def wrap_socket(self, connection: Any, *, server_hostname: bytes, **_: bool) -> LeanSocket:
+    def wrap_socket(self, connection: Any, *, server_hostname: bytes, **_: bool) -> MinimalSocket:
         """Put TLS on a connection, whose handshake is still to be made; an end without a farewell is an error."""
-        return LeanSocket(connection, self.context._wrap_socket(connection, False, server_hostname.decode("ascii")))
+        return MinimalSocket(connection, self.context._wrap_socket(connection, False, server_hostname.decode("ascii")))
 
 
-class LeanSocket:
+class MinimalSocket:
     """What the transport uses of an `ssl.SSLSocket`."""
 
     __slots__ = ("_connection", "close", "do_handshake", "fileno", "recv", "send", "settimeout")

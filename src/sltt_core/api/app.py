@@ -11,8 +11,8 @@ from sltt_core.api.cors import Cors
 from sltt_core.api.http import Response
 from sltt_core.api.problems import problem_response
 from sltt_core.api.routes import allowed_at, match, parse_parameters
-from sltt_core.errors import PartialAppend, SlttError, StorageUnavailable
-from sltt_core.timestamps import now_utc
+from sltt_core.base.errors import PartialAppend, SlttError, StorageUnavailable
+from sltt_core.base.timestamps import now_utc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from sltt_core.api.handlers import Authorize
     from sltt_core.api.http import Request
-    from sltt_core.storage import BaseStorageService
-    from sltt_core.timestamps import Clock
+    from sltt_core.base.timestamps import Clock
+    from sltt_core.log.storage import BaseStorageService
 
 _ID_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
@@ -65,28 +65,30 @@ class Api:
         try:
             self._cors.check(request)
             if request.method == "OPTIONS":
-                answer = self._options(request)
+                response = self._options(request)
             else:
                 route, found = match(request.method, request.path)
                 parameters = parse_parameters(route, found, request.query)
-                answer = getattr(handlers, route.handler)(self._context, request, parameters)
-                answer = answer.replace(headers=(*answer.headers, ("cache-control", route.cache)))
+                response = getattr(handlers, route.handler)(self._context, request, parameters)
+                response = response.replace(headers=(*response.headers, ("cache-control", route.cache)))
         except SlttError as error:
             if _concerns_the_operator(error):
-                self._tell(error)
+                self._report_error(error)
             return self.problem(error, request)
         except Exception as error:
-            self._tell(error)
+            self._report_error(error)
             return self.problem(SlttError("something went wrong here; it is not the request's fault"), request)
-        return self._finish(answer, request, self.request_id(request.headers))
+        return self._finish(response, request, self.request_id(request.headers))
 
     def problem(self, error: SlttError, request: Request) -> Response:
         """Make the answer for an error, also for one that a server meets before it calls `handle`."""
         request_id = self.request_id(request.headers)
-        answer = problem_response(error, server=self.server_name, timestamp=now_utc(self._clock), request_id=request_id)
-        return self._finish(answer, request, request_id)
+        response = problem_response(
+            error, server=self.server_name, timestamp=now_utc(self._clock), request_id=request_id
+        )
+        return self._finish(response, request, request_id)
 
-    def _tell(self, error: Exception) -> None:
+    def _report_error(self, error: Exception) -> None:
         if self._report is not None:
             self._report(error)
 
@@ -99,21 +101,21 @@ class Api:
         methods = allowed_at(request.path)
         return Response(204, (("allow", ", ".join(methods)), *self._cors.preflight_headers(request, methods)), b"")
 
-    def _finish(self, answer: Response, request: Request, request_id: str) -> Response:
+    def _finish(self, response: Response, request: Request, request_id: str) -> Response:
         """Add what every answer has, leave out what the client has already, and pack what is worth it."""
-        headers = [*answer.headers, ("x-request-id", request_id), *self._cors.headers(request)]
-        status, body = answer.status, answer.body
-        if answer.header("cache-control") is None and status != 204:
+        headers = [*response.headers, ("x-request-id", request_id), *self._cors.headers(request)]
+        status, body = response.status, response.body
+        if response.header("cache-control") is None and status != 204:
             headers.append(("cache-control", "no-store"))
-        if status == 200 and _has_already(request, answer.header("etag")):
+        if status == 200 and _has_already(request, response.header("etag")):
             status, body = 304, b""
             headers = [(name, value) for name, value in headers if name != "content-type"]
-        if len(answer.body) >= WORTH_BYTES:
+        if len(response.body) >= WORTH_BYTES:
             headers.append(("vary", "accept-encoding"))
             if body and accepts_gzip(request.headers):
                 body = gzipped(body)
                 headers.append(("content-encoding", "gzip"))
-        return Response(status, _joined(headers, "vary"), body, answer.wait)
+        return Response(status, _joined(headers, "vary"), body, response.wait)
 
 
 def _concerns_the_operator(error: SlttError) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sltt_core.errors import InvalidInput, PayloadTooLarge, UnsupportedMediaType
+from sltt_core.base.errors import InvalidInput, PayloadTooLarge, UnsupportedMediaType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sltt_core.errors import InvalidInput, NotAllowed
+from sltt_core.base.errors import InvalidInput, NotAllowed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,16 +6,16 @@ from json import dumps
 
 from sltt_core.api.coding import decoded_body
 from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, Wait, json_response
-from sltt_core.changes import NewChange, parse_changes
-from sltt_core.errors import UnsupportedMediaType
-from sltt_core.pages import MAX_LIMIT, Narrow
+from sltt_core.base.errors import UnsupportedMediaType
+from sltt_core.log.pages import MAX_LIMIT, ChangeFilter
+from sltt_core.model.changes import NewChange, parse_changes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
 
     Authorize = Callable[[str | None, str, str | None], None]
     """Called with principal, action (`read`, `append`, `list`) and project; raises `NotAllowed`, or returns."""
@@ -54,14 +54,14 @@ def help_page(context: Context, request: Request, parameters: Mapping[str, Any])
     """`GET /api/help`."""
     from sltt_core.api.openapi import endpoints
 
-    return _answer(server=context.server, endpoints=endpoints())
+    return _respond(server=context.server, endpoints=endpoints())
 
 
 def openapi(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /openapi.json`."""
     from sltt_core.api.openapi import document
 
-    return _answer(**document(context.server, context.storage.project_id))
+    return _respond(**document(context.server, context.storage.project_id))
 
 
 def post_changes(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
@@ -95,7 +95,7 @@ def get_projects(context: Context, request: Request, parameters: Mapping[str, An
     context.authorize(request.principal, "list", None)
     page = context.storage.get_all_projects(parameters.get("cursor"), parameters.get("limit", MAX_LIMIT))
     more = {} if page.cursor is None else {"cursor": page.cursor}
-    return _answer(context.now(), projects=page.projects, count=len(page.projects), **more)
+    return _respond(context.now(), projects=page.projects, count=len(page.projects), **more)
 
 
 def get_changes(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
@@ -108,7 +108,7 @@ def get_changes(context: Context, request: Request, parameters: Mapping[str, Any
         parameters.get("limit", MAX_LIMIT),
         project_id=project_id,
         chain=parameters.get("chain"),
-        narrow=Narrow(
+        filter=ChangeFilter(
             frozenset(parameters.get("entityType", ())),
             frozenset(parameters.get("entityId", ())),
             parameters.get("outdated", True),
@@ -139,7 +139,7 @@ def get_stats(context: Context, request: Request, parameters: Mapping[str, Any])
     project_id = parameters["projectId"]
     context.authorize(request.principal, "read", project_id)
     stats = context.storage.get_change_stats(project_id=project_id)
-    return _answer(
+    return _respond(
         context.now(),
         projectId=project_id,
         changeStats=dict(zip(stats.fields, stats.as_tuple(), strict=True)),
@@ -148,7 +148,7 @@ def get_stats(context: Context, request: Request, parameters: Mapping[str, Any])
     )
 
 
-def _answer(timestamp: str | None = None, **members: Any) -> Response:
+def _respond(timestamp: str | None = None, **members: Any) -> Response:
     """Make an answer whose entity tag covers everything but the timestamp."""
     same = dumps(members, ensure_ascii=False)
     return json_response(same if timestamp is None else f'{same[:-1]}, "timestamp": "{timestamp}"}}', same=same)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from binascii import unhexlify
 
-from sltt_core.errors import InvalidInput
-from sltt_core.hashes import sha256
-from sltt_core.record import Record
+from sltt_core.base.errors import InvalidInput
+from sltt_core.base.hashes import sha256
+from sltt_core.base.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from json import dumps
 
 from sltt_core.api.http import PROBLEM_JSON, Response
-from sltt_core.errors import InvalidBatch, InvalidInput, MethodNotAllowed, PartialAppend, SlttError
+from sltt_core.base.errors import InvalidBatch, InvalidInput, MethodNotAllowed, PartialAppend, SlttError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sltt_core.fields import MAX_SEQ
+from sltt_core.model.fields import MAX_SEQ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import json
 import sys
 from time import perf_counter
 
-from sltt_core.record import Record
-from sltt_core.timestamps import now_utc
+from sltt_core.base.record import Record
+from sltt_core.base.timestamps import now_utc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from threading import Barrier, stack_size
 
 from sltt_core.api.http import MAX_BODY_BYTES, Request, Response
-from sltt_core.errors import HostNotAllowed, PayloadTooLarge, RequestTimeout, SlttError
+from sltt_core.base.errors import HostNotAllowed, PayloadTooLarge, RequestTimeout, SlttError
 from sltt_core.server.access_log import Access
 from sltt_core.server.hosts import host_of, is_loopback
 
@@ -81,18 +81,18 @@ class AsgiApp:
             begin = self._access_log.clock() if self._access_log else 0.0
             request = _request(scope)
             try:
-                answer = await self._answer(request, receive)
+                response = await self._respond(request, receive)
             except ClientGone:
                 return
-            await _send(answer, send, with_body=request.method != "HEAD")
-            self._note(request, answer, begin)
+            await _send(response, send, with_body=request.method != "HEAD")
+            self._note(request, response, begin)
 
     def refuse(self, error: SlttError) -> Response:
         """Answer what is no request at all, or none that can be read."""
         request = Request("-", "-")
-        answer = self._api.problem(error, request)
-        self._note(request, answer, None)
-        return answer
+        response = self._api.problem(error, request)
+        self._note(request, response, None)
+        return response
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -115,7 +115,7 @@ class AsgiApp:
             stack_size(before)
         all_there.wait()
 
-    async def _answer(self, request: Request, receive: Receive) -> Response:
+    async def _respond(self, request: Request, receive: Receive) -> Response:
         if self._loopback_only and not is_loopback(host_of(request.headers.get("host", ""))):
             error = HostNotAllowed("this server answers only for the machine it runs on")
             return _last(self._api.problem(error, request))
@@ -128,13 +128,13 @@ class AsgiApp:
             return _last(self._api.problem(error, request))
         request = request.replace(body=body)
         loop = asyncio.get_running_loop()
-        answer = await self._handle(request)
-        if answer.wait is not None:
-            deadline = loop.time() + answer.wait.seconds
-            while answer.wait is not None and (left := deadline - loop.time()) > 0 and not self._watcher.closed:
-                await self._wait(answer, left, receive)
-                answer = await self._handle(request)
-        return answer
+        response = await self._handle(request)
+        if response.wait is not None:
+            deadline = loop.time() + response.wait.seconds
+            while response.wait is not None and (left := deadline - loop.time()) > 0 and not self._watcher.closed:
+                await self._wait(response, left, receive)
+                response = await self._handle(request)
+        return response
 
     async def _handle(self, request: Request) -> Response:
         """Let a thread answer."""
@@ -142,10 +142,10 @@ class AsgiApp:
         async with self._heavy if heavy else nullcontext():
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._api.handle, request)
 
-    async def _wait(self, answer: Response, seconds: float, receive: Receive) -> None:
+    async def _wait(self, response: Response, seconds: float, receive: Receive) -> None:
         """Wait for news, and no longer than the client does."""
-        assert answer.wait is not None
-        news = asyncio.ensure_future(self._watcher.news(answer.wait.project_id, answer.wait.cursor, seconds))
+        assert response.wait is not None
+        news = asyncio.ensure_future(self._watcher.news(response.wait.project_id, response.wait.cursor, seconds))
         gone = asyncio.ensure_future(receive())
         try:
             await asyncio.wait((news, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -176,16 +176,16 @@ class AsgiApp:
             if not more:
                 return b"".join(parts)
 
-    def _note(self, request: Request, answer: Response, begin: float | None) -> None:
+    def _note(self, request: Request, response: Response, begin: float | None) -> None:
         if self._access_log is not None:
             self._access_log.write(
                 Access(
                     request.method,
                     request.path,
-                    answer.status,
-                    0 if request.method == "HEAD" else len(answer.body),
+                    response.status,
+                    0 if request.method == "HEAD" else len(response.body),
                     0.0 if begin is None else self._access_log.clock() - begin,
-                    answer.header("x-request-id") or "-",
+                    response.header("x-request-id") or "-",
                 )
             )
 
@@ -199,14 +199,14 @@ def _request(scope: dict[str, Any]) -> Request:
     return Request(scope["method"], path, query, headers)
 
 
-def _last(answer: Response) -> Response:
+def _last(response: Response) -> Response:
     """End the connection with an answer: what is left of the request's body will not be read."""
-    return answer.replace(headers=(*answer.headers, ("connection", "close")))
+    return response.replace(headers=(*response.headers, ("connection", "close")))
 
 
-async def _send(answer: Response, send: Send, *, with_body: bool) -> None:
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-    if answer.status not in (204, 304):
-        headers.append((b"content-length", str(len(answer.body)).encode()))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body if with_body else b""})
+async def _send(response: Response, send: Send, *, with_body: bool) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    if response.status not in (204, 304):
+        headers.append((b"content-length", str(len(response.body)).encode()))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body if with_body else b""})

@@ -16,21 +16,23 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from sltt_core.api.http import Response
-    from sltt_core.errors import SlttError
+    from sltt_core.base.errors import SlttError
 
-MAX_HEAD_BYTES = 32_768
+MAX_HEADER_BYTES = 32_768
 """Bytes of a request's first line and headers."""
-HEAD_SECONDS = 10.0
+HEADER_SECONDS = 10.0
 """How long a client may take to send them."""
 ANSWER_SECONDS = 300.0
 """How long a client may take to read an answer: 4 MB over a line of 14 kB a second."""
 
 
 def bounded_protocol(
-    problem: Callable[[SlttError], Response], head_seconds: float = HEAD_SECONDS, answer_seconds: float = ANSWER_SECONDS
+    problem: Callable[[SlttError], Response],
+    header_seconds: float = HEADER_SECONDS,
+    answer_seconds: float = ANSWER_SECONDS,
 ) -> type[HttpToolsProtocol]:
     """Make the protocol class for a server whose errors `problem` describes."""
-    from sltt_core.errors import HeadTooLarge, InvalidInput, RequestTimeout
+    from sltt_core.base.errors import HeadersTooLarge, InvalidInput, RequestTimeout
 
     class BoundedProtocol(HttpToolsProtocol):
         _loose_bytes = 0  # since the head began, or since the body's last byte: chunks' sizes, trailers
@@ -60,8 +62,8 @@ def bounded_protocol(
                 self._await_head()
             super().data_received(data)
             # A head or a piece of body that is complete has reset the count, whatever came behind it.
-            if self._loose_bytes > MAX_HEAD_BYTES:
-                self._refuse(_head_too_large())
+            if self._loose_bytes > MAX_HEADER_BYTES:
+                self._refuse(_headers_too_large())
 
         def on_header(self, name: bytes, value: bytes) -> None:
             if self._in_head:  # a trailer is no header (RFC 9110, section 6.5.1)
@@ -105,7 +107,7 @@ def bounded_protocol(
 
         def _await_head(self) -> None:
             self._in_head = True
-            self._head_timer = self.loop.call_later(head_seconds, self._head_took_too_long)
+            self._head_timer = self.loop.call_later(header_seconds, self._head_took_too_long)
 
         def _end_head(self) -> None:
             self._in_head = False
@@ -117,7 +119,7 @@ def bounded_protocol(
         def _head_took_too_long(self) -> None:
             self._head_timer = None
             if self._loose_bytes:
-                self._refuse(RequestTimeout(f"the request's head took longer than {head_seconds:g} seconds"))
+                self._refuse(RequestTimeout(f"the request's head took longer than {header_seconds:g} seconds"))
             else:
                 self.transport.close()
 
@@ -125,8 +127,8 @@ def bounded_protocol(
             """Say what is wrong with a head that the parser lets pass (RFC 9112, sections 3.2 and 3.2.2)."""
             hosts = [value for name, value in self.headers if name == b"host"]
             version = self.parser.get_http_version()
-            if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
-                return _head_too_large()
+            if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEADER_BYTES:
+                return _headers_too_large()
             if version not in ("1.0", "1.1"):
                 return InvalidInput(f"HTTP/{version} is not spoken here, only HTTP/1.1", field="request")
             if len(hosts) > 1 or (version == "1.1" and not hosts):
@@ -157,14 +159,14 @@ def bounded_protocol(
                 # What came before is still being answered, and this would be taken for the answer.
                 cycle.keep_alive = False
                 return
-            answer = problem(error)
-            lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
-            lines += [f"{name}: {value}" for name, value in answer.headers]
-            lines += [f"content-length: {len(answer.body)}", "connection: close", "", ""]
-            self.transport.write("\r\n".join(lines).encode("latin-1") + answer.body)
+            response = problem(error)
+            lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
+            lines += [f"{name}: {value}" for name, value in response.headers]
+            lines += [f"content-length: {len(response.body)}", "connection: close", "", ""]
+            self.transport.write("\r\n".join(lines).encode("latin-1") + response.body)
             self.transport.close()
 
-    def _head_too_large() -> SlttError:
-        return HeadTooLarge(f"the request's headers, or trailers, are larger than {MAX_HEAD_BYTES:,} bytes")
+    def _headers_too_large() -> SlttError:
+        return HeadersTooLarge(f"the request's headers, or trailers, are larger than {MAX_HEADER_BYTES:,} bytes")
 
     return BoundedProtocol

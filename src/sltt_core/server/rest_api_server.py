@@ -11,10 +11,10 @@ from time import sleep
 import uvicorn
 
 from sltt_core.api.app import Api, allow_all
-from sltt_core.errors import InvalidInput, StorageError
+from sltt_core.base.errors import InvalidInput, StorageError
 from sltt_core.server.asgi import BODY_SECONDS, IDLE_SECONDS, AsgiApp
 from sltt_core.server.hosts import is_loopback
-from sltt_core.server.protocol import HEAD_SECONDS, bounded_protocol
+from sltt_core.server.protocol import HEADER_SECONDS, bounded_protocol
 from sltt_core.server.watcher import Watcher
 
 TYPE_CHECKING = False
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sltt_core.api.handlers import Authorize
+    from sltt_core.log.storage import BaseStorageService
     from sltt_core.server.access_log import AccessLog
-    from sltt_core.storage import BaseStorageService
 
 SHUTDOWN_SECONDS = 10
 """How long requests in flight may take when the server stops."""
@@ -45,7 +45,7 @@ class RestApiServer:
         authorize: Authorize = allow_all,
         cors: Sequence[str] = (),
         access_log: AccessLog | None = None,
-        head_seconds: float = HEAD_SECONDS,
+        header_seconds: float = HEADER_SECONDS,
         body_seconds: float = BODY_SECONDS,
     ) -> None:
         """`cors` lists the origins whose pages may use the API; the seconds bound how slowly a request may come.
@@ -55,7 +55,7 @@ class RestApiServer:
         self._storage = storage
         self._api = Api(storage, server_name, authorize=authorize, cors=cors, report=_report)
         self._access_log = access_log
-        self._head_seconds = head_seconds
+        self._header_seconds = header_seconds
         self._body_seconds = body_seconds
         self._uvicorn: uvicorn.Server | None = None
         self._socket: socket.socket | None = None
@@ -120,7 +120,7 @@ class RestApiServer:
         )
         config = uvicorn.Config(
             app,
-            http=bounded_protocol(app.refuse, self._head_seconds, self._body_seconds),
+            http=bounded_protocol(app.refuse, self._header_seconds, self._body_seconds),
             log_level="error",
             access_log=False,
             server_header=False,
@@ -140,11 +140,11 @@ class RestApiServer:
         assert self._socket is not None
         uvicorn_server = self._uvicorn
 
-        def heed(number: int, frame: object) -> None:
+        def on_signal(number: int, frame: object) -> None:
             uvicorn_server.should_exit = True
 
         # uvicorn heeds signals too, but then raises them again, which would end us before the storage is closed.
-        before = {number: signal.signal(number, heed) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             ready(self.url)
             uvicorn_server.run(sockets=[self._socket])

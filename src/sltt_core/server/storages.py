@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from sltt_core.errors import InvalidInput
+from sltt_core.base.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
 
 
 def open_storage(url: str, project_id: str | None = None) -> BaseStorageService:

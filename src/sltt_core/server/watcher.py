@@ -10,14 +10,14 @@ import asyncio
 from threading import Event, Lock, Thread
 from time import monotonic
 
-from sltt_core.errors import SlttError
-from sltt_core.fields import MAX_SEQ
+from sltt_core.base.errors import SlttError
+from sltt_core.model.fields import MAX_SEQ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
-    from sltt_core.storage import BaseStorageService
+    from sltt_core.log.storage import BaseStorageService
 
 PACE_SECONDS = 0.02
 """From one look to the next at least, so that writes in quick succession do not each set the thread going. Who waits
@@ -81,10 +81,10 @@ class Watcher:
                 projects = list(self._waiting)
             looked = monotonic()
             try:
-                mark = self._storage.news_mark()
+                mark = self._storage.write_mark()
                 for project, head in self._storage.get_heads(projects).items():
                     self._notify(loop, project, head)
-                self._storage.await_news(mark, ROUND_SECONDS)
+                self._storage.wait_for_write(mark, ROUND_SECONDS)
             except SlttError:
                 # Those who wait look into the log themselves when they are woken, and meet the error there.
                 for project in projects:

@@ -25,8 +25,8 @@ from aws_backend.dynamodb.errors import (
 )
 from aws_backend.dynamodb.retry import MAX_ATTEMPTS
 from aws_backend.dynamodb.sigv4 import Credentials
-from sltt_core.errors import SlttError
-from sltt_core.transport import BadReply, ConnectFailed, OutcomeUnknown, Reply
+from sltt_core.base.errors import SlttError
+from sltt_core.http_client.transport import BadResponse, ConnectFailed, HttpResponse, OutcomeUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,12 +167,12 @@ def test_a_connection_can_be_ready_beforehand(client: DynamoDBClient) -> None:
 class Script:
     """A transport whose answers are written down: replies, and errors to raise."""
 
-    def __init__(self, *steps: Reply | SlttError) -> None:
+    def __init__(self, *steps: HttpResponse | SlttError) -> None:
         self.steps = list(steps)
         self.requests: list[bytes] = []
         self.repeatable: list[bool] = []
 
-    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> Reply:
+    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> HttpResponse:
         self.requests.append(request)
         self.repeatable.append(repeatable)
         step = self.steps.pop(0)
@@ -181,18 +181,18 @@ class Script:
         return step
 
 
-def reply(body: bytes = b"{}", status: int = 200, **headers: str) -> Reply:
-    return Reply(status, {"x-amz-crc32": str(crc32(body)), **headers}, body)
+def response(body: bytes = b"{}", status: int = 200, **headers: str) -> HttpResponse:
+    return HttpResponse(status, {"x-amz-crc32": str(crc32(body)), **headers}, body)
 
 
-def fault(code: str, status: int = 400, message: str = "", **headers: str) -> Reply:
-    return reply(json.dumps({"__type": f"x#{code}", "message": message}).encode(), status, **headers)
+def fault(code: str, status: int = 400, message: str = "", **headers: str) -> HttpResponse:
+    return response(json.dumps({"__type": f"x#{code}", "message": message}).encode(), status, **headers)
 
 
 class Scene:
     """A client over a script, with a clock that moves only when the client waits."""
 
-    def __init__(self, *steps: Reply | SlttError, random: Callable[[], float] = lambda: 0.5) -> None:
+    def __init__(self, *steps: HttpResponse | SlttError, random: Callable[[], float] = lambda: 0.5) -> None:
         self.script = Script(*steps)
         self.waits: list[float] = []
         self.time = 0.0
@@ -220,16 +220,16 @@ DOUBTFUL = [
     fault("InternalServerError", 500),
     fault("ServiceUnavailable", 503),
     OutcomeUnknown("cut"),
-    BadReply("odd"),
-    reply(b"{}").replace(headers={"x-amz-crc32": "1"}),
-    reply(b"{"),
+    BadResponse("odd"),
+    response(b"{}").replace(headers={"x-amz-crc32": "1"}),
+    response(b"{"),
 ]
 
 
 @pytest.mark.parametrize("step", [*BUSY, *DOUBTFUL])
 @pytest.mark.parametrize("call", [READ, TRANSACTION])
-def test_what_does_no_harm_is_tried_again(step: Reply | SlttError, call: tuple[str, dict[str, Any]]) -> None:
-    scene = Scene(step, step, reply(b'{"ok":1}'))
+def test_what_does_no_harm_is_tried_again(step: HttpResponse | SlttError, call: tuple[str, dict[str, Any]]) -> None:
+    scene = Scene(step, step, response(b'{"ok":1}'))
     assert scene.client.call(*call) == {"ok": 1}
     assert len(scene.script.requests) == 3
     assert len(scene.waits) == 2
@@ -238,25 +238,25 @@ def test_what_does_no_harm_is_tried_again(step: Reply | SlttError, call: tuple[s
 
 
 @pytest.mark.parametrize("step", BUSY)
-def test_a_write_that_was_not_carried_out_is_tried_again(step: Reply | SlttError) -> None:
-    scene = Scene(step, reply())
+def test_a_write_that_was_not_carried_out_is_tried_again(step: HttpResponse | SlttError) -> None:
+    scene = Scene(step, response())
     assert scene.client.call(*WRITE) == {}
     assert scene.script.repeatable == [False, False]
 
 
 @pytest.mark.parametrize("step", DOUBTFUL)
-def test_a_write_that_may_have_been_carried_out_is_not(step: Reply | SlttError) -> None:
-    scene = Scene(step, reply())
+def test_a_write_that_may_have_been_carried_out_is_not(step: HttpResponse | SlttError) -> None:
+    scene = Scene(step, response())
     with pytest.raises(OutcomeUnknown):
         scene.client.call(*WRITE)
     assert len(scene.script.requests) == 1
-    scene = Scene(step, reply(b'{"ok":1}'))
+    scene = Scene(step, response(b'{"ok":1}'))
     assert scene.client.call(*WRITE, repeatable=True) == {"ok": 1}
 
 
 @pytest.mark.parametrize("code", ["ConditionalCheckFailedException", "ValidationException", "AccessDeniedException"])
 def test_a_refusal_is_told_at_once(code: str) -> None:
-    scene = Scene(fault(code), reply())
+    scene = Scene(fault(code), response())
     with pytest.raises(SlttError, match=code):
         scene.client.call(*READ)
     assert len(scene.script.requests) == 1
@@ -291,7 +291,7 @@ def test_a_failing_service_uses_up_the_quota() -> None:
 
 
 def test_a_transaction_in_progress_is_asked_for_again_under_its_token() -> None:
-    scene = Scene(fault("TransactionInProgressException"), reply())
+    scene = Scene(fault("TransactionInProgressException"), response())
     assert scene.client.call(*TRANSACTION) == {}
     scene = Scene(fault("TransactionInProgressException"))
     with pytest.raises(OutcomeUnknown):
@@ -304,7 +304,7 @@ def test_a_transaction_in_progress_is_asked_for_again_under_its_token() -> None:
 def test_a_skewed_clock_is_corrected_once(skew: float, code: str) -> None:
     date = formatdate(NOW + skew, usegmt=True)
     refusal = fault(code, message="Signature expired: it is late", date=date)
-    scene = Scene(refusal, reply(), reply())
+    scene = Scene(refusal, response(), response())
     scene.client.call(*WRITE)
     scene.client.call(*WRITE)
     stamps = [request.partition(b"x-amz-date:")[2].lstrip()[:16] for request in scene.script.requests]
@@ -316,13 +316,13 @@ def test_a_skewed_clock_is_corrected_once(skew: float, code: str) -> None:
 def test_a_clock_that_is_right_is_not_corrected() -> None:
     refusal = fault("RequestTimeTooSkewed", date=formatdate(NOW, usegmt=True))
     with pytest.raises(ClockSkewed):
-        Scene(refusal, reply()).client.call(*WRITE)
+        Scene(refusal, response()).client.call(*WRITE)
     with pytest.raises(ClockSkewed):
-        Scene(fault("RequestTimeTooSkewed"), reply()).client.call(*WRITE)
+        Scene(fault("RequestTimeTooSkewed"), response()).client.call(*WRITE)
     late = fault("RequestTimeTooSkewed", date=formatdate(NOW + 9000, usegmt=True))
     later = fault("RequestTimeTooSkewed", date=formatdate(NOW + 19000, usegmt=True))
     with pytest.raises(ClockSkewed):
-        Scene(late, later, reply()).client.call(*WRITE)
+        Scene(late, later, response()).client.call(*WRITE)
 
 
 def test_no_secret_is_sent_or_said() -> None:
@@ -334,7 +334,7 @@ def test_no_secret_is_sent_or_said() -> None:
 
 
 def test_a_request_is_what_the_api_reference_says() -> None:
-    scene = Scene(reply())
+    scene = Scene(response())
     scene.client.call("PutItem", {"TableName": "t", "Item": {"text": {"S": "é"}}})
     head, _, body = scene.script.requests[0].partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")

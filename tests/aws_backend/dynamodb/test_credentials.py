@@ -34,7 +34,7 @@ from aws_backend.dynamodb.credentials import (
 )
 from aws_backend.dynamodb.metadata_sources import ATTEMPTS
 from aws_backend.dynamodb.sigv4 import Credentials
-from sltt_core.transport import HttpTransport, Origin
+from sltt_core.http_client.transport import HttpTransport, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -79,9 +79,9 @@ class Service(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, answer: Callable[[Asked], Answer], context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, response: Callable[[Asked], Answer], context: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.answer = answer
+        self.response = response
         self.asked: list[Asked] = []
         if context is not None:
             self.socket = context.wrap_socket(self.socket, server_side=True)
@@ -105,17 +105,17 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         asked = Asked(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
         self.server.asked.append(asked)
-        answer = self.server.answer(asked)
-        if answer.seconds:
-            time.sleep(answer.seconds)
-        if answer.raw is not None:
-            for at in range(0, len(answer.raw), 1 if answer.dribble else 65_536):
-                time.sleep(answer.dribble)
-                self.wfile.write(answer.raw[at : at + 1] if answer.dribble else answer.raw)
+        response = self.server.response(asked)
+        if response.seconds:
+            time.sleep(response.seconds)
+        if response.raw is not None:
+            for at in range(0, len(response.raw), 1 if response.dribble else 65_536):
+                time.sleep(response.dribble)
+                self.wfile.write(response.raw[at : at + 1] if response.dribble else response.raw)
             self.close_connection = True
             return
-        body = answer.body.encode() if isinstance(answer.body, str) else answer.body
-        self.send_response(answer.status)
+        body = response.body.encode() if isinstance(response.body, str) else response.body
+        self.send_response(response.status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -127,8 +127,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(answer: Callable[[Asked], Answer], context: ssl.SSLContext | None = None) -> Iterator[Service]:
-    service = Service(answer, context)
+def serving(response: Callable[[Asked], Answer], context: ssl.SSLContext | None = None) -> Iterator[Service]:
+    service = Service(response, context)
     thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -712,11 +712,11 @@ WRONG_DOCUMENTS: list[tuple[str | bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "reason", "requests"), WRONG_ANSWERS)
-def test_a_container_that_answers_wrongly(answer: Answer, reason: str, requests: int) -> None:
+@pytest.mark.parametrize(("response", "reason", "requests"), WRONG_ANSWERS)
+def test_a_container_that_answers_wrongly(response: Answer, reason: str, requests: int) -> None:
     places = Places(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/x")
-    places.seconds = 0.15 if answer.seconds else 5.0
-    with serving(lambda asked: answer) as service:
+    places.seconds = 0.15 if response.seconds else 5.0
+    with serving(lambda asked: response) as service:
         places.services["http", "169.254.170.2", 80] = service
         error = failure(places.get)
     assert reason in error.message
@@ -733,8 +733,8 @@ def test_a_container_that_answers_with_a_wrong_document(body: str | bytes, reaso
 
 
 def test_a_container_that_answers_at_the_third_attempt() -> None:
-    answers = [Answer(503), Answer(raw=b""), Answer(200, json.dumps(DOCUMENT))]
-    with serving(lambda asked: answers.pop(0)) as service:
+    responses = [Answer(503), Answer(raw=b""), Answer(200, json.dumps(DOCUMENT))]
+    with serving(lambda asked: responses.pop(0)) as service:
         assert Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=service.url).get() == FOUND
 
 
@@ -819,8 +819,8 @@ def test_the_first_of_several_roles() -> None:
     instance = Instance("a-role")
 
     def several(asked: Asked) -> Answer:
-        answer = instance(asked)
-        return Answer(200, "a-role\nb-role\n") if answer.body == "a-role" else answer
+        response = instance(asked)
+        return Answer(200, "a-role\nb-role\n") if response.body == "a-role" else response
 
     with serving(several) as service:
         assert instance_places(service).get() == FOUND
@@ -838,19 +838,19 @@ def at_step(step: int, wrong: Answer) -> Callable[[Asked], Answer]:
     """An instance that gives a wrong answer to the token's request (0), the role's (1) or the keys' (2)."""
     instance = Instance()
 
-    def answer(asked: Asked) -> Answer:
+    def response(asked: Asked) -> Answer:
         at = 0 if asked.path.endswith("token") else 1 if asked.path.endswith("/") else 2
         return wrong if at == step else instance(asked)
 
-    return answer
+    return response
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
-@pytest.mark.parametrize(("answer", "reason", "requests"), WRONG_ANSWERS)
-def test_an_instance_that_answers_wrongly(step: int, answer: Answer, reason: str, requests: int) -> None:
-    with serving(at_step(step, answer)) as service:
+@pytest.mark.parametrize(("response", "reason", "requests"), WRONG_ANSWERS)
+def test_an_instance_that_answers_wrongly(step: int, response: Answer, reason: str, requests: int) -> None:
+    with serving(at_step(step, response)) as service:
         places = instance_places(service)
-        places.seconds = 0.15 if answer.seconds else 5.0
+        places.seconds = 0.15 if response.seconds else 5.0
         error = failure(places.get)
     place, why = error.looked[-1]
     assert place == "instance metadata"
@@ -900,11 +900,11 @@ def test_no_instance_is_asked_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [Answer(200, "token", seconds=1.0), Answer(raw=b"HTTP/1.1 200 OK\r\n", dribble=0.06)]
+    "response", [Answer(200, "token", seconds=1.0), Answer(raw=b"HTTP/1.1 200 OK\r\n", dribble=0.06)]
 )
-def test_a_slow_instance_costs_what_it_may(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> None:
+def test_a_slow_instance_costs_what_it_may(monkeypatch: pytest.MonkeyPatch, response: Answer) -> None:
     monkeypatch.setattr(metadata_sources, "INSTANCE_SECONDS", 0.1)
-    with serving(lambda asked: answer) as service:
+    with serving(lambda asked: response) as service:
         environ = instance_places(service).environ
         chain = default_chain(environ=environ, read_text=Places().read_text, pause=lambda seconds: None)
         begin = time.monotonic()
@@ -1372,8 +1372,9 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         "aws_backend.dynamodb.credentials",
         "aws_backend.dynamodb.sigv4",
         "sltt_core",
-        "sltt_core.errors",
-        "sltt_core.hashes",
-        "sltt_core.record",
+        "sltt_core.base",
+        "sltt_core.base.errors",
+        "sltt_core.base.hashes",
+        "sltt_core.base.record",
     }
     assert loaded - ours <= {"__future__", "_blake2", "_hashlib", "hashlib", "_operator", "operator"}

@@ -31,8 +31,8 @@ from aws_backend.dynamodb.retry import (
     rule_for,
     wait_before,
 )
-from sltt_core.errors import SlttError
-from sltt_core.transport import BadReply, ConnectFailed, OutcomeUnknown
+from sltt_core.base.errors import SlttError
+from sltt_core.http_client.transport import BadResponse, ConnectFailed, OutcomeUnknown
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_was_not_carried_out_may_always_be_tried_again(kind: type[SlttError
     assert not rule.carried_out
 
 
-@pytest.mark.parametrize("kind", [ServerFault, OutcomeUnknown, BadReply])
+@pytest.mark.parametrize("kind", [ServerFault, OutcomeUnknown, BadResponse])
 def test_what_may_have_been_carried_out_is_known(kind: type[SlttError]) -> None:
     assert may_have_been_carried_out(kind("x"))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from aws_backend.dynamodb.tls import ROOTS, LeanTls, amazon_tls, trusting
+from aws_backend.dynamodb.tls import ROOTS, MinimalTls, amazon_tls, trusting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,23 +32,23 @@ PUBLISHED = {
 }
 
 
-def lean_context() -> Any:
+def minimal_context() -> Any:
     """The C context with Amazon's roots; it has what `ssl.SSLContext` inherits from it."""
     made = amazon_tls()
-    assert isinstance(made, LeanTls)
+    assert isinstance(made, MinimalTls)
     return made.context
 
 
 def test_the_published_roots_are_there_and_no_others() -> None:
-    ders = lean_context().get_ca_certs(binary_form=True)
+    ders = minimal_context().get_ca_certs(binary_form=True)
     assert {sha256(der).hexdigest() for der in ders} == set(PUBLISHED.values())
     # All that was loaded is for signing certificates: `get_ca_certs` tells no others.
-    assert lean_context().cert_store_stats() == {"x509": len(PUBLISHED), "x509_ca": len(PUBLISHED), "crl": 0}
+    assert minimal_context().cert_store_stats() == {"x509": len(PUBLISHED), "x509_ca": len(PUBLISHED), "crl": 0}
 
 
 def test_each_root_has_a_comment_that_says_what_it_is() -> None:
     said = {}
-    for der in lean_context().get_ca_certs(binary_form=True):
+    for der in minimal_context().get_ca_certs(binary_form=True):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=der)
         (root,) = context.get_ca_certs()
@@ -63,13 +63,13 @@ def test_each_root_has_a_comment_that_says_what_it_is() -> None:
 
 
 def test_each_root_lasts() -> None:
-    for root in lean_context().get_ca_certs():
+    for root in minimal_context().get_ca_certs():
         assert ssl.cert_time_to_seconds(str(root["notBefore"])) < time()
         assert ssl.cert_time_to_seconds(str(root["notAfter"])) > time() + YEAR, "look for its successor"
 
 
 def test_host_and_certificate_are_verified() -> None:
-    context = lean_context()
+    context = minimal_context()
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
@@ -96,14 +96,14 @@ def test_another_authority_is_not_trusted() -> None:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("dynamodb.eu-west-1.amazonaws.com").configure_cert(server)
     with pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer certificate"):
-        handshake(lean_context(), server, "dynamodb.eu-west-1.amazonaws.com")
-    client = lean_context()
+        handshake(minimal_context(), server, "dynamodb.eu-west-1.amazonaws.com")
+    client = minimal_context()
     client.load_verify_locations(cadata=authority.cert_pem.bytes().decode())
     handshake(client, server, "dynamodb.eu-west-1.amazonaws.com")
 
 
 def test_the_context_has_what_python_gives_its_own() -> None:
-    ours, pythons = lean_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ours, pythons = minimal_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for name in ("options", "verify_flags", "verify_mode", "check_hostname", "maximum_version", "security_level"):
         assert getattr(ours, name) == getattr(pythons, name)
     assert ours.get_ciphers() == pythons.get_ciphers()

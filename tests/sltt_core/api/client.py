@@ -7,7 +7,7 @@ from typing import Any
 
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request, Response
-from sltt_core.storage import BaseStorageService
+from sltt_core.log.storage import BaseStorageService
 from tests.sltt_core.samples import NANOSECONDS
 
 KEY = "a-key-of-16-chars"
@@ -38,7 +38,7 @@ def named(headers: dict[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def body_of(response: Response, status: int = 200) -> Any:
+def body_from(response: Response, status: int = 200) -> Any:
     """What an answer says, when it has the status."""
     assert response.status == status, response
     return json.loads(response.body)

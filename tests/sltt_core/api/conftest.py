@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sltt_core.local_storage import LocalStorageService
+from sltt_core.sqlite.storage import LocalStorageService
 from tests.sltt_core.samples import NANOSECONDS
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from sltt_core.api.app import Api, allow_all
 from sltt_core.api.http import Request, Response
-from sltt_core.errors import InvalidInput, LogDamaged, NotAllowed, StorageBusy, StorageError
-from sltt_core.local_storage import LocalStorageService
-from sltt_core.pages import ChangeStats
-from tests.sltt_core.api.client import KEY, api_on, body_of, get, post
+from sltt_core.base.errors import InvalidInput, LogDamaged, NotAllowed, StorageBusy, StorageError
+from sltt_core.log.pages import ChangeStats
+from sltt_core.sqlite.storage import LocalStorageService
+from tests.sltt_core.api.client import KEY, api_on, body_from, get, post
 from tests.sltt_core.api.test_problems import MEMBERS
 from tests.sltt_core.samples import NOW, wire_change
 
@@ -51,19 +51,19 @@ def unopened(tmp_path: Path) -> LocalStorageService:
 def test_who_may_not_gets_a_403_before_anything_is_touched(
     unopened: Storage, call: Call, asked: tuple[str, str | None]
 ) -> None:
-    problem = body_of(call(api_on(unopened, authorize=refuse)), 403)
+    problem = body_from(call(api_on(unopened, authorize=refuse)), 403)
     assert problem["type"] == "urn:sltt:problem:not-allowed"
     assert problem["detail"] == f"anna may not {asked[0]} {asked[1]}"
     assert not unopened.path.exists()
     # Touched, it would have said so:
-    assert body_of(call(api_on(unopened)), 500)["detail"] == "the storage is not open"
+    assert body_from(call(api_on(unopened)), 500)["detail"] == "the storage is not open"
 
 
 @calls
 def test_each_call_is_asked_for_once_by_its_name(storage: Storage, call: Call, asked: tuple[str, str | None]) -> None:
     questions: list[tuple[str | None, str, str | None]] = []
     post(api_on(storage), [wire_change()], principal="anna", idempotency_key=KEY)
-    body_of(call(api_on(storage, authorize=lambda *question: questions.append(question))), 200)
+    body_from(call(api_on(storage, authorize=lambda *question: questions.append(question))), 200)
     assert questions == [("anna", *asked)]
 
 
@@ -76,20 +76,20 @@ def test_nothing_is_appended_when_one_of_the_projects_is_refused(storage: Storag
             raise NotAllowed("not esther")
 
     batch = [wire_change(projectId=name) for name in ("ruth", "boaz", "ruth", "esther", "naomi")]
-    body_of(post(api_on(storage, authorize=not_esther), batch), 403)
+    body_from(post(api_on(storage, authorize=not_esther), batch), 403)
     assert questions == ["ruth", "boaz", "esther"]
     assert storage.get_all_projects().projects == ()
 
 
 def test_a_project_that_is_implied_is_asked_for_by_its_name(tmp_path: Path) -> None:
     bound = LocalStorageService(tmp_path / "log.db", "ruth")
-    problem = body_of(post(api_on(bound, authorize=refuse), [wire_change(projectId=...)], principal="anna"), 403)
+    problem = body_from(post(api_on(bound, authorize=refuse), [wire_change(projectId=...)], principal="anna"), 403)
     assert problem["detail"] == "anna may not append ruth"
 
 
 def test_what_touches_no_project_is_for_everybody(unopened: Storage) -> None:
     for target in ("/health", "/api/help"):
-        body_of(get(api_on(unopened, authorize=refuse), target))
+        body_from(get(api_on(unopened, authorize=refuse), target))
 
 
 def test_unless_told_otherwise_everybody_may_do_everything() -> None:
@@ -117,7 +117,7 @@ def test_an_error_that_nobody_expected_is_reported_here_and_a_bare_500_there(
 ) -> None:
     reported: list[BaseException] = []
     response = call(api_on(broken, report=reported.append))
-    problem = body_of(response, 500)
+    problem = body_from(response, 500)
     assert problem.keys() == MEMBERS
     assert problem["type"] == "urn:sltt:problem:internal"
     assert not any(secret in response.body for secret in (b"hunter2", b"anna", b"RuntimeError", b"Traceback", b".py"))
@@ -127,7 +127,7 @@ def test_an_error_that_nobody_expected_is_reported_here_and_a_bare_500_there(
 
 
 def test_without_anybody_to_report_to_the_answer_is_the_same(broken: Storage) -> None:
-    body_of(get(api_on(broken), "/api/projects"), 500)
+    body_from(get(api_on(broken), "/api/projects"), 500)
 
 
 def test_an_error_in_authorize_lets_nobody_pass(unopened: Storage) -> None:
@@ -135,7 +135,7 @@ def test_an_error_in_authorize_lets_nobody_pass(unopened: Storage) -> None:
         raise KeyError(project)
 
     reported: list[BaseException] = []
-    body_of(get(api_on(unopened, authorize=broken, report=reported.append), "/api/projects/ruth/stats"), 500)
+    body_from(get(api_on(unopened, authorize=broken, report=reported.append), "/api/projects/ruth/stats"), 500)
     assert len(reported) == 1
 
 
@@ -152,7 +152,7 @@ def test_an_error_that_was_expected_is_not_reported(storage: Storage) -> None:
         ("/api/projects/ruth/changes?\ud800", 400),
         ("/api/changes", 405),
     ]:
-        body_of(get(api, target), status)
+        body_from(get(api, target), status)
     assert reported == []
 
 
@@ -166,7 +166,7 @@ def test_where_the_log_lies_is_not_for_clients(storage: Storage) -> None:
         response = post(api_on(impatient), [wire_change()])
     other.execute("ROLLBACK")
     other.close()
-    assert body_of(response, 503)["type"] == f"urn:sltt:problem:{StorageBusy.kind}"
+    assert body_from(response, 503)["type"] == f"urn:sltt:problem:{StorageBusy.kind}"
     assert response.header("retry-after") == "1"
     assert str(storage.path.parent).encode() not in response.body
 
@@ -194,7 +194,7 @@ def test_options_tells_which_methods_there_are(storage: Storage) -> None:
 
 def test_a_server_may_have_a_problem_before_the_api_is_asked(unopened: Storage) -> None:
     response = api_on(unopened).problem(InvalidInput("no such header", field="host"), Request("GET", "/"))
-    problem = body_of(response, 400)
+    problem = body_from(response, 400)
     assert (problem["timestamp"], problem["server"], problem["field"]) == (NOW, "here", "host")
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from sltt_core.api.cors import Cors
 from sltt_core.api.http import Request
-from sltt_core.errors import InvalidInput, NotAllowed
+from sltt_core.base.errors import InvalidInput, NotAllowed
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 
 from sltt_core.api.http import MAX_BODY_BYTES
 from sltt_core.api.routes import ROUTES
-from sltt_core.chain import GENESIS
-from sltt_core.fields import MAX_ITEM_BYTES
-from sltt_core.local_storage import LocalStorageService
-from tests.sltt_core.api.client import KEY, api_on, body_of, get, post
+from sltt_core.model.chain import GENESIS
+from sltt_core.model.fields import MAX_ITEM_BYTES
+from sltt_core.sqlite.storage import LocalStorageService
+from tests.sltt_core.api.client import KEY, api_on, body_from, get, post
 from tests.sltt_core.samples import NANOSECONDS, NOW, wire_change
 
 Storage = LocalStorageService
@@ -23,7 +23,7 @@ Storage = LocalStorageService
 
 
 def test_health_says_what_runs_here_on_what(storage: Storage) -> None:
-    assert body_of(get(api_on(storage), "/health")) == {
+    assert body_from(get(api_on(storage), "/health")) == {
         "status": "healthy",
         "timestamp": NOW,
         "server": "here",
@@ -32,7 +32,7 @@ def test_health_says_what_runs_here_on_what(storage: Storage) -> None:
 
 
 def test_help_lists_every_route(storage: Storage) -> None:
-    said = body_of(get(api_on(storage), "/api/help"))
+    said = body_from(get(api_on(storage), "/api/help"))
     assert said["server"] == "here"
     assert [(e["method"], e["path"], e["description"]) for e in said["endpoints"]] == [
         (route.method, route.path, route.description) for route in ROUTES
@@ -47,8 +47,8 @@ def test_help_lists_every_route(storage: Storage) -> None:
 
 
 def test_changes_are_appended_and_numbered(storage: Storage) -> None:
-    answer = body_of(post(api_on(storage), [wire_change(), wire_change(projectId="esther"), wire_change()]))
-    assert answer == {
+    response = body_from(post(api_on(storage), [wire_change(), wire_change(projectId="esther"), wire_change()]))
+    assert response == {
         "success": True,
         "created": 3,
         "createdSeqs": [1, 1, 2],
@@ -60,32 +60,32 @@ def test_changes_are_appended_and_numbered(storage: Storage) -> None:
 
 
 def test_one_object_is_a_batch_of_one(storage: Storage) -> None:
-    assert body_of(post(api_on(storage), wire_change()))["createdSeqs"] == [1]
+    assert body_from(post(api_on(storage), wire_change()))["createdSeqs"] == [1]
 
 
 def test_the_callers_own_numbers_are_mapped_to_the_logs(storage: Storage) -> None:
     api = api_on(storage)
     post(api, wire_change())
     batch = [wire_change(seq=70), wire_change(), wire_change(seq=0), wire_change(seq=2**63 - 1), wire_change(seq=70)]
-    answer = body_of(post(api, batch))
-    assert answer["createdSeqs"] == [2, 3, 4, 5, 6]
-    assert answer["seqMap"] == {"70": 6, "3": 3, "0": 4, str(2**63 - 1): 5}
+    response = body_from(post(api, batch))
+    assert response["createdSeqs"] == [2, 3, 4, 5, 6]
+    assert response["seqMap"] == {"70": 6, "3": 3, "0": 4, str(2**63 - 1): 5}
 
 
 def test_the_same_key_stores_the_same_batch_once(storage: Storage) -> None:
     api = api_on(storage)
-    first = body_of(post(api, [wire_change(), wire_change()], idempotency_key=KEY))
-    again = body_of(post(api, [wire_change(), wire_change()], idempotency_key=KEY))
+    first = body_from(post(api, [wire_change(), wire_change()], idempotency_key=KEY))
+    again = body_from(post(api, [wire_change(), wire_change()], idempotency_key=KEY))
     assert (first["replayed"], again["replayed"]) == (False, True)
     assert first["createdSeqs"] == again["createdSeqs"] == [1, 2]
     assert storage.get_change_stats(project_id="ruth").total == 2
-    problem = body_of(post(api, [wire_change()], idempotency_key=KEY), 422)
+    problem = body_from(post(api, [wire_change()], idempotency_key=KEY), 422)
     assert problem["type"] == "urn:sltt:problem:key-reused"
 
 
 @pytest.mark.parametrize("key", ["", "short", "x" * 129, "a key of 16 chars", f"{KEY}, {KEY}", "é" * 16])
 def test_a_bad_key_is_a_bad_request_and_nothing_is_stored(storage: Storage, key: str) -> None:
-    problem = body_of(post(api_on(storage), wire_change(), idempotency_key=key), 400)
+    problem = body_from(post(api_on(storage), wire_change(), idempotency_key=key), 400)
     assert problem["field"] == "Idempotency-Key"
     assert storage.get_all_projects().projects == ()
 
@@ -107,12 +107,12 @@ def test_a_bad_key_is_a_bad_request_and_nothing_is_stored(storage: Storage, key:
     ],
 )
 def test_only_json_is_taken(storage: Storage, media_type: str, status: int) -> None:
-    body_of(post(api_on(storage), wire_change(), content_type=media_type), status)
+    body_from(post(api_on(storage), wire_change(), content_type=media_type), status)
     assert storage.get_change_stats(project_id="ruth").total == (1 if status == 200 else 0)
 
 
 def test_a_bad_batch_is_refused_as_a_whole(storage: Storage) -> None:
-    problem = body_of(post(api_on(storage), [wire_change(), wire_change(entityId=""), wire_change(color=1)]), 400)
+    problem = body_from(post(api_on(storage), [wire_change(), wire_change(entityId=""), wire_change(color=1)]), 400)
     assert problem["failedAtIndex"] == 1
     assert [error["field"] for error in problem["errors"]] == ["changes[1].entityId", "changes[2].color"]
     assert storage.get_all_projects().projects == ()
@@ -120,7 +120,7 @@ def test_a_bad_batch_is_refused_as_a_whole(storage: Storage) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b"\xff", b"[" * 100_000, b"{}" * 10])
 def test_what_is_no_batch_is_a_bad_request(storage: Storage, body: bytes) -> None:
-    problem = body_of(post(api_on(storage), body), 400)
+    problem = body_from(post(api_on(storage), body), 400)
     assert problem["type"] == "urn:sltt:problem:invalid-batch"
     assert storage.get_all_projects().projects == ()
 
@@ -128,8 +128,8 @@ def test_what_is_no_batch_is_a_bad_request(storage: Storage, body: bytes) -> Non
 def test_a_body_may_be_as_large_as_it_may_be(storage: Storage) -> None:
     api = api_on(storage)
     body = json.dumps(wire_change()).encode()
-    assert body_of(post(api, body + b" " * (MAX_BODY_BYTES - len(body))))["created"] == 1
-    problem = body_of(post(api, body + b" " * (MAX_BODY_BYTES - len(body) + 1)), 413)
+    assert body_from(post(api, body + b" " * (MAX_BODY_BYTES - len(body))))["created"] == 1
+    problem = body_from(post(api, body + b" " * (MAX_BODY_BYTES - len(body) + 1)), 413)
     assert problem["type"] == "urn:sltt:problem:payload-too-large"
     assert storage.get_change_stats(project_id="ruth").total == 1
 
@@ -137,15 +137,15 @@ def test_a_body_may_be_as_large_as_it_may_be(storage: Storage) -> None:
 def test_a_packed_body_is_unpacked_and_bounded(storage: Storage) -> None:
     api = api_on(storage)
     assert (
-        body_of(post(api, gzip.compress(json.dumps(wire_change()).encode()), content_encoding="gzip"))["created"] == 1
+        body_from(post(api, gzip.compress(json.dumps(wire_change()).encode()), content_encoding="gzip"))["created"] == 1
     )
-    body_of(post(api, gzip.compress(b" " * (MAX_BODY_BYTES + 1)), content_encoding="gzip"), 413)
-    body_of(post(api, b"no gzip", content_encoding="gzip"), 400)
-    body_of(post(api, wire_change(), content_encoding="br"), 415)
+    body_from(post(api, gzip.compress(b" " * (MAX_BODY_BYTES + 1)), content_encoding="gzip"), 413)
+    body_from(post(api, b"no gzip", content_encoding="gzip"), 400)
+    body_from(post(api, wire_change(), content_encoding="br"), 415)
 
 
 def test_a_change_too_large_for_its_item_is_a_413(storage: Storage) -> None:
-    problem = body_of(post(api_on(storage), [wire_change(), wire_change(data={"a": "x" * MAX_ITEM_BYTES})]), 413)
+    problem = body_from(post(api_on(storage), [wire_change(), wire_change(data={"a": "x" * MAX_ITEM_BYTES})]), 413)
     assert problem["errors"][0]["field"] == "changes[1].data"
     assert storage.get_all_projects().projects == ()
 
@@ -154,9 +154,9 @@ def test_who_signed_in_counts_into_the_size_of_a_change(storage: Storage) -> Non
     api = api_on(storage)
     room = MAX_ITEM_BYTES - 256 - len('ruthdocumente1{"a": ""}')
     full = wire_change(data={"a": "x" * room})
-    body_of(post(api, [wire_change(), full], principal="a"), 413)
+    body_from(post(api, [wire_change(), full], principal="a"), 413)
     assert storage.get_all_projects().projects == ()
-    body_of(post(api, [wire_change(), full]))
+    body_from(post(api, [wire_change(), full]))
 
 
 @pytest.mark.parametrize("claimed", [..., None, "mallory", "anna"])
@@ -178,7 +178,7 @@ def test_a_batch_that_stops_midway_is_a_503_that_the_same_key_resumes(tmp_path: 
         def _append(self, chunk: Any) -> Any:
             self.left -= 1
             if self.left == -1:
-                from sltt_core.errors import StorageBusy
+                from sltt_core.base.errors import StorageBusy
 
                 raise StorageBusy("not now")
             return super()._append(chunk)
@@ -186,12 +186,12 @@ def test_a_batch_that_stops_midway_is_a_503_that_the_same_key_resumes(tmp_path: 
     with Failing(tmp_path / "log.db", clock=lambda: NANOSECONDS, chunk_changes=2) as storage:
         api = api_on(storage)
         response = post(api, [wire_change() for _ in range(5)], idempotency_key=KEY)
-        problem = body_of(response, 503)
+        problem = body_from(response, 503)
         assert response.header("retry-after") == "1"
         assert (problem["failedAtIndex"], problem["created"]) == (2, 2)
         assert problem["createdSeqs"] == [1, 2, None, None, None]
-        answer = body_of(post(api, [wire_change() for _ in range(5)], idempotency_key=KEY))
-        assert (answer["createdSeqs"], answer["replayed"]) == ([1, 2, 3, 4, 5], False)
+        again = body_from(post(api, [wire_change() for _ in range(5)], idempotency_key=KEY))
+        assert (again["createdSeqs"], again["replayed"]) == ([1, 2, 3, 4, 5], False)
 
 
 # Reading.
@@ -201,7 +201,7 @@ def test_a_page_says_what_it_holds_and_where_to_go_on(storage: Storage) -> None:
     api = api_on(storage)
     post(api, [wire_change(data={"n": n}) for n in range(3)])
     links = [item.chain for item in storage.get_changes_since(project_id="ruth")]
-    first = body_of(get(api, "/api/projects/ruth/changes?limit=2"))
+    first = body_from(get(api, "/api/projects/ruth/changes?limit=2"))
     assert first == {
         "changes": [
             {
@@ -223,12 +223,12 @@ def test_a_page_says_what_it_holds_and_where_to_go_on(storage: Storage) -> None:
         "chain": links[1],
         "timestamp": NOW,
     }
-    rest = body_of(get(api, f"/api/projects/ruth/changes?cursor=2&chain={links[1]}"))
+    rest = body_from(get(api, f"/api/projects/ruth/changes?cursor=2&chain={links[1]}"))
     assert ([item["seq"] for item in rest["changes"]], rest["through"], rest["chain"]) == ([3], 3, links[2])
     assert "cursor" not in rest
-    end = body_of(get(api, "/api/projects/ruth/changes?cursor=3"))
+    end = body_from(get(api, "/api/projects/ruth/changes?cursor=3"))
     assert end == {"changes": [], "count": 0, "through": 3, "chain": links[2], "timestamp": NOW}
-    beyond = body_of(get(api, "/api/projects/ruth/changes?cursor=9"))
+    beyond = body_from(get(api, "/api/projects/ruth/changes?cursor=9"))
     assert beyond == {"changes": [], "count": 0, "through": 9, "timestamp": NOW}
 
 
@@ -244,8 +244,8 @@ def test_data_comes_back_to_the_letter(storage: Storage) -> None:
 def test_a_hostile_id_comes_back_as_it_was(storage: Storage, text: str) -> None:
     api = api_on(storage)
     post(api, [wire_change(entityId=text, cid=text, changeBy=text)])
-    [page] = body_of(get(api, "/api/projects/ruth/changes"))["changes"]
-    one = body_of(get(api, "/api/projects/ruth/changes/1"))
+    [page] = body_from(get(api, "/api/projects/ruth/changes"))["changes"]
+    one = body_from(get(api, "/api/projects/ruth/changes/1"))
     assert page == one
     assert (one["entityId"], one["cid"], one["changeBy"]) == (text, text, text)
 
@@ -263,7 +263,7 @@ def test_a_page_may_be_narrowed(storage: Storage) -> None:
         ("outdated=exclude", [2, 3, 4, 5, 6]),
         ("outdated=include", [1, 2, 3, 4, 5, 6]),
     ]:
-        page = body_of(get(api, f"/api/projects/ruth/changes?{query}"))
+        page = body_from(get(api, f"/api/projects/ruth/changes?{query}"))
         assert ([item["seq"] for item in page["changes"]], page["count"], page["through"]) == (seqs, len(seqs), 6)
 
 
@@ -281,26 +281,26 @@ def test_a_reader_with_another_link_gets_a_409(storage: Storage) -> None:
     api = api_on(storage)
     post(api, [wire_change(), wire_change()])
     for query in (f"cursor=1&chain={GENESIS}", f"cursor=9&chain={GENESIS}"):
-        problem = body_of(get(api, f"/api/projects/ruth/changes?{query}"), 409)
+        problem = body_from(get(api, f"/api/projects/ruth/changes?{query}"), 409)
         assert problem["type"] == "urn:sltt:problem:chain-mismatch"
-    body_of(get(api, f"/api/projects/ruth/changes?cursor=0&chain={GENESIS}"))
+    body_from(get(api, f"/api/projects/ruth/changes?cursor=0&chain={GENESIS}"))
 
 
 def test_one_change_is_sent_or_is_not_there(storage: Storage) -> None:
     api = api_on(storage)
     post(api, [wire_change(), wire_change(cid="c")])
-    assert body_of(get(api, "/api/projects/ruth/changes/2"))["cid"] == "c"
+    assert body_from(get(api, "/api/projects/ruth/changes/2"))["cid"] == "c"
     for target in ("/api/projects/ruth/changes/3", "/api/projects/esther/changes/1"):
-        assert body_of(get(api, target), 404)["type"] == "urn:sltt:problem:not-found"
+        assert body_from(get(api, target), 404)["type"] == "urn:sltt:problem:not-found"
     for seq in ("0", "-1", "x", "", "1.0", "%00"):
-        assert body_of(get(api, f"/api/projects/ruth/changes/{seq}"), 400)["field"] == "seq"
+        assert body_from(get(api, f"/api/projects/ruth/changes/{seq}"), 400)["field"] == "seq"
 
 
 def test_the_counts_are_exact(storage: Storage) -> None:
     api = api_on(storage)
     operations = ("create", "update", "update", "delete", None)
     post(api, [wire_change(operation=op, entityType=t) for op in operations for t in ("note", "a.b")])
-    assert body_of(get(api, "/api/projects/ruth/stats")) == {
+    assert body_from(get(api, "/api/projects/ruth/stats")) == {
         "projectId": "ruth",
         "changeStats": {"total": 10, "creates": 4, "updates": 4, "deletes": 2},
         "entityTypeStats": {"a.b": 5, "note": 5},
@@ -311,23 +311,23 @@ def test_the_counts_are_exact(storage: Storage) -> None:
 
 def test_a_project_that_nobody_wrote_to_is_empty(storage: Storage) -> None:
     api = api_on(storage)
-    page = body_of(get(api, "/api/projects/nobody/changes"))
+    page = body_from(get(api, "/api/projects/nobody/changes"))
     assert page == {"changes": [], "count": 0, "through": 0, "chain": GENESIS, "timestamp": NOW}
-    stats = body_of(get(api, "/api/projects/nobody/stats"))
+    stats = body_from(get(api, "/api/projects/nobody/stats"))
     assert stats["changeStats"] == {"total": 0, "creates": 0, "updates": 0, "deletes": 0}
     assert stats["entityTypeStats"] == {}
-    assert body_of(get(api, "/api/projects")) == {"projects": [], "count": 0, "timestamp": NOW}
+    assert body_from(get(api, "/api/projects")) == {"projects": [], "count": 0, "timestamp": NOW}
 
 
 def test_projects_are_listed_in_order_page_by_page(storage: Storage) -> None:
     api = api_on(storage)
     post(api, [wire_change(projectId=name) for name in ("b", "a+b", "B", "a")])
-    assert body_of(get(api, "/api/projects")) == {"projects": ["B", "a", "a+b", "b"], "count": 4, "timestamp": NOW}
-    first = body_of(get(api, "/api/projects?limit=3"))
+    assert body_from(get(api, "/api/projects")) == {"projects": ["B", "a", "a+b", "b"], "count": 4, "timestamp": NOW}
+    first = body_from(get(api, "/api/projects?limit=3"))
     assert (first["projects"], first["count"], first["cursor"]) == (["B", "a", "a+b"], 3, "a+b")
-    rest = body_of(get(api, f"/api/projects?limit=3&cursor={quote('a+b', safe='')}"))
+    rest = body_from(get(api, f"/api/projects?limit=3&cursor={quote('a+b', safe='')}"))
     assert (rest["projects"], "cursor" in rest) == (["b"], False)
-    body_of(get(api, "/api/projects?cursor=a+b"), 400)  # a blank, in a query
+    body_from(get(api, "/api/projects?cursor=a+b"), 400)  # a blank, in a query
 
 
 # A server of one project.
@@ -336,15 +336,15 @@ def test_projects_are_listed_in_order_page_by_page(storage: Storage) -> None:
 def test_a_bound_server_serves_its_project_and_no_other(tmp_path: Path) -> None:
     with LocalStorageService(tmp_path / "log.db", "ruth", clock=lambda: NANOSECONDS) as storage:
         api = api_on(storage)
-        assert body_of(post(api, [wire_change(projectId=...), wire_change()]))["createdSeqs"] == [1, 2]
-        problem = body_of(post(api, [wire_change(), wire_change(projectId="esther")]), 400)
+        assert body_from(post(api, [wire_change(projectId=...), wire_change()]))["createdSeqs"] == [1, 2]
+        problem = body_from(post(api, [wire_change(), wire_change(projectId="esther")]), 400)
         assert problem["errors"][0]["field"] == "changes[1].projectId"
-        assert body_of(get(api, "/api/projects/ruth/stats"))["changeStats"]["total"] == 2
-        assert body_of(get(api, "/api/projects"))["projects"] == ["ruth"]
+        assert body_from(get(api, "/api/projects/ruth/stats"))["changeStats"]["total"] == 2
+        assert body_from(get(api, "/api/projects"))["projects"] == ["ruth"]
         for path in ("changes", "changes/1", "stats"):
-            body_of(get(api, f"/api/projects/esther/{path}"), 404)
+            body_from(get(api, f"/api/projects/esther/{path}"), 404)
 
 
 @pytest.mark.parametrize("target", ["/health", "/api/help", "/api/projects", "/api/projects/ruth/changes"])
 def test_a_parameter_that_does_not_exist_is_a_bad_request(storage: Storage, target: str) -> None:
-    assert body_of(get(api_on(storage), f"{target}?colour=red"), 400)["field"] == "colour"
+    assert body_from(get(api_on(storage), f"{target}?colour=red"), 400)["field"] == "colour"

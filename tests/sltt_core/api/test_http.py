@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sltt_core.api.http import Request, Response, json_response, percent_decode, query_pairs
-from sltt_core.errors import InvalidInput
+from sltt_core.base.errors import InvalidInput
 
 DECODED = [
     ("", ""),

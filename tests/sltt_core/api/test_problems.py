@@ -8,7 +8,7 @@ import pytest
 
 from sltt_core.api.http import Response
 from sltt_core.api.problems import problem_response
-from sltt_core.errors import (
+from sltt_core.base.errors import (
     ChainMismatch,
     InvalidBatch,
     InvalidInput,
@@ -22,8 +22,8 @@ from sltt_core.errors import (
     StorageBusy,
     StorageError,
 )
+from tests.sltt_core.base.test_errors import CLASSES
 from tests.sltt_core.samples import NOW
-from tests.sltt_core.test_errors import CLASSES
 
 MEMBERS = {"type", "title", "status", "detail", "error", "timestamp", "server", "requestId"}
 

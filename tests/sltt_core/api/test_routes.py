@@ -8,10 +8,10 @@ import pytest
 
 from sltt_core.api import handlers
 from sltt_core.api.routes import MAX_REPEATED, ROUTES, Route, allowed_at, match, parse_parameters
-from sltt_core.chain import GENESIS
-from sltt_core.errors import InvalidInput, MethodNotAllowed, NotFound
-from sltt_core.fields import MAX_SEQ
-from tests.sltt_core.test_fields import GOOD_PROJECT_IDS, HOSTILE_PROJECT_IDS
+from sltt_core.base.errors import InvalidInput, MethodNotAllowed, NotFound
+from sltt_core.model.chain import GENESIS
+from sltt_core.model.fields import MAX_SEQ
+from tests.sltt_core.model.test_fields import GOOD_PROJECT_IDS, HOSTILE_PROJECT_IDS
 
 # The routes of the original, and what was added: none of them may vanish.
 TABLE = [

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from sltt_core.errors import InvalidInput, NotALog, StorageError
-from sltt_core.local_storage import LocalStorageService
+from sltt_core.base.errors import InvalidInput, NotALog, StorageError
 from sltt_core.server.hosts import host_of, is_loopback
 from sltt_core.server.rest_api_server import RestApiServer
 from sltt_core.server.storages import open_storage
+from sltt_core.sqlite.storage import LocalStorageService
 from tests.contract.logs import batch, new
 from tests.sltt_core.server.command import read_banner, start_sltt, try_the_curls
 
@@ -44,11 +44,11 @@ def test_the_server_answers_on_its_port_until_it_is_stopped(storage: LocalStorag
     server = RestApiServer(server_name="mine", storage=storage)
     server.start(port=0)
     url = server.url
-    answer = httpx.get(f"{url}/health")
-    assert answer.status_code == 200
-    assert answer.json().keys() == {"status", "timestamp", "server", "storageType"}
-    assert answer.json()["status"] == "healthy"
-    assert answer.json()["server"] == "mine"
+    response = httpx.get(f"{url}/health")
+    assert response.status_code == 200
+    assert response.json().keys() == {"status", "timestamp", "server", "storageType"}
+    assert response.json()["status"] == "healthy"
+    assert response.json()["server"] == "mine"
     server.stop()
     server.stop()
     with pytest.raises(httpx.ConnectError):
@@ -90,8 +90,8 @@ def test_an_open_server_answers_any_host(storage: LocalStorageService) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "0.0.0.0", ""])
 def test_another_host_name_is_refused_on_loopback(server: RestApiServer, host: str) -> None:
-    answer = httpx.get(f"{server.url}/health", headers={"host": host})
-    assert answer.status_code in (400, 421)
+    response = httpx.get(f"{server.url}/health", headers={"host": host})
+    assert response.status_code in (400, 421)
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:99", "127.0.0.1:1", "127.9.9.9", "[::1]:8080"])
@@ -115,16 +115,16 @@ def test_what_is_loopback() -> None:
 
 def test_a_body_that_is_too_large_is_answered_with_413(server: RestApiServer) -> None:
     for size in (4_000_001, 9_000_000):
-        answer = httpx.post(f"{server.url}/api/changes", content=b" " * size, headers=JSON)
-        assert answer.status_code == 413
-        assert answer.json()["type"] == "urn:sltt:problem:payload-too-large"
+        response = httpx.post(f"{server.url}/api/changes", content=b" " * size, headers=JSON)
+        assert response.status_code == 413
+        assert response.json()["type"] == "urn:sltt:problem:payload-too-large"
     assert httpx.get(f"{server.url}/health").status_code == 200
 
 
 def test_a_body_of_just_the_limit_is_read(server: RestApiServer) -> None:
     change = b'[{"projectId":"p","entityType":"t","entityId":"e","data":{}}]'
-    answer = httpx.post(f"{server.url}/api/changes", content=change.rjust(4_000_000), headers=JSON)
-    assert answer.status_code == 200
+    response = httpx.post(f"{server.url}/api/changes", content=change.rjust(4_000_000), headers=JSON)
+    assert response.status_code == 200
 
 
 def test_a_head_request_gets_the_head_of_the_answer(server: RestApiServer) -> None:
@@ -154,11 +154,11 @@ def test_stopping_finishes_requests_in_flight(storage: LocalStorageService) -> N
     server.start(port=0)
     body = b'{"projectId":"p","entityType":"t","entityId":"e","data":{}}'
     with ThreadPoolExecutor(2) as threads:
-        answer = threads.submit(httpx.post, f"{server.url}/api/changes", content=body, headers=JSON)
+        response = threads.submit(httpx.post, f"{server.url}/api/changes", content=body, headers=JSON)
         assert entered.wait(30)
         stopping = threads.submit(server.stop)
         go_on.set()
-        assert answer.result(30).json()["createdSeqs"] == [1]
+        assert response.result(30).json()["createdSeqs"] == [1]
         stopping.result(30)
 
 
@@ -225,8 +225,8 @@ def test_sltt_serve_keeps_its_log_in_the_data_folder_by_default(tmp_path: Path) 
 def test_sltt_serve_bound_to_a_project_needs_it_named_nowhere(tmp_path: Path) -> None:
     process = start_sltt("serve", "--port", "0", "--storage", f"sqlite:{tmp_path / 'x.db'}", "--project", "mark")
     url, _ = read_banner(process)
-    answer = httpx.post(f"{url}/api/changes", json={"entityType": "t", "entityId": "e", "data": {}})
-    assert answer.json()["createdSeqs"] == [1]
+    response = httpx.post(f"{url}/api/changes", json={"entityType": "t", "entityId": "e", "data": {}})
+    assert response.json()["createdSeqs"] == [1]
     assert httpx.get(f"{url}/api/projects/mark/stats").json()["changeStats"]["total"] == 1
     assert httpx.get(f"{url}/api/projects/luke/stats").status_code == 404
     process.send_signal(signal.SIGINT)

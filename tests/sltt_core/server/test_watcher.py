@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sltt_core.local_storage import LocalStorageService
 from sltt_core.server.watcher import PACE_SECONDS, Watcher
+from sltt_core.sqlite.storage import LocalStorageService
 from tests.contract.logs import batch, new
 
 if TYPE_CHECKING:

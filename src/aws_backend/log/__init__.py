@@ -1,0 +1,1 @@
+"""The change log in a DynamoDB table: items, transactions, reads."""

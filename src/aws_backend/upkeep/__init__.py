@@ -1,0 +1,1 @@
+"""A damaged log in DynamoDB: found (`audit`) and repaired (`repair`)."""

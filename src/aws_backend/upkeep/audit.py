@@ -1,0 +1,315 @@
+"""`audit`: a log read from end to end, and what is wrong with it. Nothing is altered.
+
+What can be wrong is the table `sltt_core.log.findings.KINDS`. Writers may go on: what looks wrong is read
+again between all transactions before it is reported.
+"""
+
+from __future__ import annotations
+
+from aws_backend.log.items import FORMAT, LogEnd, change_of, log_end_of
+from sltt_core.base.errors import NotALog
+from sltt_core.base.json_reader import JsonProblem, read
+from sltt_core.base.timestamps import normalise, now_utc
+from sltt_core.log.findings import KINDS, MAX_FINDINGS, Finding, Report
+from sltt_core.model.chain import GENESIS, link_of
+from sltt_core.model.fields import CHECKS, TOMBSTONE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+    from aws_backend.log.items import Item
+    from aws_backend.log.table import LogTable
+    from sltt_core.model.changes import Change
+
+    Progress = Callable[[int], None]
+    """Told now and then how many changes were examined."""
+
+PAGE_CHANGES = 1000
+TOMBSTONE_TYPE = "void"
+"""The entity type and id of a change that repair puts where a number was missing."""
+
+
+class Counts:
+    """What a sequence item counts."""
+
+    __slots__ = ("operations", "types")
+
+    def __init__(self) -> None:
+        self.operations: dict[str, int] = {}
+        self.types: dict[str, int] = {}
+
+    def add(self, change: Change) -> None:
+        """Count a change."""
+        self.operations[change.operation] = self.operations.get(change.operation, 0) + 1
+        self.types[change.entity_type] = self.types.get(change.entity_type, 0) + 1
+
+    def copy(self) -> Counts:
+        """Return a copy that counts on by itself."""
+        other = Counts()
+        other.operations, other.types = dict(self.operations), dict(self.types)
+        return other
+
+    def end(self, seq: int, chain: str, repairs: int) -> LogEnd:
+        """Return the log's end that these counts belong to."""
+        creates, updates, deletes = (self.operations.get(name, 0) for name in ("create", "update", "delete"))
+        return LogEnd(seq + 1, chain, creates, updates, deletes, dict(self.types), repairs, True)
+
+
+def items_after(table: LogTable, project_id: str, seq: int, last: int | None = None) -> Iterator[Item]:
+    """Read the items of a log after a number, in order, by strong reads; up to `last`, if it is given.
+
+    Each page has the time that a request may take.
+    """
+    condition = "pk = :pk AND seq BETWEEN :from AND :to" if last is not None else "pk = :pk AND seq >= :from"
+    values: dict[str, Any] = {":pk": {"S": project_id}, ":from": {"N": str(seq + 1)}}
+    payload: dict[str, Any] = {
+        "TableName": table.name,
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeValues": values if last is None else values | {":to": {"N": str(last)}},
+        "ConsistentRead": True,
+        "Limit": PAGE_CHANGES,
+    }
+    return _paged(table, "Query", payload)
+
+
+def read_sequence(table: LogTable, project_id: str, seq: int) -> tuple[Item | None, Item | None]:
+    """Return a change's item and the sequence item, as they are between all transactions."""
+    return table.read_together(project_id, max(seq, 1), table.deadline())
+
+
+def reaches(sequence: Item | None) -> int:
+    """Return the last number that a sequence item has assigned; the original's counter is that number itself."""
+    if sequence is None or "value" not in sequence:
+        return 0
+    value = int(sequence["value"]["N"])
+    return value - 1 if "format" in sequence else value
+
+
+def completed(item: Item, clock: Callable[[], int]) -> tuple[dict[str, Any], bool]:
+    """Return an item with everything that a change has but its link, and whether it says something by itself.
+
+    The original has `changeAt` for `timestamp`. An item without an entity says nothing: it becomes a void change.
+    """
+    full = dict(item)
+    now = now_utc(clock)
+    says_something = "entityType" in item and "entityId" in item
+    for name in ("entityType", "entityId"):
+        full.setdefault(name, {"S": TOMBSTONE_TYPE})
+    full.setdefault("operation", {"S": "create" if says_something else TOMBSTONE})
+    full.setdefault("dataJson", {"S": "{}"})
+    if "timestamp" not in full:
+        full["timestamp"] = {"S": _time(full.get("changeAt")) or _time(full.get("cloudAt")) or now}
+    full.setdefault("cloudAt", full["timestamp"])
+    full.setdefault("chain", {"S": GENESIS})
+    return full, says_something
+
+
+def _time(value: Any) -> str | None:
+    try:
+        return normalise(value["S"])
+    except (TypeError, KeyError, ValueError):
+        return None
+
+
+def audit(table: LogTable, project_id: str, *, requests: bool = True, progress: Progress = lambda _: None) -> Report:
+    """Read a whole log and say what is wrong with it.
+
+    `requests` looks at the idempotency keys, too, for which the whole table is scanned. Raises `NotALog` when the
+    sequence item is of a newer format.
+    """
+    return _Audit(table, project_id, progress).run(requests)
+
+
+class _Audit:
+    """One reading of a log."""
+
+    def __init__(self, table: LogTable, project_id: str, progress: Progress) -> None:
+        self._table = table
+        self._project_id = project_id
+        self._progress = progress
+        self._at = 0
+        self._link: str | None = GENESIS
+        self._counts = Counts()
+        self._examined = 0
+        self._findings: dict[str, list[Finding]] = {}
+        self._requests: dict[int, list[tuple[Item, int, str]]] = {}
+        self._open_requests: list[tuple[Item, int, str]] = []
+        self._bad_requests: set[str] = set()
+        self._relinking: int | None = None
+
+    def run(self, requests: bool) -> Report:
+        if requests:
+            for item in request_items(self._table, self._project_id):
+                first, count = int(item["firstSeq"]["N"]), int(item["count"]["N"])
+                self._requests.setdefault(first, []).append((item, first + count - 1, item["createdAt"]["S"]))
+        _, sequence = read_sequence(self._table, self._project_id, 1)
+        if sequence is not None and sequence.get("format", {}).get("N", str(FORMAT)) != str(FORMAT):
+            log_end_of(sequence, self._project_id)  # raises: it is of a newer format
+        if sequence is not None and "relinking" in sequence:
+            self._relinking = int(sequence["relinking"]["N"])
+            self._find("relinking", self._relinking, self._relinking)
+        self._walk()
+        self._check_end()
+        # Those whose numbers lie beyond the log's end, or go on beyond it where a restore tore their transaction.
+        beyond = [request for first, waiting in self._requests.items() if first > self._at for request in waiting]
+        for item, last, _ in [*beyond, *self._open_requests]:
+            if read_sequence(self._table, self._project_id, last)[0] is None:
+                self._find_request(item)
+        order = list(KINDS)
+        findings = sorted(
+            (finding for found in self._findings.values() for finding in found),
+            key=lambda finding: (order.index(finding.kind), finding.first or 0),
+        )
+        return Report(self._project_id, self._examined, tuple(findings))
+
+    def _find(self, kind: str, first: int | None, last: int | None, detail: str = "") -> None:
+        """Note what is wrong; a run of numbers with the same fault is one finding."""
+        found = self._findings.setdefault(kind, [])
+        if found and not detail and found[-1].last is not None and first == found[-1].last + 1:
+            found[-1] = found[-1].replace(last=last)
+        elif len(found) < MAX_FINDINGS or kind == "request":  # each of those has to be known to be mended
+            found.append(Finding(kind, first, last, detail))
+
+    def _walk(self) -> None:
+        """Read on from where one is to the end that can be seen."""
+        for item in items_after(self._table, self._project_id, self._at):
+            seq = int(item["seq"]["N"])
+            if seq > self._at + 1:
+                self._cross_gap(seq)
+            self._step(item)
+
+    def _cross_gap(self, seq: int) -> None:
+        """Look again at numbers that were not there: a transaction may have been half visible."""
+        read_sequence(self._table, self._project_id, self._at + 1)  # waits until no append is in flight
+        for item in items_after(self._table, self._project_id, self._at, seq - 1):
+            self._miss(int(item["seq"]["N"]))
+            self._step(item)
+        self._miss(seq)
+
+    def _miss(self, seq: int) -> None:
+        """Note that everything before a number is missing."""
+        if seq > self._at + 1:
+            self._find("hole", self._at + 1, seq - 1)
+            within = [
+                request for first in self._requests if self._at < first < seq for request in self._requests[first]
+            ]
+            self._open_requests += within
+            for request, _, _ in self._open_requests:
+                self._find_request(request)
+            self._open_requests = [request for request in self._open_requests if request[1] >= seq]
+            self._at, self._link = seq - 1, None
+
+    def _step(self, item: Item) -> None:
+        """Look at the change that comes next."""
+        seq = int(item["seq"]["N"])
+        full, says_something = completed(item, self._table.clock)
+        try:
+            change = change_of(full)
+        except NotALog as error:
+            self._find("unreadable", seq, seq, error.message)
+            self._at, self._link = seq, None
+            return
+        if not says_something:
+            self._find("not-a-change", seq, seq)
+        elif problem := _unreadable(full) if "chain" not in item else "":
+            self._find("unreadable", seq, seq, problem)
+        elif "chain" not in item or "timestamp" not in item or "cloudAt" not in item:
+            self._find("unlinked", seq, seq)
+        if "chain" in item and self._link is not None and (self._relinking is None or seq < self._relinking):
+            expected = link_of(self._link, change)
+            if change.chain != expected:
+                self._find("broken-link", seq, seq)
+        self._link = change.chain if "chain" in item else None
+        self._counts.add(change)
+        self._pass_requests(seq, None if change.operation == TOMBSTONE else change.cloud_at)
+        self._at = seq
+        self._examined += 1
+        if self._examined % PAGE_CHANGES == 0:
+            self._progress(self._examined)
+
+    def _pass_requests(self, seq: int, cloud_at: str | None) -> None:
+        """See that the requests that say they wrote this number did: both bear the same time."""
+        self._open_requests += self._requests.get(seq, ())
+        for item, _, created_at in self._open_requests:
+            if cloud_at != created_at:
+                self._find_request(item)
+        self._open_requests = [request for request in self._open_requests if request[1] > seq]
+
+    def _find_request(self, item: Item) -> None:
+        key = f"{item['pk']['S']} {item['seq']['N']}"
+        if key not in self._bad_requests:
+            self._bad_requests.add(key)
+            first = int(item["firstSeq"]["N"])
+            last = first + int(item["count"]["N"]) - 1
+            self._find("request", first, last, f"{key} stands for changes that are not there")
+
+    def _check_end(self) -> None:
+        """Compare the sequence item with the log, both as they are when nothing is in flight."""
+        while True:
+            change, sequence = read_sequence(self._table, self._project_id, self._at + 1)
+            if change is None:
+                break
+            self._walk()  # somebody appended meanwhile
+        end = reaches(sequence)
+        if sequence is None:
+            if self._at:
+                self._find("no-sequence", None, None)
+            return
+        if end > self._at:
+            self._miss(end + 1)
+        elif end < self._at:
+            self._find("value-behind", end + 1, self._at)
+        if "format" not in sequence:
+            self._find("original", None, None)
+            return
+        try:
+            stored = log_end_of(sequence, self._project_id)
+        except NotALog as error:
+            self._find("counts", None, None, error.message)
+            return
+        if end == self._at and self._link not in (None, stored.chain) and self._relinking is None:
+            self._find("end-link", end, end)
+        if end != self._at or "hole" in self._findings or "not-a-change" in self._findings:
+            return  # the counts are made anew in any case
+        if self._counts.end(end, stored.chain, stored.repairs) != stored:
+            self._find("counts", None, None)
+
+
+def _unreadable(item: Mapping[str, Any]) -> str:
+    """Say what of an item's text breaks a rule of this format; empty when nothing does."""
+    for name in ("entityType", "entityId", "operation"):
+        try:
+            CHECKS[name](item[name].get("S"))
+        except ValueError as error:
+            return f"{name} {error}"
+    try:
+        if type(read(item["dataJson"]["S"])) is not dict:
+            return "dataJson is not a JSON object"
+        if normalise(item["timestamp"]["S"]) and normalise(item["cloudAt"]["S"]):
+            return ""
+    except (JsonProblem, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def request_items(table: LogTable, project_id: str) -> Iterator[Item]:
+    """Read a project's request items; the whole table is scanned for them."""
+    payload: dict[str, Any] = {
+        "TableName": table.name,
+        "FilterExpression": "begins_with(pk, :prefix)",
+        "ExpressionAttributeValues": {":prefix": {"S": f"REQUEST#{project_id}#"}},
+        "ConsistentRead": True,
+    }
+    return _paged(table, "Scan", payload)
+
+
+def _paged(table: LogTable, operation: str, payload: dict[str, Any]) -> Iterator[Item]:
+    """Call an operation again and again until its answers have no more behind them."""
+    while True:
+        response = table.call(operation, payload, table.deadline())
+        yield from response["Items"]
+        if "LastEvaluatedKey" not in response:
+            return
+        payload["ExclusiveStartKey"] = response["LastEvaluatedKey"]

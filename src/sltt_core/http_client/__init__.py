@@ -1,0 +1,1 @@
+"""HTTP out: one HTTP/1.1 client for DynamoDB and for sync."""

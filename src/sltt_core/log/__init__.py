@@ -1,0 +1,1 @@
+"""The change log: batches, pages, and the contract that every storage keeps."""

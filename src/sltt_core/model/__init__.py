@@ -1,0 +1,1 @@
+"""A change: its fields, how they are checked, and the hash chain."""

@@ -1,0 +1,135 @@
+"""A change on its way in: one field after the other is checked, and what is wrong is collected."""
+
+from __future__ import annotations
+
+from sltt_core.base.errors import Problem
+from sltt_core.base.json_reader import JsonProblem, quote, read
+from sltt_core.base.timestamps import is_same
+from sltt_core.model.fields import CHECKS, MAX_ITEM_BYTES, item_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MAX_PROBLEMS = 1000
+"""Problems of a batch that are looked for."""
+
+FIELDS = (
+    "projectId",
+    "entityType",
+    "entityId",
+    "data",
+    "operation",
+    "timestamp",
+    "cid",
+    "changeBy",
+    "seq",
+)
+"""The fields of a new change that are kept, by their wire names, in the order of `NewChange`."""
+
+_FREE_TEXTS = ("projectId", "entityType", "entityId", "data", "cid", "changeBy")
+
+
+class TooManyProblems(Exception):
+    """So many problems that the rest is not read."""
+
+
+class Draft:
+    """A change on its way in: takes one field after the other and collects what is wrong with them."""
+
+    __slots__ = ("data_json", "faulty", "index", "path", "problems", "seen", "values")
+
+    def __init__(self, index: int, path: str, problems: list[Problem]) -> None:
+        self.index = index
+        self.path = path
+        self.problems = problems  # of the whole batch
+        self.faulty: set[str] = set()
+        self.seen: set[str] = set()
+        self.values: dict[str, Any] = {}
+        self.data_json: str | None = None
+
+    def fault(self, name: str, reason: str, *, too_large: bool = False) -> None:
+        """Note a problem with the named field, or with the change itself when the name is empty."""
+        self.faulty.add(name)
+        field = f"{self.path}.{_shown(name)}" if name else self.path
+        self.problems.append(Problem(self.index, field, reason, too_large))
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise TooManyProblems
+
+    def take(self, name: str, value: object) -> None:
+        """Check one field's value, under its wire name."""
+        if name in self.seen:
+            self.fault(name, "is given twice")
+            return
+        self.seen.add(name)
+        if name not in CHECKS:
+            self.fault(name, "is not a field of a change")
+        elif value is not None:
+            try:
+                self.values[name] = CHECKS[name](value)
+            except ValueError as error:
+                self.fault(name, str(error))
+
+    def take_data(self, data: object) -> None:
+        """Check `data` that comes from Python, as a mapping or as text."""
+        self.seen.add("data")
+        try:
+            text = data if isinstance(data, str) else _write(data)
+            text.encode()
+            if type(read(text)) is not dict:
+                raise JsonProblem("is not a JSON object")
+            self.data_json = text.strip()
+        except UnicodeEncodeError:
+            self.fault("data", "holds half of a surrogate pair, which is no character")
+        except JsonProblem as error:
+            self.fault("data", str(error))
+
+    def imply_project(self, project_id: str | None) -> None:
+        """Give the change the project that is served, or see that it names one."""
+        if project_id is None:
+            self._require("projectId")
+        elif self.values.setdefault("projectId", project_id) != project_id:
+            self.fault("projectId", f"is not {project_id}, the one project that is served here")
+
+    def finish(self) -> tuple[Any, ...]:
+        """Check what needs the whole change; return its values in the order of `NewChange`'s fields."""
+        values = self.values
+        if self.data_json is not None:
+            values["data"] = self.data_json
+        for name in ("entityType", "entityId", "data"):
+            self._require(name)
+        timestamp, change_at = values.get("timestamp"), values.get("changeAt")
+        if timestamp is not None and change_at is not None and not is_same(timestamp, change_at):
+            self.fault("changeAt", "says another time than timestamp, of which it is another name")
+        values["timestamp"] = timestamp or change_at
+        fields = tuple(map(values.get, FIELDS))
+        if not self.faulty:
+            size = item_bytes(*map(values.get, _FREE_TEXTS))
+            if size > MAX_ITEM_BYTES:
+                reason = f"the change takes {size:,} bytes as stored; the limit is {MAX_ITEM_BYTES:,}"
+                self.fault("data", reason, too_large=True)
+        return fields
+
+    def _require(self, name: str) -> None:
+        if name not in self.values and not self.faulty & {"", name}:
+            self.fault(name, "is required")
+
+
+def _write(data: object) -> str:
+    from json import dumps
+
+    try:
+        return dumps(data, default=_mapping, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise JsonProblem(f"cannot be written as JSON: {error}") from None
+
+
+def _mapping(value: Any) -> dict[Any, Any]:
+    """Let any mapping be written, not only a `dict`."""
+    if not hasattr(value, "keys"):
+        raise TypeError(f"a {type(value).__name__} is no JSON value")
+    return dict(value)
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= 40 and name.isprintable() else quote(name[:40]).encode("ascii", "replace").decode()

@@ -1,0 +1,249 @@
+"""The function as Lambda calls it: events in, answers out; deadlines, waiting, and what is told of errors."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aws_backend.function.function import RESERVE_SECONDS, Function, report
+from aws_backend.function.gateway import MAX_PAGE_BYTES, Gateway, UnknownEvent
+from sltt_core.api.app import Api
+from sltt_core.base.errors import NotAllowed, StorageError
+from sltt_core.sqlite.storage import LocalStorageService
+from tests.aws_backend.function.gateways import Invocation, Sent, http_2_event, received, rest_event, url_event
+from tests.contract.logs import new
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CHANGES = "/api/projects/p/changes"
+CHANGE = b'{"projectId":"p","entityType":"t","entityId":"e","data":{}}'
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[LocalStorageService]:
+    with LocalStorageService(tmp_path / "log.db", page_bytes=MAX_PAGE_BYTES) as opened:
+        yield opened
+
+
+def function(storage: LocalStorageService, gateway: Gateway | None = None, **options: Any) -> Function:
+    return Function(Api(storage), storage, gateway or Gateway(), **options)
+
+
+def get(target: str, **headers: str) -> Sent:
+    return Sent("GET", target, b"", headers)
+
+
+POST = Sent("POST", "/api/changes", CHANGE, JSON)
+
+
+def test_a_change_is_appended_and_read(storage: LocalStorageService) -> None:
+    handler = function(storage)
+    assert received(handler(url_event(POST), Invocation())).status == 200
+    got = received(handler(http_2_event(get(CHANGES)), Invocation()))
+    assert got.status == 200
+    assert got.headers["content-type"] == "application/json"
+    assert [change["entityId"] for change in json.loads(got.body)["changes"]] == ["e"]
+
+
+def test_an_event_that_is_no_request_is_an_error_of_the_function(storage: LocalStorageService) -> None:
+    with pytest.raises(UnknownEvent):
+        function(storage)({"source": "aws.events"}, Invocation())
+
+
+def test_a_body_that_is_no_base64_is_answered(storage: LocalStorageService) -> None:
+    event = {**url_event(POST), "body": "="}
+    got = received(function(storage)(event, Invocation()))
+    assert (got.status, json.loads(got.body)["field"]) == (400, "body")
+
+
+def test_the_principal_signs_what_it_writes(storage: LocalStorageService) -> None:
+    event = http_2_event(POST)
+    event["requestContext"]["authorizer"] = {"jwt": {"claims": {"sub": "u-1"}, "scopes": None}}
+    assert received(function(storage)(event, Invocation())).status == 200
+    assert storage.get_change(1, project_id="p").change_by == "u-1"
+
+
+def test_an_authorizer_that_does_not_say_who_is_403(storage: LocalStorageService) -> None:
+    event = http_2_event(POST)
+    event["requestContext"]["authorizer"] = {"jwt": {"claims": {"email": "n@example.org"}, "scopes": None}}
+    got = received(function(storage)(event, Invocation()))
+    assert got.status == 403
+    assert "PRINCIPAL_CLAIM" in json.loads(got.body)["hint"]
+    assert storage.get_all_projects().projects == ()
+
+
+def test_errors_say_what_a_page_elsewhere_may_read(storage: LocalStorageService) -> None:
+    origin = "https://app.example.org"
+    handler = Function(Api(storage, cors=[origin]), storage)
+    got = received(handler({**url_event(POST._replace(headers={**JSON, "origin": origin})), "body": "="}, Invocation()))
+    assert (got.status, got.headers["access-control-allow-origin"]) == (400, origin)
+
+
+def test_an_answer_too_large_to_hand_on_is_an_error_that_fits(storage: LocalStorageService) -> None:
+    wide = LocalStorageService(storage.path)
+    storage.create_changes([new(data={"": '"' * 190_000}, project_id="p") for _ in range(10)])
+    with wide:
+        got = received(function(wide)(rest_event(get(CHANGES)), Invocation()))
+    assert (got.status, json.loads(got.body)["type"]) == (500, "urn:sltt:problem:answer-too-large")
+
+
+@pytest.mark.parametrize("event", [rest_event, http_2_event, url_event])
+def test_every_page_can_be_handed_on_and_none_is_skipped(storage: LocalStorageService, event: Any) -> None:
+    storage.create_changes([new(data={"": '"' * 190_000}, project_id="p") for _ in range(20)])
+    handler = function(storage)
+    cursor, seqs = 0, []
+    while True:
+        page = json.loads(received(handler(event(get(f"{CHANGES}?cursor={cursor}")), Invocation())).body)
+        seqs += [change["seq"] for change in page["changes"]]
+        if "cursor" not in page:
+            break
+        cursor = page["cursor"]
+    assert seqs == list(range(1, 21))
+
+
+# Waiting
+
+
+class Clock:
+    """Time that passes only when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("wanted", "max_wait", "milliseconds", "expected"),
+    [
+        (60, 20.0, 29_000, 20.0),
+        (5, 20.0, 29_000, 5.0),
+        (60, 60.0, 10_000, 10.0 - RESERVE_SECONDS),
+        (60, 0.0, 29_000, None),
+        (60, 20.0, 400, None),
+        (0, 20.0, 29_000, None),
+    ],
+)
+def test_waiting_is_capped_by_the_setting_and_by_what_is_left(
+    storage: LocalStorageService,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: int,
+    max_wait: float,
+    milliseconds: int,
+    expected: float | None,
+) -> None:
+    clock = Clock()
+    waited: list[float] = []
+
+    def wait(cursor: int, timeout: float, *, project_id: str | None = None) -> bool:
+        assert (cursor, project_id) == (0, "p")
+        waited.append(timeout)
+        return False
+
+    monkeypatch.setattr(storage, "wait_for_changes", wait)
+    handler = function(storage, max_wait=max_wait, clock=clock)
+    got = received(handler(url_event(get(f"{CHANGES}?wait={wanted}")), Invocation(milliseconds)))
+    assert (got.status, json.loads(got.body)["count"]) == (200, 0)
+    assert waited == ([] if expected is None else [expected])
+
+
+def test_a_change_that_comes_ends_the_wait(storage: LocalStorageService) -> None:
+    handler = function(storage, max_wait=60.0)
+    found: list[Any] = []
+    event = url_event(get(f"{CHANGES}?wait=60"))
+    reader = threading.Thread(target=lambda: found.append(handler(event, Invocation(60_000))))
+    reader.start()
+    with LocalStorageService(storage.path) as other:
+        other.create_change(new(project_id="p"))
+    reader.join(30)
+    assert json.loads(received(found[0]).body)["count"] == 1
+
+
+def test_an_error_while_waiting_is_answered(storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: object, **_others: object) -> bool:
+        raise StorageError("the disk is gone")
+
+    monkeypatch.setattr(storage, "wait_for_changes", broken)
+    got = received(function(storage, max_wait=1.0)(url_event(get(f"{CHANGES}?wait=1")), Invocation()))
+    assert (got.status, json.loads(got.body)["detail"]) == (500, "the disk is gone")
+
+
+# The deadline
+
+
+def test_calls_are_told_until_when_they_have_to_be_done(storage: LocalStorageService) -> None:
+    told: list[float] = []
+    handler = function(storage, limit=told.append, clock=Clock())
+    handler(url_event(get("/health")), Invocation(3_000))
+    handler(url_event(get("/health")), Invocation(100))
+    assert told == [1003.0 - RESERVE_SECONDS, 1000.1 - RESERVE_SECONDS]
+
+
+def test_without_a_context_there_is_no_deadline(storage: LocalStorageService) -> None:
+    told: list[float] = []
+    assert received(function(storage, limit=told.append)(url_event(POST), None)).status == 200
+    assert told == [float("inf")]
+
+
+# What is told of errors
+
+
+def test_an_unexpected_error_is_one_line_without_its_message() -> None:
+    lines: list[str] = []
+
+    def deep(depth: int) -> None:
+        if depth:
+            deep(depth - 1)
+        raise RuntimeError("secret key AKIA0123456789\nof two lines")
+
+    try:
+        deep(20)
+    except RuntimeError as error:
+        report(error, lines.append)
+    (line,) = lines
+    assert "\n" not in line
+    assert "AKIA" not in line
+    told = json.loads(line)
+    assert (told["level"], told["error"]) == ("ERROR", "RuntimeError")
+    first = deep.__code__.co_firstlineno
+    assert told["at"] == [*[f"{__name__}:{first + 2}"] * 7, f"{__name__}:{first + 3}"]  # the innermost
+
+
+def test_an_error_of_our_own_says_what_it_says_to_the_client() -> None:
+    lines: list[str] = []
+    report(StorageError("change 7 of project p is missing"), lines.append)
+    assert json.loads(lines[0]) == {
+        "level": "ERROR",
+        "error": "StorageError",
+        "at": [],
+        "message": "change 7 of project p is missing",
+    }
+
+
+def test_what_is_behind_an_error_is_told_with_it() -> None:
+    lines: list[str] = []
+    try:
+        try:
+            try:
+                raise OSError("secret key AKIA0123456789")
+            except OSError as error:
+                raise NotAllowed("arn:aws:sts::1:role/sltt may not PutItem") from error
+        except NotAllowed as error:
+            raise StorageError("DynamoDB did not take the request") from error
+    except StorageError as error:
+        report(error, lines.append)
+    assert json.loads(lines[0])["because"] == ["NotAllowed: arn:aws:sts::1:role/sltt may not PutItem", "OSError"]
+    assert "AKIA" not in lines[0]
+
+
+def test_errors_are_told_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    report(StorageError("gone"))
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)

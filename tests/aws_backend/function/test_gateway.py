@@ -1,0 +1,348 @@
+"""Recorded events in, requests out; answers in, what a gateway wants out."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aws_backend.function.gateway import (
+    FUNCTION_URL,
+    HTTP_API_1,
+    HTTP_API_2,
+    MAX_PAGE_BYTES,
+    MAX_RESPONSE_BYTES,
+    REST_API,
+    Gateway,
+    ResponseTooLarge,
+    Shape,
+    UnknownEvent,
+    body_from,
+    event_response,
+    principal_from,
+    request_from,
+    shape_of,
+)
+from sltt_core.api.http import Request, Response, query_pairs
+from sltt_core.base.errors import InvalidInput, NotAllowed
+from tests.aws_backend.function.gateways import received
+
+EVENTS = Path(__file__).with_name("events")
+BINARY = Gateway(rest_binary=True)
+SHAPES = {
+    "rest": REST_API,
+    "rest_lambda_authorizer": REST_API,
+    "http_1_0": HTTP_API_1,
+    "http_2_0_jwt": HTTP_API_2,
+    "http_2_0_iam": HTTP_API_2,
+    "http_2_0_lambda": HTTP_API_2,
+    "function_url": FUNCTION_URL,
+}
+
+
+def event(name: str, **others: Any) -> Any:
+    """A recorded event, with members of it replaced; `stage` and the like are those of the request's context."""
+    found = json.loads((EVENTS / f"{name}.json").read_text())
+    for key in ("authorizer", "identity", "stage", "domainName"):
+        if key in others:
+            found["requestContext"][key] = others.pop(key)
+    return {**found, **others}
+
+
+def path_in(name: str, path: str, stage: str = "$default", gateway: Gateway = BINARY) -> str:
+    """The path of the request that an event with this one becomes."""
+    member = "rawPath" if name in ("http_2_0_jwt", "function_url") else "path"
+    return request_from(event(name, stage=stage, **{member: path}), SHAPES[name], gateway).path
+
+
+# Which event it is
+
+
+@pytest.mark.parametrize(("name", "shape"), SHAPES.items())
+def test_a_recorded_event_is_known(name: str, shape: Shape) -> None:
+    assert shape_of(event(name)) == shape
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (None, "NoneType"),
+        ([], "list"),
+        ({}, "nothing"),
+        ({"source": "aws.events", "detail-type": "Scheduled Event"}, "detail-type, source"),
+        ({"Records": []}, "Records"),
+        ({"httpMethod": "GET", "path": "/", "requestContext": {"elb": {"targetGroupArn": "arn"}}}, "httpMethod"),
+        ({"version": "2.0", "rawPath": "/", "requestContext": {}}, "rawPath"),
+        ({"version": "2.0", "rawPath": None, "requestContext": {"http": {}}}, "rawPath"),
+        ({"httpMethod": "GET", "requestContext": {}}, "httpMethod"),
+        ({"requestContext": "x", "httpMethod": "GET", "path": "/"}, "path"),
+    ],
+)
+def test_another_event_is_refused_and_says_what_it_has(other: object, says: str) -> None:
+    with pytest.raises(UnknownEvent, match=says):
+        shape_of(other)
+
+
+# The request
+
+
+def test_a_rest_api_event_becomes_a_request() -> None:
+    headers = json.loads((EVENTS / "rest_lambda_authorizer.json").read_text())["headers"]
+    lower = {name.lower(): value for name, value in headers.items()}
+    recorded = event("rest_lambda_authorizer")
+    assert request_from(recorded, REST_API, BINARY) == Request("POST", "/hello/world", "name=me", lower)
+    assert body_from(recorded) == b'{\r\n\t"a": 1\r\n}'
+    assert principal_from(recorded, "sub") == "admin"
+
+
+@pytest.mark.parametrize("name", ["rest", "http_1_0"])
+def test_a_format_1_event_becomes_a_request(name: str) -> None:
+    recorded = event(name)
+    headers = {"header1": "value1", "header2": "value1, value2"}
+    query = "parameter1=value1&parameter1=value2&parameter2=value"
+    assert request_from(recorded, SHAPES[name], BINARY) == Request("GET", "/my/path", query, headers)
+    assert body_from(recorded) == b"Hello from Lambda!"
+    assert principal_from(recorded, "sub") is None
+
+
+@pytest.mark.parametrize("name", ["http_2_0_jwt", "function_url"])
+def test_a_format_2_event_becomes_a_request(name: str) -> None:
+    headers = {"header1": "value1", "header2": "value1,value2", "cookie": "cookie1; cookie2"}
+    query = "parameter1=value1&parameter1=value2&parameter2=value"
+    assert request_from(event(name), SHAPES[name], BINARY) == Request("POST", "/my/path", query, headers)
+
+
+@pytest.mark.parametrize("name", ["rest", "http_1_0"])
+def test_without_lists_of_values_the_single_ones_are_taken(name: str) -> None:
+    recorded = event(name, multiValueHeaders=None, multiValueQueryStringParameters=None)
+    request = request_from(recorded, SHAPES[name], BINARY)
+    assert request.headers == {"header1": "value1", "header2": "value2"}
+    assert request.query == "parameter1=value2&parameter2=value"
+
+
+def test_headers_and_query_may_be_missing() -> None:
+    nothing = {"headers": None, "multiValueHeaders": None}
+    query = {"queryStringParameters": None, "multiValueQueryStringParameters": None}
+    assert request_from(event("rest", **nothing, **query), REST_API, BINARY) == Request("GET", "/my/path")
+    bare = event("function_url", headers=None, cookies=None, rawQueryString="")
+    assert request_from(bare, FUNCTION_URL, BINARY) == Request("POST", "/my/path")
+
+
+def test_headers_that_differ_in_case_alone_are_joined() -> None:
+    several = {"X-A": ["1", "2"], "x-a": ["3"], "Cookie": ["a=1", "b=2"], "Empty": []}
+    request = request_from(event("rest", multiValueHeaders=several), REST_API, BINARY)
+    assert request.headers == {"x-a": "1, 2, 3", "cookie": "a=1; b=2", "empty": ""}
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        {"entityId": ["a&b=c", "100%", "1+1", "%41", "é 🤟", ""]},
+        {"a=b&c": ["x"], "%": ["y"], "": ["z"]},
+    ],
+)
+def test_a_decoded_query_is_encoded_again(pairs: dict[str, list[str]]) -> None:
+    request = request_from(event("rest", multiValueQueryStringParameters=pairs), REST_API, BINARY)
+    assert query_pairs(request.query) == [(name, value) for name, values in pairs.items() for value in values]
+
+
+def test_what_was_not_utf8_in_a_decoded_query_is_refused() -> None:
+    recorded = event("rest", multiValueQueryStringParameters={"entityId": ["a\ufffd"]})
+    with pytest.raises(InvalidInput, match="entityId is not UTF-8"):
+        query_pairs(request_from(recorded, REST_API, BINARY).query)
+
+
+# Paths
+
+
+@pytest.mark.parametrize("path", ["/api/projects/a%2Fb/stats", "/api/projects/%FF/stats", "/api/projects/%00/stats"])
+@pytest.mark.parametrize("name", ["rest", "function_url"])
+def test_a_path_that_comes_as_sent_is_left_as_it_is(name: str, path: str) -> None:
+    assert path_in(name, path) == path
+
+
+@pytest.mark.parametrize("name", ["http_1_0", "http_2_0_jwt"])
+@pytest.mark.parametrize(
+    ("decoded", "encoded"),
+    [
+        ("/api/projects/a%2Fb/stats", "/api/projects/a%252Fb/stats"),
+        ("/api/projects/100%/stats", "/api/projects/100%25/stats"),
+        ("/api/projects/\ufffd/stats", "/api/projects/%FF/stats"),
+        ("/api/projects/a+b/stats", "/api/projects/a+b/stats"),
+    ],
+)
+def test_a_decoded_path_is_encoded_again(name: str, decoded: str, encoded: str) -> None:
+    assert path_in(name, decoded) == encoded
+
+
+@pytest.mark.parametrize("name", ["rest", "http_1_0", "http_2_0_jwt"])
+@pytest.mark.parametrize(
+    ("stage", "base", "path", "expected"),
+    [
+        ("prod", "", "/prod/api/help", "/api/help"),
+        ("prod", "", "/api/help", "/api/help"),
+        ("prod", "", "/prod/health", "/health"),
+        ("prod", "", "/prod/openapi.json", "/openapi.json"),
+        ("prod", "", "/production/health", "/production/health"),
+        ("prod", "", "/prod/nowhere", "/prod/nowhere"),
+        ("prod", "", "/prod", "/prod"),
+        ("prod", "", "/prod/prod/health", "/prod/prod/health"),
+        ("api", "", "/api/api/help", "/api/help"),
+        ("api", "", "/api/help", "/api/help"),
+        ("api", "", "/api/health", "/health"),
+        ("$default", "", "/$default/health", "/$default/health"),
+        ("prod", "/sync", "/sync/health", "/health"),
+        ("prod", "/sync", "/sync/prod/health", "/health"),
+        ("prod", "/sync", "/prod/health", "/health"),
+        ("prod", "/sync", "/health", "/health"),
+        ("prod", "/v1/nested", "/v1/nested/api/projects", "/api/projects"),
+        ("$default", "/sync", "/sync/api/projects/sync/stats", "/api/projects/sync/stats"),
+    ],
+)
+def test_what_stands_before_our_paths_is_taken_away(name: str, stage: str, base: str, path: str, expected: str) -> None:
+    assert path_in(name, path, stage, Gateway(base)) == expected
+
+
+# Bodies
+
+
+def test_a_body_in_base64_is_decoded() -> None:
+    body = bytes(range(256))
+    assert body_from({"body": b64encode(body).decode(), "isBase64Encoded": True}) == body
+
+
+@pytest.mark.parametrize("nothing", [{}, {"body": None}, {"body": ""}, {"body": "", "isBase64Encoded": True}])
+def test_a_body_may_be_missing(nothing: dict[str, Any]) -> None:
+    assert body_from(nothing) == b""
+
+
+@pytest.mark.parametrize("text", ["====", "a", "YQ==x", "Y Q==", "é"])
+def test_a_body_that_is_not_base64_though_it_should_be_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        body_from({"body": text, "isBase64Encoded": True})
+    assert caught.value.field == "body"
+
+
+def test_half_a_surrogate_pair_in_a_body_is_left_to_the_parser() -> None:
+    assert body_from({"body": "\ud800"}) == b"\xed\xa0\x80"
+
+
+# Who is asking
+
+
+@pytest.mark.parametrize(
+    ("name", "authorizer", "claim", "expected"),
+    [
+        ("rest", {"claims": {"sub": "u-1", "email": "n@example.org"}}, "sub", "u-1"),
+        ("rest", {"claims": {"sub": "u-1", "email": "n@example.org"}}, "email", "n@example.org"),
+        ("rest", {"principalId": "user|a1b2", "integrationLatency": 7}, "sub", "user|a1b2"),
+        ("rest", {"principalId": "user|a1b2", "name": "Noémie"}, "name", "Noémie"),
+        ("rest", None, "sub", None),
+        ("rest", {}, "sub", None),
+        ("http_1_0", {"claims": {"sub": "u-1"}, "scopes": ["s"]}, "sub", "u-1"),
+        ("http_2_0_jwt", {"jwt": {"claims": {"sub": "u-1"}, "scopes": None}}, "sub", "u-1"),
+        ("http_2_0_jwt", {"lambda": {"sub": "u-1"}}, "sub", "u-1"),
+        ("http_2_0_jwt", {"lambda": {"principalId": "u-1"}}, "sub", "u-1"),
+        ("http_2_0_jwt", {"lambda": None}, "sub", None),
+        ("function_url", {"iam": {"userArn": "arn:aws:iam::1:user/n", "userId": "A"}}, "sub", "arn:aws:iam::1:user/n"),
+    ],
+)
+def test_the_authorizer_says_who_is_asking(name: str, authorizer: object, claim: str, expected: str | None) -> None:
+    assert principal_from(event(name, authorizer=authorizer), claim) == expected
+
+
+def test_the_recorded_authorizers_are_understood() -> None:
+    assert principal_from(event("http_2_0_jwt"), "claim1") == "value1"
+    assert principal_from(event("http_2_0_lambda"), "key") == "value"
+    assert principal_from(event("http_2_0_iam"), "sub") == "arn:aws:iam::1234567890:user/Admin"
+    assert principal_from(event("function_url"), "sub") == "arn:aws:iam::111122223333:user/example-user"
+
+
+def test_iam_before_a_rest_api() -> None:
+    identity = {"userArn": "arn:aws:iam::1:user/n", "sourceIp": "192.0.2.1"}
+    assert principal_from(event("rest", authorizer=None, identity=identity), "sub") == "arn:aws:iam::1:user/n"
+    assert principal_from(event("rest", authorizer=None, identity=None), "sub") is None
+
+
+@pytest.mark.parametrize(
+    ("authorizer", "says"),
+    [
+        ({"jwt": {"claims": {"email": "x"}}}, "sub is not a string"),
+        ({"jwt": {"claims": {"sub": ""}}}, "sub is empty"),
+        ({"jwt": {"claims": {"sub": "a\nb"}}}, "sub holds a control character"),
+        ({"jwt": {"claims": {"sub": "x" * 256}}}, "sub is longer"),
+        ({"jwt": {"claims": {"sub": ["a"]}}}, "sub is not a string"),
+        ({"jwt": {"claims": {}}}, "sub is not a string"),
+        ({"lambda": {"other": "x"}}, "sub is not a string"),
+        ({"iam": {"accessKey": "x"}}, "is not a string"),
+    ],
+)
+def test_an_authorizer_that_does_not_say_is_no_anonymity(authorizer: object, says: str) -> None:
+    with pytest.raises(NotAllowed, match=says):
+        principal_from(event("http_2_0_jwt", authorizer=authorizer), "sub")
+
+
+# The answer
+
+JSON_ANSWER = Response(200, (("content-type", "application/json"),), b'{"a":"\xc3\xa9"}')
+PACKED = Response(200, (("content-encoding", "gzip"),), b"\x1f\x8b")
+
+
+@pytest.mark.parametrize("shape", [REST_API, HTTP_API_1, HTTP_API_2, FUNCTION_URL])
+def test_an_answer_in_full(shape: Shape) -> None:
+    assert event_response(JSON_ANSWER, shape, Gateway(), head=False) == {
+        "statusCode": 200,
+        "headers": {"content-type": "application/json"},
+        "body": '{"a":"é"}',
+        "isBase64Encoded": False,
+    }
+    assert event_response(PACKED, shape, Gateway(), head=False) == {
+        "statusCode": 200,
+        "headers": {"content-encoding": "gzip"},
+        "body": "H4s=",
+        "isBase64Encoded": True,
+    }
+
+
+def test_head_has_no_body() -> None:
+    for response in (JSON_ANSWER, PACKED):
+        assert event_response(response, HTTP_API_2, Gateway(), head=True)["body"] == ""
+
+
+def test_a_rest_api_that_cannot_undo_base64_is_asked_for_no_gzip() -> None:
+    several = {"Accept-Encoding": ["gzip"], "Accept": ["*/*"]}
+    recorded = event("rest", multiValueHeaders=several)
+    assert request_from(recorded, REST_API, Gateway()).headers == {"accept": "*/*"}
+    assert request_from(recorded, REST_API, BINARY).headers == {"accept-encoding": "gzip", "accept": "*/*"}
+    url = event("function_url", headers={"accept-encoding": "gzip"}, cookies=None)
+    assert request_from(url, FUNCTION_URL, Gateway()).headers == {"accept-encoding": "gzip"}
+
+
+@pytest.mark.parametrize("letter", ['"', "\\", "\n", "x", "é", "🤟"])
+@pytest.mark.parametrize("size", [MAX_PAGE_BYTES + 5_000, 4_100_000])
+def test_an_answer_is_never_larger_than_lambda_takes(letter: str, size: int) -> None:
+    text = letter * (size // len(letter.encode()))
+    response = event_response(Response(200, (), text.encode()), HTTP_API_2, Gateway(), head=False)
+    assert received(response).body == text.encode()  # which checks the size
+    assert response["isBase64Encoded"] == (
+        size > MAX_PAGE_BYTES + 5_000 and letter in '"\\\n'
+    )  # only where it has to be
+
+
+def test_a_rest_api_gets_any_page_as_text() -> None:
+    worst = Response(200, (), b'"' * (MAX_PAGE_BYTES + 100_000))
+    assert not event_response(worst, REST_API, Gateway(), head=False)["isBase64Encoded"]
+
+
+def test_an_answer_that_cannot_be_handed_on_is_an_error() -> None:
+    with pytest.raises(ResponseTooLarge, match="4,000,000"):
+        event_response(Response(200, (), b'"' * 4_000_000), REST_API, Gateway(), head=False)
+    with pytest.raises(ResponseTooLarge):
+        event_response(Response(200, (), b"x" * MAX_RESPONSE_BYTES), HTTP_API_2, Gateway(), head=False)
+    with pytest.raises(ResponseTooLarge):
+        event_response(
+            Response(200, (("content-encoding", "gzip"),), b"x" * 5_000_000), HTTP_API_2, Gateway(), head=False
+        )

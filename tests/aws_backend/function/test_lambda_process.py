@@ -1,0 +1,254 @@
+"""A real Lambda process: AWS's runtime client, Lambda's Python, what is in the zip, and a local DynamoDB."""
+
+from __future__ import annotations
+
+import json
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scripts import engines
+from scripts.engines import DYNOXIDE
+from scripts.lambda_runtime import FunctionError, LambdaProcess, TimedOut
+from tests.aws_backend.function.gateways import Sent, received, rest_event, url_event
+from tests.aws_backend.logs import new_table
+from tests.conftest import engine_url
+from tests.lambda_code import lambda_code, runtime_python
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+JSON = {"content-type": "application/json"}
+CHANGES = "/api/projects/p/changes"
+CHANGE = b'{"projectId":"p","entityType":"t","entityId":"e","data":{}}'
+APPEND = url_event(Sent("POST", "/api/changes", CHANGE, JSON))
+READ = url_event(Sent("GET", CHANGES, b"", {}))
+HEALTH = url_event(Sent("GET", "/health", b"", {}))
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., LambdaProcess]]:
+    started: list[LambdaProcess] = []
+
+    def make(**settings: str) -> LambdaProcess:
+        endpoint = settings.get("DYNAMODB_ENDPOINT") or engine_url(DYNOXIDE)
+        table = {"DYNAMODB_TABLE": new_table(endpoint), "DYNAMODB_ENDPOINT": endpoint}
+        started.append(LambdaProcess(lambda_code(), {**table, **settings}, python=runtime_python()))
+        return started[-1]
+
+    yield make
+    for process in started:
+        process.close()
+
+
+def pid(function: LambdaProcess) -> int:
+    assert function.process is not None
+    return function.process.pid
+
+
+def seqs(function: LambdaProcess) -> list[int]:
+    return [change["seq"] for change in json.loads(received(function.invoke(READ)).body)["changes"]]
+
+
+def test_one_process_answers_one_event_after_another(start: Callable[..., LambdaProcess]) -> None:
+    function = start()
+    assert received(function.invoke(APPEND)).status == 200
+    first = pid(function)
+    for _ in range(3):
+        function.invoke(APPEND)
+    assert seqs(function) == [1, 2, 3, 4]
+    assert pid(function) == first
+    assert function.output() == ""
+
+
+def test_an_error_of_the_client_is_an_answer(start: Callable[..., LambdaProcess]) -> None:
+    function = start()
+    got = received(function.invoke(url_event(Sent("POST", "/api/changes", b"[]", JSON))))
+    assert (got.status, got.headers["content-type"]) == (400, "application/problem+json")
+    assert function.output() == ""
+
+
+def test_an_event_that_is_no_request_fails_and_the_next_is_answered(start: Callable[..., LambdaProcess]) -> None:
+    function = start()
+    function.invoke(HEALTH)
+    before = pid(function)
+    with pytest.raises(FunctionError) as caught:
+        function.invoke({"source": "aws.events", "detail": {"secret": "AKIA0123456789"}})
+    assert caught.value.report["errorType"] == "UnknownEvent"
+    assert "detail, source" in caught.value.report["errorMessage"]
+    assert "AKIA" not in json.dumps(caught.value.report) + function.output()
+    assert received(function.invoke(HEALTH)).status == 200
+    assert pid(function) == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"DYNAMODB_TABLE": ""}, "DYNAMODB_TABLE is not set"),
+        ({"PROJECT_ID": "a b"}, "PROJECT_ID"),
+        ({"CORS_ORIGINS": "app.example.org"}, "CORS_ORIGINS is not a list of origins"),
+        ({"MAX_WAIT_SECONDS": "61"}, "MAX_WAIT_SECONDS is not a number of seconds from 0 to 60"),
+        ({"MAX_WAIT_SECONDS": "nan"}, "MAX_WAIT_SECONDS"),
+        ({"BASE_PATH": "sync/"}, "BASE_PATH"),
+        ({"REST_API_BINARY": "maybe"}, "REST_API_BINARY is neither true nor false"),
+    ],
+)
+def test_a_wrong_setting_ends_the_init_phase(
+    start: Callable[..., LambdaProcess], setting: dict[str, str], says: str
+) -> None:
+    with pytest.raises(FunctionError, match=says) as caught:
+        start(**setting).invoke(HEALTH)
+    assert caught.value.report["errorType"] == "InvalidInput"
+
+
+def test_one_project_alone_is_served(start: Callable[..., LambdaProcess]) -> None:
+    function = start(PROJECT_ID="only")
+    body = b'{"entityType":"t","entityId":"e","data":{}}'
+    assert received(function.invoke(url_event(Sent("POST", "/api/changes", body, JSON)))).status == 200
+    assert received(function.invoke(url_event(Sent("GET", "/api/projects/only/changes", b"", {})))).status == 200
+    assert received(function.invoke(READ)).status == 404
+
+
+def test_waiting_is_capped(start: Callable[..., LambdaProcess]) -> None:
+    wait = url_event(Sent("GET", f"{CHANGES}?wait=60", b"", {}))
+    for settings in ({}, {"MAX_WAIT_SECONDS": "0.1"}):
+        got = received(start(**settings).invoke(wait, seconds=30))
+        assert (got.status, json.loads(got.body)["count"]) == (200, 0)
+
+
+def test_any_page_can_be_handed_on_as_text(start: Callable[..., LambdaProcess]) -> None:
+    function = start()
+    changes = [{"projectId": "p", "entityType": "t", "entityId": "e", "data": {"": '"' * 190_000}} for _ in range(10)]
+    for change in changes:
+        body = json.dumps(change).encode()
+        assert received(function.invoke(url_event(Sent("POST", "/api/changes", body, JSON)))).status == 200
+    response = function.invoke(rest_event(Sent("GET", CHANGES, b"", {"accept-encoding": "gzip"})))
+    assert not response["isBase64Encoded"]
+    page = json.loads(received(response).body)
+    assert 1 < page["count"] == page["cursor"] < 10
+
+
+# Faults
+
+
+@contextmanager
+def an_engine() -> Iterator[engines.Engine]:
+    """An engine that only one test has."""
+    engine_url(DYNOXIDE)  # skips where there is none
+    engine = engines.start(DYNOXIDE)
+    try:
+        yield engine
+    finally:
+        assert engine.process is not None
+        engine.process.send_signal(signal.SIGCONT)  # one that was stopped cannot be asked to end
+        engine.stop()
+
+
+def test_an_answer_comes_before_the_time_is_up(start: Callable[..., LambdaProcess]) -> None:
+    with an_engine() as engine:
+        assert engine.process is not None
+        function = start(DYNAMODB_ENDPOINT=engine.url)
+        assert seqs(function) == []
+        engine.process.send_signal(signal.SIGSTOP)
+        got = received(function.invoke(APPEND, seconds=2.5))  # else it raises TimedOut
+        engine.process.send_signal(signal.SIGCONT)
+        assert (got.status, json.loads(got.body)["retryable"]) == (503, True)
+        assert received(function.invoke(READ)).status == 200
+
+
+def test_one_that_takes_too_long_is_ended_and_the_next_gets_another(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time\ndef handler(event, context):\n    time.sleep(event['seconds'])\n    return 'done'\n"
+    )
+    with LambdaProcess(tmp_path, {}, python=runtime_python(), handler="slow.handler") as function:
+        assert function.invoke({"seconds": 0}) == "done"
+        first = function.process
+        with pytest.raises(TimedOut):
+            function.invoke({"seconds": 60}, seconds=0.2)
+        assert first is not None
+        assert first.poll() == -signal.SIGKILL
+        assert function.invoke({"seconds": 0}) == "done"
+
+
+def test_a_function_that_is_ended_midway_leaves_a_log_that_is_sound(start: Callable[..., LambdaProcess]) -> None:
+    with an_engine() as engine:
+        assert engine.process is not None
+        key = {**JSON, "idempotency-key": "tablet-7:batch-0001"}
+        event = url_event(Sent("POST", "/api/changes", CHANGE, key))
+        function = start(DYNAMODB_ENDPOINT=engine.url)
+        assert seqs(function) == []
+        engine.process.send_signal(signal.SIGSTOP)
+        function.send(event, 30.0)
+        function.stop()  # wherever it was
+        engine.process.send_signal(signal.SIGCONT)
+        assert received(function.invoke(event)).status == 200
+        assert seqs(function) == [1]
+
+
+@pytest.mark.parametrize("idle", [True, False], ids=["idle", "busy"])
+def test_sigterm_ends_it_at_once_and_quietly(start: Callable[..., LambdaProcess], idle: bool) -> None:
+    with an_engine() as engine:
+        assert engine.process is not None
+        function = start(DYNAMODB_ENDPOINT=engine.url)
+        function.invoke(APPEND)
+        process = function.process
+        assert process is not None
+        if not idle:
+            engine.process.send_signal(signal.SIGSTOP)
+            function.send(APPEND, 30.0)
+        process.terminate()
+        assert process.wait(20) == -signal.SIGTERM
+        engine.process.send_signal(signal.SIGCONT)
+        assert function.output() == ""
+        assert received(function.invoke(READ)).status == 200
+        assert function.process is not process
+
+
+def test_a_dynamodb_out_of_reach_is_told_and_does_not_end_the_init_phase(start: Callable[..., LambdaProcess]) -> None:
+    # Nothing is asked of DynamoDB before the first request; here in a region that there is not.
+    function = start(
+        DYNAMODB_ENDPOINT="",
+        DYNAMODB_REGION="nowhere-1",
+        AWS_ACCESS_KEY_ID="AKIDEXAMPLE",
+        AWS_SECRET_ACCESS_KEY="very-secret",
+        RES_OPTIONS="timeout:1 attempts:1",
+    )
+    got = received(function.invoke(READ))
+    assert (got.status, json.loads(got.body)["type"]) == (503, "urn:sltt:problem:storage-unavailable")
+    lines = function.output().splitlines()
+    told = json.loads(lines[0])
+    assert (told["level"], told["error"]) == ("ERROR", "ConnectFailed")
+    assert "very-secret" not in function.output()
+    assert "AKIDEXAMPLE" not in function.output()
+
+
+def answered(event: dict[str, Any], function: LambdaProcess) -> int:
+    return received(function.invoke(event)).status
+
+
+def test_our_own_mistake_is_one_line_in_the_log(start: Callable[..., LambdaProcess], tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(
+        f"""
+import sys
+sys.path.insert(0, {str(lambda_code())!r})
+from aws_backend.lambda_handler import handler
+def broken(project_id):
+    raise RuntimeError("secret key AKIA0123456789")
+handler._storage._change_stats = broken
+"""
+    )
+    settings = {"DYNAMODB_TABLE": "broken", "DYNAMODB_ENDPOINT": engine_url(DYNOXIDE)}
+    stats = url_event(Sent("GET", "/api/projects/p/stats", b"", {}))
+    with LambdaProcess(tmp_path, settings, python=runtime_python(), handler="broken.handler") as function:
+        assert [answered(stats, function), answered(HEALTH, function)] == [500, 200]
+        (line,) = function.output().splitlines()
+    told = json.loads(line)
+    assert told["error"] == "RuntimeError"
+    assert told["at"][-1] == "broken:6"
+    module, _, line_number = told["at"][0].partition(":")
+    assert module == "sltt_core.api.app"
+    assert int(line_number) > 1
+    assert "AKIA" not in line

@@ -1,0 +1,237 @@
+"""The zip: the same bytes whenever and wherever it is made, small, and all that Lambda's Python needs."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+
+from scripts import interpreters, package
+from scripts.engines import DYNOXIDE
+from tests.aws_backend.logs import new_table
+from tests.conftest import engine_url
+from tests.lambda_code import lambda_code, lambda_python, lambda_zip
+from tests.test_layers import FORBIDDEN, OUR_PACKAGES
+
+MAX_BYTES = 125 * 1024
+"""Of the zip; Lambda fetches it at each cold start."""
+MAX_MODULES = 80
+"""That the first append has loaded beyond those of an interpreter as it is usually started, with `site`."""
+
+
+def run(program: str, *arguments: str, **environment: str) -> Any:
+    """Run a program in an empty Python of Lambda's version, and return what it prints as JSON."""
+    done = subprocess.run(
+        [lambda_python(), "-S", "-P", "-B", "-c", program, str(lambda_code()), *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        env=environment,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_it_is_the_same_on_another_day_and_from_another_folder(tmp_path: Path) -> None:
+    lambda_python()
+    src = tmp_path / "elsewhere"
+    shutil.copytree(package.ROOT / "src", src, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in src.rglob("*"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        path.chmod(0o700)
+    (src / "sltt_core" / "api" / "notes.txt").write_text("left lying about")
+    other = package.build(tmp_path / "other.zip", src)
+    assert other.read_bytes() == lambda_zip().read_bytes()
+
+
+def test_it_is_small() -> None:
+    assert lambda_zip().stat().st_size <= MAX_BYTES
+
+
+def test_it_holds_our_code_compiled_and_the_roots() -> None:
+    with ZipFile(lambda_zip()) as file:
+        names = file.namelist()
+    assert {name.partition("/")[0] for name in names} == OUR_PACKAGES
+    assert {Path(name).suffix for name in names} == {".pyc", ".pem", ".bin"}
+    assert {"aws_backend/__init__.pyc", "aws_backend/lambda_handler.pyc", "sltt_core/api/openapi.pyc"} <= set(names)
+    assert {package.MODULES, package.ROOTS} <= set(names)
+
+
+def test_nothing_in_the_zip_needs_the_front_door_that_the_loader_replaces() -> None:
+    for file, tree in package.sources(package.ROOT / "src").items():
+        for node in ast.walk(tree):
+            assert not (isinstance(node, ast.ImportFrom) and node.module == "aws_backend"), file
+
+
+EVERY_MODULE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import aws_backend
+at_once = sorted(name for name in sys.modules if name.startswith(("aws_backend", "sltt_core")))
+import json
+for name in json.loads(sys.argv[2]):
+    __import__(name)
+for name in at_once:
+    package, _, last = name.rpartition(".")
+    assert package not in at_once or getattr(sys.modules[package], last) is sys.modules[name], name
+files = {name: module.__file__ for name, module in sys.modules.items() if name.startswith(("aws_backend", "sltt_core"))}
+missing = {}
+for name in json.loads(sys.argv[3]):
+    try:
+        __import__(name)
+    except ModuleNotFoundError as error:
+        missing[name] = error.name
+from aws_backend.dynamodb.tls import amazon_tls
+amazon_tls()
+print(json.dumps([at_once, files, missing, sorted(sys.modules)]))
+"""
+
+
+def test_every_module_in_it_can_be_imported_with_nothing_but_python() -> None:
+    sources = package.sources(package.ROOT / "src")
+    names = {file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in sources}
+    assert {"sltt_core.api.app", "sltt_core.api.openapi", "aws_backend.dynamodb.metadata_sources"} < names
+    left_out = [
+        "aws_backend.upkeep.audit",
+        "aws_backend.upkeep.repair",
+        "sltt_core.cli.main",
+        "sltt_core.sqlite.storage",
+        "sltt_core.server",
+    ]
+    assert names.isdisjoint(left_out)
+    names.remove(package.ENTRY)
+    at_once, files, missing, loaded = run(EVERY_MODULE, json.dumps(sorted(names)), json.dumps(left_out))
+    assert files.keys() == names
+    not_at_once = names - set(at_once)
+    assert {name for name in not_at_once if not package.is_empty_package(name)} == {
+        "aws_backend.dynamodb.metadata_sources",
+        "sltt_core.api.openapi",
+        "sltt_core.api.schemas",
+    }
+    # What is missing is the module, or the package that it is in.
+    assert all(name == absent or name.startswith(f"{absent}.") for name, absent in missing.items())
+    assert missing.keys() == set(left_out)
+    known = OUR_PACKAGES | sys.stdlib_module_names | {"__main__"}
+    assert not [name for name in loaded if name.partition(".")[0] not in known]
+
+
+TRACEBACK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from aws_backend.settings import storage_from_environment
+try:
+    storage_from_environment({})
+except Exception as error:
+    import json, traceback
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    print(json.dumps([last.filename, last.lineno, last.name]))
+"""
+
+
+def test_a_traceback_has_files_and_lines() -> None:
+    file = "aws_backend/settings.py"
+    lines = (package.ROOT / "src" / file).read_text().splitlines()
+    (number,) = [number for number, line in enumerate(lines, 1) if "raise" in line and "DYNAMODB_TABLE is not" in line]
+    assert run(TRACEBACK) == [file, number, "storage_from_environment"]
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 13), reason="this is Lambda's version")
+def test_another_version_of_python_says_so() -> None:
+    program = f"import sys; sys.path.insert(0, {str(lambda_code())!r}); import aws_backend.lambda_handler"
+    command = [sys.executable, "-I", "-S", "-B", "-c", program]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert "ImportError: bad magic number in 'aws_backend'" in done.stderr
+
+
+FIRST_APPEND = """
+import sys
+import site
+before = set(sys.modules)
+sys.path.insert(0, sys.argv[1])
+from aws_backend.lambda_handler import handler
+
+class Context:
+    def get_remaining_time_in_millis(self):
+        return 10_000
+
+event = {
+    "version": "2.0",
+    "rawPath": "/api/changes",
+    "headers": {"content-type": "application/json"},
+    "requestContext": {"http": {"method": "POST"}, "stage": "$default", "domainName": "id.lambda-url.eu-west-1.on.aws"},
+    "body": '{"projectId": "p", "entityType": "t", "entityId": "e", "data": {}}',
+}
+answer = handler(event, Context())
+loaded = sorted(set(sys.modules) - before)
+import json
+print(json.dumps({"status": answer["statusCode"], "body": json.loads(answer["body"]), "loaded": loaded}))
+"""
+
+
+def test_the_first_append_loads_little() -> None:
+    endpoint = engine_url(DYNOXIDE)
+    said = run(FIRST_APPEND, DYNAMODB_TABLE=new_table(endpoint), DYNAMODB_ENDPOINT=endpoint)
+    assert (said["status"], said["body"]["created"]) == (200, 1)
+    loaded = said["loaded"]
+    assert not FORBIDDEN.intersection(loaded)
+    assert len(loaded) <= MAX_MODULES, f"{len(loaded)}: {loaded}"
+
+
+NO_TABLE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+try:
+    import aws_backend.lambda_handler
+except Exception as error:
+    import json
+    print(json.dumps([type(error).__name__, str(error)]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({}, "DYNAMODB_TABLE is not set"),
+        ({"DYNAMODB_TABLE": "log", "PROJECT_ID": "a/b"}, "PROJECT_ID"),
+        ({"DYNAMODB_TABLE": "log", "MAX_WAIT_SECONDS": "soon"}, "MAX_WAIT_SECONDS is not a number of seconds"),
+        ({"DYNAMODB_TABLE": "log"}, "no AWS region is known"),
+    ],
+)
+def test_a_wrong_setting_ends_the_init_phase_and_is_named(environment: dict[str, str], says: str) -> None:
+    kind, message = run(NO_TABLE, **environment)
+    assert kind in ("InvalidInput", "StorageError")
+    assert says in message
+
+
+def test_where_lambdas_python_is_not_the_command_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    with pytest.raises(interpreters.NoInterpreter, match=r"pyenv install 3\.13"):
+        interpreters.find("3.13")
+    command = [sys.executable, "-m", "scripts.package", "--target", str(tmp_path / "lambda.zip")]
+    done = subprocess.run(command, cwd=package.ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("package: there is no python3.13")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_newest_of_several_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for version in ("3.13.2", "3.13.10", "3.12.30"):
+        python = tmp_path / "versions" / version / "bin" / f"python{version.rpartition('.')[0]}"
+        python.parent.mkdir(parents=True)
+        python.write_text("#!/bin/sh\nexit 0\n")
+        python.chmod(0o755)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    if shutil.which("python3.13"):
+        pytest.skip("the system has one of its own, which comes first")
+    assert interpreters.find("3.13") == str(tmp_path / "versions" / "3.13.10" / "bin" / "python3.13")

@@ -1,0 +1,504 @@
+"""Appending under faults: what is refused, lost, late, or in conflict; threads that share a transaction."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aws_backend.dynamodb.errors import (
+    AccessDenied,
+    InvalidRequest,
+    ServerFault,
+    TableNotFound,
+    Throttled,
+    TokenReused,
+    TransactionInProgress,
+)
+from aws_backend.log import appender
+from aws_backend.log.appender import CONFLICT_SECONDS, _Job
+from aws_backend.log.table import REQUEST_SECONDS
+from aws_backend.log.transactions import Member
+from sltt_core.api.app import Api
+from sltt_core.api.http import Request
+from sltt_core.base.errors import InvalidBatch, StorageError, TooManyWriters
+from sltt_core.http_client.responses import BadResponse, ConnectFailed, OutcomeUnknown
+from sltt_core.log.batches import Chunk
+from tests.aws_backend.faults import Faults, Gate, canceled, late, not_sent, reply_lost
+from tests.contract.logs import DynoxideLog, HurriedClock, batch, everything, new
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sltt_core.base.errors import SlttError
+    from sltt_core.log.storage import BaseStorageService
+    from tests.aws_backend.faults import Fault
+
+WRITE = "TransactWriteItems"
+KEY = "key-0123456789abcdef"
+UNKNOWN = [OutcomeUnknown("gone"), BadResponse("garbled"), ServerFault("500"), TransactionInProgress("busy")]
+
+
+@pytest.fixture
+def faults(storage: BaseStorageService) -> Faults:
+    return Faults(storage)
+
+
+def entities(log: DynoxideLog) -> list[str]:
+    return [change.entity_id for change in everything(log.open("p"))]
+
+
+# Outcomes that nobody knows
+
+
+@pytest.mark.parametrize("key", [KEY, None])
+@pytest.mark.parametrize("error", UNKNOWN, ids=lambda error: type(error).__name__)
+def test_what_was_carried_out_unheard_is_found_and_not_repeated(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults, error: SlttError, key: str | None
+) -> None:
+    faults.plan(WRITE, reply_lost(error))
+    appended = storage.create_changes([new("a"), new("b")], key)
+    assert (appended.seqs, appended.replayed) == ((3, 4), False)
+    assert faults.calls == [WRITE, "GetItem"]
+    assert entities(log)[2:] == ["a", "b"]
+    assert storage.create_change(new("c")).seq == 5
+
+
+def test_the_change_itself_is_returned_though_the_answer_was_lost(storage: BaseStorageService, faults: Faults) -> None:
+    faults.plan(WRITE, reply_lost(OutcomeUnknown("gone")))
+    stored = storage.create_change(new("a"))
+    assert faults.calls == [WRITE, "GetItem"], "and needs no further read"
+    assert storage.get_change(3) == stored
+
+
+@pytest.mark.parametrize("key", [KEY, None])
+@pytest.mark.parametrize("error", [*UNKNOWN, TokenReused("mismatch")], ids=lambda error: type(error).__name__)
+def test_what_was_not_carried_out_is_tried_again(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults, error: SlttError, key: str | None
+) -> None:
+    faults.plan(WRITE, not_sent(error))
+    assert storage.create_changes([new("a")], key).seqs == (3,)
+    assert faults.calls == [WRITE, "GetItem", "GetItem", WRITE]
+    tokens = [payload["ClientRequestToken"] for payload in faults.payloads if "ClientRequestToken" in payload]
+    assert len(set(tokens)) == 2, "a transaction that is built anew has a token of its own"
+    assert entities(log)[2:] == ["a"]
+
+
+def test_what_arrives_late_and_its_successor_exclude_each_other(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    """The first transaction is slow: it is carried out just before the second, which is then refused."""
+    arrives: list[Callable[[], Any]] = []
+    faults.plan(WRITE, late(OutcomeUnknown("gone"), arrives), lambda call: (arrives.pop()(), call())[1])
+    appended = storage.create_changes([new("a"), new("b")], KEY)
+    assert (appended.seqs, appended.replayed) == ((3, 4), False)
+    assert entities(log)[2:] == ["a", "b"]
+
+
+def test_what_arrives_after_its_successor_is_refused(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    arrives: list[Callable[[], Any]] = []
+    faults.plan(WRITE, late(OutcomeUnknown("gone"), arrives))
+    assert storage.create_changes([new("a"), new("b")], KEY).seqs == (3, 4)
+    with pytest.raises(Exception, match="TransactionCanceled"):
+        arrives.pop()()
+    assert entities(log)[2:] == ["a", "b"]
+
+
+def test_when_nobody_can_tell_the_caller_is_told_so_and_its_key_settles_it(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    faults.plan(WRITE, reply_lost(OutcomeUnknown("gone")))
+    faults.plan("GetItem", not_sent(ConnectFailed("no network")))
+    with pytest.raises(OutcomeUnknown):
+        storage.create_changes([new("a")], KEY)
+    again = storage.create_changes([new("a")], KEY)
+    assert (again.seqs, again.replayed) == ((3,), True)
+    assert entities(log)[2:] == ["a"]
+
+
+def test_an_error_after_an_unheard_success_hides_nothing(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    """The client tried again by itself, and its last attempt met something else."""
+    for error in (ConnectFailed("refused"), Throttled("slow down"), AccessDenied("expired")):
+        faults.plan(WRITE, reply_lost(error))
+        appended = storage.create_changes([new(type(error).__name__)])
+        assert not appended.replayed
+    assert entities(log)[2:] == ["ConnectFailed", "Throttled", "AccessDenied"]
+
+
+def test_an_unknown_outcome_after_a_lost_race_is_not_called_a_lost_race(log: DynoxideLog) -> None:
+    clock = HurriedClock()
+    storage = log.open("p", steady_clock=clock, pause=clock.pause)
+    storage.create_changes(batch(2))
+    faults = Faults(storage)
+
+    def silence(call: Callable[[], Any]) -> Any:
+        call()
+        clock.pause(REQUEST_SECONDS)
+        raise OutcomeUnknown("no answer in time")
+
+    faults.plan(WRITE, lambda call: call(), silence)
+    faults.always["GetItem"] = not_sent(ConnectFailed("no time left"))
+    log.open("p").create_change(new("faster"))
+    with pytest.raises(OutcomeUnknown):
+        storage.create_change(new("mine"))
+    assert entities(log)[2:] == ["faster", "mine"]
+
+
+def test_closing_meanwhile_does_not_undo_what_is_stored(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    gate = Gate()
+    faults.plan(WRITE, gate)
+    with ThreadPoolExecutor(1) as threads:
+        stored = threads.submit(storage.create_change, new("mine"))
+        assert gate.came.wait(30)
+        storage.close()
+        gate.open.set()
+        assert stored.result(30).seq == 3
+    assert entities(log)[2:] == ["mine"]
+
+
+# Conflicts, throttling, refusals
+
+
+def test_after_a_conflict_one_waits_a_little_and_looks_where_the_log_ends(log: DynoxideLog) -> None:
+    clock, pauses = HurriedClock(), []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        clock.pause(seconds)
+
+    storage = log.open("p", steady_clock=clock, pause=pause, random=lambda: 0.5)
+    storage.create_changes(batch(2))
+    faults = Faults(storage)
+    faults.plan(WRITE, *[not_sent(canceled("TransactionConflict", None, None))] * 2)
+    assert storage.create_change(new()).seq == 3
+    assert faults.calls == [WRITE, "GetItem", WRITE, "GetItem", WRITE]
+    assert pauses == [CONFLICT_SECONDS / 2] * 2
+
+
+def test_a_lost_race_is_run_again_at_once(log: DynoxideLog, storage: BaseStorageService) -> None:
+    pauses: list[float] = []
+    another = log.open("p", pause=pauses.append)
+    another.create_change(new())
+    storage.create_change(new())
+    assert another.create_change(new()).seq == 5
+    assert pauses == []
+
+
+def response(storage: BaseStorageService, key: str | None = None) -> tuple[int, str | None]:
+    """The status and the Retry-After of an append over HTTP."""
+    body = json.dumps([{"projectId": "p", "entityType": "t", "entityId": "e", "data": {}}]).encode()
+    headers = {"content-type": "application/json", **({"idempotency-key": key} if key else {})}
+    made = Api(storage).handle(Request("POST", "/api/changes", "", headers, body))
+    return made.status, made.header("retry-after")
+
+
+def test_who_never_gets_a_turn_is_told_429_when_the_time_is_up(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    faults.always[WRITE] = not_sent(canceled("TransactionConflict", None, None))
+    with pytest.raises(TooManyWriters, match="others write to project p"):
+        storage.create_change(new())
+    assert response(storage) == (429, "1")
+    del faults.always[WRITE]
+    assert storage.create_change(new()).seq == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [canceled("ThrottlingError", None), canceled(None, "ProvisionedThroughputExceeded"), Throttled("slow down")],
+    ids=["in a transaction", "on an item", "at once"],
+)
+def test_throttling_reaches_callers_as_429_with_retry_after(
+    storage: BaseStorageService, faults: Faults, error: SlttError
+) -> None:
+    faults.always[WRITE] = not_sent(error)
+    with pytest.raises(Throttled):
+        storage.create_change(new())
+    assert response(storage) == (429, "1")
+
+
+def test_throttling_that_passes_is_waited_for(storage: BaseStorageService, faults: Faults) -> None:
+    faults.plan(WRITE, *[not_sent(canceled("ThrottlingError", None, None))] * 4)
+    assert storage.create_change(new()).seq == 3
+
+
+def test_no_network_reaches_callers_as_503_with_retry_after(storage: BaseStorageService, faults: Faults) -> None:
+    for operation in (WRITE, "GetItem"):
+        faults.always[operation] = not_sent(ConnectFailed("cannot reach dynamodb"))
+    assert response(storage) == (503, "1")
+
+
+def test_what_is_not_the_callers_fault_says_nothing_about_the_account(
+    storage: BaseStorageService, faults: Faults
+) -> None:
+    denied = AccessDenied("User: arn:aws:sts::123456789012:assumed-role/secret is not authorized")
+    denied.code = "AccessDeniedException"
+    for error in (denied, TableNotFound("Requested resource not found: Table: secret")):
+        for operation in (WRITE, "GetItem", "Query"):
+            faults.always[operation] = not_sent(error)
+        for call in (lambda: storage.create_change(new()), storage.get_change_stats, storage.get_changes_with_cursor):
+            with pytest.raises(StorageError) as caught:
+                call()
+            assert type(caught.value) is StorageError
+            assert "secret" not in f"{caught.value} {caught.value.hint}"
+            assert caught.value.hint
+            assert caught.value.__cause__ is error
+
+
+# Group commit
+
+
+def together(
+    storage: BaseStorageService,
+    faults: Faults,
+    appends: Sequence[Callable[[], Any]],
+    *,
+    then: Fault | None = None,
+    following: Sequence[Fault] = (),
+) -> list[Any]:
+    """Let the first append be under way while the others come, and return what came of each, errors too.
+
+    The first transaction meets `then`, those that follow it meet `following`.
+    """
+    first = Gate(then)
+    faults.plan(WRITE, first, *following)
+    lanes: Any = storage._open.appender._lanes  # type: ignore[attr-defined]
+
+    def guarded(append: Callable[[], Any]) -> Any:
+        try:
+            return append()
+        except BaseException as error:
+            return error
+
+    with ThreadPoolExecutor(len(appends)) as threads:
+        futures = [threads.submit(guarded, appends[0])]
+        assert first.came.wait(30)
+        for number, append in enumerate(appends[1:], start=1):
+            futures.append(threads.submit(guarded, append))
+            while len(lanes["p"].waiting) < number:
+                pass
+        first.open.set()
+        return [future.result(30) for future in futures]
+
+
+def append_each(storage: BaseStorageService, names: Iterable[str]) -> list[Callable[[], Any]]:
+    """An append for each of these entities."""
+    return [partial(storage.create_change, new(name)) for name in names]
+
+
+def writes(faults: Faults) -> list[int]:
+    """How many changes each transaction that was sent holds."""
+    return [
+        sum("Put" in action and action["Put"]["Item"]["pk"] == {"S": "p"} for action in payload["TransactItems"])
+        for payload in faults.payloads
+        if "TransactItems" in payload
+    ]
+
+
+def test_threads_that_come_meanwhile_share_a_transaction(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    pairs = [[new(f"{n}a"), new(f"{n}b")] for n in range(9)]
+    results = together(storage, faults, [partial(storage.create_changes, pair) for pair in pairs])
+    assert writes(faults) == [2, 16]
+    assert [result.seqs for result in results] == [(3 + 2 * n, 4 + 2 * n) for n in range(9)]
+    assert entities(log)[2:] == [f"{n}{letter}" for n in range(9) for letter in "ab"]
+
+
+def test_a_transaction_holds_100_actions(log: DynoxideLog, storage: BaseStorageService, faults: Faults) -> None:
+    results = together(storage, faults, [lambda: storage.create_changes(batch(24)) for _ in range(6)])
+    assert writes(faults) == [24, 72, 48], "1 + 3 x (1 + 24) actions, and one more would be 101"
+    assert sorted(seq for result in results for seq in result.seqs) == list(range(3, 147))
+
+
+def test_a_transaction_holds_3_5_megabytes(log: DynoxideLog, storage: BaseStorageService, faults: Faults) -> None:
+    large = '{"text":"' + "x" * 390_000 + '"}'
+    together(storage, faults, [lambda: storage.create_changes(batch(4, data=large)) for _ in range(4)])
+    assert writes(faults) == [4, 8, 4]
+
+
+def test_a_replay_among_them_is_answered_and_the_rest_sent_again(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    stored = storage.create_changes(batch(3), KEY)
+    appends = [partial(storage.create_changes, batch(3), KEY if n == 2 else None) for n in range(4)]
+    results = together(storage, faults, appends)
+    assert (results[2].seqs, results[2].replayed) == (stored.seqs, True)
+    assert [result.seqs for result in results if result is not results[2]] == [(6, 7, 8), (9, 10, 11), (12, 13, 14)]
+    assert writes(faults)[1:] == [3, 9, 6]
+
+
+def test_one_key_has_one_flight_at_a_time(log: DynoxideLog, storage: BaseStorageService, faults: Faults) -> None:
+    results = together(storage, faults, [lambda: storage.create_changes(batch(3), KEY) for _ in range(4)])
+    assert {result.seqs for result in results} == {(3, 4, 5)}
+    assert sorted(result.replayed for result in results) == [False, True, True, True]
+
+
+def test_a_refusal_that_names_no_item_is_narrowed_down(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    def refuse_bad(call: Callable[[], Any]) -> Any:
+        if "bad" in json.dumps(faults.payloads[-1]):
+            raise InvalidRequest("an item is not to my liking")
+        return call()
+
+    faults.always[WRITE] = refuse_bad
+    results = together(storage, faults, append_each(storage, ["a", "b", "bad", "c"]))
+    assert isinstance(results[2], StorageError)
+    assert entities(log)[2:] == ["a", "b", "c"]
+
+
+def test_one_entity_type_too_many_is_refused_alone(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    storage.create_changes([new(entity_type=f"t{number}") for number in range(198)])
+    types = ["t0", "new", "t1", "newer", "t2"]
+    results = together(storage, faults, [partial(storage.create_change, new(t, entity_type=t)) for t in types])
+    assert isinstance(results[3], InvalidBatch)
+    assert results[3].failed_at_index == 0
+    assert entities(log)[200:] == ["t0", "new", "t1", "t2"]
+
+
+def test_the_others_go_on_without_a_leader_that_is_interrupted(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    def interrupt(call: Callable[[], Any]) -> Any:
+        raise KeyboardInterrupt
+
+    results = together(storage, faults, append_each(storage, "0123"), following=[interrupt])
+    assert isinstance(results[1], KeyboardInterrupt)
+    assert [change.seq for change in (results[0], *results[2:])] == [3, 4, 5]
+    assert storage.create_change(new()).seq == 6
+
+
+def test_who_is_answered_already_goes_on_when_the_leader_is_interrupted(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    def interrupt(call: Callable[[], Any]) -> Any:
+        raise KeyboardInterrupt
+
+    stored = storage.create_changes(batch(3), KEY)
+    appends = [partial(storage.create_changes, batch(3), KEY if n == 2 else None) for n in range(4)]
+    results = together(storage, faults, appends, following=[lambda call: call(), interrupt])
+    assert isinstance(results[1], KeyboardInterrupt)
+    assert (results[2].seqs, results[2].replayed) == (stored.seqs, True)
+    assert [result.seqs for result in (results[0], results[3])] == [(6, 7, 8), (9, 10, 11)]
+
+
+def test_one_that_was_interrupted_in_flight_is_neither_tried_again_nor_given_the_lead(log: DynoxideLog) -> None:
+    clock = HurriedClock()
+    time_limit = iter([REQUEST_SECONDS, 1.0, 30.0, 30.0, 30.0])
+    storage = log.open(
+        "p", steady_clock=clock, pause=clock.pause, time_limit=lambda: next(time_limit), random=lambda: 1.0
+    )
+    storage.create_changes(batch(2))
+    faults = Faults(storage)
+    appender: Any = storage._open.appender  # type: ignore[attr-defined]
+    lane = appender._lanes["p"]
+    until = clock() + 2.0
+    conflict = not_sent(canceled("TransactionConflict"))
+    faults.always[WRITE] = lambda call: conflict(call) if clock() < until else call()
+    member = Member(Chunk("p", None, 0, 0, "", (new("gone"),)), "k" * 32, 0)
+    turn = Lock()
+    turn.acquire()
+    gone = _Job(member, clock() + 30.0, turn)
+
+    def leave(call: Callable[[], Any]) -> Any:
+        """The transaction is under way with a follower in it, whose thread is interrupted now."""
+        appender._leave(lane, gone)
+        raise canceled("TransactionConflict")
+
+    def take_along(lane: Any) -> Any:
+        if not gone.gone:
+            lane.waiting.append(gone)
+        return next_group(lane)
+
+    faults.plan(WRITE, leave)
+    next_group, appender._next_group = appender._next_group, take_along
+    with pytest.raises(TooManyWriters):
+        storage.create_change(new("late"))
+    assert not lane.busy
+    assert storage.create_change(new("next")).entity_id == "next"
+    assert entities(log)[2:] == ["next"]
+
+
+def test_the_others_go_on_without_one_that_is_interrupted_while_it_waits(log: DynoxideLog) -> None:
+    waited: list[object] = []
+
+    class Turn:
+        """A lock; the one whose holder waits first is interrupted when it gets its turn."""
+
+        def __init__(self) -> None:
+            self._lock = Lock()
+            self._held = 0
+
+        def acquire(self, *arguments: Any) -> bool:
+            self._held += 1
+            if self._held == 2 and not waited:
+                waited.append(self)
+                self._lock.acquire()
+                raise KeyboardInterrupt
+            return self._lock.acquire(*arguments)
+
+        def release(self) -> None:
+            self._held -= 1
+            self._lock.release()
+
+        def __enter__(self) -> None:
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+
+    storage = log.open("p", new_lock=Turn)
+    storage.create_changes(batch(2))
+    results = together(storage, Faults(storage), append_each(storage, "0123"))
+    assert isinstance(results[1], KeyboardInterrupt)
+    assert [change.seq for change in (results[0], *results[2:])] == [3, 4, 5]
+    assert storage.create_change(new()).seq == 6
+
+
+def test_a_leader_whose_time_is_up_leaves_the_others_theirs(log: DynoxideLog) -> None:
+    clock = HurriedClock()
+    time_limit = iter([REQUEST_SECONDS, 1.0, 30.0])
+    storage = log.open(
+        "p", steady_clock=clock, pause=clock.pause, time_limit=lambda: next(time_limit), random=lambda: 1.0
+    )
+    storage.create_changes(batch(2))
+    faults = Faults(storage)
+    until = clock() + 2.0
+    conflict = not_sent(canceled("TransactionConflict"))
+    faults.always[WRITE] = lambda call: conflict(call) if clock() < until else call()
+    results = together(storage, faults, append_each(storage, "01"), then=conflict)
+    assert isinstance(results[0], TooManyWriters)
+    assert results[1].entity_id == "1"
+    assert entities(log)[2:] == ["1"]
+
+
+def test_what_is_remembered_of_projects_is_bounded(log: DynoxideLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appender, "MAX_LANES", 3)
+    storage = log.open()
+    for _ in range(2):
+        for number in range(6):
+            storage.create_change(new(project_id=f"p{number}"))
+    lanes: Any = storage._open.appender._lanes  # type: ignore[attr-defined]
+    assert len(lanes) == 3
+    assert [len(everything(storage, f"p{number}")) for number in range(6)] == [2] * 6
+
+
+def test_nothing_is_sent_when_the_time_is_up_already(log: DynoxideLog) -> None:
+    storage = log.open("p", time_limit=lambda: 0.0)
+    with suppress(ConnectFailed):
+        storage.create_change(new())
+    assert entities(log) == []

@@ -1,0 +1,138 @@
+"""The transaction of an append: what it holds, on what conditions, and what its refusal says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aws_backend.log.items import NO_LOG, LogEnd, Request, log_end_values, registry_values, request_item, sequence_key
+from aws_backend.log.transactions import MAX_ACTIONS, Built, Member, build, read_reasons
+from sltt_core.base.errors import NotALog
+from sltt_core.log.batches import CHUNK_CHANGES, Chunk
+from sltt_core.model.chain import GENESIS, check_links
+from tests.sltt_core.samples import NOW, new_change
+
+NONE = {"Code": "None"}
+FAILED = {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
+
+
+def member(count: int = 1, key: str = "k" * 16, number: int = 0, **given: Any) -> Member:
+    changes = tuple(new_change(entity_id=f"e{place}", **given) for place in range(count))
+    return Member(Chunk("ruth", key, number, 7, "f" * 64, changes), key, 1_775_000_000)
+
+
+def built(*members: Member, before: LogEnd = NO_LOG) -> Built:
+    return build("table", members, before, NOW, "t" * 32)
+
+
+def end(value: int, **more: Any) -> LogEnd:
+    return NO_LOG.replace(value=value, chain="c" * 22, creates=value - 1, exists=True, **more)
+
+
+def test_a_full_chunk_takes_all_actions_there_are() -> None:
+    assert len(built(member(CHUNK_CHANGES)).payload["TransactItems"]) == MAX_ACTIONS
+
+
+def test_members_are_numbered_and_linked_one_after_the_other() -> None:
+    made = built(member(2), member(3, "l" * 16))
+    actions = made.payload["TransactItems"]
+    assert [next(iter(action)) for action in actions] == ["Update", *["Put"] * 7]
+    requests = [action["Put"]["Item"] for action in actions[1:3]]
+    assert [item["firstSeq"]["N"] for item in requests] == ["1", "3"]
+    assert [item["count"]["N"] for item in requests] == ["2", "3"]
+    assert all(item["offset"] == {"N": "7"} and item["token"] == {"S": "t" * 32} for item in requests)
+    changes = [change for numbered in made.changes for change in numbered]
+    assert [change.seq for change in changes] == [1, 2, 3, 4, 5]
+    assert made.after.head.as_tuple() == (5, check_links(GENESIS, changes))
+    assert made.payload["ClientRequestToken"] == "t" * 32
+
+
+def test_nothing_is_written_over() -> None:
+    for action in built(member(3)).payload["TransactItems"][1:]:
+        assert action["Put"]["ConditionExpression"] == "attribute_not_exists(pk)"
+
+
+def test_a_new_log_is_put_in_the_index_and_an_old_one_left_there() -> None:
+    update = built(member()).payload["TransactItems"][0]["Update"]
+    assert update["ConditionExpression"] == "attribute_not_exists(pk)"
+    assert update["ExpressionAttributeValues"][":registry"] == {"S": "projects"}
+    update = built(member(), before=end(5)).payload["TransactItems"][0]["Update"]
+    assert ":registry" not in update["ExpressionAttributeValues"]
+    assert update["ExpressionAttributeValues"][":was"] == {"N": "5"}
+    assert "attribute_not_exists(#repairs)" in update["ConditionExpression"]
+    update = built(member(), before=end(5, repairs=2)).payload["TransactItems"][0]["Update"]
+    assert update["ExpressionAttributeValues"][":repairs"] == {"N": "2"}
+
+
+@pytest.mark.parametrize("before", [NO_LOG, end(5), end(5, repairs=1)])
+def test_every_name_is_used_and_every_value(before: LogEnd) -> None:
+    """DynamoDB refuses names and values that no expression holds."""
+    update = built(member(), before=before).payload["TransactItems"][0]["Update"]
+    text = f"{update['UpdateExpression']} {update['ConditionExpression']}"
+    words = set(text.replace(",", " ").replace("(", " ").replace(")", " ").split())
+    assert {word for word in words if word.startswith("#")} == set(update["ExpressionAttributeNames"])
+    assert {word for word in words if word.startswith(":")} == set(update["ExpressionAttributeValues"])
+
+
+def test_a_lost_race_tells_the_true_end() -> None:
+    true = end(9, entity_types={"document": 8})
+    item = {**sequence_key("ruth"), **log_end_values(true), **registry_values("ruth")}
+    members = [member(2)]
+    made = built(*members, before=end(5))
+    refusal = read_reasons([{**FAILED, "Item": item}, NONE, FAILED, FAILED], made, members)
+    assert refusal is not None
+    assert (refusal.end, refusal.replays, refusal.conflict) == (true, {}, False)
+
+
+def test_no_item_means_that_there_is_no_log() -> None:
+    members = [member()]
+    refusal = read_reasons([FAILED, NONE, NONE], built(*members, before=end(5)), members)
+    assert refusal is not None
+    assert refusal.end == NO_LOG
+
+
+def test_a_log_of_the_original_is_refused() -> None:
+    members = [member()]
+    item = {**sequence_key("ruth"), "value": {"N": "7"}}
+    with pytest.raises(NotALog, match="original"):
+        read_reasons([{**FAILED, "Item": item}, NONE, NONE], built(*members), members)
+
+
+def test_a_request_that_exists_is_replayed_whatever_else_failed() -> None:
+    request = Request(3, 2, 7, "f" * 64, "u" * 32, NOW, 1)
+    members = [member(2), member(1, "l" * 16)]
+    made = built(*members, before=end(5))
+    item = request_item({"pk": {"S": "x"}, "seq": {"N": "0"}}, request)
+    refusal = read_reasons([NONE, {**FAILED, "Item": item}, NONE, NONE, NONE, NONE], made, members)
+    assert refusal is not None
+    assert (refusal.replays, refusal.end, refusal.occupied) == ({0: request}, None, None)
+
+
+def test_a_change_that_exists_where_the_sequence_fits_is_damage() -> None:
+    members = [member(2), member(2, "l" * 16)]
+    made = built(*members, before=end(5))
+    refusal = read_reasons([NONE, NONE, NONE, NONE, NONE, FAILED, FAILED], made, members)
+    assert refusal is not None
+    assert (refusal.occupied, refusal.end, refusal.replays) == (7, None, {})
+
+
+@pytest.mark.parametrize(
+    ("code", "conflict", "throttled"),
+    [
+        ("TransactionConflict", True, False),
+        ("ThrottlingError", False, True),
+        ("ProvisionedThroughputExceeded", False, True),
+    ],
+)
+def test_what_passes_by_itself_is_told_apart(code: str, conflict: bool, throttled: bool) -> None:
+    members = [member()]
+    refusal = read_reasons([{"Code": code}, NONE, NONE], built(*members), members)
+    assert refusal is not None
+    assert (refusal.conflict, refusal.throttled) == (conflict, throttled)
+
+
+def test_reasons_that_help_nobody_are_none() -> None:
+    members = [member()]
+    assert read_reasons([NONE, NONE, {"Code": "ValidationError"}], built(*members), members) is None
+    assert read_reasons([], built(*members), members) is None

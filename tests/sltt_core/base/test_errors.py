@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sltt_core.base import errors
+from sltt_core.base.errors import (
+    InvalidBatch,
+    InvalidInput,
+    MethodNotAllowed,
+    NotFound,
+    PartialAppend,
+    PayloadTooLarge,
+    Problem,
+    SlttError,
+    StorageBusy,
+)
+
+CLASSES = {
+    name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, SlttError)
+}
+
+
+def tree_of_the_docstring() -> dict[str, tuple[str | None, int, bool]]:
+    """What the module's docstring says of each class: its parent, status and whether it is retryable."""
+    found: dict[str, tuple[str | None, int, bool]] = {}
+    above: list[tuple[int, str]] = []
+    for line in (errors.__doc__ or "").splitlines():
+        match = re.match(r"( {4,})([A-Z]\w+) +(\d{3})(?: +(yes))?|( {4})(SlttError) +status", line)
+        if match is None:
+            continue
+        indent, name = len(match[1] or match[5]), match[2] or match[6]
+        above = [(i, n) for i, n in above if i < indent]
+        found[name] = (above[-1][1] if above else None, int(match[3] or 500), match[4] == "yes")
+        above.append((indent, name))
+    return found
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
+    truth = {
+        name: (None if kind is SlttError else kind.__mro__[1].__name__, kind.status, kind.retryable)
+        for name, kind in CLASSES.items()
+    }
+    assert tree_of_the_docstring() == truth
+    assert len(truth) > 10
+
+
+@pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES)
+def test_every_class_says_what_a_caller_needs(kind: type[SlttError]) -> None:
+    assert 400 <= kind.status <= 599
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", kind.kind)
+    assert kind.title
+    assert kind.retryable == (kind.retry_after is not None) == (kind.status in (429, 503))
+    assert not kind.retryable or kind.hint
+
+
+def test_each_class_has_a_kind_and_a_title_of_its_own() -> None:
+    for names in ([kind.kind for kind in CLASSES.values()], [kind.title for kind in CLASSES.values()]):
+        assert len(set(names)) == len(names)
+
+
+def test_what_programs_act_on_stays_as_it_is() -> None:
+    """Kinds are in the problem documents' `type`: none may be renamed."""
+    assert {kind.kind: kind.status for kind in CLASSES.values()} == {
+        "internal": 500,
+        "invalid-input": 400,
+        "invalid-batch": 400,
+        "payload-too-large": 413,
+        "unsupported-media-type": 415,
+        "not-found": 404,
+        "method-not-allowed": 405,
+        "not-allowed": 403,
+        "head-too-large": 431,
+        "request-timeout": 408,
+        "host-not-allowed": 421,
+        "chain-mismatch": 409,
+        "key-reused": 422,
+        "storage": 500,
+        "log-damaged": 500,
+        "not-a-log": 500,
+        "storage-busy": 503,
+        "too-many-writers": 429,
+        "storage-throttled": 429,
+        "storage-unavailable": 503,
+        "partial-append": 503,
+    }
+    assert {kind.retry_after for kind in CLASSES.values() if kind.retryable} == {1}
+
+
+def test_an_error_carries_its_message_and_the_hint_of_its_class_or_its_own() -> None:
+    assert (str(NotFound("no such thing")), NotFound("no such thing").message) == ("no such thing",) * 2
+    assert StorageBusy("x").hint == StorageBusy.hint != ""
+    assert StorageBusy("x", hint="wait").hint == "wait"
+    assert StorageBusy("x", hint="").hint == ""
+
+
+def test_invalid_input_names_the_field() -> None:
+    assert InvalidInput("x").field is None
+    assert InvalidInput("x", field="limit").field == "limit"
+    assert PayloadTooLarge("x", field="body").field == "body"
+
+
+def test_method_not_allowed_lists_what_is() -> None:
+    error = MethodNotAllowed("PUT", ["GET", "HEAD"])
+    assert error.allow == ("GET", "HEAD")
+    assert "PUT" in error.message
+    assert "GET, HEAD" in error.hint
+
+
+SMALL = Problem(3, "changes[3].entityId", "is empty")
+LARGE = Problem(1, "changes[1].data", "is too much", too_large=True)
+
+
+@pytest.mark.parametrize(
+    ("problems", "message", "first", "status"),
+    [
+        ([SMALL], "changes[3].entityId: is empty", 3, 400),
+        ([LARGE], "changes[1].data: is too much", 1, 413),
+        ([LARGE, LARGE.replace(index=2)], "changes[1].data: is too much (and 1 more)", 1, 413),
+        ([SMALL, LARGE], "changes[3].entityId: is empty (and 1 more)", 1, 400),
+        ([LARGE, SMALL, SMALL], "changes[1].data: is too much (and 2 more)", 1, 400),
+        ([Problem(None, "changes", "is empty")], "changes: is empty", None, 400),
+        ([Problem(None, "body", "breaks off"), SMALL], "body: breaks off (and 1 more)", 3, 400),
+        ([Problem(0, "changes[0]", "is no object"), SMALL], "changes[0]: is no object (and 1 more)", 0, 400),
+    ],
+)
+def test_an_invalid_batch_says_first_what_is_wrong_first_and_413_only_when_size_is_all(
+    problems: list[Problem], message: str, first: int | None, status: int
+) -> None:
+    error = InvalidBatch(problems)
+    assert (str(error), error.failed_at_index, error.status) == (message, first, status)
+    assert error.problems == tuple(problems)
+    assert error.field == problems[0].field
+    assert InvalidBatch.status == 400  # the class is as it was
+
+
+@pytest.mark.parametrize(
+    ("seqs", "first", "stored"),
+    [([None], 0, 0), ([1, None], 1, 1), ([1, None, 2], 1, 2), ([7, 8, None, None], 2, 2)],
+)
+def test_a_partial_append_says_what_was_stored_and_why_it_stopped(
+    seqs: list[int | None], first: int, stored: int
+) -> None:
+    cause = StorageBusy("somebody is at it")
+    error = PartialAppend(seqs, cause)
+    assert (error.seqs, error.failed_at_index, error.cause) == (tuple(seqs), first, cause)
+    assert error.message == f"stored {stored} of {len(seqs)} changes, then: somebody is at it"

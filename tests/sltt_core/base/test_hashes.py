@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+
+import pytest
+
+from sltt_core.base import hashes
+
+
+def test_it_is_the_one_of_hashlib() -> None:
+    assert hashes.sha256 is hashlib.sha256
+
+
+def test_without_the_c_module_hashlib_finds_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "_hashlib", None)
+    monkeypatch.delitem(sys.modules, "sltt_core.base.hashes")
+    other = importlib.import_module("sltt_core.base.hashes")
+    assert other.sha256(b"").hexdigest() == hashlib.sha256(b"").hexdigest()

@@ -1,0 +1,742 @@
+"""The pool, time, and what is said of a request that failed; against servers on loopback that do what they are told."""
+
+from __future__ import annotations
+
+import _socket
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from threading import Barrier, Event
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sltt_core.base.errors import SlttError
+from sltt_core.http_client.sockets import Socket
+from sltt_core.http_client.transport import (
+    BadResponse,
+    ConnectFailed,
+    HttpTransport,
+    Origin,
+    OutcomeUnknown,
+    TransportError,
+    open_connection,
+    parse_origin,
+)
+from tests.sltt_core.http_client.peers import (
+    LARGE,
+    LIKE_DYNAMODB,
+    TOO_LARGE,
+    Line,
+    Peer,
+    count_calls,
+    keep_answering,
+    request,
+    response,
+    soon,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Open = Callable[..., HttpTransport]
+
+
+@pytest.fixture
+def to() -> Iterator[Open]:
+    """Make a transport to a server; it is closed with the test."""
+    opened: list[HttpTransport] = []
+
+    def make(peer: Peer | Origin, **options: Any) -> HttpTransport:
+        opened.append(HttpTransport(peer.origin if isinstance(peer, Peer) else peer, **options))
+        return opened[-1]
+
+    yield make
+    for transport in opened:
+        transport.close()
+
+
+# Origins
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://dynamodb.eu-west-1.amazonaws.com", Origin("https", "dynamodb.eu-west-1.amazonaws.com", 443)),
+        ("http://localhost/", Origin("http", "localhost", 80)),
+        ("HTTP://LocalHost:8000", Origin("http", "localhost", 8000)),
+        ("http://127.0.0.1:1", Origin("http", "127.0.0.1", 1)),
+        ("https://[::1]", Origin("https", "::1", 443)),
+        ("https://[FE80::1%eth0]:8443/", Origin("https", "fe80::1%eth0", 8443)),
+        ("https://xn--bcher-kva.example:00443", Origin("https", "xn--bcher-kva.example", 443)),
+    ],
+)
+def test_an_origin_is_read_from_a_url(url: str, origin: Origin) -> None:
+    assert parse_origin(url) == origin
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "localhost", "//localhost", "ftp://localhost", "http:/localhost", "http://", "http:///", "http://:80", "http://a:",
+        "http://a:b", "http://a:-1", "http://a:+1", "http://a:0", "http://a:65536", "http://a:" + "9" * 5000, "http://a:\xb2",
+        "http://a/b", "http://a//", "http://a?b", "http://a#b", "http://u:p@a", "http://u@a", "http://a b", "http://a\n",
+        "http://b\xfccher.example", "http://::1", "http://[::1", "http://[::1]x", "http://[]", "http://[a]", "http://a%20",
+        "http://[::1]:", "http://.a", "http://[::1]80",
+    ],
+)  # fmt: skip
+def test_what_is_no_origin_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"does not begin|is not a scheme|has no valid port"):
+        parse_origin(url)
+
+
+def test_a_host_that_is_not_ascii_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(ValueError, match="ascii"):
+        HttpTransport(Origin("http", "bücher.example", 80))
+
+
+# Errors
+
+
+def test_each_error_says_what_became_of_the_request() -> None:
+    for error in (ConnectFailed, OutcomeUnknown, BadResponse):
+        assert issubclass(error, TransportError)
+        assert issubclass(error, SlttError)
+        assert (error.status, error.retryable) == (502, True)
+    assert len({error.kind for error in (TransportError, ConnectFailed, OutcomeUnknown, BadResponse)}) == 4
+
+
+# The pool
+
+
+def test_a_connection_is_kept(to: Open) -> None:
+    with Peer(keep_answering) as peer:
+        transport = to(peer)
+        for _ in range(50):
+            assert transport.send(request(), deadline=soon()).body == b"0"
+        assert (peer.connections, len(peer.requests)) == (1, 50)
+
+
+def test_a_warmed_connection_is_used(to: Open) -> None:
+    with Peer(keep_answering) as peer:
+        transport = to(peer)
+        transport.warm(soon())
+        transport.send(request(), deadline=soon())
+        assert peer.connections == 1
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        response(b"x", "Connection: close"),
+        response(b"x", "Connection: foo, Close"),
+        response(b"x", version="HTTP/1.0"),
+        response(b"x") + b"\r\n",
+        response(b"x") + response(b"of nobody"),
+    ],
+    ids=["close", "token", "HTTP/1.0", "an empty line more", "an answer more"],
+)
+def test_a_connection_that_cannot_be_kept_is_not(to: Open, good: bytes) -> None:
+    with Peer(lambda line: line.answer_all(good)) as peer:
+        transport = to(peer)
+        for _ in range(5):
+            assert transport.send(request(), deadline=soon()).body == b"x"
+        assert (peer.connections, len(peer.requests)) == (5, 5)
+
+
+def test_an_answer_to_nothing_is_given_to_nobody(to: Open) -> None:
+    arrived = Event()
+
+    def serve(line: Line) -> None:
+        line.answer_all(response(b"%d" % line.number))
+
+    def serve_two(line: Line) -> None:
+        if line.number == 0:
+            line.read_request()
+            line.send(response(b"0"))
+            asked.wait(10)
+            line.send(response(b"of nobody"))
+            arrived.set()
+            line.wait_for_end()
+        else:
+            serve(line)
+
+    asked = Event()
+    with Peer(serve_two) as peer:
+        transport = to(peer)
+        assert transport.send(request(), deadline=soon()).body == b"0"
+        asked.set()
+        assert arrived.wait(10)
+        assert transport.send(request(), deadline=soon()).body == b"1"
+
+
+def test_a_server_of_http_1_0_may_keep_a_connection(to: Open) -> None:
+    with Peer(lambda line: line.answer_all(response(b"x", "Connection: keep-alive", version="HTTP/1.0"))) as peer:
+        transport = to(peer)
+        for _ in range(5):
+            transport.send(request(), deadline=soon())
+        assert peer.connections == 1
+
+
+@pytest.mark.parametrize("how", [Line.close, Line.reset])
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_a_connection_closed_between_requests_is_replaced(
+    to: Open, how: Callable[[Line], None], repeatable: bool
+) -> None:
+    closed = Event()
+
+    def serve(line: Line) -> None:
+        line.send(response(line.read_request()))
+        how(line)
+        closed.set()
+
+    with Peer(serve) as peer:
+        transport = to(peer)
+        for number in range(200):
+            sent = request(f"/{number}")
+            assert transport.send(sent, deadline=soon(), repeatable=repeatable).body == sent
+            assert closed.wait(10)
+            closed.clear()
+        assert peer.requests == [request(f"/{number}") for number in range(200)]
+        assert peer.connections == 200
+
+
+@pytest.mark.parametrize("how", [Line.close, Line.reset])
+def test_a_connection_closed_at_any_moment_loses_and_doubles_nothing(to: Open, how: Callable[[Line], None]) -> None:
+    def serve(line: Line) -> None:
+        for _ in range(3):
+            if line.read_request():
+                line.send(response())
+        how(line)  # no telling whether the next request is on its way
+
+    with Peer(serve) as peer:
+        transport = to(peer)
+        for number in range(200):
+            assert transport.send(request(f"/{number}"), deadline=soon(), repeatable=True).status == 200
+        assert peer.requests == [request(f"/{number}") for number in range(200)]
+
+
+def read_and_hang_up(line: Line) -> None:
+    """Answer the first connection's first request; read its second, then hang up; answer the other connections."""
+    line.read_request()
+    if line.number:
+        line.send(response(b"again"))
+        line.wait_for_end()
+    else:
+        line.send(response(b"first"))
+        line.read_request()
+
+
+def test_a_request_whose_connection_died_is_not_repeated(to: Open) -> None:
+    with Peer(read_and_hang_up) as peer:
+        transport = to(peer)
+        transport.send(request("/1"), deadline=soon())
+        with pytest.raises(OutcomeUnknown, match="closed instead of an answer"):
+            transport.send(request("/2"), deadline=soon())
+        assert peer.requests == [request("/1"), request("/2")]
+        assert peer.connections == 1
+
+
+def test_a_repeatable_request_whose_connection_died_is_repeated(to: Open) -> None:
+    with Peer(read_and_hang_up) as peer:
+        transport = to(peer)
+        transport.send(request("/1"), deadline=soon())
+        assert transport.send(request("/2"), deadline=soon(), repeatable=True).body == b"again"
+        assert peer.requests == [request("/1"), request("/2"), request("/2")]
+
+
+def test_a_request_that_was_sent_and_could_not_be_repeated_is_not_called_unsent(to: Open) -> None:
+    closing = Event()
+
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
+        if closing.is_set():
+            raise ConnectionRefusedError("refused")
+        return open_connection(address, seconds)
+
+    with Peer(read_and_hang_up) as peer:
+        transport = to(peer, connect=connect)
+        transport.send(request("/1"), deadline=soon())
+        closing.set()
+        with pytest.raises(OutcomeUnknown, match="closed instead of an answer, and then: cannot reach"):
+            transport.send(request("/2"), deadline=soon(), repeatable=True)
+
+
+def test_a_request_that_was_sent_is_not_called_unsent_because_it_could_not_be_sent_again(to: Open) -> None:
+    connections = 0
+
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
+        nonlocal connections
+        connections += 1
+        connection = open_connection(address, seconds)
+        return connection if connections == 1 else Unsendable(fileno=connection.detach())
+
+    with Peer(read_and_hang_up) as peer:
+        transport = to(peer, connect=connect)
+        transport.send(request("/1"), deadline=soon())
+        with pytest.raises(OutcomeUnknown):
+            transport.send(request("/2"), deadline=soon(), repeatable=True)
+        assert connections == 2
+
+
+def test_a_fresh_connection_that_dies_is_not_tried_again(to: Open) -> None:
+    def serve(line: Line) -> None:
+        line.read_request()
+
+    with Peer(serve) as peer:
+        with pytest.raises(OutcomeUnknown, match="closed instead of an answer"):
+            to(peer).send(request(), deadline=soon(), repeatable=True)
+        assert peer.connections == len(peer.requests) == 1
+
+
+class Unsendable(socket.socket):
+    """A connection that looks alive and takes nothing."""
+
+    def send(self, data: object, flags: int = 0) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_request_that_did_not_get_on_a_kept_connection_is_sent_on_a_new_one(to: Open) -> None:
+    with Peer(keep_answering) as peer:
+        transport = to(peer)
+        transport.send(request("/1"), deadline=soon())
+        kept, since = transport._idle.pop()
+        assert isinstance(kept, Socket)
+        transport._idle.append((Unsendable(fileno=kept.detach()), since))
+        assert transport.send(request("/2"), deadline=soon()).body == b"1"
+        assert peer.requests == [request("/1"), request("/2")]
+
+
+def test_a_request_that_did_not_get_on_any_connection_is_called_unsent(to: Open) -> None:
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
+        return Unsendable(fileno=open_connection(address, seconds).detach())
+
+    with Peer(Line.wait_for_end) as peer, pytest.raises(ConnectFailed, match="before the request was sent"):
+        to(peer, connect=connect).send(request(), deadline=soon())
+
+
+@pytest.mark.parametrize("max_idle", [0, 1, 3])
+def test_no_more_connections_are_kept_than_allowed(to: Open, max_idle: int) -> None:
+    together = Barrier(4)
+
+    def serve(line: Line) -> None:
+        while line.read_request():
+            if line.number < 4:
+                together.wait(10)
+            line.send(response())
+
+    with Peer(serve) as peer:
+        transport = to(peer, max_idle=max_idle)
+        with ThreadPoolExecutor(4) as threads:
+            for future in [threads.submit(transport.send, request(), deadline=soon()) for _ in range(4)]:
+                future.result()
+        assert peer.connections == 4
+        assert len(transport._idle) == max_idle
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used(to: Open) -> None:
+    now = 1000.0
+    with Peer(keep_answering) as peer:
+        transport = to(peer, clock=lambda: now, idle_seconds=60)
+        assert transport.send(request(), deadline=now + 5).body == b"0"
+        now += 60
+        assert transport.send(request(), deadline=now + 5).body == b"0"
+        now += 61
+        assert transport.send(request(), deadline=now + 5).body == b"1"
+        assert len(transport._idle) == 1
+
+
+def test_connections_that_nobody_needs_any_more_are_closed(to: Open) -> None:
+    now = 1000.0
+    with Peer(keep_answering) as peer:
+        transport = to(peer, clock=lambda: now, idle_seconds=60)
+        for _ in range(3):
+            transport.warm(now + 5)
+        for _ in range(2):
+            now += 40
+            transport.send(request(), deadline=now + 5)
+        assert len(transport._idle) == 1
+
+
+def test_each_thread_gets_its_own_answer(to: Open) -> None:
+    def serve(line: Line) -> None:
+        while sent := line.read_request():
+            line.send(response(sent))
+
+    def ask(thread: int) -> None:
+        for number in range(50):
+            sent = request(f"/{thread}/{number}", b"x" * (thread * 100))
+            assert transport.send(sent, deadline=soon()).body == sent
+
+    with Peer(serve) as peer:
+        transport = to(peer)
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(ask, range(16)))
+        assert len(peer.requests) == len(set(peer.requests)) == 800
+        assert peer.connections <= 16
+        assert len(transport._idle) <= 16
+
+
+def test_a_connection_may_be_taken_the_moment_it_is_kept(to: Open) -> None:
+    class Taken(list[tuple[Any, float]]):
+        """As if another thread were always faster."""
+
+        def append(self, kept: tuple[Any, float]) -> None:
+            taken.append(kept[0])
+
+    taken: list[socket.socket] = []
+    with Peer(keep_answering) as peer:
+        transport = to(peer)
+        transport._idle = Taken()
+        assert transport.send(request(), deadline=soon()).status == 200
+        taken.pop().close()
+
+
+def test_close_closes_what_is_kept_and_what_comes_back(to: Open) -> None:
+    asked, closed = Event(), Event()
+
+    def serve(line: Line) -> None:
+        if line.number:
+            asked.set()
+            closed.wait(10)
+        line.answer_all(response())
+
+    with Peer(serve) as peer, ThreadPoolExecutor(1) as threads:
+        transport = to(peer)
+        kept = transport._open(soon())
+        other = threads.submit(transport.send, request(), deadline=soon())
+        assert asked.wait(10)
+        transport._keep(kept)
+        transport.close()
+        assert kept.fileno() == -1
+        closed.set()
+        assert other.result().status == 200
+        assert transport._idle == []
+        transport.close()  # again does no harm
+        assert transport.send(request(), deadline=soon()).status == 200
+        assert transport._idle == []
+
+
+def test_an_interrupted_request_takes_its_connection_with_it(to: Open) -> None:
+    class Interrupted(socket.socket):
+        broken = False
+
+        def recv(self, size: int, flags: int = 0) -> bytes:
+            if self.gettimeout() and not self.broken:
+                type(self).broken = True
+                raise KeyboardInterrupt
+            return super().recv(size, flags)
+
+    connections: list[socket.socket] = []
+
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
+        connections.append(Interrupted(fileno=open_connection(address, seconds).detach()))
+        return connections[-1]
+
+    with Peer(keep_answering) as peer:
+        transport = to(peer, connect=connect)
+        with pytest.raises(KeyboardInterrupt):
+            transport.send(request(), deadline=soon())
+        assert connections[0].fileno() == -1
+        assert transport._idle == []
+        assert transport.send(request(), deadline=soon()).body == b"1"
+
+
+def test_head_is_refused_before_anything_is_sent(to: Open) -> None:
+    with Peer(keep_answering) as peer:
+        with pytest.raises(ValueError, match="HEAD is not supported"):
+            to(peer).send(request(method="HEAD"), deadline=soon())
+        assert peer.connections == 0
+
+
+# Connecting
+
+
+def test_nobody_there(to: Open) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
+        with pytest.raises(ConnectFailed, match=r"cannot reach 127\.0\.0\.1, port"):
+            to(Origin("http", "127.0.0.1", unused.getsockname()[1])).send(request(), deadline=soon())
+
+
+def test_no_such_host(to: Open) -> None:
+    with pytest.raises(ConnectFailed, match=r"cannot reach nobody\.invalid"):
+        to(Origin("http", "nobody.invalid", 80)).warm(soon())
+
+
+def test_an_ipv6_address(to: Open) -> None:
+    with Peer(keep_answering, host="::1") as peer:
+        assert to(parse_origin(f"http://[::1]:{peer.origin.port}")).send(request(), deadline=soon()).body == b"0"
+
+
+def places(*addresses: tuple[str, int]) -> Callable[..., list[Any]]:
+    return lambda *_args, **_kinds: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+
+
+def test_the_next_address_is_tried_when_the_first_refuses(monkeypatch: pytest.MonkeyPatch, to: Open) -> None:
+    with Peer(keep_answering) as peer, socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        good, bad = ("127.0.0.1", peer.origin.port), unused.getsockname()
+        monkeypatch.setattr("_socket.getaddrinfo", places(bad, bad, good))
+        assert to(peer).send(request(), deadline=soon()).status == 200
+        monkeypatch.setattr("_socket.getaddrinfo", places(bad, bad))
+        with pytest.raises(ConnectFailed, match="refused"):
+            to(peer).send(request(), deadline=soon())
+
+
+def test_the_addresses_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def time_out(connection: socket.socket, _address: object) -> None:
+        given.append(connection.gettimeout())
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("_socket.getaddrinfo", places(*[("192.0.2.1", 80)] * 3))
+    monkeypatch.setattr("sltt_core.http_client.sockets.Socket.connect", time_out)
+    with pytest.raises(TimeoutError):
+        open_connection((b"a.example", 80), 30)
+    assert given == [pytest.approx(15, abs=1), pytest.approx(15, abs=1), pytest.approx(30, abs=1)]  # none took any
+
+
+def test_what_is_sent_goes_out_at_once() -> None:
+    with Peer(keep_answering) as peer, closing(open_connection((b"127.0.0.1", peer.origin.port), 5)) as connection:
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_no_address_is_tried_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("_socket.getaddrinfo", places(("192.0.2.1", 80)))
+    with pytest.raises(TimeoutError):
+        open_connection((b"a.example", 80), 0)
+
+
+# Time
+
+
+class Clock:
+    """Stands still but for what a test adds, and what each reading of it adds."""
+
+    def __init__(self, step: float = 0.0) -> None:
+        self.now = 1000.0
+        self.step = step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def test_no_time_to_connect(to: Open) -> None:
+    with Peer(keep_answering) as peer:
+        with pytest.raises(ConnectFailed, match="no time left to connect"):
+            to(peer, clock=Clock()).send(request(), deadline=1000.0)
+        assert peer.connections == 0
+
+
+def test_no_time_to_send_is_no_unknown_outcome_and_costs_no_connection(to: Open) -> None:
+    clock = Clock()
+    with Peer(keep_answering) as peer:
+        transport = to(peer, clock=clock)
+        transport.send(request("/1"), deadline=1001.0)
+        with pytest.raises(ConnectFailed, match="no time left to send"):
+            transport.send(request("/2"), deadline=1000.0)
+        transport.send(request("/3"), deadline=1001.0)
+        assert peer.requests == [request("/1"), request("/3")]
+        assert peer.connections == 1
+
+
+def test_a_connection_that_took_all_the_time_is_kept_for_the_next_request(to: Open) -> None:
+    clock = Clock()
+
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
+        clock.now += seconds
+        return open_connection(address, 5)
+
+    with Peer(keep_answering) as peer:
+        transport = to(peer, clock=clock, connect=connect)
+        with pytest.raises(ConnectFailed, match="no time left to send"):
+            transport.send(request("/1"), deadline=1002.0)
+        transport.send(request("/2"), deadline=clock.now + 1)
+        assert (peer.requests, peer.connections) == ([request("/2")], 1)
+
+
+def test_connecting_has_the_time_that_is_left_and_no_more_than_its_own(to: Open) -> None:
+    given = []
+
+    def connect(_address: tuple[bytes, int], seconds: float) -> _socket.socket:
+        given.append(seconds)
+        raise TimeoutError("timed out")
+
+    transport = to(Origin("http", "a.example", 80), clock=Clock(), connect=connect, connect_seconds=3)
+    for deadline in (1001.0, 1100.0):
+        with pytest.raises(ConnectFailed, match="timed out"):
+            transport.send(request(), deadline=deadline)
+    assert given == [1.0, 3.0]
+
+
+def test_an_answer_that_drips_ends_at_the_deadline(to: Open) -> None:
+    stop = Event()
+
+    def serve(line: Line) -> None:
+        line.read_request()
+        line.send(b"HTTP/1.1 200 OK\r\nX: ")
+        while not stop.is_set():
+            line.send(b"x")
+
+    with Peer(serve) as peer:
+        clock = Clock(step=0.25)  # each look at the clock, before each piece, takes a quarter of a second
+        with pytest.raises(OutcomeUnknown, match="no whole answer came in time"):
+            to(peer, clock=clock, read_seconds=5).send(request(), deadline=clock.now + 5)
+        stop.set()
+        assert len(peer.requests) == 1
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc"])
+@pytest.mark.parametrize(("read_seconds", "seconds"), [(0.02, 10), (10, 0.05)])
+def test_an_answer_that_stops_is_not_waited_for(to: Open, begun: bytes, read_seconds: float, seconds: float) -> None:
+    def serve(line: Line) -> None:
+        line.read_request()
+        line.send(begun)
+        line.wait_for_end()
+
+    with Peer(serve) as peer:
+        with pytest.raises(OutcomeUnknown, match="no whole answer came in time"):
+            to(peer, read_seconds=read_seconds).send(request(), deadline=monotonic() + seconds)
+        assert len(peer.requests) == 1
+
+
+# Large requests
+
+
+def test_a_large_request_and_a_large_answer(to: Open) -> None:
+    def serve(line: Line) -> None:
+        while sent := line.read_request():
+            line.send(response(sent))
+
+    with Peer(serve, receive_buffer=4096) as peer:
+        transport = to(peer)
+        for _ in range(2):
+            assert transport.send(LARGE, deadline=soon()).body == LARGE
+        assert peer.connections == 1
+
+
+@pytest.mark.parametrize("how", [Line.close, Line.reset, Line.wait_for_end, Line.stay])
+@pytest.mark.parametrize("split", [0, 3, 12])
+def test_an_answer_that_comes_before_all_is_sent_is_read(to: Open, how: Callable[[Line], None], split: int) -> None:
+    def serve(line: Line) -> None:
+        line.read_head()
+        for part in filter(None, [TOO_LARGE[:split], TOO_LARGE[split:]]):
+            line.send(part)
+        how(line)
+
+    with Peer(serve, receive_buffer=4096) as peer:
+        transport = to(peer)
+        response = transport.send(LARGE, deadline=monotonic() + 5)  # before `read_seconds` are over
+        assert (response.status, response.body) == (413, b"too large")
+        if how is not Line.wait_for_end:  # that one reads on, and where all was sent the connection is as good as new
+            assert transport._idle == []
+        assert peer.requests == []
+
+
+def test_another_answer_that_comes_before_all_is_sent_is_read_when_the_server_reads_no_more(to: Open) -> None:
+    def serve(line: Line) -> None:
+        line.read_head()
+        line.send(response(b"enough"))
+        line.stay()
+
+    with Peer(serve, receive_buffer=4096) as peer:
+        transport = to(peer, read_seconds=0.05)
+        assert transport.send(LARGE, deadline=soon()).body == b"enough"
+        assert transport._idle == []
+
+
+def test_a_server_that_only_talks(to: Open) -> None:
+    def serve(line: Line) -> None:
+        line.send(b"HTTP/1.1 100 ")
+        while True:
+            line.send(b"x" * 1000)
+
+    with Peer(serve, receive_buffer=4096) as peer, pytest.raises(BadResponse, match="head is larger"):
+        to(peer, read_seconds=0.05).send(LARGE, deadline=monotonic() + 5)
+
+
+def test_an_interim_answer_does_not_stop_a_request(to: Open) -> None:
+    def serve(line: Line) -> None:
+        head = line.read_head()
+        line.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        line.buffer = head + line.buffer
+        line.answer_all(response())
+
+    with Peer(serve, receive_buffer=4096) as peer:
+        assert to(peer).send(LARGE, deadline=soon()).status == 200
+        assert peer.requests == [LARGE]
+
+
+def test_a_server_that_hangs_up_within_a_request(to: Open) -> None:
+    def serve(line: Line) -> None:
+        line.read_head()
+
+    with Peer(serve, receive_buffer=4096) as peer:
+        with pytest.raises(OutcomeUnknown, match="closed instead of an answer"):
+            to(peer).send(LARGE, deadline=soon())
+        assert peer.requests == []
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 "])
+def test_a_server_that_will_not_answer_any_more(to: Open, begun: bytes) -> None:
+    def serve(line: Line) -> None:
+        line.read_head()
+        line.send(begun)
+        line.connection.shutdown(socket.SHUT_WR)
+        line.stay()
+
+    with Peer(serve, receive_buffer=4096) as peer:
+        transport = to(peer)
+        with pytest.raises(OutcomeUnknown, match=r"closed instead of an answer|ended in the middle"):
+            transport.send(LARGE, deadline=monotonic() + 5)
+
+
+@pytest.mark.parametrize(("read_seconds", "seconds"), [(0.02, 10), (10, 0.05)])
+def test_a_server_that_does_not_read_is_not_waited_for(to: Open, read_seconds: float, seconds: float) -> None:
+    with Peer(Line.stay, receive_buffer=4096) as peer:
+        transport = to(peer, read_seconds=read_seconds)
+        with pytest.raises(OutcomeUnknown, match=r"could not be sent in time|no whole answer"):
+            transport.send(LARGE, deadline=monotonic() + seconds)
+
+
+# Cost
+
+
+class Counting(socket.socket):
+    """Counts what goes through it."""
+
+    def __init__(self, fileno: int) -> None:
+        super().__init__(fileno=fileno)
+        self.calls: list[str] = []
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        self.calls.append("send")
+        return super().send(data, flags)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        self.calls.append("recv" if self.gettimeout() else "look")
+        return super().recv(size, flags)
+
+
+def test_a_request_takes_one_send_and_one_receive(to: Open) -> None:
+    connections: list[Counting] = []
+
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
+        connections.append(Counting(open_connection(address, seconds).detach()))
+        return connections[-1]
+
+    with Peer(keep_answering) as peer:
+        transport = to(peer, connect=connect)
+        for _ in range(3):
+            transport.send(request(body=b"x" * 1000), deadline=soon())
+    assert connections[0].calls == ["send", "recv", "look", "send", "recv", "look", "send", "recv"]
+
+
+def test_a_request_takes_few_calls(to: Open) -> None:
+    with Peer(lambda line: line.answer_all(LIKE_DYNAMODB)) as peer:
+        counts = count_calls(to(peer))
+    assert counts["call"] <= 18, counts
+    assert counts["c_call"] <= 60, counts

@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sltt_core.base.errors import KeyReused, NotFound, PartialAppend, SlttError, StorageBusy
+from sltt_core.log.batches import (
+    CHUNK_BYTES,
+    CHUNK_CHANGES,
+    Appended,
+    BatchAppend,
+    Chunk,
+    StoredChunk,
+    chunk_length,
+    number_changes,
+    one_type_too_many,
+    refusal,
+    too_many_entity_types,
+)
+from sltt_core.log.pages import EMPTY_LOG, Head
+from sltt_core.model.chain import GENESIS, check_links
+from sltt_core.model.changes import Change, NewChange, fingerprint, item_size
+from sltt_core.model.fields import MAX_ENTITY_TYPES
+from tests.sltt_core.samples import NOW, change, log, new_change
+
+KEY = "a-key-of-16-chars"
+
+
+class Memory:
+    """A storage for chunks: remembers keys, and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.logs: dict[str, list[Change]] = {}
+        self.requests: dict[tuple[str, str, int], StoredChunk] = {}
+        self.asked: list[Chunk] = []
+        self.errors: list[SlttError | None] = []
+
+    def append(self, chunk: Chunk) -> StoredChunk:
+        self.asked.append(chunk)
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+        if chunk.key is not None and (known := self.requests.get((chunk.project_id, chunk.key, chunk.number))):
+            return known.replace(changes=None)
+        whole = self.logs.setdefault(chunk.project_id, [])
+        stored = number_changes(chunk, Head(whole[-1].seq, whole[-1].chain) if whole else EMPTY_LOG, NOW)
+        whole += stored
+        done = StoredChunk(stored[0].seq, len(stored), chunk.fingerprint, stored, chunk.offset)
+        if chunk.key is not None:
+            self.requests[chunk.project_id, chunk.key, chunk.number] = done
+        return done
+
+    def send(self, batch: Sequence[NewChange], key: str | None = None, chunk: int = 3) -> Appended:
+        return BatchAppend(batch, key, self.append, lambda part, at: min(chunk, len(part) - at)).run()
+
+
+def batch_for(projects: str) -> list[NewChange]:
+    """A change for each letter, of the project of that name."""
+    return [new_change(project_id=letter, entity_id=f"e{place}") for place, letter in enumerate(projects)]
+
+
+def in_logs(memory: Memory) -> dict[str, str]:
+    """Which places of the batch each project holds, in the order of its log."""
+    return {name: "".join(item.entity_id[1:] for item in whole) for name, whole in memory.logs.items()}
+
+
+def test_the_size_of_a_chunk_is_that_of_a_dynamodb_transaction() -> None:
+    assert (CHUNK_CHANGES, CHUNK_BYTES) == (98, 3_500_000)
+
+
+@pytest.mark.parametrize(
+    ("projects", "chunk", "seqs", "logs", "chunks"),
+    [
+        ("a", 3, (1,), {"a": "0"}, [("a", 0, 0, 1)]),
+        ("aaa", 3, (1, 2, 3), {"a": "012"}, [("a", 0, 0, 3)]),
+        ("aaaa", 3, (1, 2, 3, 4), {"a": "0123"}, [("a", 0, 0, 3), ("a", 1, 3, 1)]),
+        ("bab", 3, (1, 1, 2), {"b": "02", "a": "1"}, [("b", 0, 0, 2), ("a", 0, 0, 1)]),
+        (
+            "abaabba",
+            2,
+            (1, 1, 2, 3, 2, 3, 4),
+            {"a": "0236", "b": "145"},
+            [("a", 0, 0, 2), ("a", 1, 2, 2), ("b", 0, 0, 2), ("b", 1, 2, 1)],
+        ),
+    ],
+)
+def test_a_batch_is_written_project_by_project_and_chunk_by_chunk(
+    projects: str, chunk: int, seqs: tuple[int, ...], logs: dict[str, str], chunks: list[tuple[str, int, int, int]]
+) -> None:
+    memory = Memory()
+    assert memory.send(batch_for(projects), chunk=chunk) == Appended(seqs, False)
+    assert in_logs(memory) == logs
+    assert [(c.project_id, c.number, c.offset, len(c.changes)) for c in memory.asked] == chunks
+    assert {c.fingerprint for c in memory.asked} == {fingerprint(batch_for(projects))}
+
+
+def test_numbers_go_on_where_the_log_ends() -> None:
+    memory = Memory()
+    memory.send(batch_for("aab"))
+    assert memory.send(batch_for("ba")).seqs == (2, 3)
+
+
+@pytest.mark.parametrize(("projects", "parts"), [("a", 1), ("aaa", 1), ("aaaa", 2), ("ab", 2), ("aba", 2)])
+def test_one_atomic_write_is_told_from_several(projects: str, parts: int) -> None:
+    append = BatchAppend(batch_for(projects), None, Memory().append, lambda part, at: min(3, len(part) - at))
+    assert append.parts == parts
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 100])
+def test_the_same_batch_under_the_same_key_is_stored_once_whatever_the_chunks_are_now(chunk: int) -> None:
+    memory = Memory()
+    batch = batch_for("abaabbaaa")
+    first = memory.send(batch, KEY)
+    stored = in_logs(memory)
+    assert memory.send(batch, KEY, chunk) == Appended(first.seqs, True)
+    assert in_logs(memory) == stored
+
+
+def test_without_a_key_a_batch_is_stored_as_often_as_it_is_sent() -> None:
+    memory = Memory()
+    memory.send(batch_for("aa"))
+    assert memory.send(batch_for("aa")) == Appended((3, 4), False)
+
+
+BATCH = batch_for("abaabbaaa")  # with chunks of two: a a, a a, a a, b b, b
+
+
+@pytest.mark.parametrize(
+    ("fails_at", "seqs", "first"),
+    [
+        (1, (1, None, 2, None, None, None, None, None, None), 1),
+        (2, (1, None, 2, 3, None, None, 4, None, None), 1),
+        (3, (1, None, 2, 3, None, None, 4, 5, 6), 1),
+        (4, (1, 1, 2, 3, 2, None, 4, 5, 6), 5),
+    ],
+)
+@pytest.mark.parametrize("chunk", [1, 2, 4, 100])
+def test_a_batch_that_stops_midway_says_how_far_it_got_and_goes_on_from_there(
+    fails_at: int, seqs: tuple[int | None, ...], first: int, chunk: int
+) -> None:
+    memory = Memory()
+    cause = StorageBusy("not now")
+    memory.errors = [None] * fails_at + [cause]
+    with pytest.raises(PartialAppend) as caught:
+        memory.send(BATCH, KEY, 2)
+    assert (caught.value.seqs, caught.value.failed_at_index, caught.value.cause) == (seqs, first, cause)
+    assert caught.value.__cause__ is cause
+
+    whole = memory.send(BATCH, KEY, chunk)
+    assert (whole.seqs, whole.replayed) == ((1, 1, 2, 3, 2, 3, 4, 5, 6), False)
+    assert in_logs(memory) == {"a": "023678", "b": "145"}
+    assert memory.send(BATCH, KEY, chunk) == whole.replace(replayed=True)
+
+
+def test_a_failure_before_anything_is_stored_is_told_as_it_is() -> None:
+    memory = Memory()
+    memory.errors = [StorageBusy("not now")]
+    with pytest.raises(StorageBusy):
+        memory.send(BATCH, KEY, 2)
+    assert memory.logs == {}
+
+
+def test_what_is_no_error_of_ours_is_not_dressed_up_as_one() -> None:
+    memory = Memory()
+    memory.errors = [None, KeyboardInterrupt()]  # type: ignore[list-item]
+    with pytest.raises(KeyboardInterrupt):
+        memory.send(BATCH, KEY, 2)
+
+
+@pytest.mark.parametrize("other", [batch_for("aab"), batch_for("aa"), batch_for("aaaa"), [new_change(project_id="a")]])
+def test_a_key_that_came_with_another_batch_is_refused(other: list[NewChange]) -> None:
+    memory = Memory()
+    memory.send(batch_for("aaa"), KEY)
+    with pytest.raises(KeyReused, match="project a"):
+        memory.send(other, KEY)
+    assert in_logs(memory) == {"a": "012"}
+
+
+def test_a_key_is_remembered_in_each_project_by_itself() -> None:
+    memory = Memory()
+    memory.send(batch_for("aa"), KEY)
+    assert memory.send(batch_for("bb"), KEY) == Appended((1, 2), False)
+    with pytest.raises(PartialAppend) as caught:
+        memory.send(batch_for("cab"), KEY)
+    assert isinstance(caught.value.cause, KeyReused)
+    assert caught.value.seqs == (1, None, None)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.text("abc", min_size=1, max_size=12),
+    st.lists(st.integers(1, 5), min_size=1, max_size=6),
+    st.lists(st.integers(0, 3), max_size=5),
+)
+def test_however_often_it_fails_a_batch_is_stored_once_and_in_order(
+    projects: str, sizes: list[int], failures: list[int]
+) -> None:
+    memory = Memory()
+    batch = batch_for(projects)
+    attempts = [(sizes[n % len(sizes)], after) for n, after in enumerate(failures)]
+    for chunk, after in attempts:
+        memory.errors = [None] * after + [StorageBusy("not now")]
+        try:
+            memory.send(batch, KEY, chunk)
+        except (PartialAppend, StorageBusy):
+            pass
+    memory.errors = []
+    done = memory.send(batch, KEY, sizes[0])
+    for place, item in enumerate(batch):
+        seq = done.seqs[place]
+        assert memory.logs[str(item.project_id)][seq - 1].entity_id == f"e{place}"
+    assert sum(map(len, memory.logs.values())) == len(batch)
+    for whole in memory.logs.values():
+        check_links(GENESIS, whole)
+
+
+# What fits in one chunk.
+
+
+@pytest.mark.parametrize(
+    ("sizes", "start", "max_changes", "max_bytes", "length"),
+    [
+        ([400] * 5, 0, 98, 10_000, 5),
+        ([400] * 5, 0, 3, 10_000, 3),
+        ([400] * 5, 3, 3, 10_000, 2),
+        ([400] * 5, 4, 3, 10_000, 1),
+        ([400] * 5, 0, 98, 1200, 3),
+        ([400] * 5, 0, 98, 1199, 2),
+        ([400] * 5, 2, 98, 800, 2),
+        ([5000, 400, 400], 0, 98, 1000, 1),
+        ([400, 5000, 400], 0, 98, 1000, 1),
+        ([400, 5000, 400], 1, 98, 1000, 1),
+        ([400], 0, 1, 1, 1),
+    ],
+)
+def test_a_chunk_takes_what_fits_and_at_least_one(
+    sizes: list[int], start: int, max_changes: int, max_bytes: int, length: int
+) -> None:
+    batch = [sized(size) for size in sizes]
+    assert chunk_length(batch, start, max_changes, max_bytes) == length
+
+
+def sized(size: int) -> NewChange:
+    room = size - item_size(new_change(data='{"a":""}'))
+    return new_change(data={"a": "x" * room})
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(300, 900), min_size=1, max_size=12), st.integers(1, 5), st.integers(1, 3000))
+def test_chunks_cover_a_batch_and_are_as_large_as_may_be(sizes: list[int], most: int, max_bytes: int) -> None:
+    batch = [sized(size) for size in sizes]
+    start = 0
+    while start < len(batch):
+        length = chunk_length(batch, start, most, max_bytes)
+        end = start + length
+        assert 1 <= length <= most
+        assert length == 1 or sum(sizes[start:end]) <= max_bytes
+        if end < len(batch) and length < most:
+            assert sum(sizes[start : end + 1]) > max_bytes
+        start = end
+    assert start == len(batch)
+
+
+def test_stored_changes_are_weighed_like_new_ones() -> None:
+    stored = log(*(sized(400) for _ in range(5)))
+    assert chunk_length(stored, 0, 98, 1200) == 3
+
+
+# What the log makes of a change.
+
+
+def test_changes_are_numbered_linked_and_completed() -> None:
+    given_all = new_change(
+        operation="delete", timestamp="2025-01-01T00:00:00Z", cid="c", change_by="b", client_seq=9, data='{ "a":1 }'
+    )
+    chunk = Chunk("ruth", None, 0, 0, "", (new_change(project_id=None), given_all))
+    head = Head(41, "h" * 22)
+    first, second = number_changes(chunk, head, NOW)
+    assert first == change(seq=42, operation="create", timestamp=NOW, cloud_at=NOW, chain=first.chain)
+    assert second == change(
+        seq=43,
+        operation="delete",
+        timestamp="2025-01-01T00:00:00Z",
+        cloud_at=NOW,
+        data_json='{ "a":1 }',
+        cid="c",
+        change_by="b",
+        chain=second.chain,
+    )
+    assert check_links(head.chain, [first, second]) == second.chain
+    assert number_changes(chunk, Head(41, "i" * 22), NOW)[0].chain != first.chain
+
+
+# Entity types.
+
+
+@pytest.mark.parametrize(
+    ("known", "types", "place"),
+    [
+        (0, ["a"], None),
+        (199, ["new"], None),
+        (200, ["new"], 0),
+        (200, ["0", "199"], None),
+        (200, ["0", "new", "newer"], 1),
+        (199, ["new", "new", "0", "newer"], 3),
+        (198, ["new", "newer"], None),
+        (0, [str(number) for number in range(200)], None),
+        (0, [str(number) for number in range(201)], 200),
+        (250, ["0"], None),
+        (250, ["0", "new"], 1),
+    ],
+)
+def test_a_project_has_at_most_200_entity_types(known: int, types: list[str], place: int | None) -> None:
+    assert MAX_ENTITY_TYPES == 200
+    names = {str(number) for number in range(known)}
+    assert one_type_too_many(names, types) == place
+    assert len(names) == known
+
+
+def test_one_type_too_many_names_its_change() -> None:
+    error = too_many_entity_types(3)
+    assert (error.failed_at_index, error.field, error.status) == (3, "changes[3].entityType", 400)
+
+
+# Restoring.
+
+WHOLE = log(*(new_change(entity_id=f"e{number}") for number in range(3)))
+
+
+@pytest.mark.parametrize(
+    ("item", "head", "reason"),
+    [
+        (WHOLE[0], EMPTY_LOG, ""),
+        (WHOLE[2], Head(2, WHOLE[1].chain), ""),
+        (WHOLE[2].replace(outdated_by=9), Head(2, WHOLE[1].chain), ""),
+        (WHOLE[0].replace(project_id="esther"), EMPTY_LOG, "is of project esther, the first of ruth"),
+        (WHOLE[1], EMPTY_LOG, "has the number 2; the next of the log is 1"),
+        (WHOLE[0], Head(1, WHOLE[0].chain), "has the number 1; the next of the log is 2"),
+        (WHOLE[1], Head(1, GENESIS), "does not carry on the chain"),
+        (WHOLE[1].replace(data_json="{ }"), Head(1, WHOLE[0].chain), "does not carry on the chain"),
+    ],
+)
+def test_a_change_that_does_not_come_next_is_refused(item: Change, head: Head, reason: str) -> None:
+    found = refusal(item, "ruth", head)
+    assert found.startswith(reason)
+    assert bool(found) == bool(reason)
+
+
+def test_a_batch_of_one_that_fails_is_no_partial_append() -> None:
+    memory = Memory()
+    memory.errors = [NotFound("gone")]
+    with pytest.raises(NotFound):
+        memory.send(batch_for("a"))
