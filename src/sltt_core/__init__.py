@@ -1,7 +1,134 @@
-"""The storage-agnostic half of the sync backend: the change log, its model, its contract, its REST API.
+"""Offline-first team sync: a change log per project, the contract of its storages, a REST API, a server.
 
-Nothing here knows AWS; `aws_backend` builds on this package, never the reverse. Importing the package
-loads nothing: a Lambda pays only for the modules it names.
+Everything public is imported from here: `from sltt_core import LocalStorageService, NewChange`. A name is loaded when
+it is first used (PEP 562), so importing the package costs nothing. Nothing here needs AWS; `aws_backend` builds on it.
 """
 
+from __future__ import annotations
+
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sltt_core.api.app import Api
+    from sltt_core.api.http import Request, Response
+    from sltt_core.base.errors import (
+        ChainMismatch,
+        HeadersTooLarge,
+        HostNotAllowed,
+        InvalidBatch,
+        InvalidInput,
+        KeyReused,
+        LogDamaged,
+        MethodNotAllowed,
+        NotAllowed,
+        NotALog,
+        NotFound,
+        PartialAppend,
+        PayloadTooLarge,
+        Problem,
+        RequestTimeout,
+        SlttError,
+        StorageBusy,
+        StorageError,
+        StorageThrottled,
+        StorageUnavailable,
+        TooManyWriters,
+        UnsupportedMediaType,
+    )
+    from sltt_core.base.record import Record
+    from sltt_core.log.batches import Appended
+    from sltt_core.log.findings import Finding, Report
+    from sltt_core.log.pages import ChangeFilter, ChangeStats, Head, Page, ProjectsPage
+    from sltt_core.log.storage import BaseStorageService
+    from sltt_core.model.chain import GENESIS, check_links
+    from sltt_core.model.changes import Change, NewChange, fingerprint, parse_changes
+    from sltt_core.server.access_log import AccessLog
+    from sltt_core.server.rest_api_server import RestApiServer
+    from sltt_core.server.storages import open_storage
+    from sltt_core.sqlite.storage import LocalStorageService
+
+_ROOMS = {
+    "api.app": "Api",
+    "api.http": "Request Response",
+    "base.errors": "ChainMismatch HeadersTooLarge HostNotAllowed InvalidBatch InvalidInput KeyReused LogDamaged "
+    "MethodNotAllowed NotALog NotAllowed NotFound PartialAppend PayloadTooLarge Problem RequestTimeout SlttError "
+    "StorageBusy StorageError StorageThrottled StorageUnavailable TooManyWriters UnsupportedMediaType",
+    "base.record": "Record",
+    "log.batches": "Appended",
+    "log.findings": "Finding Report",
+    "log.pages": "ChangeFilter ChangeStats Head Page ProjectsPage",
+    "log.storage": "BaseStorageService",
+    "model.chain": "GENESIS check_links",
+    "model.changes": "Change NewChange fingerprint parse_changes",
+    "server.access_log": "AccessLog",
+    "server.rest_api_server": "RestApiServer",
+    "server.storages": "open_storage",
+    "sqlite.storage": "LocalStorageService",
+}
+"""Where each public name is defined."""
+
+__all__ = [
+    "GENESIS",
+    "AccessLog",
+    "Api",
+    "Appended",
+    "BaseStorageService",
+    "ChainMismatch",
+    "Change",
+    "ChangeFilter",
+    "ChangeStats",
+    "Finding",
+    "Head",
+    "HeadersTooLarge",
+    "HostNotAllowed",
+    "InvalidBatch",
+    "InvalidInput",
+    "KeyReused",
+    "LocalStorageService",
+    "LogDamaged",
+    "MethodNotAllowed",
+    "NewChange",
+    "NotALog",
+    "NotAllowed",
+    "NotFound",
+    "Page",
+    "PartialAppend",
+    "PayloadTooLarge",
+    "Problem",
+    "ProjectsPage",
+    "Record",
+    "Report",
+    "Request",
+    "RequestTimeout",
+    "Response",
+    "RestApiServer",
+    "SlttError",
+    "StorageBusy",
+    "StorageError",
+    "StorageThrottled",
+    "StorageUnavailable",
+    "TooManyWriters",
+    "UnsupportedMediaType",
+    "__version__",
+    "check_links",
+    "fingerprint",
+    "open_storage",
+    "parse_changes",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module, on first use."""
+    for room, names in _ROOMS.items():
+        if name in names.split():
+            module = __import__(f"{__name__}.{room}", fromlist=[name])
+            value: object = getattr(module, name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)
