@@ -39,12 +39,12 @@ _OWNED = pytest.StashKey[Path]()
 
 
 MODEL = "model"
-"""The simulation's model of DynamoDB, served like the engines."""
+"""The model of DynamoDB in tests/dynamodb_model, served like the engines."""
 
 
 def start_model() -> engines.Engine:
     port = engines.free_port()
-    return engines.launch(MODEL, [sys.executable, "-m", "tests.simulation.serve", "--port", str(port)], port)
+    return engines.launch(MODEL, [sys.executable, "-m", "tests.dynamodb_model.serve", "--port", str(port)], port)
 
 
 def engine_url(name: str) -> str:

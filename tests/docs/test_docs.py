@@ -48,6 +48,7 @@ from sltt_core.model.changes import Change, NewChange
 from sltt_core.server import asgi, protocol, rest_api_server
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.conftest import engine_url
+from tests.design_model import __main__ as design_model
 from tests.docs.documents import (
     ROOT,
     anchors,
@@ -61,7 +62,6 @@ from tests.docs.documents import (
     rows,
     section,
 )
-from tests.simulation.explicit import __main__ as explicit
 
 NOT_RUN = {
     r"make demo$": "runs for a test of its own: test_the_readme_shows_what_the_demo_says",
@@ -249,12 +249,12 @@ def test_the_readme_shows_what_the_demo_on_dynamodb_says() -> None:
 
 
 def test_the_model_says_what_its_page_shows(capsys: pytest.CaptureFixture[str]) -> None:
-    command = ".venv/bin/python -m tests.simulation.explicit"
+    command = ".venv/bin/python -m tests.design_model"
     found = [block for block in blocks("docs/model.md") if block.language == "sh"]
     assert found
     for block in found:
         assert block.text.startswith(command)
-        assert explicit.main(block.text.removeprefix(command).split()) == 0
+        assert design_model.main(block.text.removeprefix(command).split()) == 0
         compare(
             f"docs/model.md, line {block.line}",
             "text",

@@ -16,8 +16,8 @@ from aws_backend.log.table import LogTable
 from aws_backend.storage import DynamoDBStorageService
 from sltt_core.base.errors import SlttError
 from sltt_core.log.batches import BatchAppend, Chunk, StoredChunk, number_changes
+from tests.dynamodb_model.model import Model
 from tests.simulation.checker import violations
-from tests.simulation.model import Model
 from tests.simulation.process import Parts
 from tests.simulation.world import World
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from aws_backend.dynamodb.sigv4 import Credentials
 from sltt_core.http_client.transport import ConnectFailed, HttpResponse, OutcomeUnknown
-from tests.simulation.model import latest as see_latest
-from tests.simulation.table import Slot
-from tests.simulation.values import Item, Refused
-from tests.simulation.wire import Request, carry_out, refusal
+from tests.dynamodb_model.model import latest as see_latest
+from tests.dynamodb_model.table import Slot
+from tests.dynamodb_model.values import Item, Refused
+from tests.dynamodb_model.wire import Request, carry_out, refusal
 
 if TYPE_CHECKING:
+    from tests.dynamodb_model.model import Model
     from tests.simulation.faults import Weather
-    from tests.simulation.model import Model
     from tests.simulation.scheduler import Host, Scheduler, Task
 
 READ_SECONDS = 10.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.credentials import CredentialChain
 from aws_backend.storage import DynamoDBStorageService
-from tests.simulation.model import Model
+from tests.dynamodb_model.model import Model
 from tests.simulation.network import HostTransport, TokenService
 from tests.simulation.scheduler import EPOCH, Host, Lock
 

@@ -9,7 +9,7 @@ import pytest
 from aws_backend.log.items import request_key, sequence_key
 from sltt_core.base.errors import LogDamaged, PartialAppend
 from tests.contract.logs import batch, everything, new
-from tests.simulation.direct import TABLE, new_model, new_storage
+from tests.dynamodb_model.direct import TABLE, new_model, new_storage
 
 KEY = "key-0123456789abcdef"
 

@@ -16,9 +16,9 @@ from aws_backend.dynamodb.errors import ConditionFailed, DynamoDBError, Transact
 from aws_backend.dynamodb.sigv4 import Credentials
 from scripts import engines
 from tests.conftest import engine_url
-from tests.simulation.calls import SCHEMA, TABLE, Call, calls, placed
-from tests.simulation.model import Model
-from tests.simulation.values import Refused
+from tests.dynamodb_model.calls import SCHEMA, TABLE, Call, calls, placed
+from tests.dynamodb_model.model import Model
+from tests.dynamodb_model.values import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

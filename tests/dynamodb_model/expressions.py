@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from tests.simulation.values import (
+from tests.dynamodb_model.values import (
     Item,
     Refused,
     Value,

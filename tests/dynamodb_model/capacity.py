@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tests.simulation.table import Table
-from tests.simulation.values import Item, item_size
+from tests.dynamodb_model.table import Table
+from tests.dynamodb_model.values import Item, item_size
 
 READ_BYTES = 4096
 WRITE_BYTES = 1024

@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sltt_core.http_client.transport import HttpResponse
-from tests.simulation.values import Refused
+from tests.dynamodb_model.values import Refused
 
 if TYPE_CHECKING:
-    from tests.simulation.model import Model
+    from tests.dynamodb_model.model import Model
 
 PREFIX = "DynamoDB_20120810."
 ERRORS = "com.amazonaws.dynamodb.v20120810#"

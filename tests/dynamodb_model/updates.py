@@ -6,8 +6,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from tests.simulation.expressions import Bindings, Expression, Operand, Path, Reader, resolve
-from tests.simulation.values import NUMBERS, Item, Unfit, Value, canonical, invalid, number
+from tests.dynamodb_model.expressions import Bindings, Expression, Operand, Path, Reader, resolve
+from tests.dynamodb_model.values import NUMBERS, Item, Unfit, Value, canonical, invalid, number
 
 
 @lru_cache(4096)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.explicit.__main__ import MEANINGS, main
-from tests.simulation.explicit.checker import LIVE, Move, Result, check
-from tests.simulation.explicit.designs import DESIGNS, INVARIANTS, check_design
-from tests.simulation.explicit.model import Design, Model, Request, State
+from tests.design_model.__main__ import MEANINGS, main
+from tests.design_model.checker import LIVE, Move, Result, check
+from tests.design_model.designs import DESIGNS, INVARIANTS, check_design
+from tests.design_model.model import Design, Model, Request, State
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 FOUND: dict[str, tuple[int, int, int, dict[str, int]]] = {
     "ours": (11_492, 73_769, 21, {}),
@@ -190,7 +190,7 @@ def test_the_command_names_an_unknown_design(capsys: pytest.CaptureFixture[str])
 
 def test_the_command_runs_and_has_help_with_examples() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "tests.simulation.explicit", "--help"],
+        [sys.executable, "-m", "tests.design_model", "--help"],
         cwd=ROOT,
         capture_output=True,
         encoding="utf-8",
@@ -198,4 +198,4 @@ def test_the_command_runs_and_has_help_with_examples() -> None:
         check=False,
     )
     assert (run.returncode, run.stderr) == (0, "")
-    assert "examples:\n  python -m tests.simulation.explicit " in run.stdout
+    assert "examples:\n  python -m tests.design_model " in run.stdout

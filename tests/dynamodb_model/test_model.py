@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.simulation.calls import SCHEMA
-from tests.simulation.model import TOKEN_SECONDS, Model
-from tests.simulation.values import Refused
+from tests.dynamodb_model.calls import SCHEMA
+from tests.dynamodb_model.model import TOKEN_SECONDS, Model
+from tests.dynamodb_model.values import Refused
 
 TABLE = str(SCHEMA["TableName"])
 
@@ -132,3 +134,10 @@ def test_a_page_may_end_anywhere_and_says_where(model: Model) -> None:
         payload["ExclusiveStartKey"] = page.get("LastEvaluatedKey")
     assert seen == ["1", "2", "3", "4"]
     assert payload["ExclusiveStartKey"] is None
+
+
+def test_the_model_knows_nothing_of_the_simulation() -> None:
+    files = list(Path(__file__).parent.glob("*.py"))
+    assert len(files) > 10
+    uses = re.compile(r"^\s*(from|import) tests\.simulation", re.MULTILINE)
+    assert [file.name for file in files if uses.search(file.read_text())] == []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tests.simulation.explicit.checker import Result, check
-from tests.simulation.explicit.model import HOLE, Design, Model, State
+from tests.design_model.checker import Result, check
+from tests.design_model.model import HOLE, Design, Model, State
 
 DESIGNS = {
     "ours": Design(),

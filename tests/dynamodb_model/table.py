@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tests.simulation.values import Item, Value, invalid, octets, rank
+from tests.dynamodb_model.values import Item, Value, invalid, octets, rank
 
 MAX_KEY_BYTES = {"HASH": 2048, "RANGE": 1024}
 

@@ -13,13 +13,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from tests.simulation import capacity, reading
-from tests.simulation.capacity import Bill
-from tests.simulation.expressions import Expression, check_placeholders, condition
-from tests.simulation.requests import MAX_ACTIONS, bindings_of, canceled, checked_item, checked_key
-from tests.simulation.table import Index, Keys, Slot, Table, Version
-from tests.simulation.updates import check_overlap, update
-from tests.simulation.values import MAX_ITEM_BYTES, Item, Refused, Unfit, invalid, item_size
+from tests.dynamodb_model import capacity, reading
+from tests.dynamodb_model.capacity import Bill
+from tests.dynamodb_model.expressions import Expression, check_placeholders, condition
+from tests.dynamodb_model.requests import MAX_ACTIONS, bindings_of, canceled, checked_item, checked_key
+from tests.dynamodb_model.table import Index, Keys, Slot, Table, Version
+from tests.dynamodb_model.updates import check_overlap, update
+from tests.dynamodb_model.values import MAX_ITEM_BYTES, Item, Refused, Unfit, invalid, item_size
 
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 TOKEN_SECONDS = 600.0

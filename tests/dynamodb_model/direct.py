@@ -10,8 +10,8 @@ from aws_backend.dynamodb.sigv4 import Credentials
 from aws_backend.log import schema as tables
 from aws_backend.storage import DynamoDBStorageService
 from sltt_core.http_client.transport import HttpResponse
-from tests.simulation.model import Model
-from tests.simulation.wire import Request, carry_out
+from tests.dynamodb_model.model import Model
+from tests.dynamodb_model.wire import Request, carry_out
 
 TABLE = "logs"
 CREDENTIALS = Credentials("AKIDLOCAL", "secret")

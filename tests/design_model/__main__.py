@@ -1,4 +1,4 @@
-"""`python -m tests.simulation.explicit`: checks the designs, and prints what it found."""
+"""`python -m tests.design_model`: checks the designs, and prints what it found."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import argparse
 import json
 import sys
 
-from tests.simulation.explicit.checker import LIVE, Move, Result
-from tests.simulation.explicit.designs import DESIGNS, INVARIANTS, check_design
-from tests.simulation.explicit.model import HOLE, State
+from tests.design_model.checker import LIVE, Move, Result
+from tests.design_model.designs import DESIGNS, INVARIANTS, check_design
+from tests.design_model.model import HOLE, State
 
 MEANINGS = {rule.__name__: (rule.__doc__ or "").strip() for rule in INVARIANTS} | {
     LIVE: "From every state, without more faults, all can still be acknowledged and reach the reader."
 }
 EXAMPLES = """examples:
-  python -m tests.simulation.explicit                   all designs
-  python -m tests.simulation.explicit original          one, with a shortest way to break each invariant it breaks
-  python -m tests.simulation.explicit --json > out.json for programs
+  python -m tests.design_model                   all designs
+  python -m tests.design_model original          one, with a shortest way to break each invariant it breaks
+  python -m tests.design_model --json > out.json for programs
 
 exit code: 0, 1 when the design `ours` breaks an invariant, 2 for a wrong argument
 """
@@ -25,7 +25,7 @@ exit code: 0, 1 when the design `ours` breaks an invariant, 2 for a wrong argume
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.simulation.explicit",
+        prog="python -m tests.design_model",
         description="Visit every state of two writers, a reader and a log, and see what holds in all of them.\n\n"
         f"designs: {', '.join(DESIGNS)}",
         epilog=EXAMPLES,

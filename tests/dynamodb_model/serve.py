@@ -1,4 +1,4 @@
-"""The model on a port of this machine: `python -m tests.simulation.serve --port 8000`. Ctrl-C stops it."""
+"""The model on a port of this machine: `python -m tests.dynamodb_model.serve --port 8000`. Ctrl-C stops it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import time
 
-from tests.simulation.model import Model
-from tests.simulation.wire import Request, carry_out
+from tests.dynamodb_model.model import Model
+from tests.dynamodb_model.wire import Request, carry_out
 
 
 class ModelServer(ThreadingHTTPServer):
@@ -55,9 +55,9 @@ class _Handler(BaseHTTPRequestHandler):
 def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.simulation.serve",
+        prog="python -m tests.dynamodb_model.serve",
         description="Serve the model of DynamoDB on a port of this machine. Ctrl-C stops it; what was stored is gone.",
-        epilog="example: python -m tests.simulation.serve --port 8000",
+        epilog="example: python -m tests.dynamodb_model.serve --port 8000",
     )
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any free one")
     port = parser.parse_args().port

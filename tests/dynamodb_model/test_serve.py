@@ -14,7 +14,7 @@ import pytest
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.errors import InvalidRequest, TableNotFound
 from aws_backend.dynamodb.sigv4 import Credentials
-from tests.simulation.calls import SCHEMA
+from tests.dynamodb_model.calls import SCHEMA
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def start(*arguments: str) -> subprocess.Popen[str]:
     environ = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.simulation.serve", *arguments],
+        [sys.executable, "-m", "tests.dynamodb_model.serve", *arguments],
         cwd=ROOT,
         env=environ,
         stdout=subprocess.PIPE,

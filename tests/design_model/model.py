@@ -10,7 +10,7 @@ from functools import cache
 from itertools import chain, combinations
 from typing import NamedTuple
 
-from tests.simulation.explicit.checker import Move
+from tests.design_model.checker import Move
 
 WRITERS = "AB"
 HOLE = ""

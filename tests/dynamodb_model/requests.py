@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.simulation.expressions import Bindings
-from tests.simulation.table import Keys
-from tests.simulation.values import Item, Refused, Value, checked, invalid
+from tests.dynamodb_model.expressions import Bindings
+from tests.dynamodb_model.table import Keys
+from tests.dynamodb_model.values import Item, Refused, Value, checked, invalid
 
 MAX_ACTIONS = 100
 """Of one transaction."""

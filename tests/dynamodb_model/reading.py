@@ -6,15 +6,22 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation import capacity
-from tests.simulation.capacity import Bill
-from tests.simulation.expressions import Bindings, Expression, check_placeholders, condition, key_condition, projection
-from tests.simulation.requests import MAX_ACTIONS, bindings_of, canceled, checked_item, checked_key
-from tests.simulation.table import Index, Keys, Slot, Table
-from tests.simulation.values import Item, Value, invalid, item_size, rank
+from tests.dynamodb_model import capacity
+from tests.dynamodb_model.capacity import Bill
+from tests.dynamodb_model.expressions import (
+    Bindings,
+    Expression,
+    check_placeholders,
+    condition,
+    key_condition,
+    projection,
+)
+from tests.dynamodb_model.requests import MAX_ACTIONS, bindings_of, canceled, checked_item, checked_key
+from tests.dynamodb_model.table import Index, Keys, Slot, Table
+from tests.dynamodb_model.values import Item, Value, invalid, item_size, rank
 
 if TYPE_CHECKING:
-    from tests.simulation.model import Model, Sight
+    from tests.dynamodb_model.model import Model, Sight
 
 MAX_BATCH = 100
 MAX_BATCH_BYTES = 16 * 1024 * 1024
