@@ -1,4 +1,4 @@
-"""Fixtures: a log by every way in (`log`, `storage`), and by the Python API alone (`direct`, `direct_storage`)."""
+"""Fixtures: a log by every entry point (`log`, `storage`), and by the Python API alone (`direct`, `direct_storage`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.contract.logs import DIRECT, WAYS, Log
+from tests.contract.logs import DIRECT, ENTRY_POINTS, Log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.contract.logs import Reachable
 
 
-@pytest.fixture(params=WAYS, ids=lambda way: way.name)
+@pytest.fixture(params=ENTRY_POINTS, ids=lambda made: made.name)
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     made: Any = request.param(tmp_path)
     yield made
@@ -28,7 +28,7 @@ def storage(log: Log) -> Reachable:
     return log.reach()
 
 
-@pytest.fixture(params=DIRECT, ids=lambda way: way.name)
+@pytest.fixture(params=DIRECT, ids=lambda made: made.name)
 def direct(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     made: Any = request.param(tmp_path)
     yield made

@@ -1,7 +1,7 @@
-"""The logs that the contract suite runs over: every storage, and every way into it.
+"""The logs that the contract suite runs over: every storage, and every entry point to it.
 
 A `Log` is one place where changes are kept, opened as often as a test likes, by threads and processes. To put a new
-storage or a new way in under the contract, add it to `DIRECT` or `WAYS`.
+storage or a new entry point under the contract, add it to `DIRECT` or `ENTRY_POINTS`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Reachable(Protocol):
-    """The part of the contract that every way in offers."""
+    """The part of the contract that every entry point offers."""
 
     def create_change(self, change: NewChange, idempotency_key: str | None = None) -> Change: ...
     def create_changes(self, changes: Sequence[NewChange], idempotency_key: str | None = None) -> Appended: ...
@@ -71,7 +71,7 @@ class Log(ABC):
         return storage
 
     def reach(self, project_id: str | None = None) -> Reachable:
-        """Get at the log by this way in."""
+        """Get at the log by this entry point."""
         return self.open(project_id)
 
     def close(self) -> None:
@@ -260,7 +260,7 @@ class HttpDynamoDBLocalLog(_OverHttp, DynamoDBLocalLog):
 
 
 DIRECT: list[Callable[[Path], Log]] = [SqliteLog, DynoxideLog, DynamoDBLocalLog, ModelLog]
-WAYS: list[Callable[[Path], Log]] = [*DIRECT, HttpSqliteLog, HttpDynoxideLog, HttpDynamoDBLocalLog]
+ENTRY_POINTS: list[Callable[[Path], Log]] = [*DIRECT, HttpSqliteLog, HttpDynoxideLog, HttpDynamoDBLocalLog]
 
 
 def new(entity_id: str = "e", project_id: str | None = "p", **fields: Any) -> NewChange:

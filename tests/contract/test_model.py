@@ -139,7 +139,7 @@ class LogMachine(RuleBasedStateMachine):
         assert list(self.storage.get_all_projects().projects) == sorted(p for p, log in self.model.items() if log)
 
 
-@pytest.mark.parametrize("make", DIRECT, ids=lambda way: way.name)
+@pytest.mark.parametrize("make", DIRECT, ids=lambda made: made.name)
 def test_the_log_behaves_as_its_model(make: Any) -> None:
     machine = type("Machine", (LogMachine,), {"make": staticmethod(make)})
     run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=20, deadline=None))

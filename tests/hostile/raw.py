@@ -20,7 +20,7 @@ JSON = b"Content-Type: application/json\r\n"
 HEALTH = b"GET /health HTTP/1.1\r\n" + HOST
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
@@ -56,7 +56,7 @@ class Connection:
             return False
         return True
 
-    def read(self, method: bytes = b"GET") -> Answer | None:
+    def read(self, method: bytes = b"GET") -> Response | None:
         """Read the next answer, interim ones left out; `None` when the connection ends instead."""
         while True:
             head = self._until(b"\r\n\r\n")
@@ -74,7 +74,7 @@ class Connection:
         size = 0 if method == b"HEAD" or status in (204, 304) else int(headers["content-length"])
         body = self._exactly(size)
         assert body is not None, "the answer breaks off"
-        return Answer(status, headers, body)
+        return Response(status, headers, body)
 
     def rest(self) -> bytes:
         """Read until the connection ends; return what came."""
@@ -148,7 +148,7 @@ def change(data: str = "{}", **fields: str) -> bytes:
     return "".join(["{", ",".join(f'"{name}":{text}' for name, text in given.items()), "}"]).encode()
 
 
-def check_answer(response: Answer) -> None:
+def check_response(response: Response) -> None:
     """Check what holds for every answer, good or bad."""
     assert response.status < 500, response.body
     if response.status in (204, 304):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sltt_core.model.changes import NewChange
-from tests.hostile.raw import CLOSE, HEALTH, HOST, Connection, check_answer, chunked, get, is_healthy, post
+from tests.hostile.raw import CLOSE, HEALTH, HOST, Connection, check_response, chunked, get, is_healthy, post
 from tests.hostile.row import GOOD
 from tests.hostile.rows_of_bodies import BODIES, BOMBS, KEYS, SIZES
 from tests.hostile.rows_of_http import HEADS, IN_CHUNKS, LENGTHS
@@ -57,7 +57,7 @@ def test_a_hostile_request_gets_its_answer_and_harms_nobody(
         response = connection.read()
         assert response is not None, "closed without an answer"
         assert response.status == row.status, response.body[:500]
-        check_answer(response)
+        check_response(response)
         if row.said:
             assert row.said in response.json["detail"]
         if response.headers.get("connection") != "close":

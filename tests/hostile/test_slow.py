@@ -14,7 +14,7 @@ import pytest
 from sltt_core.model.changes import NewChange
 from sltt_core.server.rest_api_server import RestApiServer
 from sltt_core.sqlite.storage import LocalStorageService
-from tests.hostile.raw import HEALTH, SERVER, Answer, Connection, change, check_answer, chunked, get, post
+from tests.hostile.raw import HEALTH, SERVER, Connection, Response, change, check_response, chunked, get, post
 from tests.hostile.rows_of_http import IN_CHUNKS
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def server(storage: LocalStorageService) -> Iterator[RestApiServer]:
 def others_are_answered(server: RestApiServer) -> Iterator[None]:
     """Let another client ask all the time, and see that it gets its answers."""
     done = Event()
-    responses: list[Answer | None] = []
+    responses: list[Response | None] = []
 
     def ask() -> None:
         while not done.is_set() or not responses:
@@ -111,7 +111,7 @@ def test_who_sends_a_request_too_slowly_is_told_so_and_let_go(
         assert limit * 0.9 < monotonic() - begin < LATEST
         assert response is not None
         assert response.status == 408
-        check_answer(response)
+        check_response(response)
         assert response.headers["connection"] == "close"
         assert connection.is_at_end()
     assert storage.get_head(project_id="p").seq == before

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sltt_core.base.errors import NotAllowed, StorageBusy
-from tests.http.ways import JSON, NAME, Answer, Way, inside, post
+from tests.http.entry_points import JSON, NAME, EntryPoint, Response, inside, post
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ALWAYS = {"type", "title", "status", "detail", "error", "timestamp", "server", "requestId"}
 
 
-def check(response: Answer, status: int, kind: str) -> Any:
+def check(response: Response, status: int, kind: str) -> Any:
     """Check that an answer is a problem of a kind, in the shape that all have; return it."""
     assert response.status == status
     assert response.headers["content-type"] == "application/problem+json"
@@ -48,8 +48,8 @@ def check(response: Answer, status: int, kind: str) -> Any:
         "/api%2Fhelp",
     ],
 )
-def test_an_unknown_path_is_404(way: Way, path: str) -> None:
-    check(way.ask("GET", path), 404, "not-found")
+def test_an_unknown_path_is_404(entry_point: EntryPoint, path: str) -> None:
+    check(entry_point.ask("GET", path), 404, "not-found")
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,10 @@ def test_an_unknown_path_is_404(way: Way, path: str) -> None:
         ("HEAD", "/api/changes", "OPTIONS, POST"),
     ],
 )
-def test_another_method_is_405_and_says_which_there_are(way: Way, method: str, path: str, allow: str) -> None:
-    response = way.ask(method, path)
+def test_another_method_is_405_and_says_which_there_are(
+    entry_point: EntryPoint, method: str, path: str, allow: str
+) -> None:
+    response = entry_point.ask(method, path)
     assert response.status == 405
     assert response.headers["allow"] == allow
     if method != "HEAD":
@@ -73,29 +75,29 @@ def test_another_method_is_405_and_says_which_there_are(way: Way, method: str, p
 
 
 @pytest.mark.parametrize("path", ["/health", "/api/changes"])
-def test_options_says_which_methods_there_are(way: Way, path: str) -> None:
-    response = way.ask("OPTIONS", path)
+def test_options_says_which_methods_there_are(entry_point: EntryPoint, path: str) -> None:
+    response = entry_point.ask("OPTIONS", path)
     assert (response.status, response.body) == (204, b"")
     assert "OPTIONS" in response.headers["allow"]
-    check(way.ask("OPTIONS", "/nowhere"), 404, "not-found")
+    check(entry_point.ask("OPTIONS", "/nowhere"), 404, "not-found")
 
 
 @pytest.mark.parametrize(
     "content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"]
 )
-def test_a_body_that_is_not_json_is_415(way: Way, content_type: str | None) -> None:
+def test_a_body_that_is_not_json_is_415(entry_point: EntryPoint, content_type: str | None) -> None:
     headers = {} if content_type is None else {"content-type": content_type}
-    check(way.ask("POST", "/api/changes", b"[]", headers), 415, "unsupported-media-type")
+    check(entry_point.ask("POST", "/api/changes", b"[]", headers), 415, "unsupported-media-type")
 
 
-def test_json_may_name_its_charset(way: Way) -> None:
+def test_json_may_name_its_charset(entry_point: EntryPoint) -> None:
     body = b'{"projectId":"p","entityType":"t","entityId":"e","data":{}}'
-    response = way.ask("POST", "/api/changes", body, {"content-type": "Application/JSON; charset=utf-8"})
+    response = entry_point.ask("POST", "/api/changes", body, {"content-type": "Application/JSON; charset=utf-8"})
     assert response.status == 200
 
 
-def test_a_bad_batch_names_every_bad_change_and_stores_nothing(way: Way) -> None:
-    response = post(way, {}, {"entityType": "a b"}, {}, {"operation": "upsert", "entityId": ""}, {"extra": 1})
+def test_a_bad_batch_names_every_bad_change_and_stores_nothing(entry_point: EntryPoint) -> None:
+    response = post(entry_point, {}, {"entityType": "a b"}, {}, {"operation": "upsert", "entityId": ""}, {"extra": 1})
     body = check(response, 400, "invalid-batch")
     assert body["failedAtIndex"] == 1
     assert [(e["index"], e["field"]) for e in body["errors"]] == [
@@ -105,25 +107,25 @@ def test_a_bad_batch_names_every_bad_change_and_stores_nothing(way: Way) -> None
         (4, "changes[4].extra"),
     ]
     assert all(e["reason"] for e in body["errors"])
-    assert way.ask("GET", "/api/projects/p/stats").json()["changeStats"]["total"] == 0
+    assert entry_point.ask("GET", "/api/projects/p/stats").json()["changeStats"]["total"] == 0
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b"1", b'"x"', b"[1]", b"[[]]", b"\xff", b"[{}] x"])
-def test_a_body_that_is_no_batch_is_400(way: Way, body: bytes) -> None:
-    problem = check(way.ask("POST", "/api/changes", body, JSON), 400, "invalid-batch")
+def test_a_body_that_is_no_batch_is_400(entry_point: EntryPoint, body: bytes) -> None:
+    problem = check(entry_point.ask("POST", "/api/changes", body, JSON), 400, "invalid-batch")
     assert problem["errors"]
     assert "failedAtIndex" in problem
 
 
-def test_a_change_that_is_too_large_is_413(way: Way) -> None:
-    body = check(post(way, {}, {"data": {"text": "x" * 420_000}}), 413, "invalid-batch")
+def test_a_change_that_is_too_large_is_413(entry_point: EntryPoint) -> None:
+    body = check(post(entry_point, {}, {"data": {"text": "x" * 420_000}}), 413, "invalid-batch")
     assert body["failedAtIndex"] == 1
-    check(post(way, {"entityId": ""}, {"data": {"text": "x" * 420_000}}), 400, "invalid-batch")
-    assert way.ask("GET", "/api/projects/p/stats").json()["changeStats"]["total"] == 0
+    check(post(entry_point, {"entityId": ""}, {"data": {"text": "x" * 420_000}}), 400, "invalid-batch")
+    assert entry_point.ask("GET", "/api/projects/p/stats").json()["changeStats"]["total"] == 0
 
 
-def test_a_body_that_is_too_large_is_413(way: Way) -> None:
-    check(way.ask("POST", "/api/changes", b" " * 4_000_001, JSON), 413, "payload-too-large")
+def test_a_body_that_is_too_large_is_413(entry_point: EntryPoint) -> None:
+    check(entry_point.ask("POST", "/api/changes", b" " * 4_000_001, JSON), 413, "payload-too-large")
 
 
 @pytest.mark.parametrize(
@@ -150,55 +152,55 @@ def test_a_body_that_is_too_large_is_413(way: Way) -> None:
         ("projectId=q", "projectId"),
     ],
 )
-def test_a_bad_parameter_is_400_and_named(way: Way, query: str, field: str) -> None:
-    body = check(way.ask("GET", f"/api/projects/p/changes?{query}"), 400, "invalid-input")
+def test_a_bad_parameter_is_400_and_named(entry_point: EntryPoint, query: str, field: str) -> None:
+    body = check(entry_point.ask("GET", f"/api/projects/p/changes?{query}"), 400, "invalid-input")
     assert body.get("field", "") == field
 
 
 @pytest.mark.parametrize("seq", ["0", "-1", "1.0", "x", "%31%30%2F", "99999999999999999999", "%00", "%FF", "%", "01x"])
-def test_a_number_that_no_change_has_is_400(way: Way, seq: str) -> None:
-    body = check(way.ask("GET", f"/api/projects/p/changes/{seq}"), 400, "invalid-input")
+def test_a_number_that_no_change_has_is_400(entry_point: EntryPoint, seq: str) -> None:
+    body = check(entry_point.ask("GET", f"/api/projects/p/changes/{seq}"), 400, "invalid-input")
     assert body["field"] == "seq"
 
 
-def test_a_change_that_is_not_there_is_404(way: Way) -> None:
-    post(way, {})
-    check(way.ask("GET", "/api/projects/p/changes/2"), 404, "not-found")
+def test_a_change_that_is_not_there_is_404(entry_point: EntryPoint) -> None:
+    post(entry_point, {})
+    check(entry_point.ask("GET", "/api/projects/p/changes/2"), 404, "not-found")
 
 
-def test_another_history_is_409(way: Way) -> None:
-    post(way, {}, {})
-    check(way.ask("GET", f"/api/projects/p/changes?cursor=1&chain={'B' * 22}"), 409, "chain-mismatch")
-    check(way.ask("GET", f"/api/projects/p/changes?cursor=9&chain={'B' * 22}"), 409, "chain-mismatch")
+def test_another_history_is_409(entry_point: EntryPoint) -> None:
+    post(entry_point, {}, {})
+    check(entry_point.ask("GET", f"/api/projects/p/changes?cursor=1&chain={'B' * 22}"), 409, "chain-mismatch")
+    check(entry_point.ask("GET", f"/api/projects/p/changes?cursor=9&chain={'B' * 22}"), 409, "chain-mismatch")
 
 
-def test_a_key_is_replayed_and_refused_with_another_batch(way: Way) -> None:
+def test_a_key_is_replayed_and_refused_with_another_batch(entry_point: EntryPoint) -> None:
     key = {"idempotency-key": "key-0123456789abcdef"}
-    first = post(way, {}, {"seq": 9}, headers=key).json()
-    again = post(way, {}, {"seq": 9}, headers=key).json()
+    first = post(entry_point, {}, {"seq": 9}, headers=key).json()
+    again = post(entry_point, {}, {"seq": 9}, headers=key).json()
     assert again["replayed"] is True
     assert {**again, "replayed": False, "timestamp": first["timestamp"]} == first
-    check(post(way, {}, headers=key), 422, "key-reused")
+    check(post(entry_point, {}, headers=key), 422, "key-reused")
 
 
 @pytest.mark.parametrize("key", ["", "short", "x" * 129, "sixteen letters!", "semi;0123456789abc"])
-def test_a_bad_key_is_400(way: Way, key: str) -> None:
-    response = post(way, {}, headers={"idempotency-key": key})
+def test_a_bad_key_is_400(entry_point: EntryPoint, key: str) -> None:
+    response = post(entry_point, {}, headers={"idempotency-key": key})
     assert check(response, 400, "invalid-input")["field"] == "Idempotency-Key"
 
 
-def test_a_busy_log_is_503_with_a_time_to_try_again(way: Way) -> None:
+def test_a_busy_log_is_503_with_a_time_to_try_again(entry_point: EntryPoint) -> None:
     def busy(chunk: Any) -> Any:
         raise StorageBusy("somebody else is writing")
 
-    inside(way)._append = busy  # type: ignore[method-assign]
-    response = post(way, {})
+    inside(entry_point)._append = busy  # type: ignore[method-assign]
+    response = post(entry_point, {})
     assert check(response, 503, "storage-busy")["retryable"] is True
     assert response.headers["retry-after"] == "1"
 
 
-def test_a_batch_stored_in_part_is_503_and_resumed_by_its_key(way: Way) -> None:
-    append, left = inside(way)._append, [1]
+def test_a_batch_stored_in_part_is_503_and_resumed_by_its_key(entry_point: EntryPoint) -> None:
+    append, left = inside(entry_point)._append, [1]
 
     def failing(chunk: Any) -> Any:
         if left[0] == 0:
@@ -208,32 +210,32 @@ def test_a_batch_stored_in_part_is_503_and_resumed_by_its_key(way: Way) -> None:
 
     key = {"idempotency-key": "key-0123456789abcdef"}
     changes = [{"entityId": f"{number}"} for number in range(120)]
-    inside(way)._append = failing  # type: ignore[method-assign]
-    response = post(way, *changes, headers=key)
+    inside(entry_point)._append = failing  # type: ignore[method-assign]
+    response = post(entry_point, *changes, headers=key)
     body = check(response, 503, "partial-append")
     assert response.headers["retry-after"] == "1"
     assert (body["failedAtIndex"], body["created"]) == (98, 98)
     assert body["createdSeqs"] == [*range(1, 99), *[None] * 22]
-    inside(way)._append = append  # type: ignore[method-assign]
-    assert post(way, *changes, headers=key).json()["createdSeqs"] == list(range(1, 121))
+    inside(entry_point)._append = append  # type: ignore[method-assign]
+    assert post(entry_point, *changes, headers=key).json()["createdSeqs"] == list(range(1, 121))
 
 
-def test_what_authorize_refuses_is_403_everywhere(make_way: Callable[..., Way]) -> None:
+def test_what_authorize_refuses_is_403_everywhere(make_entry_point: Callable[..., EntryPoint]) -> None:
     asked: list[tuple[str | None, str, str | None]] = []
 
     def nobody(principal: str | None, action: str, project: str | None) -> None:
         asked.append((principal, action, project))
         raise NotAllowed("not you")
 
-    way = make_way(authorize=nobody)
+    entry_point = make_entry_point(authorize=nobody)
     for target in (
         "/api/projects",
         "/api/projects/p/changes?wait=30",
         "/api/projects/p/changes/1",
         "/api/projects/p/stats",
     ):
-        check(way.ask("GET", target), 403, "not-allowed")
-    check(post(way, {}, {"projectId": "q"}), 403, "not-allowed")
+        check(entry_point.ask("GET", target), 403, "not-allowed")
+    check(post(entry_point, {}, {"projectId": "q"}), 403, "not-allowed")
     assert asked == [
         (None, "list", None),
         (None, "read", "p"),
@@ -241,21 +243,21 @@ def test_what_authorize_refuses_is_403_everywhere(make_way: Callable[..., Way]) 
         (None, "read", "p"),
         (None, "append", "p"),
     ]
-    assert way.storage.get_all_projects().projects == ()
+    assert entry_point.storage.get_all_projects().projects == ()
 
 
-def test_our_own_mistake_is_a_bare_500(way: Way) -> None:
+def test_our_own_mistake_is_a_bare_500(entry_point: EntryPoint) -> None:
     def broken(project_id: str) -> Any:
         raise RuntimeError("secret key AKIA0123456789")
 
-    inside(way)._change_stats = broken  # type: ignore[method-assign]
-    response = way.ask("GET", "/api/projects/p/stats")
+    inside(entry_point)._change_stats = broken  # type: ignore[method-assign]
+    response = entry_point.ask("GET", "/api/projects/p/stats")
     check(response, 500, "internal")
     assert b"AKIA" not in response.body
     assert b"Traceback" not in response.body
 
 
-def test_an_error_is_valid_json_whatever_it_quotes(way: Way) -> None:
+def test_an_error_is_valid_json_whatever_it_quotes(entry_point: EntryPoint) -> None:
     body = json.dumps([{"projectId": "p", '"\\\u2028\x01': 1, "entityType": '"', "entityId": "e", "data": {}}])
-    problem = check(way.ask("POST", "/api/changes", body.encode(), JSON), 400, "invalid-batch")
+    problem = check(entry_point.ask("POST", "/api/changes", body.encode(), JSON), 400, "invalid-batch")
     assert problem["failedAtIndex"] == 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sltt_core.log import pages
-from tests.http.ways import Way, inside, post
+from tests.http.entry_points import EntryPoint, inside, post
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,12 +16,12 @@ CHANGES = "/api/projects/p/changes"
 
 
 @pytest.fixture
-def filled(way: Way) -> Way:
+def filled(entry_point: EntryPoint) -> EntryPoint:
     """Twelve changes: types a, b, c in turn, entities e0 to e3 in turn; 2 and 5 are outdated."""
-    post(way, *({"entityType": "abc"[n % 3], "entityId": f"e{n % 4}"} for n in range(12)))
-    way.storage.mark_as_outdated(2, 5, project_id="p")
-    way.storage.mark_as_outdated(5, 8, project_id="p")
-    return way
+    post(entry_point, *({"entityType": "abc"[n % 3], "entityId": f"e{n % 4}"} for n in range(12)))
+    entry_point.storage.mark_as_outdated(2, 5, project_id="p")
+    entry_point.storage.mark_as_outdated(5, 8, project_id="p")
+    return entry_point
 
 
 def seqs(body: Any) -> list[int]:
@@ -43,7 +43,7 @@ def seqs(body: Any) -> list[int]:
         ("entityType=a&cursor=4", [7, 10]),
     ],
 )
-def test_only_what_is_asked_for_is_on_the_page(filled: Way, query: str, expected: list[int]) -> None:
+def test_only_what_is_asked_for_is_on_the_page(filled: EntryPoint, query: str, expected: list[int]) -> None:
     body = filled.ask("GET", f"{CHANGES}?{query}").json()
     assert seqs(body) == expected
     assert body["count"] == len(expected)
@@ -53,7 +53,7 @@ def test_only_what_is_asked_for_is_on_the_page(filled: Way, query: str, expected
 
 
 @pytest.mark.parametrize("limit", range(1, 6))
-def test_narrow_pages_of_every_size_give_the_same_changes(filled: Way, limit: int) -> None:
+def test_narrow_pages_of_every_size_give_the_same_changes(filled: EntryPoint, limit: int) -> None:
     found, cursor, chain = [], 0, ""
     while True:
         body = filled.ask("GET", f"{CHANGES}?entityType=a&limit={limit}&cursor={cursor}{chain}").json()
@@ -67,7 +67,9 @@ def test_narrow_pages_of_every_size_give_the_same_changes(filled: Way, limit: in
     assert found == [1, 4, 7, 10]
 
 
-def test_a_narrow_page_examines_a_bounded_number_of_changes(filled: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_narrow_page_examines_a_bounded_number_of_changes(
+    filled: EntryPoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inside(filled)
     monkeypatch.setattr(pages, "MAX_EXAMINED", 5)
     pages_seen: list[tuple[list[int], int]] = []
@@ -79,7 +81,7 @@ def test_a_narrow_page_examines_a_bounded_number_of_changes(filled: Way, monkeyp
     assert pages_seen == [([4], 5), ([8], 10), ([12], 12)]
 
 
-def test_a_narrow_page_stops_before_a_gap(filled: Way) -> None:
+def test_a_narrow_page_stops_before_a_gap(filled: EntryPoint) -> None:
     post(filled, *({"entityType": "z"} for _ in range(2000)))
     filled.log.lose("p", 1500)
     body = filled.ask("GET", f"{CHANGES}?entityType=a").json()
@@ -97,7 +99,7 @@ def every_narrowing() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("query", list(every_narrowing()))
-def test_narrowing_is_what_a_client_would_do_itself(filled: Way, query: str) -> None:
+def test_narrowing_is_what_a_client_would_do_itself(filled: EntryPoint, query: str) -> None:
     types = [part[11:] for part in query.split("&") if part.startswith("entityType=")]
     ids = [part[9:] for part in query.split("&") if part.startswith("entityId=")]
     everything = filled.ask("GET", CHANGES).json()["changes"]

@@ -11,7 +11,7 @@ import pytest
 
 from sltt_core.api.coding import MAX_MEMBERS
 from sltt_core.api.routes import ROUTES
-from tests.http.ways import JSON, Way, post
+from tests.http.entry_points import JSON, EntryPoint, post
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,15 +24,15 @@ CHANGE = b'[{"projectId":"p","entityType":"t","entityId":"e","data":{}}]'
 
 
 @pytest.mark.parametrize("given", ["a", "Req-1_2.3", "x" * 64])
-def test_a_request_id_is_kept_on_every_answer(way: Way, given: str) -> None:
+def test_a_request_id_is_kept_on_every_answer(entry_point: EntryPoint, given: str) -> None:
     for method, target in (("GET", "/health"), ("GET", "/nowhere"), ("OPTIONS", "/health"), ("PUT", "/health")):
-        assert way.ask(method, target, headers={"x-request-id": given}).headers["x-request-id"] == given
+        assert entry_point.ask(method, target, headers={"x-request-id": given}).headers["x-request-id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "x" * 65, "a b", "a/b", "<script>"])
-def test_a_bad_request_id_is_replaced(way: Way, given: str) -> None:
-    first = way.ask("GET", "/health", headers={"x-request-id": given}).headers["x-request-id"]
-    second = way.ask("GET", "/health").headers["x-request-id"]
+def test_a_bad_request_id_is_replaced(entry_point: EntryPoint, given: str) -> None:
+    first = entry_point.ask("GET", "/health", headers={"x-request-id": given}).headers["x-request-id"]
+    second = entry_point.ask("GET", "/health").headers["x-request-id"]
     assert given != first != second
     assert len(first) == len(second) == 16
 
@@ -40,69 +40,69 @@ def test_a_bad_request_id_is_replaced(way: Way, given: str) -> None:
 # Caching
 
 
-def test_every_route_says_how_it_may_be_kept(way: Way) -> None:
-    post(way, {})
+def test_every_route_says_how_it_may_be_kept(entry_point: EntryPoint) -> None:
+    post(entry_point, {})
     for route in ROUTES:
         if route.method == "GET":
             target = route.path.replace("{projectId}", "p").replace("{seq}", "1")
-            assert way.ask("GET", target).headers["cache-control"] == route.cache
-    assert post(way, {}).headers["cache-control"] == "no-store"
+            assert entry_point.ask("GET", target).headers["cache-control"] == route.cache
+    assert post(entry_point, {}).headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(
     "target", ["/api/help", "/openapi.json", "/api/projects", CHANGES, f"{CHANGES}/1", "/api/projects/p/stats"]
 )
-def test_an_answer_that_a_client_has_is_304(way: Way, target: str) -> None:
-    post(way, {})
-    first = way.ask("GET", target)
+def test_an_answer_that_a_client_has_is_304(entry_point: EntryPoint, target: str) -> None:
+    post(entry_point, {})
+    first = entry_point.ask("GET", target)
     tag = first.headers["etag"]
     assert tag.startswith('W/"')
     for given in (tag, tag.removeprefix("W/"), f'"other", {tag}', "*"):
         for method in ("GET", "HEAD"):
-            response = way.ask(method, target, headers={"if-none-match": given})
+            response = entry_point.ask(method, target, headers={"if-none-match": given})
             assert (response.status, response.body) == (304, b"")
             assert response.headers["etag"] == tag
             assert response.headers["cache-control"] == first.headers["cache-control"]
-    assert way.ask("GET", target, headers={"if-none-match": '"other"'}).status == 200
-    assert way.ask("GET", target).headers["etag"] == tag
+    assert entry_point.ask("GET", target, headers={"if-none-match": '"other"'}).status == 200
+    assert entry_point.ask("GET", target).headers["etag"] == tag
 
 
 @pytest.mark.parametrize("target", ["/api/projects", CHANGES, f"{CHANGES}?limit=1", "/api/projects/p/stats"])
-def test_a_tag_changes_with_the_answer(way: Way, target: str) -> None:
-    post(way, {})
-    before = way.ask("GET", target).headers["etag"]
-    post(way, {"projectId": "q"}, {})
-    assert way.ask("GET", target, headers={"if-none-match": before}).status == 200
+def test_a_tag_changes_with_the_answer(entry_point: EntryPoint, target: str) -> None:
+    post(entry_point, {})
+    before = entry_point.ask("GET", target).headers["etag"]
+    post(entry_point, {"projectId": "q"}, {})
+    assert entry_point.ask("GET", target, headers={"if-none-match": before}).status == 200
 
 
-def test_a_tag_changes_when_a_change_becomes_outdated(way: Way) -> None:
-    post(way, {}, {})
+def test_a_tag_changes_when_a_change_becomes_outdated(entry_point: EntryPoint) -> None:
+    post(entry_point, {}, {})
     targets = (CHANGES, f"{CHANGES}/1")
-    before = [way.ask("GET", target).headers["etag"] for target in targets]
-    way.storage.mark_as_outdated(1, 2, project_id="p")
+    before = [entry_point.ask("GET", target).headers["etag"] for target in targets]
+    entry_point.storage.mark_as_outdated(1, 2, project_id="p")
     for target, tag in zip(targets, before, strict=True):
-        response = way.ask("GET", target, headers={"if-none-match": tag})
+        response = entry_point.ask("GET", target, headers={"if-none-match": tag})
         assert response.status == 200
         assert b'"outdatedBy":2' in response.body
 
 
-def test_a_tag_tells_one_history_from_another(way: Way) -> None:
-    post(way, {"data": {"one": 1}}, {})
-    before = way.ask("GET", CHANGES).headers["etag"]
-    way.log.forget_project("p")
-    post(way, {"data": {"one": 2}}, {})  # the first change differs, and the page does not end with it
-    assert way.ask("GET", CHANGES, headers={"if-none-match": before}).status == 200
+def test_a_tag_tells_one_history_from_another(entry_point: EntryPoint) -> None:
+    post(entry_point, {"data": {"one": 1}}, {})
+    before = entry_point.ask("GET", CHANGES).headers["etag"]
+    entry_point.log.forget_project("p")
+    post(entry_point, {"data": {"one": 2}}, {})  # the first change differs, and the page does not end with it
+    assert entry_point.ask("GET", CHANGES, headers={"if-none-match": before}).status == 200
 
 
-def test_a_tag_tells_which_changes_are_left_out(way: Way) -> None:
-    post(way, {"entityId": "a"}, {"entityId": "b"}, {})
-    tags = [way.ask("GET", f"{CHANGES}?entityId={entity}").headers["etag"] for entity in "ab"]
+def test_a_tag_tells_which_changes_are_left_out(entry_point: EntryPoint) -> None:
+    post(entry_point, {"entityId": "a"}, {"entityId": "b"}, {})
+    tags = [entry_point.ask("GET", f"{CHANGES}?entityId={entity}").headers["etag"] for entity in "ab"]
     assert tags[0] != tags[1]
 
 
-def test_health_and_errors_have_no_tag(way: Way) -> None:
-    assert "etag" not in way.ask("GET", "/health").headers
-    response = way.ask("GET", f"{CHANGES}/1", headers={"if-none-match": "*"})
+def test_health_and_errors_have_no_tag(entry_point: EntryPoint) -> None:
+    assert "etag" not in entry_point.ask("GET", "/health").headers
+    response = entry_point.ask("GET", f"{CHANGES}/1", headers={"if-none-match": "*"})
     assert response.status == 404
     assert "etag" not in response.headers
 
@@ -111,10 +111,10 @@ def test_health_and_errors_have_no_tag(way: Way) -> None:
 
 
 @pytest.mark.parametrize("accept", ["gzip", "GZIP", "deflate, gzip;q=0.5", "*", "br;q=1.0, *;q=0.1", "x-gzip"])
-def test_a_long_answer_is_packed_for_who_takes_it(way: Way, accept: str) -> None:
-    post(way, *({"entityId": f"{number}"} for number in range(50)))
-    plain = way.ask("GET", CHANGES)
-    packed = way.ask("GET", CHANGES, headers={"accept-encoding": accept})
+def test_a_long_answer_is_packed_for_who_takes_it(entry_point: EntryPoint, accept: str) -> None:
+    post(entry_point, *({"entityId": f"{number}"} for number in range(50)))
+    plain = entry_point.ask("GET", CHANGES)
+    packed = entry_point.ask("GET", CHANGES, headers={"accept-encoding": accept})
     assert packed.headers["content-encoding"] == "gzip"
     assert len(packed.body) < len(plain.body) / 3
     assert json.loads(gzip.decompress(packed.body))["changes"] == plain.json()["changes"]
@@ -124,24 +124,24 @@ def test_a_long_answer_is_packed_for_who_takes_it(way: Way, accept: str) -> None
 
 
 @pytest.mark.parametrize("accept", ["identity", "", "gzip;q=0", "gzip; q=0.000", "br", "*;q=0", "gzip;q=0, *"])
-def test_a_long_answer_is_plain_for_who_does_not(way: Way, accept: str) -> None:
-    post(way, *({"entityId": f"{number}"} for number in range(50)))
-    response = way.ask("GET", CHANGES, headers={"accept-encoding": accept})
+def test_a_long_answer_is_plain_for_who_does_not(entry_point: EntryPoint, accept: str) -> None:
+    post(entry_point, *({"entityId": f"{number}"} for number in range(50)))
+    response = entry_point.ask("GET", CHANGES, headers={"accept-encoding": accept})
     assert "content-encoding" not in response.headers
     assert response.json()["count"] == 50
 
 
-def test_a_short_answer_is_not_packed(way: Way) -> None:
-    assert "content-encoding" not in way.ask("GET", "/health", headers={"accept-encoding": "gzip"}).headers
+def test_a_short_answer_is_not_packed(entry_point: EntryPoint) -> None:
+    assert "content-encoding" not in entry_point.ask("GET", "/health", headers={"accept-encoding": "gzip"}).headers
 
 
-def test_a_packed_body_is_unpacked(way: Way) -> None:
+def test_a_packed_body_is_unpacked(entry_point: EntryPoint) -> None:
     headers = {**JSON, "content-encoding": "gzip"}
-    assert way.ask("POST", "/api/changes", gzip.compress(CHANGE), headers).json()["createdSeqs"] == [1]
+    assert entry_point.ask("POST", "/api/changes", gzip.compress(CHANGE), headers).json()["createdSeqs"] == [1]
     two_members = gzip.compress(CHANGE[:20]) + gzip.compress(CHANGE[20:])
-    assert way.ask("POST", "/api/changes", two_members, headers).json()["createdSeqs"] == [2]
+    assert entry_point.ask("POST", "/api/changes", two_members, headers).json()["createdSeqs"] == [2]
     large = b'{"projectId":"p","entityType":"t","entityId":"e","data":{"t":"' + b"ab" * 150_000 + b'"}}'
-    assert way.ask("POST", "/api/changes", gzip.compress(large), headers).json()["createdSeqs"] == [3]
+    assert entry_point.ask("POST", "/api/changes", gzip.compress(large), headers).json()["createdSeqs"] == [3]
 
 
 @pytest.mark.parametrize(
@@ -175,15 +175,15 @@ def test_a_packed_body_is_unpacked(way: Way) -> None:
         "blank",
     ],
 )
-def test_a_badly_packed_body_is_refused(way: Way, body: bytes, status: int) -> None:
-    response = way.ask("POST", "/api/changes", body, {**JSON, "content-encoding": "gzip"})
+def test_a_badly_packed_body_is_refused(entry_point: EntryPoint, body: bytes, status: int) -> None:
+    response = entry_point.ask("POST", "/api/changes", body, {**JSON, "content-encoding": "gzip"})
     assert response.status == status
     assert response.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("coding", ["br", "deflate", "zstd", "gzip, gzip", "gzip,identity", "aes128gcm"])
-def test_another_coding_is_415(way: Way, coding: str) -> None:
-    assert way.ask("POST", "/api/changes", CHANGE, {**JSON, "content-encoding": coding}).status == 415
+def test_another_coding_is_415(entry_point: EntryPoint, coding: str) -> None:
+    assert entry_point.ask("POST", "/api/changes", CHANGE, {**JSON, "content-encoding": coding}).status == 415
 
 
 # CORS and origins
@@ -191,52 +191,54 @@ def test_another_coding_is_415(way: Way, coding: str) -> None:
 APP = "https://app.example.org"
 
 
-def test_without_cors_nothing_is_said_to_pages(way: Way) -> None:
+def test_without_cors_nothing_is_said_to_pages(entry_point: EntryPoint) -> None:
     for method in ("GET", "OPTIONS"):
-        response = way.ask(method, "/health", headers={"origin": APP, "access-control-request-method": "POST"})
+        response = entry_point.ask(method, "/health", headers={"origin": APP, "access-control-request-method": "POST"})
         assert not [name for name in response.headers if name.startswith("access-control")]
 
 
 @pytest.mark.parametrize("origin", [APP, "null", "http://localhost:3000", "http://evil.example"])
-def test_a_page_from_elsewhere_may_not_write(way: Way, origin: str) -> None:
-    response = way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": origin})
+def test_a_page_from_elsewhere_may_not_write(entry_point: EntryPoint, origin: str) -> None:
+    response = entry_point.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": origin})
     assert response.status == 403
-    assert way.storage.get_all_projects().projects == ()
+    assert entry_point.storage.get_all_projects().projects == ()
 
 
-def test_a_page_from_the_same_place_may_write(way: Way) -> None:
-    response = way.ask(
+def test_a_page_from_the_same_place_may_write(entry_point: EntryPoint) -> None:
+    response = entry_point.ask(
         "POST", "/api/changes", CHANGE, {**JSON, "host": "localhost:8080", "origin": "http://localhost:8080"}
     )
     assert response.status == 200
 
 
-def test_a_listed_origin_may_do_everything(make_way: Callable[..., Way]) -> None:
-    way = make_way(cors=[APP, "https://other.example"])
-    response = way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": APP})
+def test_a_listed_origin_may_do_everything(make_entry_point: Callable[..., EntryPoint]) -> None:
+    entry_point = make_entry_point(cors=[APP, "https://other.example"])
+    response = entry_point.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": APP})
     assert response.status == 200
     assert response.headers["access-control-allow-origin"] == APP
     assert "etag" in response.headers["access-control-expose-headers"]
     assert "origin" in response.headers["vary"]
-    preflight = way.ask("OPTIONS", "/api/changes", headers={"origin": APP, "access-control-request-method": "POST"})
+    preflight = entry_point.ask(
+        "OPTIONS", "/api/changes", headers={"origin": APP, "access-control-request-method": "POST"}
+    )
     assert preflight.status == 204
     assert preflight.headers["access-control-allow-origin"] == APP
     assert "POST" in preflight.headers["access-control-allow-methods"]
     assert "idempotency-key" in preflight.headers["access-control-allow-headers"]
-    problem = way.ask("GET", "/nowhere", headers={"origin": APP})
+    problem = entry_point.ask("GET", "/nowhere", headers={"origin": APP})
     assert problem.headers["access-control-allow-origin"] == APP
 
 
-def test_an_origin_that_is_not_listed_gets_nothing(make_way: Callable[..., Way]) -> None:
-    way = make_way(cors=[APP])
+def test_an_origin_that_is_not_listed_gets_nothing(make_entry_point: Callable[..., EntryPoint]) -> None:
+    entry_point = make_entry_point(cors=[APP])
     for origin in ("https://evil.example", f"{APP}.evil.example", f"{APP}:8443", "http://app.example.org", "null"):
-        response = way.ask("GET", "/health", headers={"origin": origin})
+        response = entry_point.ask("GET", "/health", headers={"origin": origin})
         assert "access-control-allow-origin" not in response.headers
         assert "origin" in response.headers["vary"]
-        assert way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": origin}).status == 403
+        assert entry_point.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": origin}).status == 403
 
 
-def test_every_origin_may_be_allowed(make_way: Callable[..., Way]) -> None:
-    way = make_way(cors=["*"])
-    response = way.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": "https://any.example"})
+def test_every_origin_may_be_allowed(make_entry_point: Callable[..., EntryPoint]) -> None:
+    entry_point = make_entry_point(cors=["*"])
+    response = entry_point.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": "https://any.example"})
     assert (response.status, response.headers["access-control-allow-origin"]) == (200, "*")

@@ -16,7 +16,7 @@ from sltt_core.server.asgi import WORKERS
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.contract.logs import batch, new
 from tests.contract.workers import start_writer
-from tests.http.ways import AppWay, ServerWay, post
+from tests.http.entry_points import AppEntryPoint, ServerEntryPoint, post
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,15 +26,15 @@ CHANGES = "/api/projects/p/changes"
 
 
 @pytest.fixture
-def way(tmp_path: Path) -> Iterator[ServerWay]:
-    running = ServerWay(tmp_path)
+def entry_point(tmp_path: Path) -> Iterator[ServerEntryPoint]:
+    running = ServerEntryPoint(tmp_path)
     yield running
     running.close()
 
 
-def begin(way: ServerWay, target: str) -> socket.socket:
+def begin(entry_point: ServerEntryPoint, target: str) -> socket.socket:
     """Send a request and leave its answer for later."""
-    host, port = way.url.removeprefix("http://").split(":")
+    host, port = entry_point.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)), timeout=30)
     connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     return connection
@@ -51,127 +51,127 @@ def finish(connection: socket.socket) -> Any:
     return json.loads(body)
 
 
-def until_waiting(way: ServerWay, count: int) -> None:
+def until_waiting(entry_point: ServerEntryPoint, count: int) -> None:
     """Return when so many clients wait."""
-    watcher = way._server._uvicorn._watcher  # type: ignore[union-attr]
+    watcher = entry_point._server._uvicorn._watcher  # type: ignore[union-attr]
     while sum(map(len, list(watcher._waiting.values()))) < count:
         threading.Event().wait(0.005)
 
 
-def test_a_change_that_is_there_is_answered_at_once(way: ServerWay) -> None:
-    post(way, {})
-    assert way.ask("GET", f"{CHANGES}?wait=60").json()["count"] == 1
+def test_a_change_that_is_there_is_answered_at_once(entry_point: ServerEntryPoint) -> None:
+    post(entry_point, {})
+    assert entry_point.ask("GET", f"{CHANGES}?wait=60").json()["count"] == 1
 
 
-def test_the_time_is_up_without_a_change(way: ServerWay) -> None:
-    post(way, {}, {"projectId": "q"})
-    body = way.ask("GET", f"{CHANGES}?cursor=1&wait=0.1").json()
+def test_the_time_is_up_without_a_change(entry_point: ServerEntryPoint) -> None:
+    post(entry_point, {}, {"projectId": "q"})
+    body = entry_point.ask("GET", f"{CHANGES}?cursor=1&wait=0.1").json()
     assert (body["count"], body["through"]) == (0, 1)
-    assert way.ask("GET", "/api/projects/nobody/changes?wait=0.05").json()["count"] == 0
+    assert entry_point.ask("GET", "/api/projects/nobody/changes?wait=0.05").json()["count"] == 0
 
 
-def test_a_write_through_the_server_wakes_who_waits(way: ServerWay) -> None:
-    waiting = begin(way, f"{CHANGES}?wait=60")
-    until_waiting(way, 1)
-    post(way, {"projectId": "another"})
-    post(way, {"entityId": "news"})
+def test_a_write_through_the_server_wakes_who_waits(entry_point: ServerEntryPoint) -> None:
+    waiting = begin(entry_point, f"{CHANGES}?wait=60")
+    until_waiting(entry_point, 1)
+    post(entry_point, {"projectId": "another"})
+    post(entry_point, {"entityId": "news"})
     body = finish(waiting)
     assert [change["entityId"] for change in body["changes"]] == ["news"]
 
 
-def test_a_write_by_another_service_wakes_who_waits(way: ServerWay) -> None:
-    waiting = begin(way, f"{CHANGES}?wait=60")
-    until_waiting(way, 1)
-    way.log.open().create_change(new("news"))
+def test_a_write_by_another_service_wakes_who_waits(entry_point: ServerEntryPoint) -> None:
+    waiting = begin(entry_point, f"{CHANGES}?wait=60")
+    until_waiting(entry_point, 1)
+    entry_point.log.open().create_change(new("news"))
     assert finish(waiting)["count"] == 1
 
 
-def test_a_write_by_another_process_wakes_who_waits(way: ServerWay) -> None:
-    waiting = begin(way, f"{CHANGES}?wait=60")
-    until_waiting(way, 1)
-    with start_writer(way.log, "p", batches=1, size=1):
+def test_a_write_by_another_process_wakes_who_waits(entry_point: ServerEntryPoint) -> None:
+    waiting = begin(entry_point, f"{CHANGES}?wait=60")
+    until_waiting(entry_point, 1)
+    with start_writer(entry_point.log, "p", batches=1, size=1):
         assert finish(waiting)["count"] == 1
 
 
-def test_no_write_falls_between_looking_and_waiting(way: ServerWay) -> None:
+def test_no_write_falls_between_looking_and_waiting(entry_point: ServerEntryPoint) -> None:
     """A reader that always waits sees every change, while a writer writes as fast as it can."""
     seen: list[int] = []
 
     def read() -> None:
         cursor = 0
         while cursor < 60:
-            body = finish(begin(way, f"{CHANGES}?cursor={cursor}&wait=30"))
+            body = finish(begin(entry_point, f"{CHANGES}?cursor={cursor}&wait=30"))
             seen.extend(change["seq"] for change in body["changes"])
             cursor = body["through"]
 
     reader = threading.Thread(target=read)
     reader.start()
     for number in range(60):
-        post(way, {"entityId": f"{number}"})
+        post(entry_point, {"entityId": f"{number}"})
     reader.join(60)
     assert seen == list(range(1, 61))
 
 
-def test_a_narrow_wait_is_answered_when_it_moves_on(way: ServerWay) -> None:
-    waiting = begin(way, f"{CHANGES}?wait=60&entityType=video")
-    until_waiting(way, 1)
-    post(way, {"entityType": "note"})
+def test_a_narrow_wait_is_answered_when_it_moves_on(entry_point: ServerEntryPoint) -> None:
+    waiting = begin(entry_point, f"{CHANGES}?wait=60&entityType=video")
+    until_waiting(entry_point, 1)
+    post(entry_point, {"entityType": "note"})
     body = finish(waiting)
     assert (body["count"], body["through"]) == (0, 1)
 
 
-def test_an_error_is_not_waited_for(way: ServerWay) -> None:
-    assert way.ask("GET", f"{CHANGES}?cursor=5&wait=60&chain={'A' * 22}").status == 409
-    assert way.ask("GET", "/api/projects/a%23b/changes?wait=60").status == 400
+def test_an_error_is_not_waited_for(entry_point: ServerEntryPoint) -> None:
+    assert entry_point.ask("GET", f"{CHANGES}?cursor=5&wait=60&chain={'A' * 22}").status == 409
+    assert entry_point.ask("GET", "/api/projects/a%23b/changes?wait=60").status == 400
 
 
-def test_a_client_that_hangs_up_is_forgotten(way: ServerWay) -> None:
-    connections = [begin(way, f"{CHANGES}?wait=60") for _ in range(5)]
-    until_waiting(way, 5)
+def test_a_client_that_hangs_up_is_forgotten(entry_point: ServerEntryPoint) -> None:
+    connections = [begin(entry_point, f"{CHANGES}?wait=60") for _ in range(5)]
+    until_waiting(entry_point, 5)
     for connection in connections:
         connection.close()
-    watcher = way._server._uvicorn._watcher  # type: ignore[union-attr]
+    watcher = entry_point._server._uvicorn._watcher  # type: ignore[union-attr]
     while watcher._waiting:
         threading.Event().wait(0.005)
-    assert way.ask("GET", "/health").status == 200
+    assert entry_point.ask("GET", "/health").status == 200
 
 
 def test_stopping_answers_those_who_wait(tmp_path: Path) -> None:
-    way = ServerWay(tmp_path)
-    connections = [begin(way, f"{CHANGES}?wait=60") for _ in range(20)]
-    until_waiting(way, 20)
+    entry_point = ServerEntryPoint(tmp_path)
+    connections = [begin(entry_point, f"{CHANGES}?wait=60") for _ in range(20)]
+    until_waiting(entry_point, 20)
     with ThreadPoolExecutor(1) as threads:
-        stopping = threads.submit(way.close)
+        stopping = threads.submit(entry_point.close)
         assert all(finish(connection)["count"] == 0 for connection in connections)
         stopping.result(30)
 
 
-def test_500_waiting_clients_cost_no_threads_and_hold_up_nobody(way: ServerWay) -> None:
+def test_500_waiting_clients_cost_no_threads_and_hold_up_nobody(entry_point: ServerEntryPoint) -> None:
     """Counted, not timed: threads and SQLite connections stay few; every other request is answered meanwhile."""
-    assert isinstance(way.storage, LocalStorageService)
-    with LocalStorageService(way.storage.path) as storage:
+    assert isinstance(entry_point.storage, LocalStorageService)
+    with LocalStorageService(entry_point.storage.path) as storage:
         storage.create_changes(batch(3))
     with ExitStack() as stack:
-        connections = [stack.enter_context(begin(way, f"{CHANGES}?cursor=3&wait=60")) for _ in range(500)]
-        until_waiting(way, 500)
+        connections = [stack.enter_context(begin(entry_point, f"{CHANGES}?cursor=3&wait=60")) for _ in range(500)]
+        until_waiting(entry_point, 500)
         assert sum(thread.name.startswith("sltt-request") for thread in threading.enumerate()) <= WORKERS
         assert sum(thread.name == "sltt-watcher" for thread in threading.enumerate()) == 1
-        assert len(way.storage._readers) <= WORKERS + 2
+        assert len(entry_point.storage._readers) <= WORKERS + 2
         for number in range(20):
-            assert post(way, {"projectId": "q"}).json()["createdSeqs"] == [number + 1]
-            assert way.ask("GET", "/api/projects/q/changes").json()["count"] == number + 1
+            assert post(entry_point, {"projectId": "q"}).json()["createdSeqs"] == [number + 1]
+            assert entry_point.ask("GET", "/api/projects/q/changes").json()["count"] == number + 1
         ready = selectors.DefaultSelector()
         for connection in connections:
             ready.register(connection, selectors.EVENT_READ)
         assert ready.select(0) == []
         ready.close()
-        post(way, {"entityId": "news"})
+        post(entry_point, {"entityId": "news"})
         for connection in connections:
             assert [change["entityId"] for change in finish(connection)["changes"]] == ["news"]
-    assert len(way.storage._readers) <= WORKERS + 2
+    assert len(entry_point.storage._readers) <= WORKERS + 2
 
 
 def test_the_api_itself_never_waits(tmp_path: Path) -> None:
-    way = AppWay(tmp_path)
-    assert way.ask("GET", f"{CHANGES}?wait=60").json()["count"] == 0
-    way.close()
+    entry_point = AppEntryPoint(tmp_path)
+    assert entry_point.ask("GET", f"{CHANGES}?wait=60").json()["count"] == 0
+    entry_point.close()

@@ -62,7 +62,7 @@ class Asked(NamedTuple):
     headers: Mapping[str, str]
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What a server says to it."""
 
     status: int = 200
@@ -79,7 +79,7 @@ class Service(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, response: Callable[[Asked], Answer], context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, response: Callable[[Asked], Response], context: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.response = response
         self.asked: list[Asked] = []
@@ -127,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(response: Callable[[Asked], Answer], context: ssl.SSLContext | None = None) -> Iterator[Service]:
+def serving(response: Callable[[Asked], Response], context: ssl.SSLContext | None = None) -> Iterator[Service]:
     service = Service(response, context)
     thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -147,21 +147,21 @@ class Instance:
         self.document = {"Code": "Success", "Type": "AWS-HMAC", **DOCUMENT, **document}
         self.token = "AQAEtoken=="
 
-    def __call__(self, asked: Asked) -> Answer:
+    def __call__(self, asked: Asked) -> Response:
         if asked.path == "/latest/api/token":
             if asked.method != "PUT":
-                return Answer(405)
+                return Response(405)
             seconds = asked.headers.get("x-aws-ec2-metadata-token-ttl-seconds", "")
             if "x-forwarded-for" in asked.headers:
-                return Answer(403)
-            return Answer(200, self.token) if seconds.isdigit() and 1 <= int(seconds) <= 21600 else Answer(400)
+                return Response(403)
+            return Response(200, self.token) if seconds.isdigit() and 1 <= int(seconds) <= 21600 else Response(400)
         if asked.headers.get("x-aws-ec2-metadata-token") != self.token:
-            return Answer(401, "<html>401 - Unauthorized</html>")
+            return Response(401, "<html>401 - Unauthorized</html>")
         if asked.path == "/latest/meta-data/iam/security-credentials/":
-            return Answer(200, self.role) if self.role else Answer(404, "<html>404 - Not Found</html>")
+            return Response(200, self.role) if self.role else Response(404, "<html>404 - Not Found</html>")
         if asked.path == f"/latest/meta-data/iam/security-credentials/{self.role}":
-            return Answer(200, json.dumps(self.document))
-        return Answer(404)
+            return Response(200, json.dumps(self.document))
+        return Response(404)
 
 
 class Container:
@@ -172,12 +172,12 @@ class Container:
         self.token = token
         self.document = {"RoleArn": "arn:aws:iam::1:role/r", **DOCUMENT, **document}
 
-    def __call__(self, asked: Asked) -> Answer:
+    def __call__(self, asked: Asked) -> Response:
         if asked.path != self.path:
-            return Answer(404, '{"code": "NotFound"}')
+            return Response(404, '{"code": "NotFound"}')
         if asked.headers.get("authorization") != self.token:
-            return Answer(401, '{"code": "Unauthorized"}')
-        return Answer(200, json.dumps(self.document))
+            return Response(401, '{"code": "Unauthorized"}')
+        return Response(200, json.dumps(self.document))
 
 
 class Places:
@@ -681,15 +681,15 @@ def test_a_token_that_is_wrong(file: str | Exception, reason: str) -> None:
 
 HTML = f"<html><body>{SECRET}</body></html>"
 WRONG_ANSWERS = [
-    (Answer(404, HTML), "status 404", 1),
-    (Answer(403, json.dumps({"message": SECRET})), "status 403", 1),
-    (Answer(302, HTML), "status 302", 1),
-    (Answer(500, HTML), "status 500", ATTEMPTS),
-    (Answer(429, HTML), "status 429", ATTEMPTS),
-    (Answer(raw=f'{{"SecretAccessKey": "{SECRET}"}}\r\n\r\n'.encode()), "does not speak HTTP", ATTEMPTS),
-    (Answer(raw=b""), "the connection was closed instead of an answer", ATTEMPTS),
-    (Answer(raw=f"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{SECRET}".encode()), "the connection ended", ATTEMPTS),
-    (Answer(200, "x", seconds=0.5), "no whole answer came in time", ATTEMPTS),
+    (Response(404, HTML), "status 404", 1),
+    (Response(403, json.dumps({"message": SECRET})), "status 403", 1),
+    (Response(302, HTML), "status 302", 1),
+    (Response(500, HTML), "status 500", ATTEMPTS),
+    (Response(429, HTML), "status 429", ATTEMPTS),
+    (Response(raw=f'{{"SecretAccessKey": "{SECRET}"}}\r\n\r\n'.encode()), "does not speak HTTP", ATTEMPTS),
+    (Response(raw=b""), "the connection was closed instead of an answer", ATTEMPTS),
+    (Response(raw=f"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{SECRET}".encode()), "the connection ended", ATTEMPTS),
+    (Response(200, "x", seconds=0.5), "no whole answer came in time", ATTEMPTS),
 ]
 WRONG_DOCUMENTS: list[tuple[str | bytes, str]] = [
     (HTML, "its answer is no JSON object"),
@@ -713,7 +713,7 @@ WRONG_DOCUMENTS: list[tuple[str | bytes, str]] = [
 
 
 @pytest.mark.parametrize(("response", "reason", "requests"), WRONG_ANSWERS)
-def test_a_container_that_answers_wrongly(response: Answer, reason: str, requests: int) -> None:
+def test_a_container_that_answers_wrongly(response: Response, reason: str, requests: int) -> None:
     places = Places(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/x")
     places.seconds = 0.15 if response.seconds else 5.0
     with serving(lambda asked: response) as service:
@@ -727,13 +727,13 @@ def test_a_container_that_answers_wrongly(response: Answer, reason: str, request
 
 @pytest.mark.parametrize(("body", "reason"), WRONG_DOCUMENTS)
 def test_a_container_that_answers_with_a_wrong_document(body: str | bytes, reason: str) -> None:
-    with serving(lambda asked: Answer(200, body)) as service:
+    with serving(lambda asked: Response(200, body)) as service:
         error = failure(Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=service.url).get)
     assert reason in error.message
 
 
 def test_a_container_that_answers_at_the_third_attempt() -> None:
-    responses = [Answer(503), Answer(raw=b""), Answer(200, json.dumps(DOCUMENT))]
+    responses = [Response(503), Response(raw=b""), Response(200, json.dumps(DOCUMENT))]
     with serving(lambda asked: responses.pop(0)) as service:
         assert Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=service.url).get() == FOUND
 
@@ -818,9 +818,9 @@ def test_an_endpoint_may_have_a_path() -> None:
 def test_the_first_of_several_roles() -> None:
     instance = Instance("a-role")
 
-    def several(asked: Asked) -> Answer:
+    def several(asked: Asked) -> Response:
         response = instance(asked)
-        return Answer(200, "a-role\nb-role\n") if response.body == "a-role" else response
+        return Response(200, "a-role\nb-role\n") if response.body == "a-role" else response
 
     with serving(several) as service:
         assert instance_places(service).get() == FOUND
@@ -834,11 +834,11 @@ def test_an_instance_is_not_asked_when_that_is_disabled() -> None:
     assert not service.asked
 
 
-def at_step(step: int, wrong: Answer) -> Callable[[Asked], Answer]:
+def at_step(step: int, wrong: Response) -> Callable[[Asked], Response]:
     """An instance that gives a wrong answer to the token's request (0), the role's (1) or the keys' (2)."""
     instance = Instance()
 
-    def response(asked: Asked) -> Answer:
+    def response(asked: Asked) -> Response:
         at = 0 if asked.path.endswith("token") else 1 if asked.path.endswith("/") else 2
         return wrong if at == step else instance(asked)
 
@@ -847,7 +847,7 @@ def at_step(step: int, wrong: Answer) -> Callable[[Asked], Answer]:
 
 @pytest.mark.parametrize("step", [0, 1, 2])
 @pytest.mark.parametrize(("response", "reason", "requests"), WRONG_ANSWERS)
-def test_an_instance_that_answers_wrongly(step: int, response: Answer, reason: str, requests: int) -> None:
+def test_an_instance_that_answers_wrongly(step: int, response: Response, reason: str, requests: int) -> None:
     with serving(at_step(step, response)) as service:
         places = instance_places(service)
         places.seconds = 0.15 if response.seconds else 5.0
@@ -860,7 +860,7 @@ def test_an_instance_that_answers_wrongly(step: int, response: Answer, reason: s
 
 @pytest.mark.parametrize(("body", "reason"), WRONG_DOCUMENTS)
 def test_an_instance_that_answers_with_a_wrong_document(body: str | bytes, reason: str) -> None:
-    with serving(at_step(2, Answer(200, body))) as service:
+    with serving(at_step(2, Response(200, body))) as service:
         error = failure(instance_places(service).get)
     assert reason in error.looked[-1][1]
 
@@ -880,7 +880,7 @@ def test_an_instance_that_answers_with_a_wrong_document(body: str | bytes, reaso
     ],
 )
 def test_an_instance_that_answers_with_something_else(step: int, body: str, reason: str) -> None:
-    with serving(at_step(step, Answer(200, body))) as service:
+    with serving(at_step(step, Response(200, body))) as service:
         error = failure(instance_places(service).get)
     assert reason in error.looked[-1][1]
 
@@ -900,9 +900,9 @@ def test_no_instance_is_asked_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "response", [Answer(200, "token", seconds=1.0), Answer(raw=b"HTTP/1.1 200 OK\r\n", dribble=0.06)]
+    "response", [Response(200, "token", seconds=1.0), Response(raw=b"HTTP/1.1 200 OK\r\n", dribble=0.06)]
 )
-def test_a_slow_instance_costs_what_it_may(monkeypatch: pytest.MonkeyPatch, response: Answer) -> None:
+def test_a_slow_instance_costs_what_it_may(monkeypatch: pytest.MonkeyPatch, response: Response) -> None:
     monkeypatch.setattr(metadata_sources, "INSTANCE_SECONDS", 0.1)
     with serving(lambda asked: response) as service:
         environ = instance_places(service).environ

@@ -94,7 +94,7 @@ bodies = st.binary(max_size=60) | st.integers(0, 3000).map(lambda size: b"\r\n0\
 chunk_extensions = st.sampled_from(["", ";a", ";a=b", ';a="b c"', "; x ; y", " ", "\t;q=1"])
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """An answer, and how it is to be written."""
 
     status: int
@@ -106,9 +106,9 @@ class Answer(NamedTuple):
     interim: list[int]
 
 
-def responses(framings: Sequence[str]) -> st.SearchStrategy[Answer]:
+def responses(framings: Sequence[str]) -> st.SearchStrategy[Response]:
     return st.builds(
-        Answer,
+        Response,
         status=st.sampled_from([200, 200, 200, 400, 413, 500, 503, 204, 304]) | st.integers(200, 999),
         reason=st.just("OK") | st.just("") | values,
         headers=header_sets,
@@ -128,7 +128,7 @@ def split(data: bytes, cuts: Sequence[int]) -> list[bytes]:
 cuts = st.lists(st.integers(0, 10_000), max_size=12) | st.just(list(range(4_000)))
 
 
-def written_by_h11(response: Answer) -> bytes:
+def written_by_h11(response: Response) -> bytes:
     server = h11.Connection(h11.SERVER)
     version = b"1.0" if response.framing == "close" else b"1.1"
     server.receive_data(b"GET / HTTP/" + version + b"\r\nHost: a\r\n\r\n")
@@ -157,7 +157,7 @@ def written_by_h11(response: Answer) -> bytes:
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(responses(["length", "chunked", "close"]), cuts)
-def test_what_h11_writes_is_read_as_h11_reads_it(response: Answer, places: list[int]) -> None:
+def test_what_h11_writes_is_read_as_h11_reads_it(response: Response, places: list[int]) -> None:
     pieces = split(written_by_h11(response), places)
     parsed = ours(pieces)
     assert parsed == theirs(pieces)
@@ -193,7 +193,7 @@ styles = st.builds(
 )
 
 
-def written_by_hand(response: Answer, style: Style) -> bytes:
+def written_by_hand(response: Response, style: Style) -> bytes:
     def line(name: str, value: str) -> str:
         if style.fold and name.lower() not in FRAMING:
             value = value.replace(" ", "\r\n \t")
@@ -226,7 +226,7 @@ def written_by_hand(response: Answer, style: Style) -> bytes:
 # h11 has no whitespace before a chunk's extension; RFC 9112, section 7.1.1, has.
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(responses(["length", "chunked", "close"]), styles.filter(lambda style: style.extension != "\t;q=1"), cuts)
-def test_what_the_grammar_allows_is_read_as_h11_reads_it(response: Answer, style: Style, places: list[int]) -> None:
+def test_what_the_grammar_allows_is_read_as_h11_reads_it(response: Response, style: Style, places: list[int]) -> None:
     pieces = split(written_by_hand(response, style), places)
     parsed = ours(pieces)
     assert parsed == theirs(pieces)
@@ -308,7 +308,7 @@ def assert_as_strict_as_h11(pieces: list[bytes]) -> None:
 @settings(max_examples=3 * EXAMPLES, deadline=None)
 @given(responses(["length", "chunked", "chunked", "close"]), styles, edits, cuts)
 def test_what_h11_refuses_is_refused(
-    response: Answer, style: Style, changes: list[tuple[str, int, bytes]], places: list[int]
+    response: Response, style: Style, changes: list[tuple[str, int, bytes]], places: list[int]
 ) -> None:
     assert_as_strict_as_h11(split(edit(written_by_hand(response, style), changes), places))
 

@@ -1,4 +1,4 @@
-"""The ways into the REST API that the HTTP suite runs over. A new way in is a class with `ask`, added to `WAYS`."""
+"""The entry points of the REST API that the HTTP suite runs over. To add one, write a class with `ask` and list it."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ NAME = "suite"
 JSON = {"content-type": "application/json"}
 
 
-class Answer(NamedTuple):
-    """What came back: names of headers in lower case, the body as sent."""
+class Response(NamedTuple):
+    """A response: names of headers in lower case, the body as sent."""
 
     status: int
     headers: Mapping[str, str]
@@ -48,7 +48,7 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
-class AppWay:
+class AppEntryPoint:
     """The API itself, called as a function."""
 
     name = "app"
@@ -59,17 +59,17 @@ class AppWay:
         self.storage = self.log.open(project_id)
         self._api = Api(self.storage, NAME, **options)
 
-    def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+    def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Response:
         path, _, query = target.partition("?")
         response = self._api.handle(Request(method, path, query, {"host": "localhost", **(headers or {})}, body))
         assert len({name for name, _ in response.headers}) == len(response.headers)
-        return Answer(response.status, dict(response.headers), b"" if method == "HEAD" else response.body)
+        return Response(response.status, dict(response.headers), b"" if method == "HEAD" else response.body)
 
     def close(self) -> None:
         self.log.close()
 
 
-class ServerWay:
+class ServerEntryPoint:
     """The API behind a real server, on a real port."""
 
     name = "server"
@@ -83,13 +83,13 @@ class ServerWay:
         self.url = self._server.url
         self._client = httpx.Client(timeout=30)
 
-    def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+    def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Response:
         url = httpx.URL(self.url, raw_path=target.encode())
         request = httpx.Request(method, url, content=body, headers={"accept-encoding": "identity", **(headers or {})})
         response = self._client.send(request, stream=True)
         raw = b"".join(response.iter_raw())
         response.close()
-        return Answer(response.status_code, dict(response.headers), raw)
+        return Response(response.status_code, dict(response.headers), raw)
 
     def close(self) -> None:
         self._client.close()
@@ -97,7 +97,7 @@ class ServerWay:
         self.log.close()
 
 
-class EventWay:
+class EventEntryPoint:
     """The API as a Lambda function, called with the events of API Gateway or of a function URL."""
 
     name = "url"
@@ -110,13 +110,13 @@ class EventWay:
         api = Api(self.storage, NAME, **options)
         self._function = Function(api, self.storage, Gateway(rest_binary=True), max_wait=60.0)
 
-    def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+    def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Response:
         sent = Sent(method, target, body, {"host": "localhost", **(headers or {})})
         try:
             event = self.event(sent)
         except Undecodable as undecodable:
             pytest.skip(f"this gateway decodes what nobody can decode, or encode again: {undecodable}")
-        return Answer(*received(self.call(event)))
+        return Response(*received(self.call(event)))
 
     def call(self, event: dict[str, Any]) -> dict[str, Any]:
         return self._function(event, Invocation())
@@ -125,28 +125,28 @@ class EventWay:
         self.log.close()
 
 
-class RestWay(EventWay):
+class RestEntryPoint(EventEntryPoint):
     """... of a REST API."""
 
     name = "rest-api"
     event = staticmethod(rest_event)
 
 
-class Http1Way(EventWay):
+class Http1EntryPoint(EventEntryPoint):
     """... of an HTTP API, format 1.0."""
 
     name = "http-api-1"
     event = staticmethod(http_1_event)
 
 
-class Http2Way(EventWay):
+class Http2EntryPoint(EventEntryPoint):
     """... of an HTTP API, format 2.0."""
 
     name = "http-api-2"
     event = staticmethod(http_2_event)
 
 
-class ProcessWay(EventWay):
+class ProcessEntryPoint(EventEntryPoint):
     """A real Lambda process, running what is in the zip."""
 
     name = "lambda"
@@ -176,35 +176,37 @@ class ProcessWay(EventWay):
         self.log.close()
 
 
-def on(way: type[AppWay] | type[ServerWay], log_type: type[Log]) -> Callable[..., Way]:
-    """Make a way whose log is of another kind."""
-    made: Callable[..., Way] = type(way.__name__, (way,), {"log_type": log_type, "name": f"{way.name}-{log_type.name}"})
+def on(entry_point: type[AppEntryPoint] | type[ServerEntryPoint], log_type: type[Log]) -> Callable[..., EntryPoint]:
+    """Make an entry point whose log is of another kind."""
+    made: Callable[..., EntryPoint] = type(
+        entry_point.__name__, (entry_point,), {"log_type": log_type, "name": f"{entry_point.name}-{log_type.name}"}
+    )
     return made
 
 
-Way = AppWay | ServerWay | EventWay
-WAYS: list[Callable[..., Way]] = [
-    AppWay,
-    ServerWay,
-    on(AppWay, DynoxideLog),
-    on(ServerWay, DynoxideLog),
-    on(AppWay, DynamoDBLocalLog),
-    RestWay,
-    Http1Way,
-    Http2Way,
-    EventWay,
-    ProcessWay,
+EntryPoint = AppEntryPoint | ServerEntryPoint | EventEntryPoint
+ENTRY_POINTS: list[Callable[..., EntryPoint]] = [
+    AppEntryPoint,
+    ServerEntryPoint,
+    on(AppEntryPoint, DynoxideLog),
+    on(ServerEntryPoint, DynoxideLog),
+    on(AppEntryPoint, DynamoDBLocalLog),
+    RestEntryPoint,
+    Http1EntryPoint,
+    Http2EntryPoint,
+    EventEntryPoint,
+    ProcessEntryPoint,
 ]
 
 
-def inside(way: Way) -> BaseStorageService:
-    """Return the storage that a way works with, to be tampered with; one in another process cannot be."""
-    if isinstance(way, ProcessWay):
+def inside(entry_point: EntryPoint) -> BaseStorageService:
+    """Return the storage behind an entry point, to be tampered with; skip the test where it is in another process."""
+    if isinstance(entry_point, ProcessEntryPoint):
         pytest.skip("what is in another process cannot be replaced")
-    return way.storage
+    return entry_point.storage
 
 
-def post(way: Way, *changes: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
+def post(entry_point: EntryPoint, *changes: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
     """Append changes, filling in what every change needs."""
     full = [{"projectId": "p", "entityType": "note", "entityId": "e", "data": {}, **change} for change in changes]
-    return way.ask("POST", "/api/changes", json.dumps(full).encode(), {**JSON, **(headers or {})})
+    return entry_point.ask("POST", "/api/changes", json.dumps(full).encode(), {**JSON, **(headers or {})})
