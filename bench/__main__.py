@@ -15,14 +15,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import appends, cold_start, contention, costs, dynamodb, growth, imports, memory, pages, plots, waiting
-from bench.setting import SIZES, BenchError, Progress, Setting
+from bench.cold_start import first_change, imports
+from bench.dynamodb import calls, contention, costs, pages
+from bench.log import appends, growth, memory
+from bench.server import waiting
+from bench.support import plots
+from bench.support.context import SIZES, BenchContext, BenchError, Progress
 from examples.server import ServerError
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from bench.tables import Table
+    from bench.support.tables import Table
 
 BENCHES = {
     "appends": appends,
@@ -30,11 +34,11 @@ BENCHES = {
     "memory": memory,
     "waiting": waiting,
     "imports": imports,
-    "dynamodb": dynamodb,
+    "dynamodb": calls,
     "contention": contention,
     "pages": pages,
     "costs": costs,
-    "cold_start": cold_start,
+    "cold_start": first_change,
 }
 RESULTS = Path(__file__).resolve().parent / "results"
 EXAMPLES = """examples:
@@ -83,11 +87,11 @@ def load() -> float:
 
 def run(names: list[str], size: str, folder: Path, progress: Progress) -> list[Table]:
     """Run benches on logs in a folder."""
-    setting = Setting(folder, SIZES[size], progress)
+    context = BenchContext(folder, SIZES[size], progress)
     tables: list[Table] = []
     for name in names:
         progress.begin(f"{name}: {(BENCHES[name].__doc__ or '').splitlines()[0]}")
-        tables += BENCHES[name].measure(setting)
+        tables += BENCHES[name].measure(context)
     progress.end()
     return tables
 

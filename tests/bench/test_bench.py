@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.__main__ import BENCHES, report, run
-from bench.setting import SIZES, Progress, Setting
-from bench.stats import figure, quantile, ratios
-from bench.tables import Row, Table, number
+from bench.support.context import SIZES, BenchContext, Progress
+from bench.support.stats import figure, quantile, ratios
+from bench.support.tables import Row, Table, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +92,7 @@ def test_it_can_be_stopped(name: str, tmp_path: Path) -> None:
 
 def test_plots_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="it is installed for `make bench` only")
-    from bench import plots
+    from bench.support import plots
 
     bars = Table("bars", "Bars", [Row("a", "ms", [1, 2, 3], "a"), Row("b", "ms", [2, 3, 4], "a")])
     lines = Table("lines", "Lines", [Row(f"a, {n}", "ms", [n, n], "a, 1", "a", n) for n in (1, 10)])
@@ -121,7 +121,7 @@ def test_every_other_round_goes_backwards(tmp_path: Path) -> None:
 
         return measure
 
-    found = Setting(tmp_path, TINY, Progress(io.StringIO())).rounds({name: case(name) for name in "abc"}, 2)
+    found = BenchContext(tmp_path, TINY, Progress(io.StringIO())).rounds({name: case(name) for name in "abc"}, 2)
     assert order == [*"abccba"]
     assert found == {"a": [1, 6], "b": [2, 5], "c": [3, 4]}
 

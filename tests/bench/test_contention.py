@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.__main__ import run
-from bench.conflicts import PATIENCE_MS, POLICIES, Policy, backoff, none, simulate, uniform
-from bench.policies import every
-from bench.setting import Progress
-from bench.stats import share_of_least
+from bench.dynamodb.conflicts import PATIENCE_MS, POLICIES, Policy, backoff, none, simulate, uniform
+from bench.dynamodb.policies import every
+from bench.support.context import Progress
+from bench.support.stats import share_of_least
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.tables import Table
+    from bench.support.tables import Table
 
 
 def test_who_is_alone_never_fails_and_takes_a_round_trip() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from aws_backend.dynamodb.client import DynamoDBClient
-from bench.dynamodb import CREDENTIALS, OPERATIONS, REGION, count_calls, fill
+from bench.dynamodb.calls import CREDENTIALS, OPERATIONS, REGION, count_calls, fill
 from scripts.engines import DYNOXIDE
 from tests.conftest import engine_url
 

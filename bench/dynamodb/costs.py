@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.sigv4 import Credentials
 from aws_backend.storage import DynamoDBStorageService
-from bench.setting import PROJECT, median_ms, new_change
-from bench.tables import Row, Table
+from bench.support.context import PROJECT, median_ms, new_change
+from bench.support.tables import Row, Table
 from scripts import engines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bench.setting import Setting
+    from bench.support.context import BenchContext
 
 BATCH = 9_800
 """Changes in a call that fills a log: a hundred transactions."""
@@ -54,23 +54,23 @@ class Cost(NamedTuple):
     requests: int
 
 
-def measure(setting: Setting) -> list[Table]:
+def measure(context: BenchContext) -> list[Table]:
     """Measure each operation on two tables, each with a log of another length."""
     try:
         engine = engines.start(engines.DYNOXIDE)
     except engines.CannotRun as error:
-        setting.progress.begin(f"costs: left out; {error}")
+        context.progress.begin(f"costs: left out; {error}")
         return []
-    lengths = setting.size.stored
+    lengths = context.size.stored
     with ExitStack() as closing:
         closing.callback(engine.stop)
         cases: dict[str, Callable[[], Cost]] = {}
-        logs = {length: _log(setting, length, engine.url, closing) for length in lengths}
+        logs = {length: _log(context, length, engine.url, closing) for length in lengths}
         for name in OPERATIONS:
             for length, (client, storage) in logs.items():
                 operation = partial(OPERATIONS[name], storage, length - 5)
-                cases[f"{name}, {length:,}"] = partial(_cost, client, operation, setting.size.seconds / 2)
-        found = setting.rounds(cases)
+                cases[f"{name}, {length:,}"] = partial(_cost, client, operation, context.size.seconds / 2)
+        found = context.rounds(cases)
 
     def table(title: str, unit: str, value: Callable[[Cost], float]) -> Table:
         rows = [
@@ -88,14 +88,16 @@ def measure(setting: Setting) -> list[Table]:
     ]
 
 
-def _log(setting: Setting, length: int, url: str, closing: ExitStack) -> tuple[CountingClient, DynamoDBStorageService]:
+def _log(
+    context: BenchContext, length: int, url: str, closing: ExitStack
+) -> tuple[CountingClient, DynamoDBStorageService]:
     """Make a table with a log of so many changes, and of a few other projects."""
     client = CountingClient("us-east-1", partial(Credentials, "bench", "bench"), endpoint=url)
     closing.callback(client.close)
     storage = DynamoDBStorageService(f"bench-costs-{length}", use_local_dynamodb=True, client=client)
     closing.enter_context(storage)
     for start in range(0, length, BATCH):
-        setting.progress.step(f"a log of {length:,} changes: {start:,}")
+        context.progress.step(f"a log of {length:,} changes: {start:,}")
         storage.create_changes([new_change()] * min(BATCH, length - start))
     storage.create_changes([new_change(f"{PROJECT}-{number}") for number in range(9)])
     return client, storage

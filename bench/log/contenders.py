@@ -1,4 +1,4 @@
-"""The ways to append and to read that are compared: by hand, in Python, over HTTP. Each has logs of its own."""
+"""The contenders: appends and reads by hand, in Python and over HTTP. Each has logs of its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from threading import Thread
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.servers import CHANGES, KEY, BenchServer, get, load, post
-from bench.setting import DATA, PROJECT, new_change
+from bench.support.context import DATA, PROJECT, new_change
+from bench.support.servers import CHANGES, KEY, BenchServer, get, load, post
 from sltt_core.sqlite.storage import LocalStorageService
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from bench.setting import Setting
+    from bench.support.context import BenchContext
 
 THREADS = 16
 READ = 10_000
@@ -74,12 +74,12 @@ class ByHand:
         self._connections[thread].execute(self.SELECT, (PROJECT, MIDDLE, limit)).fetchall()
 
 
-class Ways:
+class Contenders:
     """Each method lets so many clients (threads, or connections) make calls of so many changes for a while."""
 
-    def __init__(self, setting: Setting, stack: ExitStack) -> None:
-        folder, log = setting.folder, setting.log(READ)
-        self._seconds = setting.size.seconds
+    def __init__(self, context: BenchContext, stack: ExitStack) -> None:
+        folder, log = context.folder, context.log(READ)
+        self._seconds = context.size.seconds
         self._hand, self._hand_read = ByHand(folder / "hand.db"), ByHand(folder / "hand-read.db")
         stack.callback(self._hand.close)
         stack.callback(self._hand_read.close)

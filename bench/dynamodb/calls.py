@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.sigv4 import Credentials, RequestSigner
-from bench.setting import BenchError
-from bench.tables import Row, Table
+from bench.support.context import BenchError
+from bench.support.tables import Row, Table
 from scripts import engines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.setting import Setting
+    from bench.support.context import BenchContext
 
 TABLE = "bench-calls"
 REGION = "eu-west-1"
@@ -52,12 +52,12 @@ class Cost(NamedTuple):
     """Functions that Python calls, its own and C's, as sys.setprofile counts them."""
 
 
-def measure(setting: Setting) -> list[Table]:
+def measure(context: BenchContext) -> list[Table]:
     """Measure every client on one engine, whose own cost is the same for all."""
     try:
         engine = engines.start(engines.DYNOXIDE)
     except engines.CannotRun as error:
-        setting.progress.begin(f"dynamodb: left out; {error}")
+        context.progress.begin(f"dynamodb: left out; {error}")
         return []
     with ExitStack() as closing:
         closing.callback(engine.stop)
@@ -66,9 +66,9 @@ def measure(setting: Setting) -> list[Table]:
         tables = []
         for operation in OPERATIONS:
             cases: dict[str, Callable[[], Cost]] = {
-                name: partial(_cost, clients[name][operation], setting.size.seconds, name) for name in clients
+                name: partial(_cost, clients[name][operation], context.size.seconds, name) for name in clients
             }
-            costs = setting.rounds(cases)
+            costs = context.rounds(cases)
             base = "boto3" if "boto3" in clients else FLOOR
             tables.append(
                 Table(

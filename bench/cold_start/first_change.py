@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 from aws_backend.dynamodb.tls import ROOTS
 from aws_backend.storage import DynamoDBStorageService
-from bench.cold_programs import EVENT, FLOOR, NOTHING, OURS, PROGRAMS
-from bench.dynamodb import TABLE, fill
-from bench.setting import BenchError
-from bench.tables import Row, Table
+from bench.cold_start.programs import EVENT, FLOOR, NOTHING, OURS, PROGRAMS
+from bench.dynamodb.calls import TABLE, fill
+from bench.support.context import BenchError
+from bench.support.tables import Row, Table
 from scripts import engines, package
 from scripts.interpreters import NoInterpreter, find
 from scripts.lambda_runtime import ROOT, FunctionError, LambdaProcess
@@ -28,7 +28,7 @@ from scripts.lambda_runtime import ROOT, FunctionError, LambdaProcess
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.setting import Setting
+    from bench.support.context import BenchContext
 
 PYTHON = ROOT / ".venv-cold" / "bin" / "python"
 """Of the environment with the rivals, of Lambda's Python; `make bench` makes it."""
@@ -60,13 +60,13 @@ class Run(NamedTuple):
     """Its peak."""
 
 
-def measure(setting: Setting) -> list[Table]:
+def measure(context: BenchContext) -> list[Table]:
     """Measure everything over plain HTTP and over TLS, on one engine; count instructions where valgrind is there."""
     try:
         engine = engines.start(engines.DYNOXIDE)
         interpreter = find(package.PYTHON)
     except (engines.CannotRun, NoInterpreter) as error:
-        setting.progress.begin(f"cold_start: left out; {error}")
+        context.progress.begin(f"cold_start: left out; {error}")
         return []
     with ExitStack() as closing:
         closing.callback(engine.stop)
@@ -74,16 +74,16 @@ def measure(setting: Setting) -> list[Table]:
         with DynamoDBStorageService(LOG, use_local_dynamodb=True, local_endpoint=engine.url):
             pass  # it is made; a function does not look for it
         python = PYTHON if PYTHON.exists() else Path(interpreter)
-        plain = _scene(setting.folder / "plain", python, engine.url, None)
-        tables = _measured(setting, plain, "over plain HTTP")
+        plain = _scene(context.folder / "plain", python, engine.url, None)
+        tables = _measured(context, plain, "over plain HTTP")
         try:
-            from bench.tls_front import TlsFront
+            from bench.cold_start.tls_front import TlsFront
         except ModuleNotFoundError:
-            setting.progress.begin("cold_start: nothing over TLS, for trustme is not installed")
+            context.progress.begin("cold_start: nothing over TLS, for trustme is not installed")
             return tables
         front = TlsFront(urlsplit(engine.url).port or 80)
         closing.callback(front.close)
-        return tables + _measured(setting, _scene(setting.folder / "tls", python, front.url, front), "over TLS")
+        return tables + _measured(context, _scene(context.folder / "tls", python, front.url, front), "over TLS")
 
 
 def _scene(folder: Path, python: Path, endpoint: str, front: Any) -> Scene:
@@ -109,12 +109,12 @@ def _scene(folder: Path, python: Path, endpoint: str, front: Any) -> Scene:
     return Scene(python, folder / "code", endpoint, roots, folder, environment)
 
 
-def _measured(setting: Setting, scene: Scene, how: str) -> list[Table]:
+def _measured(context: BenchContext, scene: Scene, how: str) -> list[Table]:
     names = [name for name in PROGRAMS if _runs(scene, name)]
     cases: dict[str, Callable[[], Run]] = {name: partial(_program, scene, name) for name in names}
     if _has(scene, "awslambdaric"):
         cases |= {RUNTIME: partial(_process, scene, RUNTIME), RUNTIME_OURS: partial(_process, scene, RUNTIME_OURS)}
-    found = setting.rounds(cases)
+    found = context.rounds(cases)
     kind = how.rpartition(" ")[2].lower()
     tables = [
         Table(
@@ -135,12 +135,12 @@ def _measured(setting: Setting, scene: Scene, how: str) -> list[Table]:
     ]
     if kind == "http":
         tables.append(_sizes(scene, names))
-    if not setting.size.instructions:
+    if not context.size.instructions:
         return tables
     if shutil.which("valgrind") is None:
-        setting.progress.begin("cold_start: no instructions are counted, for there is no valgrind here")
+        context.progress.begin("cold_start: no instructions are counted, for there is no valgrind here")
         return tables
-    counted = setting.rounds({name: partial(_instructions, scene, name) for name in cases}, 1)
+    counted = context.rounds({name: partial(_instructions, scene, name) for name in cases}, 1)
     base = {RUNTIME_OURS: RUNTIME}
     rows = [Row(name, "million", values, base.get(name, FLOOR)) for name, values in counted.items()]
     notes = ["Counted by valgrind's cachegrind from start to end of the process, with PYTHONHASHSEED=0."]

@@ -7,7 +7,7 @@ from functools import cached_property
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.stats import Figure, figure, ratios
+from bench.support.stats import Figure, figure, ratios
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

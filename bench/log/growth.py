@@ -6,16 +6,16 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.servers import CHANGES, BenchServer, get, load, post
-from bench.setting import PROJECT, median_ms, new_change
-from bench.stats import quantile
-from bench.tables import Row, Table, number
+from bench.support.context import PROJECT, median_ms, new_change
+from bench.support.servers import CHANGES, BenchServer, get, load, post
+from bench.support.stats import quantile
+from bench.support.tables import Row, Table, number
 from sltt_core.sqlite.storage import LocalStorageService
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.setting import Setting
+    from bench.support.context import BenchContext
 
 LIMIT = 100
 """Changes on a page."""
@@ -23,15 +23,15 @@ SHARE = 4
 """A part of the time that another bench gives to one thing: here are many."""
 
 
-def measure(setting: Setting) -> list[Table]:
+def measure(context: BenchContext) -> list[Table]:
     """Measure every operation on logs of every length, the lengths of one right after another."""
-    seconds = setting.size.seconds / SHARE
+    seconds = context.size.seconds / SHARE
     cases: dict[str, dict[int, Callable[[], float]]] = {}
     with ExitStack() as stack:
-        for length in setting.size.growth:
-            log = setting.log(length)
+        for length in context.size.growth:
+            log = context.log(length)
             storage = stack.enter_context(LocalStorageService(log, PROJECT))
-            server = stack.enter_context(BenchServer(setting.folder / f"growth-{length}", log, "--quiet"))
+            server = stack.enter_context(BenchServer(context.folder / f"growth-{length}", log, "--quiet"))
             last = storage.get_head().seq - LIMIT
             calls: dict[str, Callable[[], object]] = {
                 "statistics": storage.get_change_stats,
@@ -50,8 +50,8 @@ def measure(setting: Setting) -> list[Table]:
             for name, request in requests.items():
                 cases.setdefault(f"{name}, HTTP", {})[length] = partial(_median_of_requests, server, request, seconds)
         named = {f"{name}, {length:,}": case for name, of in cases.items() for length, case in of.items()}
-        values = setting.rounds(named, 2 * setting.size.rounds)
-    shortest = f"{setting.size.growth[0]:,}"
+        values = context.rounds(named, 2 * context.size.rounds)
+    shortest = f"{context.size.growth[0]:,}"
     rows = [
         Row(f"{name}, {length:,}", "ms", values[f"{name}, {length:,}"], f"{name}, {shortest}", name, length)
         for name, of in cases.items()
@@ -60,7 +60,7 @@ def measure(setting: Setting) -> list[Table]:
     table = Table("growth", f"Median latency by the length of the log; pages of {LIMIT}", rows)
     worst = max(ratio.median for row in rows if (ratio := table.ratio(row)) is not None)
     table.notes.append(f"The largest median ratio is ×{number(worst)}; a cost that grew with the log would be ×1,000.")
-    table.notes[0] = table.notes[0].replace("×1,000", f"×{setting.size.growth[-1] // setting.size.growth[0]:,}")
+    table.notes[0] = table.notes[0].replace("×1,000", f"×{context.size.growth[-1] // context.size.growth[0]:,}")
     return [table]
 
 

@@ -9,15 +9,16 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.servers import CHANGES, BenchServer, forget_peak, status
-from bench.setting import PROJECT, BenchError
-from bench.tables import Row, Table
+from bench.support.context import PROJECT, BenchError
+from bench.support.servers import CHANGES, BenchServer, forget_peak, status
+from bench.support.tables import Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.setting import Setting
+    from bench.support.context import BenchContext
 
+ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = Path("/proc")
 ROUNDS = 3
 WARM_PAGES = 10
@@ -25,36 +26,36 @@ WARM_PAGES = 10
 READER = f"""
 import sys
 from pathlib import Path
-from bench.servers import forget_peak, status
+from bench.support.servers import forget_peak, status
 from sltt_core.sqlite.storage import LocalStorageService
 
-_, path, length, way = sys.argv
+_, path, length, method = sys.argv
 me = Path("/proc/self")
 with LocalStorageService(path, "{PROJECT}") as storage:
     storage.get_changes_with_cursor()
     forget_peak(me)
     before = status(me, "VmRSS")
     changes = storage.get_changes_since()
-    count = len(list(changes)) if way == "list" else sum(1 for _ in changes)
+    count = len(list(changes)) if method == "list" else sum(1 for _ in changes)
     assert count >= int(length), count
     print(status(me, "VmHWM") - before)
 """
 
 
-def measure(setting: Setting) -> list[Table]:
+def measure(context: BenchContext) -> list[Table]:
     """Measure by how much the peak of a process rises above what it had when it was warm."""
     if not (PROCESSES / "self" / "clear_refs").exists():
-        setting.progress.begin("memory: left out, for this system does not tell (it takes Linux's /proc)")
+        context.progress.begin("memory: left out, for this system does not tell (it takes Linux's /proc)")
         return []
-    lengths = setting.size.memory
+    lengths = context.size.memory
     cases: dict[str, Callable[[], float]] = {}
     for length in lengths:
-        setting.log(length)
-        cases[f"get_changes_since, {length:,}"] = partial(_reader, setting, length, "iterate")
-        cases[f"sltt serve, {length:,}"] = partial(_server, setting, length)
+        context.log(length)
+        cases[f"get_changes_since, {length:,}"] = partial(_reader, context, length, "iterate")
+        cases[f"sltt serve, {length:,}"] = partial(_server, context, length)
     listed = f"all in a list, {lengths[1]:,}"
-    cases[listed] = partial(_reader, setting, lengths[1], "list")
-    values = setting.rounds(cases, min(ROUNDS, setting.size.rounds))
+    cases[listed] = partial(_reader, context, lengths[1], "list")
+    values = context.rounds(cases, min(ROUNDS, context.size.rounds))
     rows = [
         Row(f"{name}, {length:,}", "kB", values[f"{name}, {length:,}"], f"{name}, {lengths[0]:,}", name, length)
         for name in ("get_changes_since", "sltt serve")
@@ -68,18 +69,18 @@ def measure(setting: Setting) -> list[Table]:
     return [Table("memory", "Memory to read a whole log, by its length", rows, notes)]
 
 
-def _reader(setting: Setting, length: int, way: str) -> float:
-    command = [sys.executable, "-c", READER, str(setting.log(length)), str(length), way]
-    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, cwd=Path(__file__).parent.parent)
+def _reader(context: BenchContext, length: int, method: str) -> float:
+    command = [sys.executable, "-c", READER, str(context.log(length)), str(length), method]
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, cwd=ROOT)
     if run.returncode != 0:
         raise BenchError(f"the process that reads the log failed: {run.stderr.strip()[-500:]}")
     return float(run.stdout)
 
 
-def _server(setting: Setting, length: int) -> float:
-    with BenchServer(setting.folder / "memory", setting.log(length), "--quiet") as server:
+def _server(context: BenchContext, length: int) -> float:
+    with BenchServer(context.folder / "memory", context.log(length), "--quiet") as server:
         connection = HTTPConnection(*server.address)
-        for page in range(setting.size.warm):
+        for page in range(context.size.warm):
             _page(connection, page % WARM_PAGES * 1000)
         forget_peak(server.process)
         before = status(server.process, "VmRSS")

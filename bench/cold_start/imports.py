@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.setting import BenchError
-from bench.tables import Row, Table
+from bench.support.context import BenchError
+from bench.support.tables import Row, Table
 
 if TYPE_CHECKING:
-    from bench.setting import Setting
+    from bench.support.context import BenchContext
 
-SRC = Path(__file__).resolve().parent.parent / "src"
+SRC = Path(__file__).resolve().parents[2] / "src"
 BARE = "bare interpreter"
 PATHS: dict[str, tuple[str, ...]] = {
     BARE: (),
@@ -30,10 +30,10 @@ PATHS: dict[str, tuple[str, ...]] = {
 ROUNDS = 2
 
 
-def measure(setting: Setting) -> list[Table]:
+def measure(context: BenchContext) -> list[Table]:
     """Count modules and, where valgrind is there, instructions: the same on a busy machine."""
-    times = min(ROUNDS, setting.size.rounds)
-    modules = setting.rounds({name: partial(_modules, path) for name, path in PATHS.items()}, times)
+    times = min(ROUNDS, context.size.rounds)
+    modules = context.rounds({name: partial(_modules, path) for name, path in PATHS.items()}, times)
     tables = [
         Table(
             "imports-modules",
@@ -42,13 +42,13 @@ def measure(setting: Setting) -> list[Table]:
             ["Lambda path: sltt_core.api.app and sltt_core.log.storage, all that a request on AWS needs but DynamoDB."],
         )
     ]
-    if not setting.size.instructions:
+    if not context.size.instructions:
         return tables
     valgrind = shutil.which("valgrind")
     if valgrind is None:
-        setting.progress.begin("imports: no instructions are counted, for there is no valgrind here")
+        context.progress.begin("imports: no instructions are counted, for there is no valgrind here")
         return tables
-    counted = setting.rounds({name: partial(_instructions, valgrind, path) for name, path in PATHS.items()}, times)
+    counted = context.rounds({name: partial(_instructions, valgrind, path) for name, path in PATHS.items()}, times)
     rows = [Row(name, "million", values, BARE) for name, values in counted.items()]
     notes = ["Counted by valgrind's cachegrind from start to end of the process, with PYTHONHASHSEED=0."]
     return [*tables, Table("imports-instructions", "Instructions of an import", rows, notes)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from bench.setting import DATA, PROJECT, BenchError
+from bench.support.context import DATA, PROJECT, BenchError
 from examples.server import Server
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
-"""A process that writes to a log on DynamoDB, or reads it; `bench.contention` gives it orders.
+"""A process that writes to a log on DynamoDB, or reads it; `contention.py` gives it orders.
 
-Run as `python -m bench.writer URL TABLE`; takes orders on stdin and answers on stdout, a line of JSON each. Every
-request takes as much longer as the order says, half of it on its way there and half on its way back. The original's way
-is what its storage does: a counter is moved on, then a change is put under the number; its reader goes on from the last
-number that it saw.
+Run as `python -m bench.dynamodb.writer URL TABLE`; takes orders on stdin and answers on stdout, a line of JSON each.
+Every request takes as much longer as the order says, half of it on its way there and half on its way back. The
+original's way is what its storage does: a counter is moved on, then a change is put under the number; its reader goes
+on from the last number that it saw.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.sigv4 import Credentials
 from aws_backend.storage import DynamoDBStorageService
-from bench.setting import DATA, new_change
+from bench.support.context import DATA, new_change
 from sltt_core.base.errors import TooManyWriters
 from sltt_core.http_client.transport import HttpResponse, HttpTransport, parse_origin
 

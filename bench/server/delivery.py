@@ -8,19 +8,19 @@ from http.client import HTTPConnection
 from random import random
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from bench.servers import CHANGE, BenchServer, Waiters, waiters
-from bench.setting import PROJECT, BenchError, new_change
-from bench.stats import quantile
+from bench.support.context import PROJECT, BenchError, new_change
+from bench.support.servers import CHANGE, BenchServer, Waiters, waiters
+from bench.support.stats import quantile
 from sltt_core.sqlite.storage import LocalStorageService
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.setting import Setting
+    from bench.support.context import BenchContext
 
 LOG = 1_000
 """Changes in the log that is read."""
-WAITED = "waited-for"
+WATCHED = "watched"
 """The project that clients wait for; the requests whose latency is measured go to another."""
 SETTLING = 0.1, 0.5
 """Seconds for one who asks, or many, to become those who wait."""
@@ -39,7 +39,7 @@ class Delivery(NamedTuple):
     """The answers to all of them."""
 
 
-class Waited:
+class DeliveryBench:
     """A server on a log of its own, and clients that wait for changes in it."""
 
     def __init__(self, server: BenchServer, storage: LocalStorageService, waiting: Waiters) -> None:
@@ -55,7 +55,7 @@ class Waited:
 
     def append_by_http(self) -> None:
         """Append through the same server."""
-        change = CHANGE.replace(f'"{PROJECT}"', f'"{WAITED}"')
+        change = CHANGE.replace(f'"{PROJECT}"', f'"{WATCHED}"')
         self._connection.request("POST", "/api/changes", change, {"Content-Type": "application/json"})
         response = self._connection.getresponse()
         response.read()
@@ -64,14 +64,14 @@ class Waited:
 
     def append_by_another_process(self) -> None:
         """Append through another process than the server: this one."""
-        self._storage.create_changes([new_change(WAITED)])
+        self._storage.create_changes([new_change(WATCHED)])
 
     def deliver(
         self, count: int, append: Callable[[], None], during: Callable[[], dict[str, float]]
     ) -> tuple[Delivery, dict[str, float]]:
         """Let so many clients wait, do something `during` that, append, and note when they are answered."""
-        head = self._storage.get_head(project_id=WAITED).seq
-        self._waiting.wait([f"/api/projects/{WAITED}/changes?cursor={head}&wait=60"] * count)
+        head = self._storage.get_head(project_id=WATCHED).seq
+        self._waiting.wait([f"/api/projects/{WATCHED}/changes?cursor={head}&wait=60"] * count)
         time.sleep(SETTLING[count > 50] + LOOK * random())
         found = during()
         self._connection.close()  # the server may have tired of it
@@ -98,15 +98,15 @@ def nothing() -> dict[str, float]:
 
 
 @contextmanager
-def waited(setting: Setting, name: str) -> Iterator[Waited]:
+def delivery_bench(context: BenchContext, name: str) -> Iterator[DeliveryBench]:
     """Start a server on a log that is not empty, and a process for clients."""
-    log = setting.folder / f"{name}.db"
+    log = context.folder / f"{name}.db"
     with LocalStorageService(log) as storage:
         storage.create_changes([new_change()] * LOG)
-        storage.create_changes([new_change(WAITED)])
+        storage.create_changes([new_change(WATCHED)])
         with (
-            BenchServer(setting.folder / name, log, "--quiet") as server,
+            BenchServer(context.folder / name, log, "--quiet") as server,
             waiters(server) as waiting,
-            Waited(server, storage, waiting) as bench,
+            DeliveryBench(server, storage, waiting) as bench,
         ):
             yield bench

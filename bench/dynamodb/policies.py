@@ -1,17 +1,17 @@
-"""Waits between attempts of an append, compared where writers conflict: tables of what `bench.conflicts` simulates."""
+"""Waits between attempts of an append, compared where writers conflict: tables of what `conflicts.py` simulates."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench.conflicts import HOLD_PART, POLICIES, ROUND_TRIP_MS, Outcome, simulate
-from bench.stats import quantile, share_of_least
-from bench.tables import Row, Table
+from bench.dynamodb.conflicts import HOLD_PART, POLICIES, ROUND_TRIP_MS, Outcome, simulate
+from bench.support.stats import quantile, share_of_least
+from bench.support.tables import Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.setting import Setting
+    from bench.support.context import BenchContext
 
 WRITERS = 16
 SECONDS_TIMES = 40
@@ -36,13 +36,13 @@ METRICS: dict[str, tuple[str, Callable[[Outcome], float]]] = {
 }
 
 
-def tables(setting: Setting) -> list[Table]:
+def tables(context: BenchContext) -> list[Table]:
     """Simulate every policy, a round for each seed."""
-    seconds = SECONDS_TIMES * setting.size.seconds
-    seeds = range(setting.size.rounds)
+    seconds = SECONDS_TIMES * context.size.seconds
+    seeds = range(context.size.rounds)
 
     def outcomes(name: str, **options: Any) -> list[Outcome]:
-        setting.progress.step(f"simulated: {name}")
+        context.progress.step(f"simulated: {name}")
         return [simulate(policy=POLICIES[name], seconds=seconds, seed=seed, **options) for seed in seeds]
 
     found = {name: outcomes(name, writers=WRITERS) for name in POLICIES}

@@ -8,45 +8,46 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.servers import CHANGES, BenchServer, cpu_ms, get, load, post, status, waiters
-from bench.stats import quantile
-from bench.tables import Row, Table
-from bench.waited import WAITED, nothing, waited
+from bench.server.delivery import WATCHED, delivery_bench, nothing
+from bench.support.servers import CHANGES, BenchServer, cpu_ms, get, load, post, status, waiters
+from bench.support.stats import quantile
+from bench.support.tables import Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.setting import Setting
+    from bench.support.context import BenchContext
 
 TURNS = 2
 SAME, OTHER = "same server", "another process"
 NOBODY = "nobody waits"
 
 
-def measure(setting: Setting) -> list[Table]:
-    """Latency with nobody and with many waiting, in turns; and the way of a change to those who wait."""
-    size, many = setting.size, setting.size.waiters
+def measure(context: BenchContext) -> list[Table]:
+    """Latency with nobody and with many waiting, in turns; and the delivery of a change to those who wait."""
+    size, many = context.size, context.size.waiters
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a server and its clients inherit it
     values: dict[str, list[float]] = {}
     with ExitStack() as stack:
-        quiet, together, apart = (stack.enter_context(waited(setting, name)) for name in ("quiet", "together", "apart"))
+        names = ("quiet", "together", "apart")
+        quiet, together, apart = (stack.enter_context(delivery_bench(context, name)) for name in names)
         servers = {NOBODY: quiet.server, f"{many} wait": together.server, f"{many} wait apart": apart.server}
-        ways = {SAME: together.append_by_http, OTHER: together.append_by_another_process}
+        writers = {SAME: together.append_by_http, OTHER: together.append_by_another_process}
         for at in range(size.rounds):
-            for way, append in ways.items():
-                setting.progress.step(f"round {at + 1} of {size.rounds}: 1 waits, then {many}; {way}")
+            for writer, append in writers.items():
+                context.progress.step(f"round {at + 1} of {size.rounds}: 1 waits, then {many}; {writer}")
                 one = together.deliver_to_one(append, size.trials)
                 with waiters(apart.server) as others:
-                    others.wait([f"/api/projects/{WAITED}-{n}/changes?wait=60" for n in range(many)])
+                    others.wait([f"/api/projects/{WATCHED}-{n}/changes?wait=60" for n in range(many)])
                     compare = partial(_burdens, servers, size.seconds)
-                    all_, found = together.deliver(many, append, compare if way == SAME else nothing)
+                    all_, found = together.deliver(many, append, compare if writer == SAME else nothing)
                 found |= {
-                    f"{way}: append, 1 waits": one.appended,
-                    f"{way}: its answer": one.last,
-                    f"{way}: append, {many} wait": all_.appended,
-                    f"{way}: half of the answers": all_.half,
-                    f"{way}: the last answer": all_.last,
+                    f"{writer}: append, 1 waits": one.appended,
+                    f"{writer}: its answer": one.last,
+                    f"{writer}: append, {many} wait": all_.appended,
+                    f"{writer}: half of the answers": all_.half,
+                    f"{writer}: the last answer": all_.last,
                 }
                 for name, value in found.items():
                     values.setdefault(name, []).append(value)
@@ -95,10 +96,10 @@ def _tables(values: dict[str, list[float]], states: list[str]) -> Iterator[Table
         notes = ["Of the server's process; processor: milliseconds in a second in which nothing happens."]
         yield Table("", "What waiting takes", rows({"threads": "", "memory": "kB", "processor": "ms/s"}), notes)
     delivered = [
-        Row(name, "ms", values[name], _of_delivery(way, name))
-        for way in (SAME, OTHER)
+        Row(name, "ms", values[name], _of_delivery(writer, name))
+        for writer in (SAME, OTHER)
         for name in values
-        if name.startswith(way)
+        if name.startswith(writer)
     ]
     notes = [
         "From the start of the append until it had returned, and until those who wait were answered. Another process: "
@@ -107,8 +108,8 @@ def _tables(values: dict[str, list[float]], states: list[str]) -> Iterator[Table
     yield Table("delivery", "From an append to the answers of those who wait", delivered, notes)
 
 
-def _of_delivery(way: str, name: str) -> str:
+def _of_delivery(writer: str, name: str) -> str:
     """What a row of the last table is compared with."""
     if ": append" in name:
         return name
-    return f"{way}: append, 1 waits" if name.endswith("its answer") else f"{way}: its answer"
+    return f"{writer}: append, 1 waits" if name.endswith("its answer") else f"{writer}: its answer"

@@ -1,4 +1,4 @@
-"""What every bench is given: how much to measure, a folder, logs that are ready, and somebody to tell how far it is."""
+"""The context that every bench gets: how much to measure, a folder, logs that are ready, a progress display."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from bench.stats import quantile
+from bench.support.stats import quantile
 from sltt_core.model.changes import NewChange
 from sltt_core.sqlite.storage import LocalStorageService
 
@@ -91,7 +91,7 @@ class Progress:
 
 
 @dataclass
-class Setting:
+class BenchContext:
     """What a bench works with. `log` makes a log once, however many benches of a run read it."""
 
     folder: Path

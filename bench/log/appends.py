@@ -6,14 +6,14 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.stats import figure
-from bench.tables import Row, Table, number
-from bench.ways import Sample, Ways
+from bench.log.contenders import Contenders, Sample
+from bench.support.stats import figure
+from bench.support.tables import Row, Table, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from bench.setting import Setting
+    from bench.support.context import BenchContext
 
 SHAPES = [(1, 1), (16, 1), (1, 100), (16, 100)]
 """Clients, and changes in each batch or page."""
@@ -25,17 +25,17 @@ POCKETBASE = {"0.24.0-dev": 92_500 / 49.867, "0.36.0": 92_500 / 45.394}
 SOURCE = "https://github.com/pocketbase/benchmarks (results/hetzner_cax11.md)"
 
 
-def measure(setting: Setting) -> list[Table]:
+def measure(context: BenchContext) -> list[Table]:
     """Measure each shape in every way, one way right after the other."""
     cases: dict[str, Callable[[], Sample]] = {}
     with ExitStack() as stack:
-        ways = Ways(setting, stack)
-        for shape in SHAPES[: setting.size.shapes]:
+        contenders = Contenders(context, stack)
+        for shape in SHAPES[: context.size.shapes]:
             for call in calls(shape):
-                cases[named(call, shape)] = partial(getattr(ways, call.lower().replace(" ", "_")), *shape)
+                cases[named(call, shape)] = partial(getattr(contenders, call.lower().replace(" ", "_")), *shape)
             if shape[1] == 1:
-                cases[floor(shape)] = partial(ways.health, *shape)
-        found = setting.rounds(cases)
+                cases[floor(shape)] = partial(contenders.health, *shape)
+        found = context.rounds(cases)
     return [beside_hand("append", found), beside_hand("read", found), beside_floor(found), processor(found)]
 
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.sigv4 import Credentials
 from aws_backend.storage import DynamoDBStorageService
-from bench.setting import PROJECT, BenchError, new_change
-from bench.stats import quantile
-from bench.tables import Row, Table
+from bench.support.context import PROJECT, BenchError, new_change
+from bench.support.stats import quantile
+from bench.support.tables import Row, Table
 from scripts import engines
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request
 from sltt_core.http_client.transport import HttpResponse, HttpTransport, parse_origin
 
 if TYPE_CHECKING:
-    from bench.setting import Setting
+    from bench.support.context import BenchContext
 
 TABLE = "bench-pages"
 LIMIT = 1000
@@ -41,12 +41,12 @@ class ReplayTransport(HttpTransport):
         return self.response
 
 
-def measure(setting: Setting) -> list[Table]:
+def measure(context: BenchContext) -> list[Table]:
     """Record a reply of an engine once, and make a page of it over and over, in turns with parsing it."""
     try:
         engine = engines.start(engines.DYNOXIDE)
     except engines.CannotRun as error:
-        setting.progress.begin(f"pages: left out; {error}")
+        context.progress.begin(f"pages: left out; {error}")
         return []
     with ExitStack() as closing:
         closing.callback(engine.stop)
@@ -63,7 +63,7 @@ def measure(setting: Setting) -> list[Table]:
             raise BenchError(f"the page was answered with {body[:300].decode()}")
         response = transport.response.body
         transport.replays = True
-        found = setting.rounds({"page": lambda: _round(api, request, transport, response, setting.size.seconds)})[
+        found = context.rounds({"page": lambda: _round(api, request, transport, response, context.size.seconds)})[
             "page"
         ]
     rows = [Row(name, "ms", [costs[name] for costs in found], PARSED) for name in (PARSED, WRITTEN, ASKED)]

@@ -12,16 +12,16 @@ from itertools import count
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from aws_backend.storage import DynamoDBStorageService
-from bench import policies
-from bench.setting import BenchError
-from bench.stats import quantile, share_of_least
-from bench.tables import Row, Table
+from bench.dynamodb import policies
+from bench.support.context import BenchError
+from bench.support.stats import quantile, share_of_least
+from bench.support.tables import Row, Table
 from scripts import engines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from bench.setting import Setting
+    from bench.support.context import BenchContext
 
 TABLE = "bench-contention"
 WRITERS = (1, 4, 16, 32)
@@ -77,29 +77,29 @@ class Sample(NamedTuple):
     """Changes that a reader never saw; `None` where nobody reads."""
 
 
-def measure(setting: Setting) -> list[Table]:
+def measure(context: BenchContext) -> list[Table]:
     """Let processes write to an engine, and simulate what no engine does."""
-    simulated = policies.tables(setting)
+    simulated = policies.tables(context)
     try:
         engine = engines.start(engines.DYNOXIDE)
     except engines.CannotRun as error:
-        setting.progress.begin(f"contention: left out but for what is simulated; {error}")
+        context.progress.begin(f"contention: left out but for what is simulated; {error}")
         return simulated
     with ExitStack() as closing:
         closing.callback(engine.stop)
         with DynamoDBStorageService(TABLE, use_local_dynamodb=True, local_endpoint=engine.url):
             pass  # the table is there now
-        most = MANY if setting.size.shapes > 2 else 4
+        most = MANY if context.size.shapes > 2 else 4
         team = [closing.enter_context(Process(engine.url)) for _ in range(most + 1)]
         for process in team:
             process.hear()  # it is ready
         projects = (f"project-{number}" for number in count())
-        seconds = TIMES * setting.size.seconds
+        seconds = TIMES * context.size.seconds
         shapes = list(_shapes(most))
         cases: dict[str, Callable[[], Sample]] = {
             shape.name: partial(_write, shape, team, projects, seconds) for shape in shapes
         }
-        found = setting.rounds(cases, min(ROUNDS, setting.size.rounds))
+        found = context.rounds(cases, min(ROUNDS, context.size.rounds))
     return [*_tables(shapes, found), *simulated]
 
 
@@ -197,7 +197,7 @@ class Process:
 
     def __init__(self, url: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.writer", url, TABLE],
+            [sys.executable, "-m", "bench.dynamodb.writer", url, TABLE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",

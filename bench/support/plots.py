@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.stats import figure
-from bench.tables import number
+from bench.support.stats import figure
+from bench.support.tables import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bench.tables import Table
+    from bench.support.tables import Table
 
 FAR = 30
 """How many times the least bar the greatest may be before both are drawn on a logarithmic scale."""

@@ -1,0 +1,1 @@
+"""The start of a Lambda function: imports, and the time to the first change."""

@@ -1,0 +1,1 @@
+"""The log on DynamoDB: calls, costs, pages, and writers that conflict."""

@@ -1,0 +1,1 @@
+"""The server: clients that wait for changes."""
