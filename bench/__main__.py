@@ -21,7 +21,7 @@ from bench.log import appends, growth, memory
 from bench.server import waiting
 from bench.support import plots
 from bench.support.context import SIZES, BenchContext, BenchError, Progress
-from examples.server import ServerError
+from examples.support.server import ServerError
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -1,6 +1,6 @@
-"""Watch the change log work: starts the real server on an empty log, and drives it over HTTP.
+"""The demonstration over HTTP: starts the real server on an empty SQLite log, drives it, and checks each promise.
 
-``python examples/demo.py`` (or ``make demo``); nothing is left behind unless you say ``--keep``.
+Run `make demo`, or `python examples/demo.py`. It leaves nothing behind without `--keep`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 if not __package__:  # run as a script, which puts this folder, not the one above it, on the path
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from examples import git_history, ruth, steps
-from examples.client import Client, Problem, Unreachable
-from examples.comparison import Difference
-from examples.report import Report, for_standard_output
-from examples.server import Server, ServerError
+from examples.data import git_history, ruth
+from examples.support import steps
+from examples.support.client import Client, Problem, Unreachable
+from examples.support.comparison import Difference
+from examples.support.promises import Broken, require
+from examples.support.report import Report, for_standard_output
+from examples.support.server import Server, ServerError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -32,7 +34,7 @@ JSONObject = dict[str, Any]
 
 RUTH = "ruth-demo"
 GIT_LIMIT = 5_000  # changes; a demonstration should not take all day
-FAILURES = (steps.Broken, Difference, Problem, Unreachable, ServerError)
+FAILURES = (Broken, Difference, Problem, Unreachable, ServerError)
 
 
 def demonstrate(folder: Path, report: Report) -> JSONObject:
@@ -41,7 +43,7 @@ def demonstrate(folder: Path, report: Report) -> JSONObject:
     with Server(folder, f"sqlite:{folder / 'demo.db'}") as server:
         client = Client(server.url)
         health = client.get("/health")
-        steps.require(health["status"] == "healthy", "a server that has started is healthy")
+        require(health["status"] == "healthy", "a server that has started is healthy")
         seconds = time.perf_counter() - started
         report.title("sltt", f"a change log behind a REST API, empty, on {server.url}, up in {seconds:.2f} s")
         about_server = {"storage": health["storageType"], "startSeconds": round(seconds, 4)}
@@ -147,7 +149,7 @@ def main() -> int:
 
 
 def _explained(error: Exception) -> str:
-    if isinstance(error, steps.Broken):
+    if isinstance(error, Broken):
         return f"this does not hold: {error}"
     if isinstance(error, Problem):
         return f"the server answered {error.status}: {error}"

@@ -1,6 +1,7 @@
-"""`python -m examples.dynamodb_demo`: shows and checks each promise on a local DynamoDB, then starts a server to try.
+"""The demonstration on DynamoDB: checks each promise through the Python API, then starts a server to try.
 
-The projects are new each time, so a table may be used as often as one likes. What was written stays in it.
+Run `make dynamodb` in one terminal and `python -m examples.dynamodb_demo` in another. Each run uses new projects, so a
+table can be used again. The table keeps what was written.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from secrets import token_hex
 
 from aws_backend.settings import open_dynamodb
 from aws_backend.storage import LOCAL_ENDPOINT
-from examples.report import for_standard_output
+from examples.support.promises import Broken, require
+from examples.support.report import for_standard_output
 from sltt_core.base.errors import InvalidInput, NotFound, SlttError
 from sltt_core.model.chain import GENESIS, check_links
 from sltt_core.model.changes import NewChange
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aws_backend.storage import DynamoDBStorageService
-    from examples.report import Report
+    from examples.support.report import Report
     from sltt_core.model.changes import Change
 
 EDITS: tuple[tuple[str, str, str, dict[str, object]], ...] = (
@@ -34,16 +36,6 @@ EDITS: tuple[tuple[str, str, str, dict[str, object]], ...] = (
     ("video", "take-1", "delete", {}),
 )
 """What the first team does: entity type, entity id, operation, data."""
-
-
-class Broken(Exception):
-    """A promise does not hold; the message says which."""
-
-
-def require(holds: object, promise: str) -> None:
-    """Raise `Broken` unless a promise holds."""
-    if not holds:
-        raise Broken(promise)
 
 
 def demonstrate(storage: DynamoDBStorageService, run: str, report: Report) -> str:

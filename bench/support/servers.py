@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from bench.support.context import DATA, PROJECT, BenchError
-from examples.server import Server
+from examples.support.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -33,7 +33,7 @@ from aws_backend.dynamodb.sigv4 import Credentials
 from aws_backend.log import items
 from aws_backend.log.schema import definition
 from aws_backend.storage import DynamoDBStorageService
-from examples.server import Server
+from examples.support.server import Server
 from scripts.engines import DYNOXIDE
 from sltt_core import __version__
 from sltt_core.api import http, routes

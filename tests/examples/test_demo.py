@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.comparison import Difference, compare
+from examples.support.comparison import Difference, compare
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = [sys.executable, str(ROOT / "examples" / "demo.py")]

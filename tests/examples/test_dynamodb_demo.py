@@ -17,8 +17,9 @@ import pytest
 
 from aws_backend.log.items import change_key
 from aws_backend.storage import DynamoDBStorageService
-from examples.dynamodb_demo import Broken, demonstrate
-from examples.report import Report
+from examples.dynamodb_demo import demonstrate
+from examples.support.promises import Broken
+from examples.support.report import Report
 from scripts.engines import free_port
 from sltt_core.base.errors import SlttError
 from tests.conftest import engine_url

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from examples import git_history
+from examples.data import git_history
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
@@ -427,7 +427,7 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         git_history.main(["--help"])
     assert exit_.value.code == 0
-    assert "example: python examples/git_history.py" in capsys.readouterr().out
+    assert "example: python examples/data/git_history.py" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("case", ["no commits", "no repository", "no folder", "no git", "damaged"])
@@ -459,7 +459,7 @@ def test_as_a_script_it_ends_quietly_with_its_reader(repository: Repository, tmp
     for number in range(3000):
         repository.write(f"file {number}")
     repository.commit()
-    command = [sys.executable, str(ROOT / "examples" / "git_history.py"), str(repository.path)]
+    command = [sys.executable, str(ROOT / "examples" / "data" / "git_history.py"), str(repository.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
         assert process.stdout is not None
         assert process.stderr is not None

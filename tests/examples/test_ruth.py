@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from examples import ruth
-from examples.ruth_outline import GLOSSES, NOTES, PASSAGES, TEAM
+from examples.data import ruth
+from examples.data.ruth_outline import GLOSSES, NOTES, PASSAGES, TEAM
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSES = {1: 22, 2: 23, 3: 18, 4: 22}
@@ -110,6 +110,6 @@ def test_another_project_id_changes_nothing_else(history: list[dict[str, Any]]) 
 
 
 def test_as_a_script_it_prints_the_array(history: list[dict[str, Any]], tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "examples" / "ruth.py")]
+    command = [sys.executable, str(ROOT / "examples" / "data" / "ruth.py")]
     printed = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path).stdout
     assert json.loads(printed) == history

@@ -301,7 +301,7 @@ def _reason(stderr: bytes) -> str:
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Print the history of a git repository as changes, one JSON object a line, oldest first.",
-        epilog="example: python examples/git_history.py . --project my-repo --limit 500 > changes.jsonl",
+        epilog="example: python examples/data/git_history.py . --project my-repo --limit 500 > changes.jsonl",
     )
     parser.add_argument("repository", metavar="REPO", help="a folder of the repository, or a bare repository")
     parser.add_argument("--project", metavar="ID", type=_project, help="default: from the folder's name")

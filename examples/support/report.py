@@ -1,4 +1,4 @@
-"""What the demonstration shows on the screen: headings, labelled lines, a table."""
+"""The report that both demonstrations print: headings, labelled lines, tables."""
 
 from __future__ import annotations
 

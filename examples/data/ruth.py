@@ -15,10 +15,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-if not __package__:  # run as a script, which puts this folder, not the one above it, on the path
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if not __package__:  # run as a script, which puts this folder, not the root of the repository, on the path
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.ruth_outline import BAD_TAKES, CHAPTERS, GLOSSES, NOTES, PASSAGES, TEAM, Gloss, Note, Passage
+from examples.data.ruth_outline import BAD_TAKES, CHAPTERS, GLOSSES, NOTES, PASSAGES, TEAM, Gloss, Note, Passage
 
 JSONObject = dict[str, object]
 

@@ -10,13 +10,14 @@ from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from examples.client import Client, Problem, project_path
-from examples.comparison import Difference, compare
+from examples.support.client import Client, Problem, project_path
+from examples.support.comparison import Difference, compare
+from examples.support.promises import Broken, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from examples.report import Report
+    from examples.support.report import Report
 
 JSONObject = dict[str, Any]
 
@@ -24,16 +25,6 @@ BATCH = 98  # the most that every storage appends in one atomic write
 PAGE = 100
 WRITERS, POSTS, PER_POST = 8, 5, 5
 WRITERS_PROJECT = "eight-writers"
-
-
-class Broken(Exception):
-    """A promise of the server does not hold; the message says which."""
-
-
-def require(holds: object, promise: str) -> None:
-    """Raise ``Broken`` unless a promise holds."""
-    if not holds:
-        raise Broken(promise)
 
 
 def append_and_read(

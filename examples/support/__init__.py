@@ -1,0 +1,1 @@
+"""What the demonstrations share: a server to start, an HTTP client, the steps, a comparison, the printed report."""
