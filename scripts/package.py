@@ -22,10 +22,18 @@ PYTHON = "3.13"
 """Lambda's runtime `python3.13`; another one refuses the zip's code."""
 TARGET = ROOT / "dist" / "lambda.zip"
 ENTRY = "aws_backend.lambda_handler"
-LEFT_OUT = ("aws_backend.upkeep.audit", "aws_backend.upkeep.repair", "aws_backend.log.restore")
-"""What the storage imports only for whoever looks after a table, which is not done from a Lambda function."""
+LEFT_OUT = (
+    "aws_backend.upkeep.audit",
+    "aws_backend.upkeep.repair",
+    "aws_backend.log.maintenance",
+    "aws_backend.log.restore",
+    "aws_backend.log.schema",
+)
+"""What the storage imports only to look after a table, which a Lambda function never does."""
 LOADED = "aws_backend/__init__.py"
-"""In whose place the loader stands; there is nothing in it."""
+"""The loader takes its place."""
+FRONT_DOORS = ("aws_backend/__init__.py", "sltt_core/__init__.py")
+"""They serve users of the packages; nothing in the zip imports from them."""
 LOADER = ROOT / "scripts" / "zip_loader.py"
 MODULES = "aws_backend/modules.bin"
 ROOTS = "aws_backend/dynamodb/amazon_roots.pem"
@@ -45,7 +53,8 @@ def sources(src: Path) -> dict[str, ast.Module]:
         path = src / module.replace(".", "/")
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         if path.is_file():
-            tree = found[path.relative_to(src).as_posix()] = _Bare().visit(ast.parse(path.read_bytes()))
+            file = path.relative_to(src).as_posix()
+            tree = found[file] = _Bare().visit(ast.parse(b"" if file in FRONT_DOORS else path.read_bytes()))
             waiting += [*_packages(module), *_imported(tree)]
     return dict(sorted(found.items()))
 
@@ -74,9 +83,10 @@ def at_once(trees: dict[str, ast.Module]) -> list[str]:
 
 
 def is_empty_package(module: str, src: Path = ROOT / "src") -> bool:
-    """Tell whether a module is a package that holds only a docstring."""
+    """Tell whether a module is a package that holds nothing in the zip: only a docstring, or a front door."""
     path = src / module.replace(".", "/") / "__init__.py"
-    return path.is_file() and len(ast.parse(path.read_bytes()).body) <= 1
+    front_door = path.relative_to(src).as_posix() in FRONT_DOORS
+    return path.is_file() and (front_door or len(ast.parse(path.read_bytes()).body) <= 1)
 
 
 def _module(file: str) -> str:

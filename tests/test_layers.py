@@ -15,7 +15,7 @@ SRC = Path(__file__).resolve().parent.parent / "src"
 # The rooms in order, and the modules of each in order. A module imports only from modules that stand above it.
 ROOMS = {
     "sltt_core": "",
-    "sltt_core.base": "record hashes errors timestamps json_reader",
+    "sltt_core.base": "version record hashes errors timestamps runtime json_reader",
     "sltt_core.http_client": "responses sockets transport",
     "sltt_core.model": "fields drafts changes chain",
     "sltt_core.log": "pages batches findings storage",
@@ -26,7 +26,8 @@ ROOMS = {
     "aws_backend": "",
     "aws_backend.dynamodb": "tls errors sigv4 credential_documents credential_sources metadata_sources credentials "
     "retry client",
-    "aws_backend.log": "items transactions table notifier schema reader appender restore",
+    "aws_backend.log": "errors items actions transactions known_heads table notifier schema reader queue appender "
+    "restore maintenance",
     "aws_backend.upkeep": "audit repair",
     "aws_backend:": "storage settings rest_api_server",
     "aws_backend.function": "gateway function settings",

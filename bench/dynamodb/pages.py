@@ -16,6 +16,7 @@ from bench.support.tables import Row, Table
 from scripts import engines
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request
+from sltt_core.base.runtime import Runtime
 from sltt_core.http_client.transport import HttpResponse, HttpTransport, parse_origin
 
 if TYPE_CHECKING:
@@ -52,7 +53,12 @@ def measure(context: BenchContext) -> list[Table]:
         closing.callback(engine.stop)
         credentials = Credentials("bench", "bench")
         transport = ReplayTransport(parse_origin(engine.url))
-        client = DynamoDBClient("us-east-1", lambda: credentials, endpoint=engine.url, transport=transport)
+        client = DynamoDBClient(
+            "us-east-1",
+            lambda: credentials,
+            endpoint=engine.url,
+            runtime=Runtime(transport=lambda origin, seconds: transport),
+        )
         closing.callback(client.close)
         storage = closing.enter_context(DynamoDBStorageService(TABLE, use_local_dynamodb=True, client=client))
         storage.create_changes([new_change()] * (LIMIT + 100))

@@ -20,6 +20,7 @@ from aws_backend.dynamodb.sigv4 import Credentials
 from aws_backend.storage import DynamoDBStorageService
 from bench.support.context import DATA, new_change
 from sltt_core.base.errors import TooManyWriters
+from sltt_core.base.runtime import Runtime
 from sltt_core.http_client.transport import HttpResponse, HttpTransport, parse_origin
 
 if TYPE_CHECKING:
@@ -54,7 +55,12 @@ class Writer:
 
     def __init__(self, url: str, table: str) -> None:
         self._transport = FarTransport(parse_origin(url), max_idle=64)
-        self._client = DynamoDBClient(REGION, lambda: CREDENTIALS, endpoint=url, transport=self._transport)
+        self._client = DynamoDBClient(
+            REGION,
+            lambda: CREDENTIALS,
+            endpoint=url,
+            runtime=Runtime(transport=lambda origin, seconds: self._transport),
+        )
         self._table = table
         self._storage = DynamoDBStorageService(table, use_local_dynamodb=True, client=self._client)
         self._storage.initialize()

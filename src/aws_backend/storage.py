@@ -7,18 +7,15 @@ Statistics are one read of the sequence item. The list of projects is a query of
 
 from __future__ import annotations
 
-from _thread import allocate_lock
-from time import monotonic, sleep, time_ns
-
-from aws_backend.dynamodb.client import DynamoDBClient, random_fraction
-from aws_backend.dynamodb.errors import ConditionFailed
-from aws_backend.log import schema as tables
+from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.log.appender import Appender
-from aws_backend.log.items import REGISTRY, change_key, change_of, request_key, sequence_key
+from aws_backend.log.errors import translated
+from aws_backend.log.items import change_of
 from aws_backend.log.notifier import Notifier
 from aws_backend.log.reader import LogReader
-from aws_backend.log.table import REQUEST_SECONDS, LogTable, random_key
+from aws_backend.log.table import LOCAL_HINT, REQUEST_SECONDS, LogTable
 from sltt_core.base.errors import StorageError
+from sltt_core.base.runtime import SYSTEM
 from sltt_core.log.batches import CHUNK_BYTES, CHUNK_CHANGES, StoredChunk
 from sltt_core.log.pages import PAGE_BYTES, ChangeStats, Head
 from sltt_core.log.storage import BaseStorageService
@@ -26,10 +23,10 @@ from sltt_core.log.storage import BaseStorageService
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
+    from aws_backend.log.items import LogEnd
     from aws_backend.upkeep.audit import Progress
-    from sltt_core.base.timestamps import Clock
+    from sltt_core.base.runtime import Runtime
     from sltt_core.log.batches import Chunk
     from sltt_core.log.findings import Report
     from sltt_core.log.pages import Run
@@ -39,21 +36,20 @@ LOCAL_ENDPOINT = "http://localhost:8000"
 """Where a local DynamoDB listens by default."""
 LOCAL_REGION = "us-east-1"
 POLL_SECONDS = 0.5
-"""How often one who waits looks for what another process wrote: half a read unit for each project."""
-MAX_KEYS = 100
-"""Items of one BatchGetItem (AWS: BatchGetItem)."""
+"""How often a waiting request looks for what another process wrote, in seconds: half a read unit a project."""
 
 
 class DynamoDBStorageService(BaseStorageService):
     """The change logs of any number of projects in one DynamoDB table; `BaseStorageService` is the contract.
 
     On AWS, credentials are found where AWS's SDKs find them, and the table is never created. With
-    `use_local_dynamodb`, made-up credentials are sent to `local_endpoint`, and a table that is missing is made. The
-    list of projects may take a moment to show a new one, for an index of DynamoDB is eventually consistent.
+    `use_local_dynamodb`, made-up credentials are sent to `local_endpoint`, and a missing table is created. The list of
+    projects may take a moment to show a new one, because an index of DynamoDB is eventually consistent.
 
-    Beyond the contract's errors: `TooManyWriters` (429) when others appended to the project all the time that a request
-    may take, `Throttled` (429) when the table or the account may not do more just now, `TransportError` (503) when
-    DynamoDB cannot be reached or the outcome is unknown: the same idempotency key settles it.
+    Of the contract's errors it raises `TooManyWriters` when others append to the project during the whole time that a
+    request may take, `StorageThrottled` when the table or the account is throttled, and `StorageUnavailable` when
+    DynamoDB cannot be reached or the outcome is unknown: the same idempotency key settles it. `__cause__` holds what
+    DynamoDB said.
     """
 
     storage_type = "dynamodb"
@@ -68,12 +64,7 @@ class DynamoDBStorageService(BaseStorageService):
         local_endpoint: str = LOCAL_ENDPOINT,
         client: DynamoDBClient | None = None,
         check_table: bool = True,
-        clock: Clock = time_ns,
-        steady_clock: Callable[[], float] = monotonic,
-        pause: Callable[[float], None] = sleep,
-        random: Callable[[], float] = random_fraction,
-        new_token: Callable[[], str] = random_key,
-        new_lock: Callable[[], Any] = allocate_lock,
+        runtime: Runtime = SYSTEM,
         time_limit: Callable[[], float] = lambda: REQUEST_SECONDS,
         chunk_changes: int = CHUNK_CHANGES,
         chunk_bytes: int = CHUNK_BYTES,
@@ -81,13 +72,13 @@ class DynamoDBStorageService(BaseStorageService):
     ) -> None:
         """Connect to nothing yet.
 
-        `region` is by default what AWS_REGION, AWS_DEFAULT_REGION or the profile says. `check_table=False` leaves out
-        the look at the table when it is opened, which costs a round trip; then a local DynamoDB's is not made, either.
-        `patience` says how many seconds a request may take, with all its calls and waiting. `new_lock` makes the locks
-        that threads wait at.
+        `region` is by default what AWS_REGION, AWS_DEFAULT_REGION or the profile says. `check_table=False` skips the
+        check of the table at `initialize`, which costs a round trip; a local table is then not created either.
+        `time_limit` returns how many seconds a request that begins may take, with all its calls and waiting. A given
+        `client` must have the same `runtime`.
         """
         super().__init__(
-            project_id, clock=clock, chunk_changes=chunk_changes, chunk_bytes=chunk_bytes, page_bytes=page_bytes
+            project_id, runtime=runtime, chunk_changes=chunk_changes, chunk_bytes=chunk_bytes, page_bytes=page_bytes
         )
         self.table_name = table_name
         self.local = use_local_dynamodb
@@ -96,17 +87,9 @@ class DynamoDBStorageService(BaseStorageService):
         self._check_table = check_table
         self._client = client
         self._given_client = client is not None
-        self._settings: dict[str, Any] = {
-            "clock": clock,
-            "steady_clock": steady_clock,
-            "pause": pause,
-            "random": random,
-            "new_token": new_token,
-            "time_limit": time_limit,
-        }
-        self._new_lock = new_lock
-        self._opening = new_lock()
-        self._notifier = Notifier(new_lock)
+        self._time_limit = time_limit
+        self._opening = runtime.new_lock()
+        self._notifier = Notifier(runtime.new_lock)
         self._parts: _Parts | None = None
 
     @property
@@ -115,30 +98,29 @@ class DynamoDBStorageService(BaseStorageService):
             return f"at {self._endpoint}"
         return "" if self._client is None else f"in {self._client.region}"
 
+    @translated
     def initialize(self) -> None:
         with self._opening:
             if self._parts is not None:
                 return
             if self._client is None:
                 self._client = self._make_client()
-            table = LogTable(self.table_name, self._client, **self._settings)
+            table = LogTable(self.table_name, self._client, runtime=self._runtime, time_limit=self._time_limit)
             try:
-                if self._check_table and self.local:
-                    tables.create(table)
-                elif self._check_table:
-                    tables.check(table, self._client.region)
+                if self._check_table:
+                    from aws_backend.log.schema import check, create
+
+                    create(table) if self.local else check(table, self._client.region)
             except BaseException:
                 self._drop_client()
                 raise
-            new_key = self._settings["new_token"]
             self._parts = _Parts(
-                table,
-                LogReader(table, self._page_bytes),
-                Appender(table, max_bytes=self._chunk_bytes, new_key=new_key, new_lock=self._new_lock),
+                table, LogReader(table, self._page_bytes), Appender(table, max_bytes=self._chunk_bytes)
             )
 
+    @translated
     def warm(self) -> None:
-        """Have credentials and a connection ready before the first request; raises what is wrong with them."""
+        """Have credentials and a connection ready before the first request; raises `StorageError` without them."""
         assert self._client is not None
         self._client.warm()
 
@@ -159,26 +141,31 @@ class DynamoDBStorageService(BaseStorageService):
             from aws_backend.dynamodb.sigv4 import Credentials
 
             made_up = Credentials("local", "local")
-            return DynamoDBClient(_region(self.region or LOCAL_REGION), lambda: made_up, endpoint=self._endpoint)
+            region = _region(self.region or LOCAL_REGION)
+            return DynamoDBClient(region, lambda: made_up, endpoint=self._endpoint, runtime=self._runtime)
         from aws_backend.dynamodb.credentials import default_chain, region_from_environment
 
-        return DynamoDBClient(_region(self.region or region_from_environment()), default_chain().get)
+        region = _region(self.region or region_from_environment())
+        return DynamoDBClient(region, default_chain(runtime=self._runtime).get, runtime=self._runtime)
 
     # Writing
 
+    @translated
     def _append(self, chunk: Chunk) -> StoredChunk:
-        parts = self._open  # as it is now: whoever closes the storage meanwhile does not undo what is stored
+        parts = self._open  # as it is now: closing the storage meanwhile does not undo what is stored
         stored = parts.appender.append(chunk)
-        parts.table.see(chunk.project_id, stored.first_seq + stored.count - 1)
+        parts.table.known_heads.note(chunk.project_id, stored.first_seq + stored.count - 1)
         if stored.changes is not None:
             self._notifier.notify()
         return stored
 
+    @translated
     def _stored_chunk(self, project_id: str, key: str, number: int) -> StoredChunk | None:
         table = self._open.table
-        request = table.read_request(request_key(project_id, key, number), table.deadline())
+        request = table.read_request(project_id, key, number, table.deadline())
         return None if request is None else request.stored
 
+    @translated
     def _restore(self, project_id: str, changes: tuple[Change, ...]) -> None:
         from aws_backend.log.restore import restore
 
@@ -186,71 +173,38 @@ class DynamoDBStorageService(BaseStorageService):
         self._open.appender.forget(project_id)
         self._notifier.notify()
 
+    @translated
     def _mark(self, project_id: str, seq: int, outdated_by: int) -> Change | None:
         table = self._open.table
-        try:
-            response = table.call(
-                "UpdateItem",
-                {
-                    "TableName": table.name,
-                    "Key": change_key(project_id, seq),
-                    "UpdateExpression": "SET outdatedBy = :by",
-                    "ConditionExpression": "attribute_exists(pk) AND "
-                    "(attribute_not_exists(outdatedBy) OR outdatedBy < :by)",
-                    "ExpressionAttributeValues": {":by": {"N": str(outdated_by)}},
-                    "ReturnValues": "ALL_NEW",
-                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-                },
-                table.deadline(),
-                repeatable=True,
-            )
-        except ConditionFailed as error:
-            return None if error.item is None else change_of(error.item)  # it says so already, or a later number
-        return change_of(response["Attributes"])
+        item = table.mark_outdated(project_id, seq, outdated_by, table.deadline())
+        return None if item is None else change_of(item)
 
     # Reading
 
+    @translated
     def _get(self, project_id: str, seq: int) -> Change | None:
         table = self._open.table
         deadline = table.deadline()
-        key = change_key(project_id, seq)
-        item = table.get(key, deadline, strong=False) or table.get(key, deadline, strong=True)
+        item = table.get_change(project_id, seq, deadline, strong=False) or table.get_change(
+            project_id, seq, deadline, strong=True
+        )
         if item is None:
             return None
-        table.see(project_id, seq)
+        table.known_heads.note(project_id, seq)
         return change_of(item)
 
+    @translated
     def _run(self, project_id: str, cursor: int, limit: int, chain: str | None) -> Run:
         return self._open.reader.read(project_id, cursor, limit, chain)
 
+    @translated
     def _head(self, project_id: str) -> Head:
-        table = self._open.table
-        return table.read_end(project_id, table.deadline(), strong=False).head
+        return self._read_end(project_id).head
 
+    @translated
     def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
         table = self._open.table
-        deadline = table.deadline()
-        heads: dict[str, int] = {}
-        for start in range(0, len(project_ids), MAX_KEYS):
-            some = dict.fromkeys(project_ids[start : start + MAX_KEYS])
-            keys: Any = [sequence_key(project_id) for project_id in some]
-            attempt = 0
-            while keys:
-                request = {table.name: {"Keys": keys, "ProjectionExpression": "projectId, #v"}}
-                request[table.name]["ExpressionAttributeNames"] = {"#v": "value"}
-                response = table.call("BatchGetItem", {"RequestItems": request}, deadline)
-                for item in response["Responses"].get(table.name, ()):
-                    if "projectId" in item:
-                        heads[item["projectId"]["S"]] = int(item["value"]["N"]) - 1
-                keys = response.get("UnprocessedKeys", {}).get(table.name, {}).get("Keys")
-                if keys:
-                    table.back_off(attempt, deadline)
-                    attempt += 1
-        for project_id in project_ids:
-            seen = table.seen(project_id)
-            if seen > heads.get(project_id, 0):
-                heads[project_id] = seen
-        return heads
+        return table.ends(project_ids, table.deadline())
 
     def write_mark(self) -> object:
         assert self._open
@@ -260,35 +214,26 @@ class DynamoDBStorageService(BaseStorageService):
         assert isinstance(mark, int)
         self._notifier.wait(mark, min(seconds, POLL_SECONDS))
 
+    @translated
     def _change_stats(self, project_id: str) -> ChangeStats:
-        table = self._open.table
-        return table.read_end(project_id, table.deadline(), strong=False).stats
+        return self._read_end(project_id).stats
 
+    @translated
     def _entity_type_stats(self, project_id: str) -> dict[str, int]:
-        table = self._open.table
-        types = table.read_end(project_id, table.deadline(), strong=False).entity_types
-        return dict(sorted(types.items()))
+        return dict(sorted(self._read_end(project_id).entity_types.items()))
 
+    def _read_end(self, project_id: str) -> LogEnd:
+        table = self._open.table
+        return table.read_end(project_id, table.deadline(), strong=False)
+
+    @translated
     def _projects(self, after: str | None, limit: int) -> list[str]:
         table = self._open.table
-        deadline = table.deadline()
-        payload: dict[str, Any] = {
-            "TableName": table.name,
-            "IndexName": tables.INDEX,
-            "KeyConditionExpression": "registry = :r" + ("" if after is None else " AND projectId > :after"),
-            "ExpressionAttributeValues": {":r": {"S": REGISTRY}} | ({} if after is None else {":after": {"S": after}}),
-        }
-        found: list[str] = []
-        while True:
-            payload["Limit"] = limit - len(found)
-            response = table.call("Query", payload, deadline)
-            found += [item["projectId"]["S"] for item in response["Items"]]
-            if "LastEvaluatedKey" not in response or len(found) >= limit:
-                return found
-            payload["ExclusiveStartKey"] = response["LastEvaluatedKey"]
+        return table.projects(after, limit, table.deadline())
 
     # The log in order
 
+    @translated
     def verify(
         self, *, project_id: str | None = None, requests: bool = True, progress: Progress = lambda _: None
     ) -> Report:
@@ -301,6 +246,7 @@ class DynamoDBStorageService(BaseStorageService):
 
         return audit(self._open.table, self._project(project_id), requests=requests, progress=progress)
 
+    @translated
     def repair(
         self,
         *,
@@ -337,10 +283,11 @@ class DynamoDBStorageService(BaseStorageService):
 def _region(name: str | None) -> str:
     """Return a region's name that can stand in a host's; raises `StorageError`."""
     if name is None:
-        raise StorageError("no AWS region is known", hint=f"Set DYNAMODB_REGION, or AWS_REGION. {tables.LOCAL_HINT}")
+        raise StorageError("no AWS region is known", hint=f"Set DYNAMODB_REGION, or AWS_REGION. {LOCAL_HINT}")
     if not (name.isascii() and name.replace("-", "").isalnum()):
         raise StorageError(
-            f"{name!r} is no AWS region", hint="Look at DYNAMODB_REGION, AWS_REGION and the profile; one is eu-west-1."
+            f"{name!r} is not an AWS region",
+            hint="Check DYNAMODB_REGION, AWS_REGION and the profile. Example: eu-west-1.",
         )
     return name
 

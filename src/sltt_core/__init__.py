@@ -6,8 +6,6 @@ it is first used (PEP 562), so importing the package costs nothing. Nothing here
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sltt_core.api.app import Api
@@ -37,6 +35,8 @@ if TYPE_CHECKING:
         UnsupportedMediaType,
     )
     from sltt_core.base.record import Record
+    from sltt_core.base.runtime import Runtime
+    from sltt_core.base.version import __version__
     from sltt_core.log.batches import Appended
     from sltt_core.log.findings import Finding, Report
     from sltt_core.log.pages import ChangeFilter, ChangeStats, Head, Page, ProjectsPage
@@ -55,6 +55,8 @@ _ROOMS = {
     "MethodNotAllowed NotALog NotAllowed NotFound PartialAppend PayloadTooLarge Problem RequestTimeout SlttError "
     "StorageBusy StorageError StorageThrottled StorageUnavailable TooManyWriters UnsupportedMediaType",
     "base.record": "Record",
+    "base.runtime": "Runtime",
+    "base.version": "__version__",
     "log.batches": "Appended",
     "log.findings": "Finding Report",
     "log.pages": "ChangeFilter ChangeStats Head Page ProjectsPage",
@@ -103,6 +105,7 @@ __all__ = [
     "RequestTimeout",
     "Response",
     "RestApiServer",
+    "Runtime",
     "SlttError",
     "StorageBusy",
     "StorageError",

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from aws_backend.log.items import change_key, request_key, sequence_key
 from aws_backend.storage import DynamoDBStorageService
+from sltt_core.base.runtime import Runtime
 from tests.contract.logs import DynamoDBLocalLog, DynamoDBLog, DynoxideLog, ModelLog, batch
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def request_alone(log: DynamoDBLog, before: dict[str, Any]) -> None:
 def request_for_others(log: DynamoDBLog, before: dict[str, Any]) -> None:
     """The request item alone was there, and then others took its numbers."""
     request_alone(log, before)
-    log.open(P, clock=lambda: 1_740_000_000_000_000_000).create_changes(batch(10, entity_type="other"))
+    log.open(P, runtime=Runtime(clock=lambda: 1_740_000_000_000_000_000)).create_changes(batch(10, entity_type="other"))
 
 
 def no_sequence(log: DynamoDBLog, before: dict[str, Any]) -> None:

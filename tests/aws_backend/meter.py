@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from sltt_core.log.storage import BaseStorageService
+from typing import NamedTuple
 
 
 class Metered(NamedTuple):
@@ -16,22 +13,15 @@ class Metered(NamedTuple):
 
 
 class Meter:
-    """Stands between a storage and its client."""
+    """An observer that counts."""
 
-    def __init__(self, storage: BaseStorageService) -> None:
-        self._client: Any = storage._client  # type: ignore[attr-defined]
-        self._call = self._client.call
-        self._client.call = self._metered
+    def __init__(self) -> None:
         self._calls: list[str] = []
         self._units = 0.0
 
-    def _metered(self, operation: str, payload: Any, **options: Any) -> Any:
+    def on_call(self, operation: str, attempts: int, seconds: float, units: float | None) -> None:
         self._calls.append(operation)
-        response = self._call(operation, {**payload, "ReturnConsumedCapacity": "TOTAL"}, **options)
-        consumed = response.get("ConsumedCapacity", {})
-        for one in consumed if isinstance(consumed, list) else [consumed]:
-            self._units += one.get("CapacityUnits", 0.0)
-        return response
+        self._units += units or 0.0
 
     def read(self) -> Metered:
         """What there was since the last reading."""

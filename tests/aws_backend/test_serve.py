@@ -88,7 +88,7 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
         {"AWS_CONFIG_FILE": "{tmp}/none"},
         ["no AWS region", "DYNAMODB_REGION", "USE_LOCAL_DYNAMODB=true"],
     ),
-    "bad region": ("team", {"DYNAMODB_REGION": "eu west"}, ["'eu west' is no AWS region", "DYNAMODB_REGION"]),
+    "bad region": ("team", {"DYNAMODB_REGION": "eu west"}, ["'eu west' is not an AWS region", "DYNAMODB_REGION"]),
     "no credentials": ("team", AWS, ["no AWS credentials", "AWS_PROFILE", "AWS_ACCESS_KEY_ID is not set", "USE_LOCAL"]),
     "half credentials": ("team", {**AWS, "AWS_ACCESS_KEY_ID": "AKID"}, ["AWS_SECRET_ACCESS_KEY is missing"]),
     "no profile": ("team", {"AWS_PROFILE": "gone"}, ["there is no profile 'gone'", "AWS_PROFILE"]),

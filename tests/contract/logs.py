@@ -20,6 +20,7 @@ from aws_backend.dynamodb.sigv4 import Credentials
 from aws_backend.log.items import change_key
 from aws_backend.storage import DynamoDBStorageService
 from scripts.engines import DYNAMODB_LOCAL, DYNOXIDE
+from sltt_core.base.runtime import SYSTEM, Runtime
 from sltt_core.model.changes import NewChange
 from sltt_core.server.rest_api_server import RestApiServer
 from sltt_core.sqlite.storage import LocalStorageService
@@ -155,10 +156,14 @@ class DynamoDBLog(Log):
         self.client = DynamoDBClient("us-east-1", lambda: Credentials("local", "local"), endpoint=self.endpoint)
 
     def make(self, project_id: str | None = None, **options: Any) -> DynamoDBStorageService:
+        runtime: Runtime = options.pop("runtime", SYSTEM)
         hurried = HurriedClock()
-        given = {"steady_clock": hurried, "pause": hurried.pause, **options}
+        if runtime.steady_clock is SYSTEM.steady_clock:
+            runtime = runtime.replace(steady_clock=hurried)
+        if runtime.pause is SYSTEM.pause:
+            runtime = runtime.replace(pause=hurried.pause)
         return DynamoDBStorageService(
-            self.table, project_id, use_local_dynamodb=True, local_endpoint=self.endpoint, **given
+            self.table, project_id, use_local_dynamodb=True, local_endpoint=self.endpoint, runtime=runtime, **options
         )
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sltt_core.base.errors import InvalidBatch, InvalidInput, NotFound, PartialAppend, StorageBusy
+from sltt_core.base.runtime import Runtime
 from sltt_core.model.chain import GENESIS, check_links
 from tests.contract.logs import Log, Reachable, batch, everything, new
 
@@ -56,7 +57,7 @@ def test_what_is_given_is_kept_to_the_letter(storage: Reachable) -> None:
 
 
 def test_what_is_not_given_is_filled_in(direct: Log) -> None:
-    storage = direct.open(clock=lambda: 1_740_821_400_123_456_789)
+    storage = direct.open(runtime=Runtime(clock=lambda: 1_740_821_400_123_456_789))
     stored = storage.create_change(new())
     assert stored.operation == "create"
     assert stored.timestamp == stored.cloud_at == "2025-03-01T09:30:00.123Z"

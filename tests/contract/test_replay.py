@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sltt_core.base.errors import KeyReused, PartialAppend, StorageBusy
+from sltt_core.base.runtime import Runtime
 from tests.contract.logs import Log, Reachable, batch, everything, new
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def test_a_replay_among_threads_that_write_together_is_answered_and_the_rest_sto
 def test_a_key_is_remembered_for_a_year(direct: Log) -> None:
     year = 366 * 86_400 * 1_000_000_000
     now = [1_740_000_000_000_000_000]
-    storage = direct.open(clock=lambda: now[0])
+    storage = direct.open(runtime=Runtime(clock=lambda: now[0]))
     storage.create_changes(batch(2), KEY)
     now[0] += year
     storage.create_change(new())

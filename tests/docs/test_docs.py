@@ -40,6 +40,7 @@ from sltt_core.api import http, routes
 from sltt_core.api.app import Api
 from sltt_core.api.routes import ROUTES, Route
 from sltt_core.base import errors, json_reader
+from sltt_core.base.runtime import Runtime
 from sltt_core.cli.main import main
 from sltt_core.log import batches, pages
 from sltt_core.model import fields
@@ -611,7 +612,7 @@ def stored_link(path: Path, values: list[Any]) -> str:
     _, project, seq, entity_type, entity_id, operation, timestamp, cloud_at, data, cid, change_by = values
     now = datetime.fromisoformat(cloud_at)
     nanoseconds = int(now.timestamp()) * 1_000_000_000 + now.microsecond * 1000
-    with LocalStorageService(path, project, clock=lambda: nanoseconds) as log:
+    with LocalStorageService(path, project, runtime=Runtime(clock=lambda: nanoseconds)) as log:
         change = log.create_change(
             NewChange(
                 entity_type=entity_type,

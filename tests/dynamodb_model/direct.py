@@ -9,6 +9,7 @@ from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.sigv4 import Credentials
 from aws_backend.log import schema as tables
 from aws_backend.storage import DynamoDBStorageService
+from sltt_core.base.runtime import Runtime
 from sltt_core.http_client.transport import HttpResponse
 from tests.dynamodb_model.model import Model
 from tests.dynamodb_model.wire import Request, carry_out
@@ -38,9 +39,13 @@ def new_model() -> Model:
 
 def new_storage(model: Model, **options: Any) -> DynamoDBStorageService:
     transport: Any = DirectTransport(model)
-    client = DynamoDBClient("eu-west-1", lambda: CREDENTIALS, transport=transport, pause=lambda seconds: None)
+    client = DynamoDBClient(
+        "eu-west-1",
+        lambda: CREDENTIALS,
+        runtime=Runtime(transport=lambda origin, seconds: transport, pause=lambda seconds: None),
+    )
     storage = DynamoDBStorageService(
-        TABLE, "p", client=client, check_table=False, pause=lambda seconds: None, **options
+        TABLE, "p", client=client, check_table=False, runtime=Runtime(pause=lambda seconds: None), **options
     )
     storage.initialize()
     return storage

@@ -7,10 +7,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from aws_backend import storage
-from aws_backend.log import appender, items, transactions
+from aws_backend.log import actions, appender, items, transactions
+from aws_backend.log import table as log_table
 from aws_backend.log.appender import Appender, _stored
 from aws_backend.log.items import advanced, change_item, change_of, log_end_values, sequence_key
+from aws_backend.log.queue import AppendQueue
 from aws_backend.log.reader import LogReader, _View
 from aws_backend.log.table import LogTable
 from aws_backend.storage import DynamoDBStorageService
@@ -138,8 +139,8 @@ def _token_of_the_key(table: str, members: Any, before: Any, now: str, token: st
 
 
 _build = transactions.build
-_sequence_update = transactions.sequence_update
-_put = transactions._put
+_advance = actions.advance
+_put_request = actions.put_request
 _apply_refusal = Appender._apply_refusal
 _is_sound = _View.is_sound
 _look = LogReader._look
@@ -147,11 +148,11 @@ _look = LogReader._look
 
 def _taken_for_failure(self: Any, lane: Any, jobs: Any, deadline: float, error: SlttError) -> None:
     lane.end = None
-    if self._table.steady_clock() >= deadline:
+    if self._table.is_late(deadline):
         raise error
     for job in jobs:  # "it failed, so it can be done anew"
         if job.member.chunk.key is None:
-            job.member = job.member.replace(key=self._new_key())
+            job.member = job.member.replace(key=self._table.runtime.new_token())
 
 
 def _taken_for_success(self: Any, lane: Any, jobs: Any, deadline: float, error: SlttError) -> None:
@@ -175,18 +176,20 @@ def _run_part_by_own_sizes(self: Any, project_id: str, places: Any) -> None:
 
 
 def _without_condition(table: str, project_id: str, before: Any, after: Any) -> dict[str, Any]:
-    update = _sequence_update(table, project_id, before, after)
+    action = _advance(table, project_id, before, after)
+    update = action["Update"]
+    expected = [name for name in update["ExpressionAttributeValues"] if name.startswith(":was_")]
+    for name in expected:
+        del update["ExpressionAttributeValues"][name]
     del update["ConditionExpression"]
-    for expected in (":was", ":link", ":repairs"):
-        update["ExpressionAttributeValues"].pop(expected, None)
-    if before.exists:
-        del update["ExpressionAttributeValues"][":format"], update["ExpressionAttributeNames"]["#format"]
-        update["ExpressionAttributeNames"].pop("#repairs", None)
-    return update
+    for name in ("#pk", "#repairs", *(["#format"] if before.exists else [])):
+        update["ExpressionAttributeNames"].pop(name, None)
+    return action
 
 
-def _put_over(table: str, item: Any, returned: bool) -> dict[str, Any]:
-    return {"Put": {"TableName": table, "Item": item}} if "fingerprint" in item else _put(table, item, returned)
+def _put_over(table: str, *arguments: Any) -> dict[str, Any]:
+    put = _put_request(table, *arguments)["Put"]
+    return {"Put": {"TableName": table, "Item": put["Item"]}}
 
 
 def _all_replayed(self: Any, lane: Any, jobs: Any, refusal: Any, built: Any) -> None:
@@ -206,13 +209,13 @@ def _look_weakly(self: Any, *arguments: Any, strong: bool) -> Any:
 
 
 def _read_end_weakly(self: Any, project_id: str, deadline: float, *, strong: bool = True) -> Any:
-    end = items.log_end_of(self.get(sequence_key(project_id), deadline, strong=False), project_id)
-    self.see(project_id, end.head.seq)
+    end = items.log_end_of(self.get_sequence(project_id, deadline, strong=False), project_id)
+    self.known_heads.note(project_id, end.head.seq)
     return end
 
 
 def _get_once(self: Any, project_id: str, seq: int) -> Any:
-    item = self._open.table.get(items.change_key(project_id, seq), self._open.table.deadline(), strong=False)
+    item = self._open.table.get_change(project_id, seq, self._open.table.deadline(), strong=False)
     return None if item is None else change_of(item)
 
 
@@ -249,7 +252,7 @@ def _count_the_first(end: Any, changes: Any) -> Any:
 
 
 def _no_deadline(self: Any) -> float:
-    return float(self.steady_clock() + 3600.0)
+    return float(self.runtime.steady_clock() + 3600.0)
 
 
 def find(bug: Bug, seeds: Iterable[int]) -> tuple[int, str] | None:
@@ -308,12 +311,12 @@ BUGS = (
     Bug(
         "sequence carried on without a condition",
         "The last writer wins.",
-        _patched((transactions, "sequence_update", _without_condition)),
+        _patched((transactions, "advance", _without_condition)),
     ),
     Bug(
         "request put without a condition",
         "A key is no obstacle to storing a batch again.",
-        _patched((transactions, "_put", _put_over)),
+        _patched((transactions, "put_request", _put_over)),
     ),
     Bug(
         "replay inside a group commit",
@@ -349,15 +352,14 @@ BUGS = (
         "key shared by all projects",
         "A batch of two projects finds its own key in the other.",
         _patched(
-            (appender, "request_key", _key_of_all_projects),
-            (transactions, "request_key", _key_of_all_projects),
-            (storage, "request_key", _key_of_all_projects),
+            (actions, "request_key", _key_of_all_projects),
+            (log_table, "request_key", _key_of_all_projects),
         ),
     ),
     Bug(
         "followers forgotten",
         "The leader of a group goes, and wakes nobody.",
-        _patched((Appender, "_hand_over", _leave_the_others)),
+        _patched((AppendQueue, "_hand_over", _leave_the_others)),
     ),
     Bug(
         "counts of the first alone",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.credentials import CredentialChain
 from aws_backend.storage import DynamoDBStorageService
+from sltt_core.base.runtime import Runtime
 from tests.dynamodb_model.model import Model
 from tests.simulation.network import HostTransport, TokenService
 from tests.simulation.scheduler import EPOCH, Host, Lock
@@ -43,8 +44,8 @@ class Process:
         self.chunk_changes = random.choice((2, 3, 5, 98))
         scheduler, host = world.scheduler, self.host
 
-        def clock() -> float:
-            return scheduler.now + host.skew
+        def clock() -> int:
+            return int((scheduler.now + host.skew) * 1e9)
 
         def steady() -> float:
             return scheduler.now - EPOCH - host.lost
@@ -55,25 +56,21 @@ class Process:
             early = life * random.random()
         # They say when they expire in true time; what the process's clock says of that is another thing.
         tokens = TokenService(lambda: scheduler.now, life, life - early)
-        client = parts.client(
-            "eu-west-1",
-            CredentialChain([tokens], clock=clock).get,
-            transport=HostTransport(world.network, host, steady),
+        runtime = Runtime(
             clock=clock,
-            steady_clock=steady,
-            pause=scheduler.sleep,
-            random=random.random,
-        )
-        self.storage = parts.storage(
-            TABLE,
-            client=client,
-            check_table=False,
-            clock=lambda: int(clock() * 1e9),
             steady_clock=steady,
             pause=scheduler.sleep,
             random=random.random,
             new_token=lambda: f"{random.getrandbits(128):032x}",
             new_lock=lambda: Lock(scheduler),
+            transport=lambda origin, seconds: HostTransport(world.network, host, steady),
+        )
+        client = parts.client("eu-west-1", CredentialChain([tokens], runtime=runtime).get, runtime=runtime)
+        self.storage = parts.storage(
+            TABLE,
+            client=client,
+            check_table=False,
+            runtime=runtime,
             time_limit=lambda: self.time_limit,
             chunk_changes=self.chunk_changes,
             page_bytes=random.choice((1_000, 4_000_000)),

@@ -8,8 +8,6 @@ from __future__ import annotations
 from binascii import crc32
 from json.decoder import JSONDecoder
 from json.encoder import JSONEncoder, c_make_encoder, encode_basestring  # type: ignore[attr-defined]
-from os import urandom
-from time import monotonic, sleep, time
 
 from aws_backend.dynamodb.errors import ClockSkewed, error_of
 from aws_backend.dynamodb.retry import (
@@ -22,6 +20,7 @@ from aws_backend.dynamodb.retry import (
 from aws_backend.dynamodb.sigv4 import RequestSigner
 from aws_backend.dynamodb.tls import amazon_tls
 from sltt_core.base.errors import SlttError
+from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import parse_http_date
 from sltt_core.http_client.transport import BadResponse, HttpTransport, OutcomeUnknown, parse_origin, system_tls
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aws_backend.dynamodb.sigv4 import Credentials
+    from sltt_core.base.runtime import Observer, Runtime
 
 CALL_SECONDS = 10.0
 """How long a call may take with all its attempts, unless the caller says otherwise."""
@@ -53,7 +53,20 @@ READS = frozenset(
         "TransactGetItems",
     }
 )
-"""Operations that do no harm when they are repeated."""
+"""Operations that may be repeated without harm."""
+UNMETERED = frozenset(
+    {
+        "CreateTable",
+        "DescribeContinuousBackups",
+        "DescribeEndpoints",
+        "DescribeLimits",
+        "DescribeTable",
+        "DescribeTimeToLive",
+        "ListTables",
+        "ListTagsOfResource",
+    }
+)
+"""Operations that consume no capacity units and refuse to be asked for them."""
 
 # JSONEncoder.encode and json.loads in a third of their calls: the C encoder and the C scanner, made once.
 _encode: Callable[[Any, int], tuple[str, ...]] = c_make_encoder(
@@ -73,11 +86,6 @@ def _parse(body: bytes) -> dict[str, Any]:
     return response
 
 
-def random_fraction() -> float:
-    """Return a random number from 0 up to 1."""
-    return int.from_bytes(urandom(4), "big") / 2**32
-
-
 class DynamoDBClient:
     """Calls DynamoDB in one region, or a local one at an endpoint. Safe for use by several threads."""
 
@@ -87,32 +95,34 @@ class DynamoDBClient:
         credentials: Callable[[], Credentials],
         *,
         endpoint: str | None = None,
-        transport: HttpTransport | None = None,
         max_attempts: int = MAX_ATTEMPTS,
-        clock: Callable[[], float] = time,
-        steady_clock: Callable[[], float] = monotonic,
-        pause: Callable[[float], None] = sleep,
-        random: Callable[[], float] = random_fraction,
+        runtime: Runtime = SYSTEM,
     ) -> None:
-        """`credentials` is asked before every request. `endpoint` is a URL, by default the region's.
+        """`credentials` is called before every request. `endpoint` is a URL, by default the region's.
 
-        `clock` gives seconds since 1970, `steady_clock` seconds since anything; deadlines are on the latter.
+        Deadlines are times of `runtime.steady_clock`. With `runtime.observer`, DynamoDB is asked to report the
+        capacity that each call consumes.
         """
         self.region = region
         self.endpoint = endpoint or default_endpoint(region)
         origin = parse_origin(self.endpoint)
-        if transport is None:
-            transport = HttpTransport(origin, tls=(amazon_tls, system_tls), clock=steady_clock)
-        self._transport = transport
+        make = runtime.transport
+        self._transport: HttpTransport = (
+            HttpTransport(origin, tls=(amazon_tls, system_tls), steady_clock=runtime.steady_clock)
+            if make is None
+            else make(origin, CALL_SECONDS)
+        )
         self._signer = RequestSigner(region, "dynamodb", origin.authority)
         self._credentials = credentials
         self._max_attempts = max_attempts
-        self._clock = clock
-        self._steady_clock = steady_clock
-        self._pause = pause
-        self._random = random
+        self._clock = runtime.clock
+        self._steady_clock = runtime.steady_clock
+        self._pause = runtime.pause
+        self._random = runtime.random
+        self._observer = runtime.observer
         self._quota = RetryQuota()
         self._skew = 0.0
+        """Seconds that DynamoDB's clock is ahead of ours."""
 
     def call(
         self,
@@ -133,11 +143,35 @@ class DynamoDBClient:
             deadline = self._steady_clock() + CALL_SECONDS
         if repeatable is None:
             repeatable = operation in READS or "ClientRequestToken" in payload
+        if self._observer is not None:
+            return self._observed(self._observer, operation, payload, deadline, repeatable)
+        return self._call(operation, payload, deadline, repeatable, [0])
+
+    def _observed(
+        self, observer: Observer, operation: str, payload: Mapping[str, Any], deadline: float, repeatable: bool
+    ) -> dict[str, Any]:
+        """Make a call, and notify the observer of it."""
+        begin = self._steady_clock()
+        attempts = [0]
+        units: float | None = None
+        if operation not in UNMETERED:
+            payload = {**payload, "ReturnConsumedCapacity": "TOTAL"}
+        try:
+            response = self._call(operation, payload, deadline, repeatable, attempts)
+            units = _units(response.pop("ConsumedCapacity", None))
+            return response
+        finally:
+            observer.on_call(operation, attempts[0], self._steady_clock() - begin, units)
+
+    def _call(
+        self, operation: str, payload: Mapping[str, Any], deadline: float, repeatable: bool, attempts: list[int]
+    ) -> dict[str, Any]:
+        """Make a call with as many attempts as it takes; `attempts` holds their number."""
         body = "".join(_encode(payload, 0)).encode()
-        attempt = cost = 0
+        cost = 0
         corrected = False
         while True:
-            attempt += 1
+            attempts[0] += 1
             try:
                 response = self._attempt(operation, body, deadline, repeatable)
             except ClockSkewed as error:
@@ -145,7 +179,7 @@ class DynamoDBClient:
                     raise
                 corrected = True
             except SlttError as error:
-                cost = self._before_next(error, attempt, deadline, repeatable)
+                cost = self._before_next(error, attempts[0], deadline, repeatable)
             else:
                 if not self._quota.full:
                     self._quota.give_back(cost or 1)
@@ -161,7 +195,7 @@ class DynamoDBClient:
         self._transport.close()
 
     def _attempt(self, operation: str, body: bytes, deadline: float, repeatable: bool) -> dict[str, Any]:
-        now = self._clock() + self._skew
+        now = self._clock() / 1e9 + self._skew
         head = self._signer.head(self._credentials(), f"DynamoDB_20120810.{operation}", body, now)
         response = self._transport.send(head + body, deadline=deadline, repeatable=repeatable)
         checksum = response.headers.get("x-amz-crc32")
@@ -177,7 +211,7 @@ class DynamoDBClient:
     def _correct_clock(self, error: ClockSkewed) -> bool:
         """Take over DynamoDB's time, if it really is another than ours."""
         theirs = parse_http_date(error.date)
-        skew = 0.0 if theirs is None else theirs - (self._clock() + self._skew)
+        skew = 0.0 if theirs is None else theirs - (self._clock() / 1e9 + self._skew)
         if abs(skew) < MAX_SKEW_SECONDS:
             return False
         self._skew += skew
@@ -196,6 +230,13 @@ class DynamoDBClient:
             raise _unknown(error) if may_have_been_carried_out(error) and not repeatable else error
         self._pause(seconds)
         return rule.cost
+
+
+def _units(consumed: Any) -> float | None:
+    """Return the capacity units of a response's `ConsumedCapacity`: of one table, or a list of them."""
+    if consumed is None:
+        return None
+    return sum([float(one["CapacityUnits"]) for one in (consumed if isinstance(consumed, list) else [consumed])])
 
 
 def _unknown(error: SlttError) -> SlttError:

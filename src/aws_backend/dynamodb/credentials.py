@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock
-from time import monotonic, sleep, time
 
 from aws_backend.dynamodb.credential_documents import NothingHere, SourceBroken, read_text, variable
 from aws_backend.dynamodb.credential_sources import (
@@ -33,13 +32,14 @@ from aws_backend.dynamodb.credential_sources import (
 )
 from aws_backend.dynamodb.sigv4 import Credentials
 from sltt_core.base.errors import SlttError
+from sltt_core.base.runtime import SYSTEM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from aws_backend.dynamodb.credential_documents import ReadText, Run, Source
-    from aws_backend.dynamodb.metadata_sources import MakeTransport
+    from sltt_core.base.runtime import Runtime
 
 ADVISORY_SECONDS = 15 * 60
 """So long before credentials expire one looks for new ones (botocore: `_DEFAULT_ADVISORY_REFRESH_TIMEOUT`)."""
@@ -73,12 +73,12 @@ class CredentialChain:
 
     __slots__ = ("_clock", "_failed", "_lock", "_sources", "_state")
 
-    def __init__(self, sources: Iterable[Source], *, clock: Callable[[], float] = time) -> None:
-        """`sources` are gone through as often as there are none in any; `clock` gives seconds since 1970."""
+    def __init__(self, sources: Iterable[Source], *, runtime: Runtime = SYSTEM) -> None:
+        """`sources` are asked in order, until one has credentials."""
         self._sources = sources
-        self._clock = clock
+        self._clock = runtime.clock
         self._lock = allocate_lock()
-        # What is given, and when to look for newer; replaced as a whole, so that `get` needs no lock.
+        # What is returned, and when to look for newer (nanoseconds); replaced as a whole, so that `get` needs no lock.
         self._state: tuple[Credentials, float] | None = None
         self._failed: tuple[str, tuple[tuple[str, str], ...]] | None = None
 
@@ -89,18 +89,22 @@ class CredentialChain:
             return state[0]
         return self._renew()
 
+    def _now(self) -> float:
+        """Return the seconds since 1970."""
+        return self._clock() / 1e9
+
     def _renew(self) -> Credentials:
         failed = self._failed
         state = self._state
-        if state is not None and not _has_expired(state[0], self._clock()):
+        if state is not None and not _has_expired(state[0], self._now()):
             if not self._lock.acquire(False):
                 return state[0]  # another thread is at it
         else:
             self._lock.acquire()
         try:
             state = self._state
-            now = self._clock()
-            if state is not None and now < state[1]:
+            now = self._now()
+            if state is not None and now * 1e9 < state[1]:
                 return state[0]  # another thread has done it
             if state is not None and not _has_expired(state[0], now):
                 try:
@@ -115,7 +119,7 @@ class CredentialChain:
                 except CredentialError as error:
                     self._failed = (error.message, error.looked)
                     raise
-            self._state = (fresh, next_look(fresh.expires, self._clock()))
+            self._state = (fresh, next_look(fresh.expires, self._now()) * 1e9)
             return fresh
         finally:
             self._lock.release()
@@ -127,7 +131,7 @@ class CredentialChain:
         for source in self._sources:
             try:
                 found = source.load()
-                problem = "they have expired" if _has_expired(found, self._clock()) else ""
+                problem = "they have expired" if _has_expired(found, self._now()) else ""
             except NothingHere as reason:
                 looked.append((source.place, str(reason)))
                 continue
@@ -161,21 +165,17 @@ def default_chain(
     *,
     profile: str | None = None,
     environ: Mapping[str, str] = os.environ,
-    clock: Callable[[], float] = time,
-    steady_clock: Callable[[], float] = monotonic,
-    pause: Callable[[float], None] = sleep,
     read_text: ReadText = read_text,
     run: Run = run_command,
-    transport: MakeTransport | None = None,
+    runtime: Runtime = SYSTEM,
 ) -> CredentialChain:
     """Make the chain that AWS's SDKs have.
 
     `explicit` credentials are the only ones when given. A `profile` named here, and not by AWS_PROFILE, goes before
-    the environment's keys. `clock` gives seconds since 1970; `steady_clock` is the one of the transports' deadlines.
-    What `read_text`, `run` and `transport` have to do is said at `ReadText`, `Run` and `MakeTransport`.
+    the environment's keys. `read_text` reads a file (`ReadText`), `run` runs a command (`Run`).
     """
     if explicit is not None:
-        return CredentialChain([ExplicitSource(explicit)], clock=clock)
+        return CredentialChain([ExplicitSource(explicit)], runtime=runtime)
     sources: list[Source] = [ProfileSource(environ, profile, read_text, run)]
     if not profile:
         sources = [EnvironmentSource(environ), WebIdentitySource(environ), *sources]
@@ -188,10 +188,10 @@ def default_chain(
             make_transport,
         )
 
-        metadata = MetadataClient(transport or make_transport, steady_clock, pause)
+        metadata = MetadataClient(runtime.transport or make_transport, runtime.steady_clock, runtime.pause)
         return [ContainerSource(environ, metadata, read_text), InstanceSource(environ, metadata)]
 
-    return CredentialChain(_HereThenServices(sources, services), clock=clock)
+    return CredentialChain(_HereThenServices(sources, services), runtime=runtime)
 
 
 class _HereThenServices:

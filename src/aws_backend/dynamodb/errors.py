@@ -76,6 +76,21 @@ class TransactionCanceled(DynamoDBError):
         error.reasons = tuple(response.get("CancellationReasons") or ())
         return error
 
+    @property
+    def codes(self) -> set[str]:
+        """The codes of the actions that are at fault."""
+        return {str(reason.get("Code")) for reason in self.reasons} - {"None"}
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same work may succeed later, perhaps in a transaction that is built again."""
+        return bool(self.codes) and self.codes <= _TRANSIENT_CODES
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether a lack of capacity was among the reasons."""
+        return bool(self.codes.intersection(THROTTLING))
+
 
 class TransactionConflict(DynamoDBError):
     """Another transaction is busy with an item; nothing was written."""
@@ -191,6 +206,8 @@ BY_CODE: dict[str, type[DynamoDBError]] = {
 
 THROTTLING = ("ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded", "ThrottlingException")
 """Codes of the reasons of a canceled transaction that say that there was too much at once."""
+
+_TRANSIENT_CODES = {"ConditionalCheckFailed", "TransactionConflict", *THROTTLING}
 
 _SKEW_WORDS = ("Signature expired", "Signature not yet current")
 

@@ -18,6 +18,7 @@ from sltt_core.log.batches import StoredChunk
 from sltt_core.log.pages import ChangeStats, Head
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import Change
+from sltt_core.model.fields import OPERATIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,9 +108,10 @@ def _not_a_change(item: Item) -> NotALog:
 
 
 REPAIR_HINT = (
-    "Stop whatever else writes to this project, look at what verify(project_id) finds, and mend it with repair()."
+    "Stop everything else that writes to this project, see what verify(project_id) finds, and repair it with repair()."
 )
 """The way out of a log that was written by the original backend, or by hand."""
+DAMAGED_HINT = "See what verify(project_id) finds, and repair it with repair()."
 
 
 class StoredChanges:
@@ -216,17 +218,36 @@ NO_LOG = LogEnd(1, GENESIS, 0, 0, 0, {}, 0, False)
 """The end of a log that does not exist yet."""
 
 
+class Counts:
+    """What a sequence item counts: changes by operation and by entity type."""
+
+    __slots__ = ("operations", "types")
+
+    def __init__(self, operations: Mapping[str, int], types: Mapping[str, int]) -> None:
+        self.operations = dict(operations)
+        self.types = dict(types)
+
+    def add(self, change: Change) -> None:
+        """Count a change."""
+        self.operations[change.operation] = self.operations.get(change.operation, 0) + 1
+        self.types[change.entity_type] = self.types.get(change.entity_type, 0) + 1
+
+    def copy(self) -> Counts:
+        """Return a copy that counts by itself."""
+        return Counts(self.operations, self.types)
+
+    def end(self, seq: int, chain: str, repairs: int) -> LogEnd:
+        """Return the log's end that these counts belong to."""
+        creates, updates, deletes = (self.operations.get(name, 0) for name in OPERATIONS)
+        return LogEnd(seq + 1, chain, creates, updates, deletes, dict(self.types), repairs, True)
+
+
 def advanced(end: LogEnd, changes: Sequence[Change]) -> LogEnd:
     """Return the log's end after these changes were appended to it."""
-    counts = {"create": end.creates, "update": end.updates, "delete": end.deletes}
-    types = dict(end.entity_types)
+    counts = Counts({"create": end.creates, "update": end.updates, "delete": end.deletes}, end.entity_types)
     for change in changes:
-        counts[change.operation] = counts.get(change.operation, 0) + 1
-        types[change.entity_type] = types.get(change.entity_type, 0) + 1
-    last = changes[-1]
-    return LogEnd(
-        last.seq + 1, last.chain, counts["create"], counts["update"], counts["delete"], types, end.repairs, True
-    )
+        counts.add(change)
+    return counts.end(changes[-1].seq, changes[-1].chain, end.repairs)
 
 
 def log_end_of(item: Item | None, project_id: str) -> LogEnd:

@@ -7,8 +7,7 @@ delayed, never passed over. What cannot be, by what this process knows, is looke
 
 from __future__ import annotations
 
-from aws_backend.log.items import StoredChanges, change_of, log_end_of
-from aws_backend.log.table import DAMAGED_HINT
+from aws_backend.log.items import DAMAGED_HINT, StoredChanges, change_of, log_end_of
 from sltt_core.base.errors import LogDamaged
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import wire_size
@@ -16,7 +15,6 @@ from sltt_core.model.changes import wire_size
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from aws_backend.log.items import Item
     from aws_backend.log.table import LogTable
@@ -49,37 +47,28 @@ class LogReader:
         table = self._table
         deadline = table.deadline()
         view = self._look(project_id, cursor, limit, deadline, strong=False)
-        if not view.is_sound(table.seen(project_id), chain):
+        if not view.is_sound(table.known_heads.get(project_id), chain):
             view = self._look(project_id, cursor, limit, deadline, strong=True)
-            if not view.is_sound(table.seen(project_id)):
+            if not view.is_sound(table.known_heads.get(project_id)):
                 view = self._wait(project_id, view, deadline)
-        table.see(project_id, view.last)
+        table.known_heads.note(project_id, view.last)
         end, known, run = view.cut(self._page_bytes)
         # A weak look may have ended before what this process has written: there is more, and the next page finds it.
-        return max(end, table.seen(project_id)) if run else end, known, run
+        return max(end, table.known_heads.get(project_id)) if run else end, known, run
 
     def _look(self, project_id: str, cursor: int, limit: int, deadline: float, *, strong: bool) -> _View:
         """Query the change at the cursor, for its link, the run, and one more, to know whether it goes on."""
         wanted = limit + 1 + (cursor > 0)
-        payload: dict[str, Any] = {
-            "TableName": self._table.name,
-            "KeyConditionExpression": "pk = :pk AND seq >= :from",
-            "ExpressionAttributeValues": {":pk": {"S": project_id}, ":from": {"N": str(max(cursor, 1))}},
-            "ConsistentRead": strong,
-        }
         items: list[Item] = []
-        responses = 0
-        while True:
-            payload["Limit"] = wanted - len(items)
-            response = self._table.call("Query", payload, deadline)
-            items += response["Items"]
-            responses += 1
-            # As long as even the largest items fit on a page, nobody need weigh them one by one.
+        light = True
+        pages = self._table.changes_from(project_id, max(cursor, 1), wanted, deadline, strong=strong)
+        for responses, page in enumerate(pages, 1):
+            items += page
+            # As long as even the largest items fit on a page, nobody need measure them one by one.
             light = WIRE_BYTES * len(items) + 2 * RESPONSE_BYTES * responses <= self._page_bytes
-            last = response.get("LastEvaluatedKey")
-            if last is None or len(items) >= wanted or not (light or self._has_room(items, cursor)):
-                return _View(items, cursor, limit, light)
-            payload["ExclusiveStartKey"] = last
+            if not (light or self._has_room(items, cursor)):
+                break
+        return _View(items, cursor, limit, light)
 
     def _has_room(self, items: list[Item], cursor: int) -> bool:
         """Tell whether a page may hold more: only by a change that is cut off does one see that the log goes on."""
@@ -89,7 +78,7 @@ class LogReader:
     def _wait(self, project_id: str, view: _View, deadline: float) -> _View:
         """Look at what cannot be again and again, until it has changed or is certain."""
         table = self._table
-        begin = table.steady_clock()
+        begin = table.runtime.steady_clock()
         until = begin + min(GAP_SECONDS, (deadline - begin) / 2)  # the rest is for making certain
         while True:
             if not view.run:  # the log may be shorter than it once was
@@ -98,11 +87,11 @@ class LogReader:
                     view.end = end.seq
                     view.known = end.chain if end.seq == view.cursor else view.known
                     return view
-            if table.steady_clock() + GAP_PAUSE >= until:
+            if table.is_late(until, GAP_PAUSE):
                 return self._certain(project_id, view, deadline)
-            table.pause(GAP_PAUSE)
+            table.runtime.pause(GAP_PAUSE)
             view = self._look(project_id, view.cursor, view.limit, deadline, strong=True)
-            if view.is_sound(table.seen(project_id)):
+            if view.is_sound(table.known_heads.get(project_id)):
                 return view
 
     def _certain(self, project_id: str, view: _View, deadline: float) -> _View:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from aws_backend.dynamodb.errors import InvalidRequest, TransactionCanceled
-from aws_backend.log.table import DAMAGED_HINT, codes_of, may_pass, refused
+from aws_backend.dynamodb.errors import TransactionCanceled
+from aws_backend.log.items import DAMAGED_HINT
 from aws_backend.log.transactions import build_restore
 from sltt_core.base.errors import LogDamaged, StorageBusy
 
@@ -19,21 +19,19 @@ def restore(table: LogTable, project_id: str, changes: tuple[Change, ...]) -> No
     end = table.read_end(project_id, deadline)
     if end.value != changes[0].seq:
         raise _overtaken(project_id)
-    built = build_restore(table.name, changes, end, table.new_token())
+    built = build_restore(table.name, changes, end, table.runtime.new_token())
     try:
-        table.call("TransactWriteItems", built.payload, deadline)
+        table.transact(built.actions, built.token, deadline)
     except TransactionCanceled as error:
-        if not may_pass(error):
-            raise refused(error) from error
-        if error.reasons[0].get("Code") in (None, "None") and codes_of(error) == {"ConditionalCheckFailed"}:
+        if not error.is_transient:
+            raise
+        if error.reasons[0].get("Code") in (None, "None") and error.codes == {"ConditionalCheckFailed"}:
             raise LogDamaged(
                 f"project {project_id} holds a change beyond its end, {end.head.seq}; nothing was written",
                 hint=DAMAGED_HINT,
             ) from error
         raise _overtaken(project_id) from error
-    except InvalidRequest as error:
-        raise refused(error) from error
-    table.see(project_id, changes[-1].seq)
+    table.known_heads.note(project_id, changes[-1].seq)
 
 
 def _overtaken(project_id: str) -> StorageBusy:

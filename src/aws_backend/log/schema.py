@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aws_backend.dynamodb.credentials import CredentialError
 from aws_backend.dynamodb.errors import AccessDenied, DynamoDBError, TableInUse, TableNotFound
-from aws_backend.log.table import veiled
+from aws_backend.log.table import INDEX, LOCAL_HINT
 from sltt_core.base.errors import NotALog, StorageError
 from sltt_core.http_client.transport import TransportError
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from aws_backend.log.table import LogTable
 
-INDEX = "projects"
-"""The sparse index that holds the sequence items alone, in the order of their projects."""
 KEYS = {"pk": "HASH", "seq": "RANGE"}
 INDEX_KEYS = {"registry": "HASH", "projectId": "RANGE"}
 TYPES = {"pk": "S", "seq": "N", "registry": "S", "projectId": "S"}
@@ -61,8 +59,6 @@ def check(table: LogTable, region: str) -> None:
         raise StorageError(
             f"DynamoDB in {region} cannot be reached", hint="Look at DYNAMODB_REGION (or AWS_REGION) and the network."
         ) from error
-    except DynamoDBError as error:
-        raise veiled(error) from error
     if found["TableStatus"] not in USABLE:
         raise StorageError(
             f"the table {table.name} is not ready: it is {found['TableStatus']}", hint="Try again when it is ACTIVE."
@@ -71,7 +67,6 @@ def check(table: LogTable, region: str) -> None:
 
 
 _NEVER_MADE = "On AWS a table is never made by this program: docs/table.md shows the command."
-LOCAL_HINT = "For a local DynamoDB, set USE_LOCAL_DYNAMODB=true."
 
 
 def create(table: LogTable) -> None:
@@ -111,11 +106,11 @@ def _made(table: LogTable) -> dict[str, Any]:
         except TableInUse:
             pass  # another process was faster
         found = _describe(table)
-    deadline = table.steady_clock() + READY_SECONDS
+    deadline = table.runtime.steady_clock() + READY_SECONDS
     while found["TableStatus"] != "ACTIVE":
-        if table.steady_clock() >= deadline:
+        if table.runtime.steady_clock() >= deadline:
             raise StorageError(f"the table {table.name} does not become active: it is {found['TableStatus']}")
-        table.pause(READY_PAUSE)
+        table.runtime.pause(READY_PAUSE)
         found = _describe(table)
     return found
 

@@ -1,120 +1,45 @@
-"""`LogTable`: the table that the logs are in, as the rest of this package calls it.
+"""`LogTable`: the one place that calls DynamoDB for the logs in a table. Its methods are verbs of the log.
 
-Holds what every call needs (the client, the clocks, the time a request may take) and makes the errors that are not the
-caller's fault say so without telling clients of the API about accounts, roles and hosts; whoever runs the program finds
-that in `__cause__`.
+It knows expressions, paging and the time that a request may take. It raises the errors of `aws_backend.dynamodb` and of
+the transport as they are; the storage translates them (`aws_backend.log.errors`).
 """
 
 from __future__ import annotations
 
-from _thread import allocate_lock
-from os import urandom
-from time import monotonic, sleep, time_ns
-
-from aws_backend.dynamodb.client import random_fraction
-from aws_backend.dynamodb.credentials import CredentialError
-from aws_backend.dynamodb.errors import (
-    THROTTLING,
-    AccessDenied,
-    ClockSkewed,
-    ConditionFailed,
-    DynamoDBError,
-    InvalidRequest,
-    ServerFault,
-    TableInUse,
-    TableNotFound,
-    Throttled,
-    TokenReused,
-    TransactionCanceled,
-    TransactionConflict,
+from aws_backend.dynamodb.errors import ConditionFailed, Throttled, TransactionCanceled
+from aws_backend.log.items import (
+    REGISTRY,
+    change_key,
+    log_end_of,
+    request_key,
+    request_of,
+    sequence_key,
 )
-from aws_backend.log.items import change_key, log_end_of, request_of, sequence_key
-from sltt_core.base.errors import SlttError, StorageBusy, StorageError, StorageThrottled, StorageUnavailable
-from sltt_core.http_client.transport import TransportError
+from aws_backend.log.known_heads import KnownHeads
+from sltt_core.base.errors import StorageBusy
+from sltt_core.base.runtime import SYSTEM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from aws_backend.dynamodb.client import DynamoDBClient
+    from aws_backend.log.actions import Action
     from aws_backend.log.items import Item, LogEnd, Request
-    from sltt_core.base.timestamps import Clock
+    from sltt_core.base.runtime import Runtime
 
+INDEX = "projects"
+"""The sparse index that holds only the sequence items, in the order of their projects."""
+LOCAL_HINT = "For a local DynamoDB, set USE_LOCAL_DYNAMODB=true."
 REQUEST_SECONDS = 10.0
 """How long a request to a storage may take, with all its calls and all its waiting."""
-DAMAGED_HINT = "Look at what verify(project_id) finds, and mend it with repair()."
 THROTTLE_SECONDS = 0.1
-"""The first wait after a refusal for want of capacity is a random part of this; it doubles each time."""
-MAX_SEEN = 100_000
-"""Projects of which it is remembered how far their logs were seen to reach."""
-
-_HINTS: dict[type[SlttError], str] = {
-    TableNotFound: "Look at the table's name and at DYNAMODB_REGION. A local DynamoDB that was started again is empty: "
-    "start this program again, too.",
-    TableInUse: "The table is being made, changed or deleted; try again when that is done.",
-    AccessDenied: AccessDenied.hint,
-    ClockSkewed: "Set the machine's clock.",
-    CredentialError: CredentialError.hint,
-}
-
-
-def refused(error: SlttError) -> StorageError:
-    """Make the error for what DynamoDB refuses and no caller can help; the details stay in `__cause__`."""
-    code = error.code if isinstance(error, DynamoDBError) else "no credentials"
-    hint = next((text for kind, text in _HINTS.items() if isinstance(error, kind)), None)
-    made = StorageError(f"DynamoDB did not take the request: {code}", hint=hint)
-    made.__cause__ = error
-    return made
-
-
-_PASSING: dict[type[SlttError], tuple[type[StorageError], str]] = {
-    Throttled: (StorageThrottled, "the table may not do more just now"),
-    TransactionConflict: (StorageBusy, "another transaction held what this one needs"),
-    ServerFault: (StorageUnavailable, "DynamoDB failed"),
-    TransportError: (StorageUnavailable, "DynamoDB cannot be reached, or did not answer"),
-}
-"""What may pass by itself: as which error of the contract a client sees it, and in which words."""
-
-
-_OWN: dict[str, tuple[type[SlttError], ...]] = {
-    "TransactWriteItems": (InvalidRequest, TransactionCanceled, TokenReused),
-    "TransactGetItems": (TransactionCanceled,),
-}
-"""What the callers of an operation know what to do about; of all others it is a condition that failed."""
-
-
-def veiled(error: SlttError) -> SlttError:
-    """Make the same error with nothing in it of DynamoDB's own words; they stay in `__cause__`."""
-    shown = next((found for kind, found in _PASSING.items() if isinstance(error, kind)), None)
-    if shown is None:
-        return refused(error)
-    kind, text = shown
-    made = type(error)(text, hint=kind.hint)
-    made.status, made.kind, made.title, made.retry_after = kind.status, kind.kind, kind.title, kind.retry_after
-    if isinstance(made, DynamoDBError) and isinstance(error, DynamoDBError):
-        made.code = error.code
-    made.__cause__ = error
-    return made
-
-
-_PASSES = {"ConditionalCheckFailed", "TransactionConflict", *THROTTLING}
-
-
-def codes_of(error: TransactionCanceled) -> set[str]:
-    """Return the codes of the reasons that a transaction was canceled for."""
-    return {str(reason.get("Code")) for reason in error.reasons} - {"None"}
-
-
-def may_pass(error: TransactionCanceled) -> bool:
-    """Tell whether a canceled transaction may succeed later, perhaps built anew."""
-    codes = codes_of(error)
-    return bool(codes) and codes <= _PASSES
-
-
-def random_key() -> str:
-    """Return 32 random characters: a request token, or a key for a caller that gave none."""
-    return urandom(16).hex()
+"""The first wait after being throttled is a random part of this; it doubles each time."""
+CONFLICT_PAUSE = 0.02
+"""Seconds before items that a transaction was writing are read together again."""
+MAX_KEYS = 100
+"""Items of one BatchGetItem (AWS: BatchGetItem)."""
 
 
 class LogTable:
@@ -125,115 +50,180 @@ class LogTable:
         name: str,
         client: DynamoDBClient,
         *,
-        clock: Clock = time_ns,
-        steady_clock: Callable[[], float] = monotonic,
-        pause: Callable[[float], None] = sleep,
-        random: Callable[[], float] = random_fraction,
-        new_token: Callable[[], str] = random_key,
+        runtime: Runtime = SYSTEM,
         time_limit: Callable[[], float] = lambda: REQUEST_SECONDS,
     ) -> None:
-        """`clock` gives nanoseconds since 1970; deadlines are on `steady_clock`, which must be the client's, too.
-
-        `patience` is asked at the beginning of each request how many seconds it may take.
-        """
+        """`runtime` must be the client's, too. `time_limit` returns how many seconds a request that begins may take."""
         self.name = name
         self.client = client
-        self.clock = clock
-        self.steady_clock = steady_clock
-        self.pause = pause
-        self.random = random
-        self.new_token = new_token
+        self.runtime = runtime
+        self.known_heads = KnownHeads()
         self._time_limit = time_limit
-        self._seen: dict[str, int] = {}
-        self._lock = allocate_lock()
 
     def deadline(self) -> float:
-        """Return when a request that begins now has to end."""
-        return self.steady_clock() + self._time_limit()
+        """Return when a request that begins now has to end, on the steady clock."""
+        return self.runtime.steady_clock() + self._time_limit()
+
+    def is_late(self, deadline: float, wait: float = 0.0) -> bool:
+        """Tell whether the deadline has passed, or will have passed after a wait."""
+        return self.runtime.steady_clock() + wait >= deadline
 
     def call(self, operation: str, payload: Mapping[str, Any], deadline: float, **options: Any) -> dict[str, Any]:
-        """Call an operation that names the table itself, or in each of its parts."""
-        try:
-            return self.client.call(operation, payload, deadline=deadline, **options)
-        except SlttError as error:
-            if isinstance(error, _OWN.get(operation, ConditionFailed)):
-                raise
-            raise veiled(error) from error
+        """Call an operation on this table."""
+        return self.client.call(operation, {"TableName": self.name, **payload}, deadline=deadline, **options)
 
-    def back_off(self, attempt: int, deadline: float) -> None:
-        """Wait after being throttled, longer with each attempt (from 0); raises `Throttled` when the time is up."""
-        wait = THROTTLE_SECONDS * 2.0**attempt * self.random()
-        if self.steady_clock() + wait >= deadline:
-            raise veiled(Throttled("the table may not do more just now"))
-        self.pause(wait)
+    def pages(
+        self, operation: str, payload: dict[str, Any], deadline: float | None, limit: int | None = None
+    ) -> Iterator[list[Item]]:
+        """Yield the items of each response, until there are no more or `limit` items were read.
 
-    # What a process knows of logs it has written or read: they reach this far at least.
+        Without a deadline each page has the time that a request may take.
+        """
+        while True:
+            if limit is not None:
+                payload["Limit"] = limit
+            response = self.call(operation, payload, self.deadline() if deadline is None else deadline)
+            items = response["Items"]
+            yield items
+            if limit is not None:
+                limit -= len(items)
+            if "LastEvaluatedKey" not in response or (limit is not None and limit <= 0):
+                return
+            payload["ExclusiveStartKey"] = response["LastEvaluatedKey"]
 
-    def seen(self, project_id: str) -> int:
-        """Return the greatest sequence number that this process has seen of a project, 0 for none."""
-        return self._seen.get(project_id, 0)
+    # Reading a log
 
-    def see(self, project_id: str, seq: int) -> None:
-        """Remember that a log reaches so far."""
-        with self._lock:
-            seen = self._seen
-            if seq > seen.get(project_id, 0):
-                if len(seen) >= MAX_SEEN and project_id not in seen:
-                    del seen[next(iter(seen))]
-                seen.pop(project_id, None)  # so that those written to last stay longest
-                seen[project_id] = seq
+    def changes_from(
+        self, project_id: str, first: int, limit: int, deadline: float, *, strong: bool
+    ) -> Iterator[list[Item]]:
+        """Yield the changes from number `first` on, in order, a response at a time, at most `limit`."""
+        payload = {
+            "KeyConditionExpression": "pk = :pk AND seq >= :from",
+            "ExpressionAttributeValues": {":pk": {"S": project_id}, ":from": {"N": str(first)}},
+            "ConsistentRead": strong,
+        }
+        return self.pages("Query", payload, deadline, limit)
 
-    def unsee(self, project_id: str) -> None:
-        """Forget how far a log reached: it was replaced."""
-        self._seen.pop(project_id, None)
+    def get_change(self, project_id: str, seq: int, deadline: float, *, strong: bool) -> Item | None:
+        """Return the item of a change, or `None`."""
+        return self._get(change_key(project_id, seq), deadline, strong=strong)
 
-    # Single items
-
-    def get(self, key: Item, deadline: float, *, strong: bool) -> Item | None:
-        """Return an item, or `None`; `strong` sees every write that was answered before, at twice the price."""
-        payload = {"TableName": self.name, "Key": key, "ConsistentRead": strong}
-        item: Item | None = self.call("GetItem", payload, deadline).get("Item")
+    def _get(self, key: Item, deadline: float, *, strong: bool) -> Item | None:
+        """Return an item, or `None`. A strong read sees every write that was acknowledged before; it costs twice."""
+        item: Item | None = self.call("GetItem", {"Key": key, "ConsistentRead": strong}, deadline).get("Item")
         return item
 
+    def get_sequence(self, project_id: str, deadline: float, *, strong: bool = True) -> Item | None:
+        """Return the sequence item as it is, or `None`."""
+        return self._get(sequence_key(project_id), deadline, strong=strong)
+
     def read_end(self, project_id: str, deadline: float, *, strong: bool = True) -> LogEnd:
-        """Return a log's end. Weakly read, it may be an earlier one, but never before what this process has seen."""
-        seen = self.seen(project_id)
-        end = log_end_of(self.get(sequence_key(project_id), deadline, strong=strong), project_id)
-        if end.head.seq < seen:
+        """Return a log's end. Read weakly, it may be an earlier one, but none before what this process has seen."""
+        known = self.known_heads.get(project_id)
+        end = log_end_of(self.get_sequence(project_id, deadline, strong=strong), project_id)
+        if end.head.seq < known:
             if not strong:
                 return self.read_end(project_id, deadline)
-            # Shorter than it was before this was asked: it was replaced. What was seen meanwhile, as by an append of
-            # another thread, is younger than this answer and says nothing of the kind.
-            if self.seen(project_id) == seen:
-                self.unsee(project_id)
-        self.see(project_id, end.head.seq)
+            # Shorter than it was before this read began: the log was replaced. What became known during the read, as
+            # by another thread's append, is newer than this response and says nothing of the kind.
+            if self.known_heads.get(project_id) == known:
+                self.known_heads.forget(project_id)
+        self.known_heads.note(project_id, end.head.seq)
         return end
 
-    def read_request(self, key: Item, deadline: float) -> Request | None:
-        """Return what an idempotency key wrote, by a strong read; `None` when it wrote nothing."""
-        item = self.get(key, deadline, strong=True)
+    def ends(self, project_ids: Sequence[str], deadline: float) -> dict[str, int]:
+        """Return the last number of each of these projects that has changes, by weak reads of 100 at a time."""
+        heads: dict[str, int] = {}
+        for start in range(0, len(project_ids), MAX_KEYS):
+            some = dict.fromkeys(project_ids[start : start + MAX_KEYS])
+            keys: Any = [sequence_key(project_id) for project_id in some]
+            attempt = 0
+            while keys:
+                request = {
+                    "Keys": keys,
+                    "ProjectionExpression": "projectId, #v",
+                    "ExpressionAttributeNames": {"#v": "value"},
+                }
+                payload = {"RequestItems": {self.name: request}}
+                response = self.client.call("BatchGetItem", payload, deadline=deadline)
+                for item in response["Responses"].get(self.name, ()):
+                    if "projectId" in item:
+                        heads[item["projectId"]["S"]] = int(item["value"]["N"]) - 1
+                keys = response.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys")
+                if keys:
+                    self.back_off(attempt, deadline)
+                    attempt += 1
+        for project_id in project_ids:
+            known = self.known_heads.get(project_id)
+            if known > heads.get(project_id, 0):
+                heads[project_id] = known
+        return heads
+
+    def projects(self, after: str | None, limit: int, deadline: float) -> list[str]:
+        """Return up to `limit` ids of projects, in order, after the given one."""
+        condition, values = "registry = :r", {":r": {"S": REGISTRY}}
+        if after is not None:
+            condition += " AND projectId > :after"
+            values[":after"] = {"S": after}
+        payload = {
+            "IndexName": INDEX,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": values,
+        }
+        pages = self.pages("Query", payload, deadline, limit)
+        return [item["projectId"]["S"] for items in pages for item in items]
+
+    def read_request(self, project_id: str, key: str, number: int, deadline: float) -> Request | None:
+        """Return what a chunk wrote under an idempotency key, by a strong read; `None` when it wrote nothing."""
+        item = self._get(request_key(project_id, key, number), deadline, strong=True)
         return None if item is None else request_of(item)
 
     def read_together(self, project_id: str, seq: int, deadline: float) -> tuple[Item | None, Item | None]:
         """Return a change's item and the sequence item as they are at one moment between all transactions.
 
-        (AWS, "DynamoDB transactions: how it works": TransactGetItems is serializable with TransactWriteItems, where a
-        strong read of one item after the other is not.)
+        TransactGetItems is serializable with TransactWriteItems; strong reads of one item after the other are not
+        (AWS, "DynamoDB transactions: how it works").
         """
         keys = (change_key(project_id, seq), sequence_key(project_id))
         payload = {"TransactItems": [{"Get": {"TableName": self.name, "Key": key}} for key in keys]}
         while True:
             try:
-                change, sequence = self.call("TransactGetItems", payload, deadline)["Responses"]
-            except TransactionCanceled as error:  # a transaction is in flight: then it is not at rest yet
-                if not may_pass(error):
-                    raise refused(error) from error
-                if self.steady_clock() + CONFLICT_PAUSE >= deadline:
+                change, sequence = self.client.call("TransactGetItems", payload, deadline=deadline)["Responses"]
+            except TransactionCanceled as error:  # a transaction is in flight
+                if not error.is_transient:
+                    raise
+                if self.is_late(deadline, CONFLICT_PAUSE):
                     raise StorageBusy(f"others write to project {project_id} without a pause") from error
-                self.pause(CONFLICT_PAUSE)
+                self.runtime.pause(CONFLICT_PAUSE)
             else:
                 return change.get("Item"), sequence.get("Item")
 
+    # Writing
 
-CONFLICT_PAUSE = 0.02
-"""Before items are read together again that a transaction was writing."""
+    def transact(self, actions: Sequence[Action], token: str, deadline: float) -> None:
+        """Carry out all actions in one transaction, or none; raises `TransactionCanceled` with the reasons."""
+        payload = {"TransactItems": actions, "ClientRequestToken": token}
+        self.client.call("TransactWriteItems", payload, deadline=deadline)
+
+    def mark_outdated(self, project_id: str, seq: int, outdated_by: int, deadline: float) -> Item | None:
+        """Set `outdatedBy` where it is absent or less; return the change's item as it is then, or `None`."""
+        payload = {
+            "Key": change_key(project_id, seq),
+            "UpdateExpression": "SET outdatedBy = :by",
+            "ConditionExpression": "attribute_exists(pk) AND (attribute_not_exists(outdatedBy) OR outdatedBy < :by)",
+            "ExpressionAttributeValues": {":by": {"N": str(outdated_by)}},
+            "ReturnValues": "ALL_NEW",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        try:
+            item: Item = self.call("UpdateItem", payload, deadline, repeatable=True)["Attributes"]
+        except ConditionFailed as error:
+            return error.item  # it has that number or a later one already, or there is no such change
+        return item
+
+    def back_off(self, attempt: int, deadline: float) -> None:
+        """Wait after being throttled, longer with each attempt (from 0); raises `Throttled` when there is no time."""
+        wait = THROTTLE_SECONDS * 2.0**attempt * self.runtime.random()
+        if self.is_late(deadline, wait):
+            raise Throttled("the table is throttled")
+        self.runtime.pause(wait)

@@ -9,22 +9,9 @@ One `TransactWriteItems` (AWS: "DynamoDB transactions: how it works") does all o
 
 from __future__ import annotations
 
-from aws_backend.dynamodb.errors import THROTTLING, Throttled
-from aws_backend.log.items import (
-    FORMAT,
-    NO_LOG,
-    LogEnd,
-    Request,
-    advanced,
-    change_item,
-    log_end_of,
-    log_end_values,
-    registry_values,
-    request_item,
-    request_key,
-    request_of,
-    sequence_key,
-)
+from aws_backend.dynamodb.errors import THROTTLING
+from aws_backend.log.actions import advance, put_change, put_request
+from aws_backend.log.items import NO_LOG, LogEnd, Request, advanced, log_end_of, request_of
 from sltt_core.base.record import Record
 from sltt_core.log.batches import Chunk, number_changes
 from sltt_core.log.pages import Head
@@ -34,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from aws_backend.log.actions import Action
     from sltt_core.model.changes import Change
 
 MAX_ACTIONS = 100
@@ -53,7 +41,7 @@ class Member(Record):
 class Built(Record):
     """A transaction, and what it does if it is carried out."""
 
-    payload: Mapping[str, Any]
+    actions: Sequence[Action]
     token: str
     before: LogEnd
     after: LogEnd
@@ -65,65 +53,26 @@ def build(table: str, members: Sequence[Member], before: LogEnd, now: str, token
     """Make the transaction that appends the members' changes after `before`, at the time `now`."""
     project_id = members[0].chunk.project_id
     head = before.head
-    requests: list[dict[str, Any]] = []
-    puts: list[dict[str, Any]] = []
+    requests: list[Action] = []
+    puts: list[Action] = []
     changes: list[tuple[Change, ...]] = []
     for member in members:
-        numbered = number_changes(member.chunk, head, now)
         chunk = member.chunk
+        numbered = number_changes(chunk, head, now)
         request = Request(head.seq + 1, len(numbered), chunk.offset, chunk.fingerprint, token, now, member.expires)
-        requests.append(_put(table, request_item(request_key(project_id, member.key, chunk.number), request), True))
-        puts += [_put(table, change_item(change), False) for change in numbered]
+        requests.append(put_request(table, project_id, member.key, chunk.number, request))
+        puts += [put_change(table, change) for change in numbered]
         changes.append(numbered)
         head = Head(numbered[-1].seq, numbered[-1].chain)
     after = advanced(before, [change for numbered in changes for change in numbered])
-    update = {"Update": sequence_update(table, project_id, before, after)}
-    payload = {"TransactItems": [update, *requests, *puts], "ClientRequestToken": token}
-    return Built(payload, token, before, after, changes)
+    return Built([advance(table, project_id, before, after), *requests, *puts], token, before, after, changes)
 
 
 def build_restore(table: str, changes: Sequence[Change], before: LogEnd, token: str) -> Built:
     """Make the transaction that puts changes after `before` just as they are."""
     after = advanced(before, changes)
-    update = {"Update": sequence_update(table, changes[0].project_id, before, after)}
-    puts = [_put(table, change_item(change), False) for change in changes]
-    payload = {"TransactItems": [update, *puts], "ClientRequestToken": token}
-    return Built(payload, token, before, after, [tuple(changes)])
-
-
-def sequence_update(table: str, project_id: str, before: LogEnd, after: LogEnd) -> dict[str, Any]:
-    """Make the update that carries the sequence item on, if it is still what it was before."""
-    values = log_end_values(after)
-    if not before.exists:
-        values |= registry_values(project_id)
-        condition, expected = "attribute_not_exists(pk)", {}
-    else:
-        condition = "#value = :was AND #chain = :link AND #format = :format AND "
-        condition += "#repairs = :repairs" if before.repairs else "attribute_not_exists(#repairs)"
-        expected = {
-            ":was": {"N": str(before.value)},
-            ":link": {"S": before.chain},
-            ":format": {"N": str(FORMAT)},
-        }
-        if before.repairs:
-            expected[":repairs"] = {"N": str(before.repairs)}
-    used = (*values, "format", "repairs") if before.exists else (*values,)
-    return {
-        "TableName": table,
-        "Key": sequence_key(project_id),
-        "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in values),
-        "ConditionExpression": condition,
-        "ExpressionAttributeNames": {f"#{name}": name for name in used},
-        "ExpressionAttributeValues": {f":{name}": value for name, value in values.items()} | expected,
-        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-    }
-
-
-def _put(table: str, item: dict[str, Any], returned: bool) -> dict[str, Any]:
-    put = {"TableName": table, "Item": item, "ConditionExpression": "attribute_not_exists(pk)"}
-    if returned:
-        put["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
-    return {"Put": put}
+    actions = [advance(table, changes[0].project_id, before, after), *[put_change(table, change) for change in changes]]
+    return Built(actions, token, before, after, [tuple(changes)])
 
 
 class Refusal(Record):
@@ -167,10 +116,3 @@ def read_reasons(reasons: Sequence[Mapping[str, Any]], built: Built, members: Se
     if not failed and not conflict and not throttled:
         return None
     return Refusal(replays, end, conflict, throttled, occupied)
-
-
-def throttled_error() -> Throttled:
-    """Make the error for a transaction that was refused for want of capacity until the time was up."""
-    error = Throttled("more was written to the table than it may take just now")
-    error.code = "ThrottlingError"
-    return error

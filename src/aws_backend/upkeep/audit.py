@@ -6,7 +6,12 @@ again between all transactions before it is reported.
 
 from __future__ import annotations
 
-from aws_backend.log.items import FORMAT, LogEnd, change_of, log_end_of
+from aws_backend.log.items import FORMAT, Counts, change_of, log_end_of
+from aws_backend.log.maintenance import (
+    PAGE_CHANGES,
+    all_items_after,
+    request_items,
+)
 from sltt_core.base.errors import NotALog
 from sltt_core.base.json_reader import JsonProblem, read
 from sltt_core.base.timestamps import normalise, now_utc
@@ -16,62 +21,17 @@ from sltt_core.model.fields import CHECKS, TOMBSTONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from aws_backend.log.items import Item
     from aws_backend.log.table import LogTable
-    from sltt_core.model.changes import Change
 
     Progress = Callable[[int], None]
     """Told now and then how many changes were examined."""
 
-PAGE_CHANGES = 1000
 TOMBSTONE_TYPE = "void"
 """The entity type and id of a change that repair puts where a number was missing."""
-
-
-class Counts:
-    """What a sequence item counts."""
-
-    __slots__ = ("operations", "types")
-
-    def __init__(self) -> None:
-        self.operations: dict[str, int] = {}
-        self.types: dict[str, int] = {}
-
-    def add(self, change: Change) -> None:
-        """Count a change."""
-        self.operations[change.operation] = self.operations.get(change.operation, 0) + 1
-        self.types[change.entity_type] = self.types.get(change.entity_type, 0) + 1
-
-    def copy(self) -> Counts:
-        """Return a copy that counts on by itself."""
-        other = Counts()
-        other.operations, other.types = dict(self.operations), dict(self.types)
-        return other
-
-    def end(self, seq: int, chain: str, repairs: int) -> LogEnd:
-        """Return the log's end that these counts belong to."""
-        creates, updates, deletes = (self.operations.get(name, 0) for name in ("create", "update", "delete"))
-        return LogEnd(seq + 1, chain, creates, updates, deletes, dict(self.types), repairs, True)
-
-
-def items_after(table: LogTable, project_id: str, seq: int, last: int | None = None) -> Iterator[Item]:
-    """Read the items of a log after a number, in order, by strong reads; up to `last`, if it is given.
-
-    Each page has the time that a request may take.
-    """
-    condition = "pk = :pk AND seq BETWEEN :from AND :to" if last is not None else "pk = :pk AND seq >= :from"
-    values: dict[str, Any] = {":pk": {"S": project_id}, ":from": {"N": str(seq + 1)}}
-    payload: dict[str, Any] = {
-        "TableName": table.name,
-        "KeyConditionExpression": condition,
-        "ExpressionAttributeValues": values if last is None else values | {":to": {"N": str(last)}},
-        "ConsistentRead": True,
-        "Limit": PAGE_CHANGES,
-    }
-    return _paged(table, "Query", payload)
 
 
 def read_sequence(table: LogTable, project_id: str, seq: int) -> tuple[Item | None, Item | None]:
@@ -131,7 +91,7 @@ class _Audit:
         self._progress = progress
         self._at = 0
         self._link: str | None = GENESIS
-        self._counts = Counts()
+        self._counts = Counts({}, {})
         self._examined = 0
         self._findings: dict[str, list[Finding]] = {}
         self._requests: dict[int, list[tuple[Item, int, str]]] = {}
@@ -174,7 +134,7 @@ class _Audit:
 
     def _walk(self) -> None:
         """Read on from where one is to the end that can be seen."""
-        for item in items_after(self._table, self._project_id, self._at):
+        for item in all_items_after(self._table, self._project_id, self._at):
             seq = int(item["seq"]["N"])
             if seq > self._at + 1:
                 self._cross_gap(seq)
@@ -183,7 +143,7 @@ class _Audit:
     def _cross_gap(self, seq: int) -> None:
         """Look again at numbers that were not there: a transaction may have been half visible."""
         read_sequence(self._table, self._project_id, self._at + 1)  # waits until no append is in flight
-        for item in items_after(self._table, self._project_id, self._at, seq - 1):
+        for item in all_items_after(self._table, self._project_id, self._at, seq - 1):
             self._miss(int(item["seq"]["N"]))
             self._step(item)
         self._miss(seq)
@@ -204,7 +164,7 @@ class _Audit:
     def _step(self, item: Item) -> None:
         """Look at the change that comes next."""
         seq = int(item["seq"]["N"])
-        full, says_something = completed(item, self._table.clock)
+        full, says_something = completed(item, self._table.runtime.clock)
         try:
             change = change_of(full)
         except NotALog as error:
@@ -292,24 +252,3 @@ def _unreadable(item: Mapping[str, Any]) -> str:
     except (JsonProblem, ValueError) as error:
         return str(error)
     return ""
-
-
-def request_items(table: LogTable, project_id: str) -> Iterator[Item]:
-    """Read a project's request items; the whole table is scanned for them."""
-    payload: dict[str, Any] = {
-        "TableName": table.name,
-        "FilterExpression": "begins_with(pk, :prefix)",
-        "ExpressionAttributeValues": {":prefix": {"S": f"REQUEST#{project_id}#"}},
-        "ConsistentRead": True,
-    }
-    return _paged(table, "Scan", payload)
-
-
-def _paged(table: LogTable, operation: str, payload: dict[str, Any]) -> Iterator[Item]:
-    """Call an operation again and again until its answers have no more behind them."""
-    while True:
-        response = table.call(operation, payload, table.deadline())
-        yield from response["Items"]
-        if "LastEvaluatedKey" not in response:
-            return
-        payload["ExclusiveStartKey"] = response["LastEvaluatedKey"]

@@ -9,27 +9,23 @@ interrupted is taken up again and its half-made links are not taken for tamperin
 
 from __future__ import annotations
 
-from aws_backend.dynamodb.errors import ConditionFailed, InvalidRequest, TransactionCanceled
+from aws_backend.dynamodb.errors import TransactionCanceled
+from aws_backend.log.actions import put_change
 from aws_backend.log.items import (
-    change_item,
-    change_of,
-    log_end_values,
-    registry_values,
-    sequence_key,
-)
-from aws_backend.log.table import may_pass, refused
-from aws_backend.log.transactions import MAX_ACTIONS
-from aws_backend.upkeep.audit import (
-    PAGE_CHANGES,
-    TOMBSTONE_TYPE,
     Counts,
-    audit,
-    completed,
-    items_after,
-    reaches,
-    read_sequence,
+    change_of,
+)
+from aws_backend.log.maintenance import (
+    PAGE_CHANGES,
+    all_items_after,
+    delete_request,
+    note_relinking,
+    relink,
+    repair_sequence,
     request_items,
 )
+from aws_backend.log.transactions import MAX_ACTIONS
+from aws_backend.upkeep.audit import TOMBSTONE_TYPE, audit, completed, reaches, read_sequence
 from sltt_core.base.errors import LogDamaged, StorageBusy
 from sltt_core.base.timestamps import now_utc
 from sltt_core.log.findings import Report
@@ -131,40 +127,12 @@ class _Repair:
         for item in request_items(self._table, self._project_id) if bad else ():
             if (item["pk"]["S"], item["seq"]["N"]) not in bad:
                 continue
-            try:
-                self._table.call(
-                    "DeleteItem",
-                    {
-                        "TableName": self._table.name,
-                        "Key": {"pk": item["pk"], "seq": item["seq"]},
-                        "ConditionExpression": "firstSeq = :first AND createdAt = :at",
-                        "ExpressionAttributeValues": {":first": item["firstSeq"], ":at": item["createdAt"]},
-                    },
-                    self._table.deadline(),
-                    repeatable=True,
-                )
-                dropped += 1
-            except ConditionFailed:
-                pass
+            dropped += delete_request(self._table, item)
         return dropped
 
     def _note_relinking(self, first: int) -> None:
         """Note on the sequence item from where on links are made anew."""
-        try:
-            self._table.call(
-                "UpdateItem",
-                {
-                    "TableName": self._table.name,
-                    "Key": sequence_key(self._project_id),
-                    "UpdateExpression": "SET relinking = :first",
-                    "ConditionExpression": "attribute_not_exists(relinking) OR relinking > :first",
-                    "ExpressionAttributeValues": {":first": {"N": str(first)}},
-                },
-                self._table.deadline(),
-                repeatable=True,
-            )
-        except ConditionFailed:
-            pass  # an earlier repair began further back
+        note_relinking(self._table, self._project_id, first)
         _, sequence = read_sequence(self._table, self._project_id, first)
         assert sequence is not None
         self._relink_from = int(sequence["relinking"]["N"])
@@ -179,15 +147,15 @@ class _Repair:
                 if end is not None:
                     return end
             except (TransactionCanceled, _PartlyVisible) as error:
-                if isinstance(error, TransactionCanceled) and not may_pass(error):
-                    raise refused(error) from error
+                if isinstance(error, TransactionCanceled) and not error.is_transient:
+                    raise
                 state.back()
-                self._table.pause(ROUND_SECONDS * self._table.random())
+                self._table.runtime.pause(ROUND_SECONDS * self._table.runtime.random())
         raise StorageBusy(f"others write to project {self._project_id} so much that the repair did not come to its end")
 
     def _walk(self, state: _State, progress: Progress) -> None:
         """Go on to the end that can be seen; what is still to be written then goes with the sequence item."""
-        for item in items_after(self._table, self._project_id, state.at):
+        for item in all_items_after(self._table, self._project_id, state.at):
             seq = int(item["seq"]["N"])
             while state.at + 1 < seq:
                 self._seal(state)
@@ -199,52 +167,26 @@ class _Repair:
 
     def _step(self, state: _State, item: Item) -> None:
         """Give the change that comes next its link, if it has another."""
-        full, _ = completed(item, self._table.clock)
+        full, _ = completed(item, self._table.runtime.clock)
         change = change_of(full)
         right = link_of(state.link, change)
         if "chain" not in item or change.chain != right or full.keys() != item.keys():
             if self._relink_from is None or change.seq < self._relink_from:
                 raise LogDamaged(f"change {change.seq} of project {self._project_id} was altered meanwhile")
             new = {name: value for name, value in full.items() if name not in item and name != "chain"}
-            self._plan(state, self._relink(item, right, new), item_size(change))
+            self._plan(state, relink(self._table.name, item, right, new), item_size(change))
             state.new_links += 1
         state.add(change.replace(chain=right))
-
-    def _relink(self, item: Item, link: str, new: dict[str, Any]) -> dict[str, Any]:
-        """Make the update that gives a change its link, and what it needs to be one, if it has not changed."""
-        sets = {"chain": {"S": link}, **new}
-        values = {f":{name}": value for name, value in sets.items()}
-        condition = "attribute_exists(pk) AND "
-        if "chain" in item:
-            condition += "#chain = :was"
-            values[":was"] = item["chain"]
-        else:
-            condition += "attribute_not_exists(#chain)"
-        return {
-            "Update": {
-                "TableName": self._table.name,
-                "Key": {"pk": item["pk"], "seq": item["seq"]},
-                "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in sets),
-                "ConditionExpression": condition,
-                "ExpressionAttributeNames": {f"#{name}": name for name in sets},
-                "ExpressionAttributeValues": values,
-            }
-        }
 
     def _seal(self, state: _State) -> None:
         """Put a void change where the next number is missing."""
         if self._relink_from is None or state.at + 1 < self._relink_from:
             raise _PartlyVisible  # the audit saw no hole here: a transaction is on its way
-        now = now_utc(self._table.clock)
+        now = now_utc(self._table.runtime.clock)
         values = (TOMBSTONE_TYPE, TOMBSTONE_TYPE, TOMBSTONE, now, now, "{}", None, None, None, "")
         change = Change.of((self._project_id, state.at + 1, *values))
         change = change.replace(chain=link_of(state.link, change))
-        put = {
-            "TableName": self._table.name,
-            "Item": change_item(change),
-            "ConditionExpression": "attribute_not_exists(pk)",
-        }
-        self._plan(state, {"Put": put}, item_size(change))
+        self._plan(state, put_change(self._table.name, change), item_size(change))
         state.new_tombstones += 1
         state.add(change)
 
@@ -257,11 +199,7 @@ class _Repair:
         state.size += size
 
     def _write(self, actions: list[dict[str, Any]]) -> None:
-        payload = {"TransactItems": actions, "ClientRequestToken": self._table.new_token()}
-        try:
-            self._table.call("TransactWriteItems", payload, self._table.deadline())
-        except InvalidRequest as error:
-            raise refused(error) from error
+        self._table.transact(actions, self._table.runtime.new_token(), self._table.deadline())
 
     def _keep(self, state: _State) -> None:
         """Take what was written for done: from here one goes on when a condition fails later."""
@@ -271,7 +209,7 @@ class _Repair:
 
     def _settle(self, state: _State) -> LogEnd | None:
         """Set the sequence item, with the writes that are left; `None` when the log goes on."""
-        sequence = self._table.get(sequence_key(self._project_id), self._table.deadline(), strong=True)
+        sequence = self._table.get_sequence(self._project_id, self._table.deadline())
         if reaches(sequence) != state.at:
             change, sequence = read_sequence(self._table, self._project_id, state.at + 1)
             if change is not None:
@@ -281,34 +219,14 @@ class _Repair:
         repairs = int(sequence["repairs"]["N"]) if sequence is not None and "repairs" in sequence else 0
         end = state.counts.end(state.at, state.link, repairs + 1)
         try:
-            self._write([*state.actions, {"Update": self._sequence_update(sequence, end)}])
+            self._write([*state.actions, repair_sequence(self._table.name, self._project_id, sequence, end)])
         except TransactionCanceled as error:
-            if not may_pass(error) or any(reason.get("Code") not in (None, "None") for reason in error.reasons[:-1]):
+            if not error.is_transient or any(reason.get("Code") not in (None, "None") for reason in error.reasons[:-1]):
                 raise
             return None  # a writer was faster, and nothing else is wrong: what is planned still holds
         self._keep(state)
-        self._table.see(self._project_id, state.at)
+        self._table.known_heads.note(self._project_id, state.at)
         return end
-
-    def _sequence_update(self, sequence: Item | None, end: LogEnd) -> dict[str, Any]:
-        """Make the update that sets the sequence item, if it is as it was read."""
-        sets = {**log_end_values(end), **registry_values(self._project_id), "repairs": {"N": str(end.repairs)}}
-        watched = ("value", "chain", "format", "repairs")
-        conditions, values = [], {f":{name}": value for name, value in sets.items()}
-        for name in watched:
-            if sequence is not None and name in sequence:
-                conditions.append(f"#{name} = :was_{name}")
-                values[f":was_{name}"] = sequence[name]
-            else:
-                conditions.append(f"attribute_not_exists(#{name})")
-        return {
-            "TableName": self._table.name,
-            "Key": sequence_key(self._project_id),
-            "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in sets) + " REMOVE relinking",
-            "ConditionExpression": " AND ".join(conditions),
-            "ExpressionAttributeNames": {f"#{name}": name for name in sets},
-            "ExpressionAttributeValues": values,
-        }
 
 
 def _counted(count: int, name: str) -> str:
@@ -327,7 +245,7 @@ class _State:
     def __init__(self) -> None:
         self.at = 0
         self.link = GENESIS
-        self.counts = Counts()
+        self.counts = Counts({}, {})
         self.keep()
 
     def add(self, change: Change) -> None:

@@ -121,7 +121,7 @@ class Api:
 def _concerns_the_operator(error: SlttError) -> bool:
     """Tell of a damaged log, a full disk, a database that does not answer: `__cause__` says what clients do not see."""
     cause = error.cause if isinstance(error, PartialAppend) else error
-    return cause.status == 500 or cause.kind == StorageUnavailable.kind
+    return cause.status == 500 or isinstance(cause, StorageUnavailable)
 
 
 def _has_already(request: Request, tag: str | None) -> bool:

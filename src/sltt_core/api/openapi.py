@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sltt_core import __version__
 from sltt_core.api.http import JSON, PROBLEM_JSON
 from sltt_core.api.routes import ROUTES
 from sltt_core.api.schemas import NEW_CHANGES, NEW_CHANGES_EXAMPLES, SCHEMAS
+from sltt_core.base.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

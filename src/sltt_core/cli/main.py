@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sltt_core import __version__
 from sltt_core.base.errors import SlttError
+from sltt_core.base.version import __version__
 
 try:
     import click

@@ -122,7 +122,7 @@ class HttpTransport:
         max_body: int = MAX_BODY_BYTES,
         tls: Iterable[Callable[[], Tls]] = (system_tls,),
         connect: Connect = open_connection,
-        clock: Callable[[], float] = monotonic,
+        steady_clock: Callable[[], float] = monotonic,
     ) -> None:
         """Connect to nothing yet.
 
@@ -143,7 +143,7 @@ class HttpTransport:
         self._contexts: dict[int, Tls] = {}
         self._trust = 0  # the first of them that the server may chain to
         self._connect = connect
-        self._clock = clock
+        self._clock = steady_clock
         # With the time each was put there. append and pop are atomic: it needs no lock.
         self._idle: list[tuple[Connection, float]] = []
 

@@ -7,7 +7,6 @@ in the hooks at the end of the class; checking, chunking, resuming and paging ar
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from time import monotonic, time_ns
 
 from sltt_core.base.errors import (
     InvalidBatch,
@@ -16,6 +15,7 @@ from sltt_core.base.errors import (
     NotFound,
     Problem,
 )
+from sltt_core.base.runtime import SYSTEM
 from sltt_core.log.batches import (
     CHUNK_BYTES,
     CHUNK_CHANGES,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from sltt_core.base.timestamps import Clock
+    from sltt_core.base.runtime import Runtime
     from sltt_core.log.pages import Run
 
 
@@ -75,7 +75,7 @@ class BaseStorageService(ABC):
 
     Errors, of every method: `InvalidInput` for an argument that breaks a rule, before anything is touched;
     `StorageBusy` when the log cannot be had in time; `LogDamaged` when it contradicts itself; `StorageError`
-    for what else goes wrong outside the caller's power. `clock` gives nanoseconds since 1970.
+    for what else goes wrong outside the caller's power.
     """
 
     storage_type = "none"
@@ -85,14 +85,14 @@ class BaseStorageService(ABC):
         self,
         project_id: str | None = None,
         *,
-        clock: Clock = time_ns,
+        runtime: Runtime = SYSTEM,
         chunk_changes: int = CHUNK_CHANGES,
         chunk_bytes: int = CHUNK_BYTES,
         page_bytes: int = PAGE_BYTES,
     ) -> None:
         """Bind the service to a project, or to none. Nothing is opened before `initialize`."""
         self.project_id = None if project_id is None else checked(check_project_id, project_id, "project_id")
-        self._clock = clock
+        self._runtime = runtime
         self._chunk_changes = chunk_changes
         self._chunk_bytes = chunk_bytes
         self._page_bytes = page_bytes
@@ -252,12 +252,12 @@ class BaseStorageService(ABC):
         """
         project_id = self._project(project_id)
         checked(lambda value: check_seq(value, 0), cursor, "cursor")
-        deadline = monotonic() + timeout
+        deadline = self._runtime.steady_clock() + timeout
         while True:
             mark = self.write_mark()
             if self._head(project_id).seq > cursor:
                 return True
-            left = deadline - monotonic()
+            left = deadline - self._runtime.steady_clock()
             if left <= 0:
                 return False
             self.wait_for_write(mark, left)

@@ -12,9 +12,9 @@ from collections import Counter, deque
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition, Lock
-from time import monotonic, time_ns
 
 from sltt_core.base.errors import SlttError, StorageBusy, StorageError
+from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import now_utc
 from sltt_core.log.batches import (
     CHUNK_BYTES,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import TypeVar
 
-    from sltt_core.base.timestamps import Clock
+    from sltt_core.base.runtime import Runtime
     from sltt_core.log.pages import Run
 
     T = TypeVar("T")
@@ -72,7 +72,7 @@ class LocalStorageService(BaseStorageService):
         path: str | Path,
         project_id: str | None = None,
         *,
-        clock: Clock = time_ns,
+        runtime: Runtime = SYSTEM,
         busy_seconds: float = 10.0,
         chunk_changes: int = CHUNK_CHANGES,
         chunk_bytes: int = CHUNK_BYTES,
@@ -80,7 +80,7 @@ class LocalStorageService(BaseStorageService):
     ) -> None:
         super().__init__(
             project_id,
-            clock=clock,
+            runtime=runtime,
             chunk_changes=chunk_changes,
             chunk_bytes=chunk_bytes,
             page_bytes=page_bytes,
@@ -199,10 +199,10 @@ class LocalStorageService(BaseStorageService):
             return self._version()
 
     def wait_for_write(self, mark: object, seconds: float) -> None:
-        deadline = monotonic() + seconds
+        deadline = self._runtime.steady_clock() + seconds
         with self._notifier:
             while self._version() == mark:
-                left = deadline - monotonic()
+                left = deadline - self._runtime.steady_clock()
                 if left <= 0:
                     return
                 self._notifier.wait(min(left, POLL_SECONDS))
@@ -262,10 +262,10 @@ class LocalStorageService(BaseStorageService):
                 raise too_many_entity_types(chunk.offset + too_many)
         if log is None:
             log = _create_log(connection, chunk.project_id)
-        stored = number_changes(chunk, head, now_utc(self._clock))
+        stored = number_changes(chunk, head, now_utc(self._runtime.clock))
         _insert(connection, log, stored, types)
         if chunk.key is not None:
-            expires = self._clock() // 1_000_000_000 + KEY_DAYS * _DAY
+            expires = self._runtime.clock() // 1_000_000_000 + KEY_DAYS * _DAY
             connection.execute(
                 "INSERT INTO requests (log, key, number, offset, first_seq, count, fingerprint, expires) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -361,7 +361,7 @@ class LocalStorageService(BaseStorageService):
 
     def _purge(self, connection: sqlite3.Connection) -> None:
         """Once a day, forget the keys that have expired."""
-        now = self._clock() // 1_000_000_000
+        now = self._runtime.clock() // 1_000_000_000
         if now >= self._next_purge:
             self._next_purge = now + _DAY
             connection.execute("DELETE FROM requests WHERE expires < ?", (now,))

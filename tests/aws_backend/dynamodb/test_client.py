@@ -26,6 +26,7 @@ from aws_backend.dynamodb.errors import (
 from aws_backend.dynamodb.retry import MAX_ATTEMPTS
 from aws_backend.dynamodb.sigv4 import Credentials
 from sltt_core.base.errors import SlttError
+from sltt_core.base.runtime import Runtime
 from sltt_core.http_client.transport import BadResponse, ConnectFailed, HttpResponse, OutcomeUnknown
 
 if TYPE_CHECKING:
@@ -200,11 +201,13 @@ class Scene:
             "eu-west-1",
             lambda: CREDENTIALS,
             endpoint="http://127.0.0.1:8000",
-            transport=self.script,  # type: ignore[arg-type]
-            clock=lambda: NOW + self.time,
-            steady_clock=lambda: self.time,
-            pause=self.pause,
-            random=random,
+            runtime=Runtime(
+                transport=lambda origin, seconds: self.script,
+                clock=lambda: int((NOW + self.time) * 1e9),
+                steady_clock=lambda: self.time,
+                pause=self.pause,
+                random=random,
+            ),
         )
 
     def pause(self, seconds: float) -> None:

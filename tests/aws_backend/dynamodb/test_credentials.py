@@ -34,6 +34,7 @@ from aws_backend.dynamodb.credentials import (
 )
 from aws_backend.dynamodb.metadata_sources import ATTEMPTS
 from aws_backend.dynamodb.sigv4 import Credentials
+from sltt_core.base.runtime import Runtime
 from sltt_core.http_client.transport import HttpTransport, Origin
 
 if TYPE_CHECKING:
@@ -218,12 +219,14 @@ class Places:
             explicit,
             profile=profile,
             environ=self.environ,
-            clock=lambda: self.now,
-            steady_clock=lambda: time.monotonic() + 30.0,  # what takes too long is decided by `seconds`
-            pause=self.paused.append,
+            runtime=Runtime(
+                clock=lambda: int((self.now) * 1e9),
+                steady_clock=lambda: time.monotonic() + 30.0,
+                pause=self.paused.append,
+                transport=self.transport,
+            ),  # what takes too long is decided by `seconds`,
             read_text=self.read_text,
             run=self.run,
-            transport=self.transport,
         )
 
     def get(self, **kwargs: Any) -> Credentials:
@@ -546,7 +549,9 @@ def test_a_real_command_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> No
     places = Places()
     program = "import time; print('SENTINEL', flush=True); time.sleep(60)"
     places.files[CONFIG_FILE] = section("default", credential_process=f'{PYTHON} -c "{program}"')
-    chain = default_chain(environ=places.environ, read_text=places.read_text, clock=lambda: NOW)
+    chain = default_chain(
+        environ=places.environ, read_text=places.read_text, runtime=Runtime(clock=lambda: int(NOW * 1e9))
+    )
     assert "cannot be run (no end after 0.2 seconds)" in failure(chain.get).message
     with pytest.raises(TimeoutError) as caught:
         run_command(f'{PYTHON} -c "{program}"')
@@ -556,7 +561,9 @@ def test_a_real_command_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_real_command_that_cannot_be_split() -> None:
     places = Places()
     places.files[CONFIG_FILE] = section("default", credential_process="x 'SENTINEL")
-    chain = default_chain(environ=places.environ, read_text=places.read_text, clock=lambda: NOW)
+    chain = default_chain(
+        environ=places.environ, read_text=places.read_text, runtime=Runtime(clock=lambda: int(NOW * 1e9))
+    )
     assert "is not a command line" in failure(chain.get).message
 
 
@@ -762,13 +769,17 @@ def test_a_container_service_with_tls() -> None:
         chain = default_chain(
             environ=environ,
             read_text=Places().read_text,
-            clock=lambda: NOW,
-            pause=lambda seconds: None,
-            transport=lambda origin, seconds: HttpTransport(origin, tls=[trusting]),
+            runtime=Runtime(
+                clock=lambda: int(NOW * 1e9),
+                pause=lambda seconds: None,
+                transport=lambda origin, seconds: HttpTransport(origin, tls=[trusting]),
+            ),
         )
         assert chain.get() == FOUND
         chain = default_chain(
-            environ=environ, read_text=Places().read_text, clock=lambda: NOW, pause=lambda seconds: None
+            environ=environ,
+            read_text=Places().read_text,
+            runtime=Runtime(clock=lambda: int(NOW * 1e9), pause=lambda seconds: None),
         )
         assert "127.0.0.1 is not trusted" in failure(chain.get).message
 
@@ -906,7 +917,9 @@ def test_a_slow_instance_costs_what_it_may(monkeypatch: pytest.MonkeyPatch, resp
     monkeypatch.setattr(metadata_sources, "INSTANCE_SECONDS", 0.1)
     with serving(lambda asked: response) as service:
         environ = instance_places(service).environ
-        chain = default_chain(environ=environ, read_text=Places().read_text, pause=lambda seconds: None)
+        chain = default_chain(
+            environ=environ, read_text=Places().read_text, runtime=Runtime(pause=lambda seconds: None)
+        )
         begin = time.monotonic()
         error = failure(chain.get)
         took = time.monotonic() - begin
@@ -1016,8 +1029,8 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
 
-    def __call__(self) -> float:
-        return self.now
+    def __call__(self) -> int:
+        return int(self.now * 1e9)
 
 
 OLD, NEW = Credentials("OLD", SECRET, None, 3600.0), Credentials("NEW", SECRET, None, 7200.0)
@@ -1025,7 +1038,7 @@ OLD, NEW = Credentials("OLD", SECRET, None, 3600.0), Credentials("NEW", SECRET, 
 
 def test_what_does_not_expire_is_loaded_once() -> None:
     clock, source = Clock(), Fake(Credentials("A", SECRET))
-    chain = CredentialChain([source], clock=clock)
+    chain = CredentialChain([source], runtime=Runtime(clock=clock))
     first = chain.get()
     clock.now = 1e12
     assert chain.get() is first
@@ -1034,7 +1047,7 @@ def test_what_does_not_expire_is_loaded_once() -> None:
 
 def test_what_is_fresh_is_given_as_it_is() -> None:
     clock, source = Clock(), Fake(OLD, NEW)
-    chain = CredentialChain([source], clock=clock)
+    chain = CredentialChain([source], runtime=Runtime(clock=clock))
     assert chain.get() is OLD
     clock.now = 3600 - ADVISORY_SECONDS - 0.001
     assert chain.get() is OLD
@@ -1045,7 +1058,7 @@ def test_what_is_fresh_is_given_as_it_is() -> None:
 
 
 def test_getting_what_is_fresh_costs_next_to_nothing() -> None:
-    chain = CredentialChain([Fake(OLD)], clock=Clock())
+    chain = CredentialChain([Fake(OLD)], runtime=Runtime(clock=Clock()))
     chain.get()
     counted = []
 
@@ -1080,7 +1093,7 @@ def test_when_to_look_again(expires: float | None, look: float) -> None:
 def test_a_failed_renewal_keeps_the_old_ones_as_long_as_they_are_valid() -> None:
     clock = Clock()
     source = Fake(OLD, NothingHere("gone"), SourceBroken("broken"), RuntimeError("a bug"), NothingHere("no more"))
-    chain = CredentialChain([source], clock=clock)
+    chain = CredentialChain([source], runtime=Runtime(clock=clock))
     chain.get()
     clock.now = 3600 - ADVISORY_SECONDS
     for loads in (2, 3, 4):
@@ -1100,7 +1113,7 @@ def test_a_failed_renewal_keeps_the_old_ones_as_long_as_they_are_valid() -> None
 def test_how_often_one_looks_for_something_newer() -> None:
     """As on an instance, which gives the same until five minutes before the end."""
     clock, source = Clock(), Fake(OLD)
-    chain = CredentialChain([source], clock=clock)
+    chain = CredentialChain([source], runtime=Runtime(clock=clock))
     looks = []
     for second in range(3600):
         clock.now = float(second)
@@ -1113,7 +1126,7 @@ def test_how_often_one_looks_for_something_newer() -> None:
 
 def test_those_that_are_short_lived_are_not_loaded_for_each_request() -> None:
     clock, source = Clock(), Fake(OLD.replace(expires=600.0))
-    chain = CredentialChain([source], clock=clock)
+    chain = CredentialChain([source], runtime=Runtime(clock=clock))
     for _ in range(100):
         chain.get()
     assert source.loads == 1
@@ -1121,7 +1134,7 @@ def test_those_that_are_short_lived_are_not_loaded_for_each_request() -> None:
 
 def test_only_the_source_that_had_them_is_asked_again() -> None:
     clock, first, second = Clock(), Fake(NothingHere("not here"), OLD), Fake(OLD, NEW)
-    chain = CredentialChain([first, second], clock=clock)
+    chain = CredentialChain([first, second], runtime=Runtime(clock=clock))
     chain.get()
     clock.now = 3600 - 60
     assert chain.get() is NEW
@@ -1130,14 +1143,16 @@ def test_only_the_source_that_had_them_is_asked_again() -> None:
 
 def test_a_source_that_is_broken_stops_the_search() -> None:
     second = Fake(OLD)
-    error = failure(CredentialChain([Fake(NothingHere("a")), Fake(SourceBroken("b")), second], clock=Clock()).get)
+    error = failure(
+        CredentialChain([Fake(NothingHere("a")), Fake(SourceBroken("b")), second], runtime=Runtime(clock=Clock())).get
+    )
     assert error.message == "the AWS credentials cannot be used: fake: b"
     assert error.looked == (("fake", "a"), ("fake", "b"))
     assert not second.loads
 
 
 def test_a_bug_in_a_source_is_not_hidden_when_there_is_nothing_else() -> None:
-    chain = CredentialChain([Fake(RuntimeError("a bug"), OLD)], clock=Clock())
+    chain = CredentialChain([Fake(RuntimeError("a bug"), OLD)], runtime=Runtime(clock=Clock()))
     with pytest.raises(RuntimeError, match="a bug"):
         chain.get()
     assert chain.get() is OLD  # and nothing is locked
@@ -1216,7 +1231,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("left", [ADVISORY_SECONDS, 600, MANDATORY_SECONDS, 1])
 def test_one_thread_renews_while_the_others_go_on(left: float) -> None:
     clock, source = Clock(), Gate(OLD, NEW)
-    chain = CredentialChain([source], clock=clock)
+    chain = CredentialChain([source], runtime=Runtime(clock=clock))
     chain.get()
     clock.now = 3600.0 - left
     crowd = Crowd(chain, 8)
@@ -1232,7 +1247,7 @@ def test_one_thread_renews_while_the_others_go_on(left: float) -> None:
 
 def test_all_wait_when_they_have_expired() -> None:
     clock, source = Clock(), Gate(OLD, NEW)
-    chain = CredentialChain([source], clock=clock)
+    chain = CredentialChain([source], runtime=Runtime(clock=clock))
     chain.get()
     clock.now = 3600.0
     crowd = Crowd(chain, 8)
@@ -1246,7 +1261,7 @@ def test_all_wait_when_they_have_expired() -> None:
 
 def test_all_wait_for_the_first_ones() -> None:
     source = Gate(OLD, free=0)
-    crowd = Crowd(CredentialChain([source], clock=Clock()), 8)
+    crowd = Crowd(CredentialChain([source], runtime=Runtime(clock=Clock())), 8)
     assert source.entered.wait(20)
     source.open.set()
     assert all(result is OLD for result in crowd.join())
@@ -1255,7 +1270,7 @@ def test_all_wait_for_the_first_ones() -> None:
 
 def test_those_who_waited_share_the_error() -> None:
     source = Gate(SourceBroken("broken"), free=0)
-    chain = CredentialChain([source], clock=Clock())
+    chain = CredentialChain([source], runtime=Runtime(clock=Clock()))
     crowd = Crowd(chain, 8)
     eventually(lambda: len(crowd.lock.came) == 8)
     source.open.set()
@@ -1271,7 +1286,7 @@ def test_those_who_waited_share_the_error() -> None:
 
 def test_a_renewal_in_the_midst_of_many_requests() -> None:
     clock, source = Clock(), Fake(*(Credentials(f"K{n}", SECRET, None, (n + 1) * 1000.0) for n in range(100)))
-    chain = CredentialChain([source], clock=clock)
+    chain = CredentialChain([source], runtime=Runtime(clock=clock))
     wrong: list[object] = []
     done = [0] * 4
     stop = threading.Event()
@@ -1376,5 +1391,6 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         "sltt_core.base.errors",
         "sltt_core.base.hashes",
         "sltt_core.base.record",
+        "sltt_core.base.runtime",
     }
     assert loaded - ours <= {"__future__", "_blake2", "_hashlib", "hashlib", "_operator", "operator"}

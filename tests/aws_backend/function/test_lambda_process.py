@@ -220,7 +220,8 @@ def test_a_dynamodb_out_of_reach_is_told_and_does_not_end_the_init_phase(start: 
     assert (got.status, json.loads(got.body)["type"]) == (503, "urn:sltt:problem:storage-unavailable")
     lines = function.output().splitlines()
     told = json.loads(lines[0])
-    assert (told["level"], told["error"]) == ("ERROR", "ConnectFailed")
+    assert (told["level"], told["error"]) == ("ERROR", "StorageUnavailable")
+    assert told["because"][0].startswith("ConnectFailed: ")
     assert "very-secret" not in function.output()
     assert "AKIDEXAMPLE" not in function.output()
 

@@ -20,13 +20,15 @@ from aws_backend.dynamodb.errors import (
     TokenReused,
     TransactionInProgress,
 )
-from aws_backend.log import appender
-from aws_backend.log.appender import CONFLICT_SECONDS, _Job
+from aws_backend.log import queue
+from aws_backend.log.appender import CONFLICT_SECONDS
+from aws_backend.log.queue import Append
 from aws_backend.log.table import REQUEST_SECONDS
 from aws_backend.log.transactions import Member
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request
-from sltt_core.base.errors import InvalidBatch, StorageError, TooManyWriters
+from sltt_core.base.errors import InvalidBatch, StorageError, StorageThrottled, StorageUnavailable, TooManyWriters
+from sltt_core.base.runtime import Runtime
 from sltt_core.http_client.responses import BadResponse, ConnectFailed, OutcomeUnknown
 from sltt_core.log.batches import Chunk
 from tests.aws_backend.faults import Faults, Gate, canceled, late, not_sent, reply_lost
@@ -116,7 +118,7 @@ def test_when_nobody_can_tell_the_caller_is_told_so_and_its_key_settles_it(
 ) -> None:
     faults.plan(WRITE, reply_lost(OutcomeUnknown("gone")))
     faults.plan("GetItem", not_sent(ConnectFailed("no network")))
-    with pytest.raises(OutcomeUnknown):
+    with pytest.raises(StorageUnavailable):
         storage.create_changes([new("a")], KEY)
     again = storage.create_changes([new("a")], KEY)
     assert (again.seqs, again.replayed) == ((3,), True)
@@ -136,7 +138,7 @@ def test_an_error_after_an_unheard_success_hides_nothing(
 
 def test_an_unknown_outcome_after_a_lost_race_is_not_called_a_lost_race(log: DynoxideLog) -> None:
     clock = HurriedClock()
-    storage = log.open("p", steady_clock=clock, pause=clock.pause)
+    storage = log.open("p", runtime=Runtime(steady_clock=clock, pause=clock.pause))
     storage.create_changes(batch(2))
     faults = Faults(storage)
 
@@ -148,7 +150,7 @@ def test_an_unknown_outcome_after_a_lost_race_is_not_called_a_lost_race(log: Dyn
     faults.plan(WRITE, lambda call: call(), silence)
     faults.always["GetItem"] = not_sent(ConnectFailed("no time left"))
     log.open("p").create_change(new("faster"))
-    with pytest.raises(OutcomeUnknown):
+    with pytest.raises(StorageUnavailable):
         storage.create_change(new("mine"))
     assert entities(log)[2:] == ["faster", "mine"]
 
@@ -177,7 +179,7 @@ def test_after_a_conflict_one_waits_a_little_and_looks_where_the_log_ends(log: D
         pauses.append(seconds)
         clock.pause(seconds)
 
-    storage = log.open("p", steady_clock=clock, pause=pause, random=lambda: 0.5)
+    storage = log.open("p", runtime=Runtime(steady_clock=clock, pause=pause, random=lambda: 0.5))
     storage.create_changes(batch(2))
     faults = Faults(storage)
     faults.plan(WRITE, *[not_sent(canceled("TransactionConflict", None, None))] * 2)
@@ -188,7 +190,7 @@ def test_after_a_conflict_one_waits_a_little_and_looks_where_the_log_ends(log: D
 
 def test_a_lost_race_is_run_again_at_once(log: DynoxideLog, storage: BaseStorageService) -> None:
     pauses: list[float] = []
-    another = log.open("p", pause=pauses.append)
+    another = log.open("p", runtime=Runtime(pause=pauses.append))
     another.create_change(new())
     storage.create_change(new())
     assert another.create_change(new()).seq == 5
@@ -223,7 +225,7 @@ def test_throttling_reaches_callers_as_429_with_retry_after(
     storage: BaseStorageService, faults: Faults, error: SlttError
 ) -> None:
     faults.always[WRITE] = not_sent(error)
-    with pytest.raises(Throttled):
+    with pytest.raises(StorageThrottled):
         storage.create_change(new())
     assert response(storage) == (429, "1")
 
@@ -273,7 +275,7 @@ def together(
     """
     first = Gate(then)
     faults.plan(WRITE, first, *following)
-    lanes: Any = storage._open.appender._lanes  # type: ignore[attr-defined]
+    queues: Any = storage._open.appender._queue._queues  # type: ignore[attr-defined]
 
     def guarded(append: Callable[[], Any]) -> Any:
         try:
@@ -286,7 +288,7 @@ def together(
         assert first.came.wait(30)
         for number, append in enumerate(appends[1:], start=1):
             futures.append(threads.submit(guarded, append))
-            while len(lanes["p"].waiting) < number:
+            while len(queues["p"].waiting) < number:
                 pass
         first.open.set()
         return [future.result(30) for future in futures]
@@ -400,23 +402,25 @@ def test_one_that_was_interrupted_in_flight_is_neither_tried_again_nor_given_the
     clock = HurriedClock()
     time_limit = iter([REQUEST_SECONDS, 1.0, 30.0, 30.0, 30.0])
     storage = log.open(
-        "p", steady_clock=clock, pause=clock.pause, time_limit=lambda: next(time_limit), random=lambda: 1.0
+        "p",
+        runtime=Runtime(steady_clock=clock, pause=clock.pause, random=lambda: 1.0),
+        time_limit=lambda: next(time_limit),
     )
     storage.create_changes(batch(2))
     faults = Faults(storage)
-    appender: Any = storage._open.appender  # type: ignore[attr-defined]
-    lane = appender._lanes["p"]
+    appends: Any = storage._open.appender._queue  # type: ignore[attr-defined]
+    lane = appends._queues["p"]
     until = clock() + 2.0
     conflict = not_sent(canceled("TransactionConflict"))
     faults.always[WRITE] = lambda call: conflict(call) if clock() < until else call()
     member = Member(Chunk("p", None, 0, 0, "", (new("gone"),)), "k" * 32, 0)
     turn = Lock()
     turn.acquire()
-    gone = _Job(member, clock() + 30.0, turn)
+    gone = Append(member, 1_100, clock() + 30.0, turn)
 
     def leave(call: Callable[[], Any]) -> Any:
         """The transaction is under way with a follower in it, whose thread is interrupted now."""
-        appender._leave(lane, gone)
+        appends._leave(lane, gone)
         raise canceled("TransactionConflict")
 
     def take_along(lane: Any) -> Any:
@@ -425,7 +429,7 @@ def test_one_that_was_interrupted_in_flight_is_neither_tried_again_nor_given_the
         return next_group(lane)
 
     faults.plan(WRITE, leave)
-    next_group, appender._next_group = appender._next_group, take_along
+    next_group, appends._next_group = appends._next_group, take_along
     with pytest.raises(TooManyWriters):
         storage.create_change(new("late"))
     assert not lane.busy
@@ -461,7 +465,7 @@ def test_the_others_go_on_without_one_that_is_interrupted_while_it_waits(log: Dy
         def __exit__(self, *_: object) -> None:
             self._lock.release()
 
-    storage = log.open("p", new_lock=Turn)
+    storage = log.open("p", runtime=Runtime(new_lock=Turn))
     storage.create_changes(batch(2))
     results = together(storage, Faults(storage), append_each(storage, "0123"))
     assert isinstance(results[1], KeyboardInterrupt)
@@ -473,7 +477,9 @@ def test_a_leader_whose_time_is_up_leaves_the_others_theirs(log: DynoxideLog) ->
     clock = HurriedClock()
     time_limit = iter([REQUEST_SECONDS, 1.0, 30.0])
     storage = log.open(
-        "p", steady_clock=clock, pause=clock.pause, time_limit=lambda: next(time_limit), random=lambda: 1.0
+        "p",
+        runtime=Runtime(steady_clock=clock, pause=clock.pause, random=lambda: 1.0),
+        time_limit=lambda: next(time_limit),
     )
     storage.create_changes(batch(2))
     faults = Faults(storage)
@@ -487,18 +493,18 @@ def test_a_leader_whose_time_is_up_leaves_the_others_theirs(log: DynoxideLog) ->
 
 
 def test_what_is_remembered_of_projects_is_bounded(log: DynoxideLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(appender, "MAX_LANES", 3)
+    monkeypatch.setattr(queue, "MAX_PROJECTS", 3)
     storage = log.open()
     for _ in range(2):
         for number in range(6):
             storage.create_change(new(project_id=f"p{number}"))
-    lanes: Any = storage._open.appender._lanes  # type: ignore[attr-defined]
-    assert len(lanes) == 3
+    queues: Any = storage._open.appender._queue._queues  # type: ignore[attr-defined]
+    assert len(queues) == 3
     assert [len(everything(storage, f"p{number}")) for number in range(6)] == [2] * 6
 
 
 def test_nothing_is_sent_when_the_time_is_up_already(log: DynoxideLog) -> None:
     storage = log.open("p", time_limit=lambda: 0.0)
-    with suppress(ConnectFailed):
+    with suppress(StorageUnavailable):
         storage.create_change(new())
     assert entities(log) == []

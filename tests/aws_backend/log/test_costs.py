@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sltt_core.base.runtime import Runtime
 from tests.aws_backend.meter import Meter
 from tests.contract.logs import DynoxideLog, batch, new
 
@@ -21,8 +22,24 @@ KEY = "key-0123456789abcdef"
 
 
 @pytest.fixture
-def meter(storage: BaseStorageService) -> Meter:
-    return Meter(storage)
+def meter() -> Meter:
+    return Meter()
+
+
+@pytest.fixture
+def storage(log: DynoxideLog, meter: Meter) -> BaseStorageService:
+    """A storage that knows the project already: two changes are in it."""
+    opened = metered(log, meter, "p")
+    opened.create_changes(batch(2))
+    meter.read()
+    return opened
+
+
+def metered(log: DynoxideLog, meter: Meter, project_id: str | None = None) -> BaseStorageService:
+    """Open the log with an observer; what opening it asked is not counted."""
+    opened = log.open(project_id, runtime=Runtime(observer=meter))
+    meter.read()
+    return opened
 
 
 def test_a_lone_change_takes_one_round_trip_and_6_units(storage: BaseStorageService, meter: Meter) -> None:
@@ -45,15 +62,15 @@ def test_a_large_batch_takes_a_round_trip_for_98_and_one_read(storage: BaseStora
 
 
 def test_the_first_append_of_a_process_reads_where_the_log_ends(log: DynoxideLog, storage: BaseStorageService) -> None:
-    another = log.open("p")
-    meter = Meter(another)
+    meter = Meter()
+    another = metered(log, meter, "p")
     another.create_change(new())
     assert meter.read() == (("GetItem", WRITE), 1 + 6)
 
 
 def test_the_first_change_of_a_project_is_written_to_the_index_too(log: DynoxideLog) -> None:
-    storage = log.open("q")
-    meter = Meter(storage)
+    meter = Meter()
+    storage = metered(log, meter, "q")
     storage.create_change(new(project_id="q"))
     calls, units = meter.read()
     assert calls == ("GetItem", WRITE)
@@ -105,10 +122,11 @@ def test_statistics_take_one_read_however_long_the_log_is(
 
 
 def test_the_list_of_projects_takes_what_it_returns(log: DynoxideLog) -> None:
-    storage = log.open()
+    meter = Meter()
+    storage = metered(log, meter)
     for number in range(20):
         storage.create_changes(batch(98, f"p{number:02}"))
-    meter = Meter(storage)
+    meter.read()
     assert len(storage.get_all_projects().projects) == 20
     assert meter.read() == (("Query",), 0.5)
 
@@ -120,7 +138,6 @@ def test_small_things_take_little(log: DynoxideLog, storage: BaseStorageService,
     assert meter.read() == (("GetItem",), 0.5)
     storage.mark_as_outdated(1, 2)
     assert meter.read() == (("GetItem", "UpdateItem"), 1.5)
-    unbound = log.open()
-    meter = Meter(unbound)
+    unbound = metered(log, meter)
     assert unbound.get_heads(["p", *(f"q{number}" for number in range(99))]) == {"p": 2}
     assert meter.read().calls == ("BatchGetItem",)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aws_backend.dynamodb.errors import Throttled
 from aws_backend.log.items import change_key, sequence_key
 from aws_backend.log.reader import GAP_PAUSE, GAP_SECONDS
-from sltt_core.base.errors import ChainMismatch, LogDamaged, NotFound
+from sltt_core.base.errors import ChainMismatch, LogDamaged, NotFound, StorageThrottled
+from sltt_core.base.runtime import Runtime
 from sltt_core.log.pages import Page
 from tests.aws_backend.faults import Faults, canceled, not_sent
 from tests.contract.logs import DynoxideLog, HurriedClock, batch, everything, new
@@ -117,7 +117,7 @@ def test_a_gap_that_stays_is_told_after_two_seconds_of_strong_reads(
         clock.pause(seconds)
 
     log.lose("p", 5)
-    reader = log.open("p", steady_clock=clock, pause=pause)
+    reader = log.open("p", runtime=Runtime(steady_clock=clock, pause=pause))
     faults = Faults(reader)
     page = reader.get_changes_with_cursor(0)
     assert (seqs(page), page.through, page.cursor) == ([1, 2, 3, 4], 4, 4)
@@ -133,7 +133,7 @@ def test_a_gap_that_stays_is_told_after_two_seconds_of_strong_reads(
 def test_who_has_little_time_is_told_of_a_gap_all_the_same(log: DynoxideLog, storage: BaseStorageService) -> None:
     clock = HurriedClock()
     log.lose("p", 5)
-    reader = log.open("p", steady_clock=clock, pause=clock.pause, time_limit=lambda: 1.0)
+    reader = log.open("p", runtime=Runtime(steady_clock=clock, pause=clock.pause), time_limit=lambda: 1.0)
     faults = Faults(reader)
     with pytest.raises(LogDamaged, match="change 5"):
         reader.get_changes_with_cursor(4)
@@ -269,13 +269,13 @@ def test_a_table_that_is_throttled_is_asked_again_less_and_less_often(log: Dynox
         pauses.append(seconds)
         clock.pause(seconds)
 
-    storage = log.open(steady_clock=clock, pause=pause, random=lambda: 1.0)
+    storage = log.open(runtime=Runtime(steady_clock=clock, pause=pause, random=lambda: 1.0))
     faults = Faults(storage)
     faults.always["BatchGetItem"] = lambda call: {
         "Responses": {},
         "UnprocessedKeys": faults.payloads[-1]["RequestItems"],
     }
-    with pytest.raises(Throttled):
+    with pytest.raises(StorageThrottled):
         storage.get_heads(["p"])
     assert pauses == [0.1 * 2**number for number in range(len(pauses))]
     assert len(pauses) == 6

@@ -31,12 +31,12 @@ def end(value: int, **more: Any) -> LogEnd:
 
 
 def test_a_full_chunk_takes_all_actions_there_are() -> None:
-    assert len(built(member(CHUNK_CHANGES)).payload["TransactItems"]) == MAX_ACTIONS
+    assert len(built(member(CHUNK_CHANGES)).actions) == MAX_ACTIONS
 
 
 def test_members_are_numbered_and_linked_one_after_the_other() -> None:
     made = built(member(2), member(3, "l" * 16))
-    actions = made.payload["TransactItems"]
+    actions = made.actions
     assert [next(iter(action)) for action in actions] == ["Update", *["Put"] * 7]
     requests = [action["Put"]["Item"] for action in actions[1:3]]
     assert [item["firstSeq"]["N"] for item in requests] == ["1", "3"]
@@ -45,30 +45,30 @@ def test_members_are_numbered_and_linked_one_after_the_other() -> None:
     changes = [change for numbered in made.changes for change in numbered]
     assert [change.seq for change in changes] == [1, 2, 3, 4, 5]
     assert made.after.head.as_tuple() == (5, check_links(GENESIS, changes))
-    assert made.payload["ClientRequestToken"] == "t" * 32
+    assert made.token == "t" * 32
 
 
 def test_nothing_is_written_over() -> None:
-    for action in built(member(3)).payload["TransactItems"][1:]:
+    for action in built(member(3)).actions[1:]:
         assert action["Put"]["ConditionExpression"] == "attribute_not_exists(pk)"
 
 
 def test_a_new_log_is_put_in_the_index_and_an_old_one_left_there() -> None:
-    update = built(member()).payload["TransactItems"][0]["Update"]
-    assert update["ConditionExpression"] == "attribute_not_exists(pk)"
+    update = built(member()).actions[0]["Update"]
+    assert update["ConditionExpression"] == "attribute_not_exists(#pk)"
     assert update["ExpressionAttributeValues"][":registry"] == {"S": "projects"}
-    update = built(member(), before=end(5)).payload["TransactItems"][0]["Update"]
+    update = built(member(), before=end(5)).actions[0]["Update"]
     assert ":registry" not in update["ExpressionAttributeValues"]
-    assert update["ExpressionAttributeValues"][":was"] == {"N": "5"}
+    assert update["ExpressionAttributeValues"][":was_value"] == {"N": "5"}
     assert "attribute_not_exists(#repairs)" in update["ConditionExpression"]
-    update = built(member(), before=end(5, repairs=2)).payload["TransactItems"][0]["Update"]
-    assert update["ExpressionAttributeValues"][":repairs"] == {"N": "2"}
+    update = built(member(), before=end(5, repairs=2)).actions[0]["Update"]
+    assert update["ExpressionAttributeValues"][":was_repairs"] == {"N": "2"}
 
 
 @pytest.mark.parametrize("before", [NO_LOG, end(5), end(5, repairs=1)])
 def test_every_name_is_used_and_every_value(before: LogEnd) -> None:
     """DynamoDB refuses names and values that no expression holds."""
-    update = built(member(), before=before).payload["TransactItems"][0]["Update"]
+    update = built(member(), before=before).actions[0]["Update"]
     text = f"{update['UpdateExpression']} {update['ConditionExpression']}"
     words = set(text.replace(",", " ").replace("(", " ").replace(")", " ").split())
     assert {word for word in words if word.startswith("#")} == set(update["ExpressionAttributeNames"])

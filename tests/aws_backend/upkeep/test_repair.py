@@ -389,7 +389,7 @@ def test_an_append_to_a_torn_log_stops_and_says_so(table_log: DynamoDBLog) -> No
         return call(operation, payload, **options)
 
     client.call = watch
-    with pytest.raises(LogDamaged, match="change 21 of project p is there already") as caught:
+    with pytest.raises(LogDamaged, match="change 21 of project p exists already") as caught:
         storage.create_change(new())
     assert "repair" in caught.value.hint
     assert calls == ["GetItem", "TransactWriteItems"], "it is not tried again"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sltt_core.base.runtime import Runtime
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.sltt_core.samples import NANOSECONDS
 
@@ -12,5 +13,5 @@ from tests.sltt_core.samples import NANOSECONDS
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[LocalStorageService]:
     """A storage whose clock stands still."""
-    with LocalStorageService(tmp_path / "log.db", clock=lambda: NANOSECONDS) as service:
+    with LocalStorageService(tmp_path / "log.db", runtime=Runtime(clock=lambda: NANOSECONDS)) as service:
         yield service

@@ -10,6 +10,7 @@ import pytest
 
 from sltt_core.api.http import MAX_BODY_BYTES
 from sltt_core.api.routes import ROUTES
+from sltt_core.base.runtime import Runtime
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.fields import MAX_ITEM_BYTES
 from sltt_core.sqlite.storage import LocalStorageService
@@ -183,7 +184,7 @@ def test_a_batch_that_stops_midway_is_a_503_that_the_same_key_resumes(tmp_path: 
                 raise StorageBusy("not now")
             return super()._append(chunk)
 
-    with Failing(tmp_path / "log.db", clock=lambda: NANOSECONDS, chunk_changes=2) as storage:
+    with Failing(tmp_path / "log.db", runtime=Runtime(clock=lambda: NANOSECONDS), chunk_changes=2) as storage:
         api = api_on(storage)
         response = post(api, [wire_change() for _ in range(5)], idempotency_key=KEY)
         problem = body_from(response, 503)
@@ -334,7 +335,7 @@ def test_projects_are_listed_in_order_page_by_page(storage: Storage) -> None:
 
 
 def test_a_bound_server_serves_its_project_and_no_other(tmp_path: Path) -> None:
-    with LocalStorageService(tmp_path / "log.db", "ruth", clock=lambda: NANOSECONDS) as storage:
+    with LocalStorageService(tmp_path / "log.db", "ruth", runtime=Runtime(clock=lambda: NANOSECONDS)) as storage:
         api = api_on(storage)
         assert body_from(post(api, [wire_change(projectId=...), wire_change()]))["createdSeqs"] == [1, 2]
         problem = body_from(post(api, [wire_change(), wire_change(projectId="esther")]), 400)

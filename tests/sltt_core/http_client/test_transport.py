@@ -337,7 +337,7 @@ def test_no_more_connections_are_kept_than_allowed(to: Open, max_idle: int) -> N
 def test_a_connection_that_was_idle_for_long_is_not_used(to: Open) -> None:
     now = 1000.0
     with Peer(keep_answering) as peer:
-        transport = to(peer, clock=lambda: now, idle_seconds=60)
+        transport = to(peer, steady_clock=lambda: now, idle_seconds=60)
         assert transport.send(request(), deadline=now + 5).body == b"0"
         now += 60
         assert transport.send(request(), deadline=now + 5).body == b"0"
@@ -349,7 +349,7 @@ def test_a_connection_that_was_idle_for_long_is_not_used(to: Open) -> None:
 def test_connections_that_nobody_needs_any_more_are_closed(to: Open) -> None:
     now = 1000.0
     with Peer(keep_answering) as peer:
-        transport = to(peer, clock=lambda: now, idle_seconds=60)
+        transport = to(peer, steady_clock=lambda: now, idle_seconds=60)
         for _ in range(3):
             transport.warm(now + 5)
         for _ in range(2):
@@ -527,14 +527,14 @@ class Clock:
 def test_no_time_to_connect(to: Open) -> None:
     with Peer(keep_answering) as peer:
         with pytest.raises(ConnectFailed, match="no time left to connect"):
-            to(peer, clock=Clock()).send(request(), deadline=1000.0)
+            to(peer, steady_clock=Clock()).send(request(), deadline=1000.0)
         assert peer.connections == 0
 
 
 def test_no_time_to_send_is_no_unknown_outcome_and_costs_no_connection(to: Open) -> None:
     clock = Clock()
     with Peer(keep_answering) as peer:
-        transport = to(peer, clock=clock)
+        transport = to(peer, steady_clock=clock)
         transport.send(request("/1"), deadline=1001.0)
         with pytest.raises(ConnectFailed, match="no time left to send"):
             transport.send(request("/2"), deadline=1000.0)
@@ -551,7 +551,7 @@ def test_a_connection_that_took_all_the_time_is_kept_for_the_next_request(to: Op
         return open_connection(address, 5)
 
     with Peer(keep_answering) as peer:
-        transport = to(peer, clock=clock, connect=connect)
+        transport = to(peer, steady_clock=clock, connect=connect)
         with pytest.raises(ConnectFailed, match="no time left to send"):
             transport.send(request("/1"), deadline=1002.0)
         transport.send(request("/2"), deadline=clock.now + 1)
@@ -565,7 +565,7 @@ def test_connecting_has_the_time_that_is_left_and_no_more_than_its_own(to: Open)
         given.append(seconds)
         raise TimeoutError("timed out")
 
-    transport = to(Origin("http", "a.example", 80), clock=Clock(), connect=connect, connect_seconds=3)
+    transport = to(Origin("http", "a.example", 80), steady_clock=Clock(), connect=connect, connect_seconds=3)
     for deadline in (1001.0, 1100.0):
         with pytest.raises(ConnectFailed, match="timed out"):
             transport.send(request(), deadline=deadline)
@@ -584,7 +584,7 @@ def test_an_answer_that_drips_ends_at_the_deadline(to: Open) -> None:
     with Peer(serve) as peer:
         clock = Clock(step=0.25)  # each look at the clock, before each piece, takes a quarter of a second
         with pytest.raises(OutcomeUnknown, match="no whole answer came in time"):
-            to(peer, clock=clock, read_seconds=5).send(request(), deadline=clock.now + 5)
+            to(peer, steady_clock=clock, read_seconds=5).send(request(), deadline=clock.now + 5)
         stop.set()
         assert len(peer.requests) == 1
 

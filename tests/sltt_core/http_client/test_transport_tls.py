@@ -278,7 +278,7 @@ def test_tcp_that_took_all_the_time_leaves_none_for_tls(server: ssl.SSLContext, 
         return open_connection(address, 5)
 
     with Peer(keep_answering, tls=server) as peer:
-        transport = HttpTransport(peer.origin, tls=[own_tls], connect=connect, clock=lambda: now)
+        transport = HttpTransport(peer.origin, tls=[own_tls], connect=connect, steady_clock=lambda: now)
         with pytest.raises(ConnectFailed, match="no time left"):
             transport.send(request(), deadline=now + 60)
 

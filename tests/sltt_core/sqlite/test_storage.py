@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sltt_core.base.errors import LogDamaged, NotALog, StorageBusy, StorageError
+from sltt_core.base.runtime import Runtime
 from sltt_core.model.chain import GENESIS, check_links
 from sltt_core.sqlite.file import APPLICATION_ID, FORMAT
 from sltt_core.sqlite.storage import LocalStorageService
@@ -260,7 +261,7 @@ def test_a_copy_that_lost_its_mode_gets_it_back(storage: LocalStorageService, tm
 
 def test_expired_keys_are_forgotten(path: Path) -> None:
     now = [1_740_000_000_000_000_000]
-    with LocalStorageService(path, clock=lambda: now[0]) as storage:
+    with LocalStorageService(path, runtime=Runtime(clock=lambda: now[0])) as storage:
         storage.create_changes(batch(200), "key-0123456789abcdef")
         assert ask(path, "SELECT count(*) FROM requests") == 3
         now[0] += 401 * 86_400 * 1_000_000_000

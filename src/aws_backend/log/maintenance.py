@@ -1,0 +1,93 @@
+"""What only the upkeep of a log calls: reads of everything, conditional repairs. It is not on the path of a request."""
+
+from __future__ import annotations
+
+from aws_backend.dynamodb.errors import ConditionFailed
+from aws_backend.log.actions import update
+from aws_backend.log.items import log_end_values, registry_values, sequence_key
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from aws_backend.log.actions import Action
+    from aws_backend.log.items import Item, LogEnd
+    from aws_backend.log.table import LogTable
+
+PAGE_CHANGES = 1000
+"""Items that are read with one call."""
+
+
+def all_items_after(table: LogTable, project_id: str, seq: int, last: int | None = None) -> Iterator[Item]:
+    """Yield every item of a log after number `seq`, in order, by strong reads; up to `last` if given."""
+    values = {":pk": {"S": project_id}, ":from": {"N": str(seq + 1)}}
+    condition = "pk = :pk AND seq >= :from"
+    if last is not None:
+        condition = "pk = :pk AND seq BETWEEN :from AND :to"
+        values[":to"] = {"N": str(last)}
+    payload: dict[str, Any] = {
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeValues": values,
+        "ConsistentRead": True,
+        "Limit": PAGE_CHANGES,
+    }
+    for items in table.pages("Query", payload, None):
+        yield from items
+
+
+def request_items(table: LogTable, project_id: str) -> Iterator[Item]:
+    """Yield the request items of a project; the whole table is scanned for them."""
+    payload: dict[str, Any] = {
+        "FilterExpression": "begins_with(pk, :prefix)",
+        "ExpressionAttributeValues": {":prefix": {"S": f"REQUEST#{project_id}#"}},
+        "ConsistentRead": True,
+    }
+    for items in table.pages("Scan", payload, None):
+        yield from items
+
+
+def delete_request(table: LogTable, item: Item) -> bool:
+    """Delete a request item if it is as it was read; tell whether it was deleted."""
+    payload = {
+        "Key": {"pk": item["pk"], "seq": item["seq"]},
+        "ConditionExpression": "firstSeq = :first AND createdAt = :at",
+        "ExpressionAttributeValues": {":first": item["firstSeq"], ":at": item["createdAt"]},
+    }
+    return _succeeds(table, "DeleteItem", payload)
+
+
+def note_relinking(table: LogTable, project_id: str, first: int) -> None:
+    """Note on the sequence item that hashes are written again from `first` on, unless it names an earlier one."""
+    payload = {
+        "Key": sequence_key(project_id),
+        "UpdateExpression": "SET relinking = :first",
+        "ConditionExpression": "attribute_not_exists(relinking) OR relinking > :first",
+        "ExpressionAttributeValues": {":first": {"N": str(first)}},
+    }
+    _succeeds(table, "UpdateItem", payload)
+
+
+def _succeeds(table: LogTable, operation: str, payload: Mapping[str, Any]) -> bool:
+    try:
+        table.call(operation, payload, table.deadline(), repeatable=True)
+    except ConditionFailed:
+        return False
+    return True
+
+
+def repair_sequence(table: str, project_id: str, found: Item | None, after: LogEnd) -> Action:
+    """Set the sequence item to `after`, on condition that it is still as it was `found`; `relinking` is removed."""
+    sets = {**log_end_values(after), **registry_values(project_id), "repairs": {"N": str(after.repairs)}}
+    expected = {name: (found or {}).get(name) for name in ("value", "chain", "format", "repairs")}
+    action = update(table, sequence_key(project_id), sets, expected)
+    action["UpdateExpression"] += " REMOVE relinking"
+    return {"Update": action}
+
+
+def relink(table: str, item: Item, chain: str, missing: Mapping[str, Any]) -> Action:
+    """Set the hash of a change, and the attributes that it lacks, on condition that its hash is as it was found."""
+    sets = {"chain": {"S": chain}, **missing}
+    action = update(table, {"pk": item["pk"], "seq": item["seq"]}, sets, {"chain": item.get("chain")})
+    action["ConditionExpression"] += " AND attribute_exists(pk)"
+    return {"Update": action}

@@ -1,0 +1,65 @@
+"""`Runtime`: the clocks, pauses, randomness, locks, transport and observer that a component works with.
+
+Every component takes one `Runtime` with real defaults. A test or the simulation replaces single fields.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from os import urandom
+from time import monotonic, sleep, time_ns
+
+from sltt_core.base.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    from sltt_core.base.timestamps import Clock
+
+    class Observer(Protocol):
+        """Is notified of every call of a service, whatever its outcome."""
+
+        def on_call(self, operation: str, attempts: int, seconds: float, units: float | None) -> None:
+            """Take note of a call.
+
+            `operation` is its name, `attempts` counts the requests that were sent for it, `seconds` is its duration
+            with all waiting, `units` is the capacity it consumed, or `None` when the service did not report it.
+            """
+
+
+def random_fraction() -> float:
+    """Return a random number from 0 up to, but not including, 1."""
+    return int.from_bytes(urandom(4), "big") / 2**32
+
+
+def random_token() -> str:
+    """Return 32 random hexadecimal characters."""
+    return urandom(16).hex()
+
+
+class Runtime(Record):
+    """What a component needs of the world around it. Each time has one unit everywhere."""
+
+    clock: Clock = time_ns
+    """The time of day: nanoseconds since 1970-01-01T00:00:00Z. It may jump."""
+    steady_clock: Callable[[], float] = monotonic
+    """Seconds since any moment; it never runs backwards. Deadlines are times of this clock."""
+    pause: Callable[[float], None] = sleep
+    """Waits for a number of seconds."""
+    random: Callable[[], float] = random_fraction
+    """Returns a number from 0 up to 1."""
+    new_token: Callable[[], str] = random_token
+    """Returns 32 characters that were never returned before."""
+    new_lock: Callable[[], Any] = allocate_lock
+    """Makes a lock that threads wait for."""
+    transport: Callable[[Any, float], Any] | None = None
+    """Makes the HTTP transport to an `Origin`, with so many seconds for a connection and for a response; `None` for the
+    component's own."""
+    observer: Observer | None = None
+    """Is notified of calls to a service; `None` for nobody."""
+
+
+SYSTEM = Runtime()
+"""The real one."""
