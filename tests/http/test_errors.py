@@ -9,6 +9,7 @@ import pytest
 
 from sltt_core.base.errors import NotAllowed, StorageBusy
 from tests.http.ways import JSON, NAME, Answer, Way, inside, post
+from tests.sltt_core.api.client import Asks, Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,14 +219,14 @@ def test_a_batch_stored_in_part_is_503_and_resumed_by_its_key(way: Way) -> None:
     assert post(way, *changes, headers=key).json()["createdSeqs"] == list(range(1, 121))
 
 
-def test_what_authorize_refuses_is_403_everywhere(make_way: Callable[..., Way]) -> None:
-    asked: list[tuple[str | None, str, str | None]] = []
+def test_what_access_refuses_is_403_everywhere(make_way: Callable[..., Way]) -> None:
+    asked: list[Question] = []
 
     def nobody(principal: str | None, action: str, project: str | None) -> None:
         asked.append((principal, action, project))
         raise NotAllowed("not you")
 
-    way = make_way(authorize=nobody)
+    way = make_way(access=Asks(nobody))
     for target in (
         "/api/projects",
         "/api/projects/p/changes?wait=30",
