@@ -100,6 +100,7 @@ LIMITS = {
     "Seconds for them to come in": protocol.HEADER_SECONDS,
     "Seconds for a body to come in": asgi.BODY_SECONDS,
     "Seconds for each next piece of a body": asgi.IDLE_SECONDS,
+    "Seconds for a response to be read": int(protocol.RESPONSE_SECONDS),
     "Seconds for requests in flight when the server stops": rest_api_server.SHUTDOWN_SECONDS,
     "Different entity types in a project": fields.MAX_ENTITY_TYPES,
     "Depth of nested objects and arrays in `data`": json_reader.MAX_DEPTH,

@@ -58,7 +58,7 @@ class Function:
     ) -> None:
         """`max_wait` is the longest, in seconds, that an invocation waits for a change.
 
-        `limit` is told, at the start of each invocation, until when all calls have to be done, on `clock`.
+        `limit` is called, at the start of each invocation, with the time on `clock` by which all calls have to be done.
         """
         self._api = api
         self._storage = storage
@@ -106,17 +106,17 @@ class Function:
 
 
 def report(error: BaseException, write: Callable[[str], None] = to_stderr) -> None:
-    """Tell whoever runs the function of an error that is not a client's, in one line of JSON.
+    """Write an error that is not a client's, in one line of JSON.
 
-    Of an unexpected one only its class and where it came from: its message may hold anything. What DynamoDB or the
-    search for credentials said, which the client is not told, is in the errors of our own behind it.
+    Of an unexpected error, only its class and its place are written: its message may hold anything. What DynamoDB or
+    the search for credentials said is in the causes of an error of our own, which the client does not see.
     """
     from traceback import walk_tb
 
     frames = [f"{frame.f_globals.get('__name__')}:{line}" for frame, line in walk_tb(error.__traceback__)]
-    told = {"level": "ERROR", "error": type(error).__name__, "at": frames[-8:]}
+    entry = {"level": "ERROR", "error": type(error).__name__, "at": frames[-8:]}
     if isinstance(error, SlttError):
-        told["message"] = error.message
+        entry["message"] = error.message
     causes, behind = [], error.__cause__
     while behind is not None:
         causes.append(
@@ -124,5 +124,5 @@ def report(error: BaseException, write: Callable[[str], None] = to_stderr) -> No
         )
         behind = behind.__cause__
     if causes:
-        told["because"] = causes
-    write(dumps(told))
+        entry["because"] = causes
+    write(dumps(entry))

@@ -164,7 +164,7 @@ class RestApiServer:
     def serve_forever(self, ready: Callable[[str], None]) -> None:
         """Serve in this thread, after `bind`, until SIGINT or SIGTERM; requests in flight are finished first.
 
-        `ready` is told the URL as soon as a signal would be heeded; requests are queued from then on.
+        `ready` is called with the URL as soon as a signal would stop the server; requests are queued from then on.
         """
         assert self._uvicorn is not None
         assert self._socket is not None

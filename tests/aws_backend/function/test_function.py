@@ -10,6 +10,7 @@ import pytest
 
 from aws_backend.function.function import RESERVE_SECONDS, Function, report
 from aws_backend.function.gateway import MAX_PAGE_BYTES, Gateway, UnknownEvent
+from aws_backend.function.settings import function_of
 from sltt_core.api.app import Api
 from sltt_core.api.handlers import HANDLERS
 from sltt_core.api.http import Response
@@ -194,6 +195,22 @@ def test_access_is_asked_again_after_a_wait(storage: LocalStorageService, monkey
     handler = Function(Api(storage, access=Asks(decide)), storage, max_wait=60.0)
     got = received(handler(url_event(get(f"{CHANGES}?wait=60")), Invocation()))
     assert (got.status, json.loads(got.body)["detail"]) == (403, "revoked")
+
+
+def test_a_function_made_from_the_environment_takes_an_access() -> None:
+    def nobody(principal: str | None, action: str, project: str | None) -> None:
+        raise NotAllowed(f"{principal} may not {action}")
+
+    environ = {
+        "DYNAMODB_TABLE": "log",
+        "DYNAMODB_REGION": "us-east-1",
+        "DYNAMODB_ENDPOINT": "http://127.0.0.1:9",  # nobody is there
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+    }
+    handler = function_of(environ, access=Asks(nobody))
+    got = received(handler(url_event(get("/api/projects")), Invocation()))
+    assert (got.status, json.loads(got.body)["detail"]) == (403, "None may not list")
 
 
 # Streams
