@@ -20,8 +20,8 @@ ROOMS = {
     "sltt_core.model": "fields drafts changes chain",
     "sltt_core.log": "pages batches findings storage",
     "sltt_core.sqlite": "file storage",
-    "sltt_core.api": "http problems coding cors routes schemas openapi handlers app",
-    "sltt_core.server": "hosts access_log watcher protocol asgi rest_api_server storages",
+    "sltt_core.api": "access waiting http problems coding cors routes schemas openapi handlers app",
+    "sltt_core.server": "hosts access_log watcher protocol sending asgi rest_api_server storages",
     "sltt_core.cli": "main",
     "aws_backend": "",
     "aws_backend.dynamodb": "tls errors sigv4 credential_documents credential_sources metadata_sources credentials "

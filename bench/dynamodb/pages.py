@@ -64,7 +64,7 @@ def measure(context: BenchContext) -> list[Table]:
         storage.create_changes([new_change()] * (LIMIT + 100))
         api = Api(storage)
         request = Request("GET", f"/api/projects/{PROJECT}/changes", f"limit={LIMIT}")
-        body = api.handle(request).body
+        body = api.handle(request).content
         if json.loads(body)["count"] != LIMIT or transport.response is None:
             raise BenchError(f"the page was answered with {body[:300].decode()}")
         response = transport.response.body

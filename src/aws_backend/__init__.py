@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Gateway,
         UnknownEvent,
     )
+    from aws_backend.function.settings import function_of
     from aws_backend.rest_api_server import AwsRestApiServer
     from aws_backend.settings import storage_from_environment
     from aws_backend.storage import DynamoDBStorageService
@@ -48,6 +49,7 @@ _ROOMS = {
     "dynamodb.sigv4": "Credentials",
     "function.function": "Function",
     "function.gateway": "Gateway UnknownEvent",
+    "function.settings": "function_of",
     "rest_api_server": "AwsRestApiServer",
     "settings": "storage_from_environment",
     "storage": "DynamoDBStorageService",
@@ -78,6 +80,7 @@ __all__ = [
     "TransactionInProgress",
     "UnknownEvent",
     "default_chain",
+    "function_of",
     "region_from_environment",
     "storage_from_environment",
 ]

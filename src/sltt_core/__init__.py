@@ -8,6 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sltt_core.api.access import Access, AllowAll, Principal
     from sltt_core.api.app import Api
     from sltt_core.api.http import Request, Response
     from sltt_core.base.errors import (
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from sltt_core.sqlite.storage import LocalStorageService
 
 _ROOMS = {
+    "api.access": "Access AllowAll Principal",
     "api.app": "Api",
     "api.http": "Request Response",
     "base.errors": "ChainMismatch HeadersTooLarge HostNotAllowed InvalidBatch InvalidInput KeyReused LogDamaged "
@@ -72,7 +74,9 @@ _ROOMS = {
 
 __all__ = [
     "GENESIS",
+    "Access",
     "AccessLog",
+    "AllowAll",
     "Api",
     "Appended",
     "BaseStorageService",
@@ -97,6 +101,7 @@ __all__ = [
     "Page",
     "PartialAppend",
     "PayloadTooLarge",
+    "Principal",
     "Problem",
     "ProjectsPage",
     "Record",

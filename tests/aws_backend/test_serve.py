@@ -194,10 +194,10 @@ def test_clients_see_a_documented_error_without_accounts_and_hosts_and_the_opera
         for request in REQUESTS:
             told.clear()
             response = api.handle(request)
-            problem = json.loads(response.body)
+            problem = json.loads(response.content)
             assert response.status == problem["status"] in (429, 500, 503)
             assert problem["type"] in kinds - {"urn:sltt:problem:internal"}
-            assert not [secret for secret in SECRETS if secret in response.body.decode()]
+            assert not [secret for secret in SECRETS if secret in response.content.decode()]
             assert ("retry-after" in dict(response.headers)) == (response.status != 500)
             if problem["type"] in ("urn:sltt:problem:storage", "urn:sltt:problem:storage-unavailable"):
                 [error] = told
@@ -243,11 +243,11 @@ def test_a_log_that_is_damaged_is_told_to_both() -> None:
             },
         )
         response = api.handle(REQUESTS[4])
-        assert (response.status, json.loads(response.body)["type"]) == (500, "urn:sltt:problem:not-a-log")
+        assert (response.status, json.loads(response.content)["type"]) == (500, "urn:sltt:problem:not-a-log")
         client.call(
             "UpdateItem",
             {"TableName": name, "Key": change_key("p", 1), "UpdateExpression": "REMOVE dataJson"},
         )
         response = api.handle(REQUESTS[2])
-        assert (response.status, json.loads(response.body)["type"]) == (500, "urn:sltt:problem:not-a-log")
+        assert (response.status, json.loads(response.content)["type"]) == (500, "urn:sltt:problem:not-a-log")
     assert len(told) == 2

@@ -36,7 +36,7 @@ from aws_backend.storage import DynamoDBStorageService
 from examples.support.server import Server
 from scripts.engines import DYNOXIDE
 from sltt_core import __version__
-from sltt_core.api import http, routes
+from sltt_core.api import http, routes, waiting
 from sltt_core.api.app import Api
 from sltt_core.api.routes import ROUTES, Route
 from sltt_core.base import errors, json_reader
@@ -95,12 +95,13 @@ LIMITS = {
     "Changes or projects on a page": pages.MAX_LIMIT,
     "Bytes of a page's changes": pages.PAGE_BYTES,
     "Changes examined for a narrowed page": pages.MAX_EXAMINED,
-    "Seconds that a request may wait for a change": routes.MAX_WAIT_SECONDS,
+    "Seconds that a request may wait for a change": waiting.MAX_WAIT_SECONDS,
     "Times that a repeatable parameter may be given": routes.MAX_REPEATED,
     "Bytes of a request's first line and headers": protocol.MAX_HEADER_BYTES,
     "Seconds for them to come in": protocol.HEADER_SECONDS,
     "Seconds for a body to come in": asgi.BODY_SECONDS,
     "Seconds for each next piece of a body": asgi.IDLE_SECONDS,
+    "Seconds for a response to be read": int(protocol.RESPONSE_SECONDS),
     "Seconds for requests in flight when the server stops": rest_api_server.SHUTDOWN_SECONDS,
     "Different entity types in a project": fields.MAX_ENTITY_TYPES,
     "Depth of nested objects and arrays in `data`": json_reader.MAX_DEPTH,
@@ -280,7 +281,7 @@ def test_the_answer_to_a_batch_that_stopped_midway_is_as_shown(tmp_path: Path) -
     (shown,) = (block for block in blocks("docs/api.md") if block.language == "json" and not block.shows)
     assert response.status == 503
     assert ("retry-after", "1") in response.headers
-    compare(f"docs/api.md, line {shown.line}", "json", shown.text, response.body.decode())
+    compare(f"docs/api.md, line {shown.line}", "json", shown.text, response.content.decode())
 
 
 def output_after(document: str, script: str) -> str:

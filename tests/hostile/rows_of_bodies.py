@@ -69,7 +69,7 @@ PACKED = gzip.compress(GOOD, mtime=0)
 EMPTY = gzip.compress(b"", mtime=0)
 
 BOMBS = [
-    Row("1 GB of zeros", lambda: packed(zeros(2**30)), 413, "when unpacked"),
+    Row("1 GB of zeros", lambda: packed(zeros(2**30)), 413, "when decompressed"),
     Row("1 GB of zeros, packed twice", lambda: packed(gzip.compress(zeros(2**30))), 400, "UTF-8"),
     Row("1 GB of zeros, coded twice", lambda: packed(gzip.compress(zeros(2**30)), b"gzip, gzip"), 415),
     Row("4,000,000 bytes when unpacked", lambda: packed(gzip.compress(GOOD.ljust(MAX_BODY_BYTES))), 200, stored=1),

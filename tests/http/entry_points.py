@@ -63,7 +63,7 @@ class AppEntryPoint:
         path, _, query = target.partition("?")
         response = self._api.handle(Request(method, path, query, {"host": "localhost", **(headers or {})}, body))
         assert len({name for name, _ in response.headers}) == len(response.headers)
-        return Response(response.status, dict(response.headers), b"" if method == "HEAD" else response.body)
+        return Response(response.status, dict(response.headers), b"" if method == "HEAD" else response.content)
 
     def close(self) -> None:
         self.log.close()

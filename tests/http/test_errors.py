@@ -9,6 +9,7 @@ import pytest
 
 from sltt_core.base.errors import NotAllowed, StorageBusy
 from tests.http.entry_points import JSON, NAME, EntryPoint, Response, inside, post
+from tests.sltt_core.api.client import Asks, Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,14 +221,14 @@ def test_a_batch_stored_in_part_is_503_and_resumed_by_its_key(entry_point: Entry
     assert post(entry_point, *changes, headers=key).json()["createdSeqs"] == list(range(1, 121))
 
 
-def test_what_authorize_refuses_is_403_everywhere(make_entry_point: Callable[..., EntryPoint]) -> None:
-    asked: list[tuple[str | None, str, str | None]] = []
+def test_what_access_refuses_is_403_everywhere(make_entry_point: Callable[..., EntryPoint]) -> None:
+    asked: list[Question] = []
 
     def nobody(principal: str | None, action: str, project: str | None) -> None:
         asked.append((principal, action, project))
         raise NotAllowed("not you")
 
-    entry_point = make_entry_point(authorize=nobody)
+    entry_point = make_entry_point(access=Asks(nobody))
     for target in (
         "/api/projects",
         "/api/projects/p/changes?wait=30",

@@ -9,11 +9,13 @@ from time import monotonic
 from aws_backend.function.gateway import (
     Gateway,
     body_from,
+    collected,
     event_response,
     principal_from,
     request_from,
     shape_of,
 )
+from sltt_core.api.waiting import Waiting
 from sltt_core.base.errors import SlttError
 
 TYPE_CHECKING = False
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 
 RESERVE_SECONDS = 0.5
-"""Before Lambda ends the invocation there has to be an answer: nothing is waited for in this last while."""
+"""How long before Lambda ends the invocation the response has to be ready."""
 
 
 def to_stderr(line: str) -> None:
@@ -42,7 +44,7 @@ def to_stderr(line: str) -> None:
 
 
 class Function:
-    """Answers events, one after the other, as Lambda calls a function."""
+    """Handles events, one after the other, as Lambda calls a function."""
 
     def __init__(
         self,
@@ -56,7 +58,7 @@ class Function:
     ) -> None:
         """`max_wait` is the longest, in seconds, that an invocation waits for a change.
 
-        `limit` is told, at the start of each invocation, until when all calls have to be done, on `clock`.
+        `limit` is called, at the start of each invocation, with the time on `clock` by which all calls have to be done.
         """
         self._api = api
         self._storage = storage
@@ -66,7 +68,11 @@ class Function:
         self._clock = clock
 
     def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
-        """Answer an event; raises `UnknownEvent` for one that is no request. Without a context, time is no matter."""
+        """Return the response to an event; raises `UnknownEvent` for one that is no request.
+
+        Without a context the invocation has no deadline. A streamed body is collected, for Lambda hands on no stream:
+        one that is too large, or not complete by the deadline, becomes an error.
+        """
         shape = shape_of(event)
         deadline = float("inf")
         if context is not None:
@@ -78,8 +84,10 @@ class Function:
                 body=body_from(event), principal=principal_from(event, self._gateway.principal_claim)
             )
             response = self._respond(request, deadline)
-        except SlttError as error:
-            response = self._api.problem(error, request)
+            if request.method != "HEAD":
+                response = collected(response, lambda: self._clock() < deadline)
+        except Exception as error:
+            response = self._api.failed(error, request)
         head = request.method == "HEAD"
         try:
             return event_response(response, shape, self._gateway, head=head)
@@ -87,30 +95,28 @@ class Function:
             return event_response(self._api.problem(error, request), shape, self._gateway, head=head)
 
     def _respond(self, request: Request, deadline: float) -> Response:
-        """Let the API answer, again and again while there is nothing new and the client would rather wait."""
+        """Let the API handle the request, and again after a change that it waits for."""
         response = self._api.handle(request)
-        if response.wait is None:
-            return response
-        until = min(deadline, self._clock() + min(response.wait.seconds, self._max_wait))
-        while response.wait is not None and (left := until - self._clock()) > 0:
-            if not self._storage.wait_for_changes(response.wait.cursor, left, project_id=response.wait.project_id):
+        waiting = Waiting(response.wait, self._clock(), max_seconds=self._max_wait, deadline=deadline)
+        while (wait := response.wait) and (seconds := waiting.seconds_left(wait, self._clock())):
+            if not self._storage.wait_for_changes(wait.cursor, seconds, project_id=wait.project_id):
                 break
             response = self._api.handle(request)
         return response
 
 
 def report(error: BaseException, write: Callable[[str], None] = to_stderr) -> None:
-    """Tell whoever runs the function of an error that is not a client's, in one line of JSON.
+    """Write an error that is not a client's, in one line of JSON.
 
-    Of an unexpected one only its class and where it came from: its message may hold anything. What DynamoDB or the
-    search for credentials said, which the client is not told, is in the errors of our own behind it.
+    Of an unexpected error, only its class and its place are written: its message may hold anything. What DynamoDB or
+    the search for credentials said is in the causes of an error of our own, which the client does not see.
     """
     from traceback import walk_tb
 
     frames = [f"{frame.f_globals.get('__name__')}:{line}" for frame, line in walk_tb(error.__traceback__)]
-    told = {"level": "ERROR", "error": type(error).__name__, "at": frames[-8:]}
+    entry = {"level": "ERROR", "error": type(error).__name__, "at": frames[-8:]}
     if isinstance(error, SlttError):
-        told["message"] = error.message
+        entry["message"] = error.message
     causes, behind = [], error.__cause__
     while behind is not None:
         causes.append(
@@ -118,5 +124,5 @@ def report(error: BaseException, write: Callable[[str], None] = to_stderr) -> No
         )
         behind = behind.__cause__
     if causes:
-        told["because"] = causes
-    write(dumps(told))
+        entry["because"] = causes
+    write(dumps(entry))

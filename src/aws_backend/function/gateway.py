@@ -3,7 +3,7 @@
 Four shapes, told apart by what only they have (AWS: "Lambda proxy integrations in API Gateway", "Create AWS Lambda
 proxy integrations for HTTP APIs", "Invoking Lambda function URLs"):
 
-                              path              query     answers in base64
+                              path              query     responses in base64
     REST API                  as sent           decoded   undone if the API's binary media types cover them
     HTTP API, format 1.0      decoded           decoded   undone
     HTTP API, format 2.0      decoded           as sent   undone
@@ -19,6 +19,7 @@ from __future__ import annotations
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 
+from sltt_core.api.access import Principal
 from sltt_core.api.http import Request, Response
 from sltt_core.api.routes import ROUTES
 from sltt_core.base.errors import InvalidInput, NotAllowed, SlttError
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
     Event = Mapping[str, Any]
 
 MAX_RESPONSE_BYTES = 6_291_556
-"""Of a function's answer, as JSON, envelope and escapes included (AWS: "Lambda quotas", 6 MB; the number is Lambda's
+"""Of a function's response, as JSON, envelope and escapes included (AWS: "Lambda quotas", 6 MB; the number is Lambda's
 own, from the message of `Function.ResponseSizeTooLarge`)."""
 MAX_PAGE_BYTES = 3_000_000
 """Of a page's changes: escaping may double each byte, and API Gateway's REST APIs may not be able to do without."""
 _ENVELOPE_BYTES = 20_000  # for the status and the headers, which take far less
-_MAX_PACKED_BYTES = (MAX_RESPONSE_BYTES - _ENVELOPE_BYTES) // 4 * 3  # base64 makes four of three
+_MAX_BASE64_BYTES = (MAX_RESPONSE_BYTES - _ENVELOPE_BYTES) // 4 * 3  # base64 makes four of three
 
 _DEFAULT_STAGE = "$default"
 _ROOTS = tuple({"/" + route.path.split("/")[1] for route in ROUTES})
@@ -51,10 +52,10 @@ class UnknownEvent(Exception):
 
 
 class ResponseTooLarge(SlttError):
-    """An answer has more bytes than Lambda hands on."""
+    """A response has more bytes than Lambda hands on."""
 
-    kind = "answer-too-large"
-    title = "Answer too large"
+    kind = "response-too-large"
+    title = "Response too large"
     hint = "Ask for fewer changes with `limit`."
 
 
@@ -64,7 +65,7 @@ class Gateway(Record):
     base_path: str = ""
     """What a custom domain's mapping puts before the paths, such as `/sync`."""
     principal_claim: str = "sub"
-    """The claim of a token, or the key of a Lambda authorizer's context, that says who is asking."""
+    """The claim of a token, or the key of a Lambda authorizer's context, that is the principal's id."""
     rest_binary: bool = False
     """Whether the binary media types of the REST API are `*/*`."""
 
@@ -79,7 +80,7 @@ class Shape(Record):
     decoded: bool
     """Whether the path comes decoded."""
     undoes_base64: bool
-    """Whether an answer in base64 is undone whatever the settings."""
+    """Whether a response in base64 is undone whatever the settings."""
 
 
 def shape_of(event: object) -> Shape:
@@ -123,11 +124,12 @@ def body_from(event: Event) -> bytes:
         raise InvalidInput("the body is not base64, though the event says so", field="body") from None
 
 
-def principal_from(event: Event, claim: str) -> str | None:
-    """Return who is asking, as the gateway's authorizer has found; `None` where there is no authorizer.
+def principal_from(event: Event, claim: str) -> Principal | None:
+    """Return who sends the request, as the gateway's authorizer has verified; `None` where there is no authorizer.
 
-    Raises `NotAllowed` where there is one and it does not say, or says what cannot be stored with a change: nobody
-    becomes anonymous by a mistake in the settings.
+    The principal's claims are those of the token, or the authorizer's context, or the identity that IAM found. Raises
+    `NotAllowed` where there is an authorizer and it names nobody, or names what cannot be stored with a change: a
+    mistake in the settings makes nobody anonymous.
     """
     context = event["requestContext"]
     # One that is not there may have its place kept for it: {"claims": null, "scopes": null}.
@@ -137,48 +139,72 @@ def principal_from(event: Event, claim: str) -> str | None:
     if claims is not None:  # Cognito before a REST API; a JWT authorizer before an HTTP API
         found = claims.get(claim)
     elif iam is not None:
-        found = iam.get("userArn")
+        claims, found = iam, iam.get("userArn")
     elif authorizer:  # a Lambda authorizer, before an HTTP API of format 2.0, or else
-        values = authorizer if custom is None else custom
-        found = values.get(claim, values.get("principalId"))
+        claims = authorizer if custom is None else custom
+        found = claims.get(claim, claims.get("principalId"))
     else:  # IAM before a REST API says it elsewhere
-        found = (context.get("identity") or {}).get("userArn")
+        claims = context.get("identity") or {}
+        found = claims.get("userArn")
         if found is None:
             return None
     try:
-        return check_free_text(found)
+        return Principal(check_free_text(found), claims)
     except ValueError as error:
         raise NotAllowed(
-            f"the authorizer does not say who is asking: {claim} {error}",
+            f"the authorizer does not name the principal: {claim} {error}",
             hint="PRINCIPAL_CLAIM names the claim, or the key of the authorizer's context, that does.",
         ) from None
 
 
+def collected(response: Response, in_time: Callable[[], bool]) -> Response:
+    """Return a response whose body is bytes: a stream is read to its end and closed.
+
+    Raises `ResponseTooLarge` when the stream has more bytes than Lambda hands on, or when `in_time` returns false
+    before its end, and what the stream raises.
+    """
+    if isinstance(response.body, bytes):
+        return response
+    body = bytearray()
+    try:
+        for chunk in response.body:
+            body += chunk
+            if len(body) > MAX_RESPONSE_BYTES:
+                raise ResponseTooLarge(f"the response has more bytes than the {MAX_RESPONSE_BYTES:,} that Lambda takes")
+            if not in_time():
+                raise ResponseTooLarge("the response is not complete before the invocation's time is up")
+    finally:
+        response.close()
+    return response.replace(body=bytes(body))
+
+
 def event_response(response: Response, shape: Shape, gateway: Gateway, *, head: bool) -> dict[str, Any]:
     """Return a response as the gateway takes it; raises `ResponseTooLarge`. `head` leaves the body out."""
-    body = b"" if head else response.body
-    packed = response.header("content-encoding") is not None
-    if not packed and not _fits_as_text(body):
-        packed = _undoes_base64(shape, gateway)
-        if not packed:
+    if head:
+        response.close()
+    body = b"" if head else response.content
+    binary = response.header("content-encoding") is not None
+    if not binary and not _fits_as_text(body):
+        binary = _undoes_base64(shape, gateway)
+        if not binary:
             raise _too_large(body)
-    if packed and len(body) > _MAX_PACKED_BYTES:
+    if binary and len(body) > _MAX_BASE64_BYTES:
         raise _too_large(body)
-    text = b2a_base64(body, newline=False) if packed else body
+    text = b2a_base64(body, newline=False) if binary else body
     return {
         "statusCode": response.status,
         "headers": dict(response.headers),
         "body": text.decode(),
-        "isBase64Encoded": packed,
+        "isBase64Encoded": binary,
     }
 
 
 def _too_large(body: bytes) -> ResponseTooLarge:
-    return ResponseTooLarge(f"the answer has {len(body):,} bytes, which are too many as Lambda counts them")
+    return ResponseTooLarge(f"the response has {len(body):,} bytes, which are too many as Lambda counts them")
 
 
 def _fits_as_text(body: bytes) -> bool:
-    """Tell whether a body fits in an answer as JSON text, where quotes, backslashes and line ends take two bytes."""
+    """Tell whether a body fits in a response as JSON text, where quotes, backslashes and line ends take two bytes."""
     room = MAX_RESPONSE_BYTES - _ENVELOPE_BYTES - len(body)
     return len(body) <= room or sum(map(body.count, _ESCAPED)) <= room
 

@@ -12,7 +12,7 @@ from aws_backend.function.gateway import MAX_PAGE_BYTES, Gateway
 from aws_backend.log.table import REQUEST_SECONDS
 from aws_backend.settings import storage_from_environment
 from sltt_core.api.app import Api
-from sltt_core.api.routes import MAX_WAIT_SECONDS
+from sltt_core.api.waiting import MAX_WAIT_SECONDS
 from sltt_core.base.errors import InvalidInput, SlttError
 from sltt_core.model.fields import check_project_id
 
@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
+
+    from sltt_core.api.access import Access
 
 
 class TimeLimit:
@@ -38,8 +40,10 @@ class TimeLimit:
         return min(REQUEST_SECONDS, self.deadline - monotonic())
 
 
-def function_of(environ: Mapping[str, str]) -> Function:
+def function_of(environ: Mapping[str, str], access: Access | None = None) -> Function:
     """Make the function that the environment describes, ready for its first event.
+
+    `access` decides who may do what; by default everybody may do everything.
 
     Raises `InvalidInput`, naming the setting, for one that is missing or wrong, and `StorageError` where no region is
     known. That DynamoDB cannot be reached just now is only reported: the first request will say so too, or succeed.
@@ -54,7 +58,7 @@ def function_of(environ: Mapping[str, str]) -> Function:
         storage.warm()
     except SlttError as error:
         report(error)
-    api = Api(storage, settings["SERVER_NAME"], cors=settings["CORS_ORIGINS"], report=report)
+    api = Api(storage, settings["SERVER_NAME"], access=access, cors=settings["CORS_ORIGINS"], report=report)
     gateway = Gateway(settings["BASE_PATH"], settings["PRINCIPAL_CLAIM"], settings["REST_API_BINARY"])
     return Function(api, storage, gateway, max_wait=settings["MAX_WAIT_SECONDS"], limit=time_limit.limit)
 

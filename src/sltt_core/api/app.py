@@ -1,13 +1,14 @@
-"""`Api`: a request in, an answer out, whatever happens."""
+"""`Api`: a request in, a response out, whatever happens."""
 
 from __future__ import annotations
 
 from os import urandom
 from time import time_ns
 
-from sltt_core.api import handlers
+from sltt_core.api.access import AllowAll, check_access
 from sltt_core.api.coding import WORTH_BYTES, accepts_gzip, gzipped
 from sltt_core.api.cors import Cors
+from sltt_core.api.handlers import BODIES, HANDLERS, Context
 from sltt_core.api.http import Response
 from sltt_core.api.problems import problem_response
 from sltt_core.api.routes import allowed_at, match, parse_parameters
@@ -18,16 +19,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sltt_core.api.handlers import Authorize
+    from sltt_core.api.access import Access
     from sltt_core.api.http import Request
     from sltt_core.base.timestamps import Clock
     from sltt_core.log.storage import BaseStorageService
 
 _ID_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
-
-
-def allow_all(principal: str | None, action: str, project: str | None) -> None:
-    """Let everybody do everything; for a server that only its own machine reaches."""
+_UNEXPECTED = "something went wrong here; it is not the request's fault"
 
 
 def random_id() -> str:
@@ -43,25 +41,30 @@ class Api:
         storage: BaseStorageService,
         server_name: str = "sltt",
         *,
-        authorize: Authorize = allow_all,
+        access: Access | None = None,
         cors: Sequence[str] = (),
         clock: Clock = time_ns,
         new_id: Callable[[], str] = random_id,
         report: Callable[[BaseException], None] | None = None,
     ) -> None:
-        """`cors` lists the origins whose pages may use the API, or `*`.
+        """`access` decides who may do what; by default everybody may do everything.
 
-        `report` is told of an error that is not the client's, before it is answered, so that whoever runs this knows.
+        `cors` lists the origins whose pages may use the API, or `*`. `report` is called with an error that is not the
+        client's, before the response is made.
         """
         self.server_name = server_name
+        self._access = AllowAll() if access is None else access
         self._clock = clock
         self._cors = Cors(cors)
         self._new_id = new_id
         self._report = report
-        self._context = handlers.Context(storage, server_name, authorize, lambda: now_utc(clock))
+        self._context = Context(storage, server_name, self._access, lambda: now_utc(clock))
 
     def handle(self, request: Request) -> Response:
-        """Answer a request. Nothing is raised, and nothing waits: `Response.wait` asks the caller to."""
+        """Return the response to a request. Nothing is raised, and nothing waits: `Response.wait` asks the caller to.
+
+        The response's body may be a stream (`Response.body`), whose errors are raised to the caller that reads it.
+        """
         try:
             self._cors.check(request)
             if request.method == "OPTIONS":
@@ -69,28 +72,29 @@ class Api:
             else:
                 route, found = match(request.method, request.path)
                 parameters = parse_parameters(route, found, request.query)
-                response = getattr(handlers, route.handler)(self._context, request, parameters)
+                if route.handler in BODIES:
+                    parameters |= BODIES[route.handler](self._context, request)
+                check_access(self._access, request.principal, route.action, parameters)
+                response = HANDLERS[route.handler](self._context, request, parameters)
                 response = response.replace(headers=(*response.headers, ("cache-control", route.cache)))
-        except SlttError as error:
-            if _concerns_the_operator(error):
-                self._report_error(error)
-            return self.problem(error, request)
         except Exception as error:
-            self._report_error(error)
-            return self.problem(SlttError("something went wrong here; it is not the request's fault"), request)
+            return self.failed(error, request)
         return self._finish(response, request, self.request_id(request.headers))
 
+    def failed(self, error: Exception, request: Request) -> Response:
+        """Make the response for whatever was raised while a request was handled, and report what is not its fault."""
+        problem = error if isinstance(error, SlttError) else SlttError(_UNEXPECTED)
+        if self._report is not None and (problem is not error or _concerns_the_operator(problem)):
+            self._report(error)
+        return self.problem(problem, request)
+
     def problem(self, error: SlttError, request: Request) -> Response:
-        """Make the answer for an error, also for one that a server meets before it calls `handle`."""
+        """Make the response for an error, also for one that a server meets before it calls `handle`."""
         request_id = self.request_id(request.headers)
         response = problem_response(
             error, server=self.server_name, timestamp=now_utc(self._clock), request_id=request_id
         )
         return self._finish(response, request, request_id)
-
-    def _report_error(self, error: Exception) -> None:
-        if self._report is not None:
-            self._report(error)
 
     def request_id(self, headers: Mapping[str, str]) -> str:
         """Return the id that the client gave the request, or a new one."""
@@ -102,30 +106,35 @@ class Api:
         return Response(204, (("allow", ", ".join(methods)), *self._cors.preflight_headers(request, methods)), b"")
 
     def _finish(self, response: Response, request: Request, request_id: str) -> Response:
-        """Add what every answer has, leave out what the client has already, and pack what is worth it."""
+        """Add what every response has, leave out what the client has already, and compress what is worth it."""
         headers = [*response.headers, ("x-request-id", request_id), *self._cors.headers(request)]
         status, body = response.status, response.body
         if response.header("cache-control") is None and status != 204:
             headers.append(("cache-control", "no-store"))
-        if status == 200 and _has_already(request, response.header("etag")):
-            status, body = 304, b""
-            headers = [(name, value) for name, value in headers if name != "content-type"]
-        if len(response.body) >= WORTH_BYTES:
-            headers.append(("vary", "accept-encoding"))
-            if body and accepts_gzip(request.headers):
-                body = gzipped(body)
-                headers.append(("content-encoding", "gzip"))
+        if isinstance(body, bytes):
+            worth_it = len(body) >= WORTH_BYTES
+            if status == 200 and _has_already(request, response.header("etag")):
+                status, body = 304, b""
+                headers = [(name, value) for name, value in headers if name != "content-type"]
+            if worth_it:
+                headers.append(("vary", "accept-encoding"))
+                if body and accepts_gzip(request.headers):
+                    body = gzipped(body)
+                    headers.append(("content-encoding", "gzip"))
         return Response(status, _joined(headers, "vary"), body, response.wait)
 
 
 def _concerns_the_operator(error: SlttError) -> bool:
-    """Tell of a damaged log, a full disk, a database that does not answer: `__cause__` says what clients do not see."""
+    """Tell whether to report it: a damaged log, a full disk, a database that does not respond.
+
+    Its `__cause__` says what clients do not see.
+    """
     cause = error.cause if isinstance(error, PartialAppend) else error
     return cause.status == 500 or isinstance(cause, StorageUnavailable)
 
 
 def _has_already(request: Request, tag: str | None) -> bool:
-    """Tell whether the client holds the answer with this tag (RFC 9110, section 13.1.2: weak comparison)."""
+    """Tell whether the client holds the response with this tag (RFC 9110, section 13.1.2: weak comparison)."""
     given = request.headers.get("if-none-match")
     if tag is None or given is None:
         return False

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WORTH_BYTES = 1_000
-"""A shorter answer is not compressed: it fits in one network packet as it is."""
+"""A shorter response is not compressed: it fits in one network packet as it is."""
 LEVEL = 5
 """Of zlib's 1 to 9: within a few per cent of the best for a page of changes, at half the time."""
 MAX_MEMBERS = 100
@@ -58,7 +58,7 @@ def _inflate(body: bytes, limit: int) -> bytes:
                 room -= len(part)
                 parts.append(part)
                 if room <= 0:
-                    raise PayloadTooLarge(f"the body is larger than {limit:,} bytes when unpacked")
+                    raise PayloadTooLarge(f"the body is larger than {limit:,} bytes when decompressed")
             at -= len(member.unused_data)
             if at == len(body):
                 return b"".join(parts)
@@ -81,8 +81,8 @@ def accepts_gzip(headers: Mapping[str, str]) -> bool:
 
 
 def gzipped(body: bytes) -> bytes:
-    """Compress an answer; the same body gives the same bytes."""
+    """Compress a response; the same body gives the same bytes."""
     from zlib import compressobj
 
-    packer = compressobj(LEVEL, wbits=_GZIP)
-    return packer.compress(body) + packer.flush()
+    compressor = compressobj(LEVEL, wbits=_GZIP)
+    return compressor.compress(body) + compressor.flush()

@@ -17,7 +17,7 @@ _PREFLIGHT_SECONDS = 600
 
 
 class Cors:
-    """The origins whose pages may read answers and send changes: a list, or `*` for all."""
+    """The origins whose pages may read responses and send changes: a list, or `*` for all."""
 
     def __init__(self, origins: Sequence[str] = ()) -> None:
         """Raises `InvalidInput` for what no browser calls an origin: it would allow nobody, without a word."""
@@ -35,7 +35,7 @@ class Cors:
             )
 
     def headers(self, request: Request) -> tuple[tuple[str, str], ...]:
-        """Return what an answer has to say to the page that asked, if one did."""
+        """Return the headers for the page that asks, if one does."""
         if not self._origins:
             return ()
         if ANY in self._origins:
@@ -49,7 +49,7 @@ class Cors:
         return shown if allowed == ANY else (*shown, ("vary", "origin"))
 
     def preflight_headers(self, request: Request, methods: Sequence[str]) -> tuple[tuple[str, str], ...]:
-        """Return the rest of the answer to a browser that asks before it sends."""
+        """Return the other headers for a browser that asks before it sends."""
         if "access-control-request-method" not in request.headers or not self._allows(
             request.headers.get("origin", "")
         ):

@@ -1,24 +1,26 @@
-"""One function for each route: the parameters in, the answer out. Each asks `authorize` first."""
+"""One function for each route: the parameters in, the response out. `Api` has checked the access before."""
 
 from __future__ import annotations
 
 from json import dumps
 
 from sltt_core.api.coding import decoded_body
-from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, Wait, json_response
+from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, json_response
+from sltt_core.api.waiting import Wait
 from sltt_core.base.errors import UnsupportedMediaType
-from sltt_core.log.pages import MAX_LIMIT, ChangeFilter
+from sltt_core.log.pages import MAX_LIMIT, ChangeFilter, ProjectsPage
 from sltt_core.model.changes import NewChange, parse_changes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from sltt_core.api.access import Access
     from sltt_core.log.storage import BaseStorageService
 
-    Authorize = Callable[[str | None, str, str | None], None]
-    """Called with principal, action (`read`, `append`, `list`) and project; raises `NotAllowed`, or returns."""
+    Handler = Callable[["Context", Request, Mapping[str, Any]], Response]
+    """Called with the parameters of the path, the query and the body."""
 
 PAGE_FORM = 1
 """Goes into the entity tag of a page, which does not cover how it is written: raise it when that changes."""
@@ -27,12 +29,12 @@ PAGE_FORM = 1
 class Context:
     """What handlers work with; one for each server."""
 
-    __slots__ = ("authorize", "now", "server", "storage")
+    __slots__ = ("access", "now", "server", "storage")
 
-    def __init__(self, storage: BaseStorageService, server: str, authorize: Authorize, now: Callable[[], str]) -> None:
+    def __init__(self, storage: BaseStorageService, server: str, access: Access, now: Callable[[], str]) -> None:
         self.storage = storage
         self.server = server
-        self.authorize = authorize
+        self.access = access
         self.now = now
 
 
@@ -64,17 +66,20 @@ def openapi(context: Context, request: Request, parameters: Mapping[str, Any]) -
     return _respond(**document(context.server, context.storage.project_id))
 
 
-def post_changes(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
-    """`POST /api/changes`."""
+def read_changes(context: Context, request: Request) -> dict[str, Any]:
+    """Read the body of `POST /api/changes`; raises `UnsupportedMediaType`, `PayloadTooLarge`, `InvalidBatch`."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise UnsupportedMediaType(f"the body's Content-Type is {media_type[:80] or 'missing'}, not application/json")
     body = decoded_body(request.body, request.headers, MAX_BODY_BYTES)
-    changes = parse_changes(body, context.storage.project_id)
-    for project_id in dict.fromkeys(change.project_id for change in changes):
-        context.authorize(request.principal, "append", project_id)
+    return {"changes": parse_changes(body, context.storage.project_id)}
+
+
+def post_changes(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
+    """`POST /api/changes`."""
+    changes = parameters["changes"]
     if request.principal is not None:
-        changes = tuple(_signed(change, request.principal) for change in changes)
+        changes = tuple(_signed(change, request.principal.id) for change in changes)
     appended = context.storage.create_changes(changes, request.headers.get("idempotency-key"))
     return json_response(
         dumps(
@@ -92,8 +97,12 @@ def post_changes(context: Context, request: Request, parameters: Mapping[str, An
 
 def get_projects(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /api/projects`."""
-    context.authorize(request.principal, "list", None)
-    page = context.storage.get_all_projects(parameters.get("cursor"), parameters.get("limit", MAX_LIMIT))
+    cursor, limit = parameters.get("cursor"), parameters.get("limit", MAX_LIMIT)
+    visible = context.access.visible(request.principal, cursor)
+    if visible is None:
+        page = context.storage.get_all_projects(cursor, limit)
+    else:
+        page = _page_of(visible, cursor, limit, context.storage.project_id)
     more = {} if page.cursor is None else {"cursor": page.cursor}
     return _respond(context.now(), projects=page.projects, count=len(page.projects), **more)
 
@@ -101,7 +110,6 @@ def get_projects(context: Context, request: Request, parameters: Mapping[str, An
 def get_changes(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /api/projects/{projectId}/changes`. The page is spliced from the changes' own texts."""
     project_id = parameters["projectId"]
-    context.authorize(request.principal, "read", project_id)
     cursor = parameters.get("cursor", 0)
     page = context.storage.get_changes_with_cursor(
         cursor,
@@ -129,7 +137,6 @@ def get_changes(context: Context, request: Request, parameters: Mapping[str, Any
 def get_change(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /api/projects/{projectId}/changes/{seq}`."""
     project_id = parameters["projectId"]
-    context.authorize(request.principal, "read", project_id)
     text = context.storage.get_change(parameters["seq"], project_id=project_id).to_json()
     return json_response(text, same=text)
 
@@ -137,7 +144,6 @@ def get_change(context: Context, request: Request, parameters: Mapping[str, Any]
 def get_stats(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /api/projects/{projectId}/stats`."""
     project_id = parameters["projectId"]
-    context.authorize(request.principal, "read", project_id)
     stats = context.storage.get_change_stats(project_id=project_id)
     return _respond(
         context.now(),
@@ -148,8 +154,36 @@ def get_stats(context: Context, request: Request, parameters: Mapping[str, Any])
     )
 
 
+HANDLERS: dict[str, Handler] = {
+    "health": health,
+    "help_page": help_page,
+    "openapi": openapi,
+    "post_changes": post_changes,
+    "get_projects": get_projects,
+    "get_changes": get_changes,
+    "get_change": get_change,
+    "get_stats": get_stats,
+}
+"""By the name that the route gives."""
+
+BODIES: dict[str, Callable[[Context, Request], dict[str, Any]]] = {"post_changes": read_changes}
+"""What reads a handler's request body into parameters. It runs before the access is checked, for the body may name the
+projects, so it must touch no storage."""
+
+
+def _page_of(visible: Iterable[str], cursor: str | None, limit: int, bound_to: str | None) -> ProjectsPage:
+    """Cut a page from the projects that a principal may see; a service bound to one project shows that one alone."""
+    found: list[str] = []
+    for project_id in visible:
+        if (cursor is None or project_id > cursor) and bound_to in (None, project_id):
+            found.append(project_id)
+            if len(found) > limit:
+                break
+    return ProjectsPage(tuple(found[:limit]), found[limit - 1] if len(found) > limit else None)
+
+
 def _respond(timestamp: str | None = None, **members: Any) -> Response:
-    """Make an answer whose entity tag covers everything but the timestamp."""
+    """Make a response whose entity tag covers everything but the timestamp."""
     same = dumps(members, ensure_ascii=False)
     return json_response(same if timestamp is None else f'{same[:-1]}, "timestamp": "{timestamp}"}}', same=same)
 
@@ -163,8 +197,8 @@ def _seq_map(changes: Sequence[NewChange], seqs: Sequence[int]) -> dict[str, int
     }
 
 
-def _signed(change: NewChange, principal: str) -> NewChange:
+def _signed(change: NewChange, principal_id: str) -> NewChange:
     """Let the change say who sent it, whatever it said."""
     place = NewChange.fields.index("change_by")
     values = change.as_tuple()
-    return NewChange.of((*values[:place], principal, *values[place + 1 :]))
+    return NewChange.of((*values[:place], principal_id, *values[place + 1 :]))

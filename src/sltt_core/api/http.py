@@ -10,7 +10,10 @@ from sltt_core.base.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from sltt_core.api.access import Principal
+    from sltt_core.api.waiting import Wait
 
 MAX_BODY_BYTES = 4_000_000
 """Bytes of a request body."""
@@ -29,26 +32,34 @@ class Request(Record):
     headers: Mapping[str, str] = {}
     """Names in lower case; a header that came several times has its values joined with `, `."""
     body: bytes = b""
-    principal: str | None = None
-    """Who is asking, as far as the server knows."""
-
-
-class Wait(Record):
-    """What would make an empty page worth asking for again."""
-
-    project_id: str
-    cursor: int
-    seconds: float
+    principal: Principal | None = None
+    """Who sends it, as the server or the gateway has verified; `None` when nobody has."""
 
 
 class Response(Record):
-    """An answer."""
+    """A response, whichever server or gateway it leaves through."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
-    body: bytes
+    body: bytes | Iterator[bytes]
+    """An iterator is a stream. A server sends it chunk by chunk, on any thread, without a time limit for the whole. It
+    is not compressed and has no entity tag. Its `close`, if it has one, is called when it ends or when the client goes
+    away. An iterator that pauses for long yields `b""` at times, so that it can be closed in between."""
     wait: Wait | None = None
     """Set when the client asked to wait for a change and there is none: whoever runs the API waits, and asks again."""
+
+    @property
+    def content(self) -> bytes:
+        """The body of a response that is not a stream; raises `TypeError` for one that is."""
+        if not isinstance(self.body, bytes):
+            raise TypeError("the response is a stream")
+        return self.body
+
+    def close(self) -> None:
+        """Close the body if it is a stream: for a server that does not send it to its end."""
+        close = getattr(self.body, "close", None)
+        if close is not None:
+            close()
 
     def header(self, name: str) -> str | None:
         """Return the value of a header, by its name in lower case."""
@@ -56,9 +67,9 @@ class Response(Record):
 
 
 def json_response(text: str, *, same: str | None = None, wait: Wait | None = None) -> Response:
-    """Make an answer of JSON text. `same` is the part that tells two answers apart; it makes the entity tag.
+    """Make a response of JSON text. `same` is the part that tells two responses apart; it makes the entity tag.
 
-    The tag is weak (RFC 9110, section 8.8.1): answers with the same one may differ in their `timestamp`.
+    The tag is weak (RFC 9110, section 8.8.1): responses with the same one may differ in their `timestamp`.
     """
     headers: tuple[tuple[str, str], ...] = (("content-type", JSON),)
     if same is not None:

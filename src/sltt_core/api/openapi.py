@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sltt_core.api.routes import Parameter, Route
 
-_ANSWERS = {
+_RESPONSES = {
     "health": "Health",
     "help_page": "Help",
     "openapi": "OpenApi",
@@ -23,7 +23,7 @@ _ANSWERS = {
     "get_change": "Change",
     "get_stats": "Stats",
 }
-"""The schema of each handler's good answer."""
+"""The schema of each handler's successful response."""
 
 _PROBLEMS = {
     "400": "Something in the request breaks a rule; `field` or `errors` say what",
@@ -31,7 +31,7 @@ _PROBLEMS = {
     "404": "There is no such change or project here",
     "409": "The log has another history than the reader knows",
     "413": "The body, or a change in it, is too large",
-    "415": "The body is not JSON, or not packed with gzip",
+    "415": "The body is not JSON, or not compressed with gzip",
     "422": "The idempotency key came with another batch before",
     "429": "Too much at once, for the project or for what holds the log: try again with the same key",
     "500": "The log is damaged, or something is wrong with the server",
@@ -52,7 +52,7 @@ _CONDITIONAL = {"help_page", "openapi", "get_projects", "get_changes", "get_chan
 _KEY: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The same key with the same batch gets the first answer's numbers, for 400 days",
+    "description": "The same key with the same batch gets the first response's numbers, for 400 days",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{16,128}$"},
     "example": "2f1c9a54-0b7e-4d0e-9d1c-6a1f0e5b7c33",
 }
@@ -104,13 +104,13 @@ def document(server: str, project_id: str | None = None) -> dict[str, Any]:
 def _operation(route: Route) -> dict[str, Any]:
     good: dict[str, Any] = {
         "description": "Good",
-        "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{_ANSWERS[route.handler]}"}}},
+        "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{_RESPONSES[route.handler]}"}}},
     }
     responses: dict[str, Any] = {"200": good}
     parameters = [_parameter(parameter) for parameter in route.parameters]
     if route.handler in _CONDITIONAL:
         good["headers"] = {"ETag": _ETAG}
-        responses["304"] = {"description": "The answer is the one of the ETag in If-None-Match"}
+        responses["304"] = {"description": "The response is the one of the ETag in If-None-Match"}
     for status in _PROBLEMS_OF.get(route.handler, "").split():
         responses[status] = {
             "description": _PROBLEMS[status],

@@ -1,4 +1,4 @@
-"""An error becomes an answer here, and only here: problem details (RFC 9457) with the original's fields."""
+"""An error becomes a response here, and only here: problem details (RFC 9457) with the original's fields."""
 
 from __future__ import annotations
 

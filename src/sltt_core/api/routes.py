@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from sltt_core.api.access import APPEND, LIST, OPEN, READ
 from sltt_core.api.http import percent_decode, query_pairs
+from sltt_core.api.waiting import MAX_WAIT_SECONDS
 from sltt_core.base.errors import InvalidInput, MethodNotAllowed, NotFound
 from sltt_core.base.record import Record
 from sltt_core.log.pages import MAX_LIMIT, check_limit
@@ -33,18 +35,20 @@ class Parameter(Record):
 
 
 class Route(Record):
-    """A method and a path, and who answers them."""
+    """A method and a path, what handles them, and what a client must be allowed to do."""
 
     method: str
     path: str
     """With the path's parameters in braces."""
     handler: str
-    """The name of a function in `sltt_core.api.handlers`."""
+    """Its name in the tables of `sltt_core.api.handlers`."""
+    action: str
+    """What `sltt_core.api.access` is asked before the handler runs: one of `ACTIONS`."""
     description: str
     parameters: tuple[Parameter, ...] = ()
     cache: str = "no-cache"
-    """`Cache-Control` of a good answer. What a log says may always have grown, and `outdatedBy` may come to a change
-    at any time: a cache may keep an answer, but has to ask each time whether it still holds (`ETag`)."""
+    """`Cache-Control` of a successful response. A log may have grown at any time, and a change may have got an
+    `outdatedBy`: a cache may keep a response, but has to ask each time whether it is still valid (`ETag`)."""
 
 
 def _integer(check: Callable[[object], int]) -> Callable[[object], int]:
@@ -81,8 +85,6 @@ def _include_or_exclude(value: object) -> bool:
 
 MAX_REPEATED = 100
 """How often a repeatable parameter may be given."""
-MAX_WAIT_SECONDS = 60
-"""How long a client may ask to wait for a change."""
 
 _PROJECT_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$"}
 _FREE_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"}
@@ -151,27 +153,49 @@ OUTDATED = Parameter(
 )
 
 ROUTES = (
-    Route("GET", "/health", "health", "Whether the server is up, and on what storage", cache="no-store"),
-    Route("GET", "/api/help", "help_page", "This list", cache="public, max-age=300"),
-    Route("GET", "/openapi.json", "openapi", "This API as OpenAPI 3.1", cache="public, max-age=300"),
-    Route("POST", "/api/changes", "post_changes", "Append changes: an array of them, or one object", cache="no-store"),
-    Route("GET", "/api/projects", "get_projects", "The projects that have changes, in order", (PROJECT_CURSOR, LIMIT)),
+    Route("GET", "/health", "health", OPEN, "Whether the server is up, and on what storage", cache="no-store"),
+    Route("GET", "/api/help", "help_page", OPEN, "This list", cache="public, max-age=300"),
+    Route("GET", "/openapi.json", "openapi", OPEN, "This API as OpenAPI 3.1", cache="public, max-age=300"),
+    Route(
+        "POST",
+        "/api/changes",
+        "post_changes",
+        APPEND,
+        "Append changes: an array of them, or one object",
+        cache="no-store",
+    ),
+    Route(
+        "GET",
+        "/api/projects",
+        "get_projects",
+        LIST,
+        "The projects that have changes, in order",
+        (PROJECT_CURSOR, LIMIT),
+    ),
     Route(
         "GET",
         "/api/projects/{projectId}/changes",
         "get_changes",
+        READ,
         "The changes after a cursor, in order",
         (PROJECT, CURSOR, LIMIT, CHAIN, WAIT, ENTITY_TYPE, ENTITY_ID, OUTDATED),
     ),
-    Route("GET", "/api/projects/{projectId}/changes/{seq}", "get_change", "One change", (PROJECT, SEQ)),
-    Route("GET", "/api/projects/{projectId}/stats", "get_stats", "Counts by operation and by entity type", (PROJECT,)),
+    Route("GET", "/api/projects/{projectId}/changes/{seq}", "get_change", READ, "One change", (PROJECT, SEQ)),
+    Route(
+        "GET",
+        "/api/projects/{projectId}/stats",
+        "get_stats",
+        READ,
+        "Counts by operation and by entity type",
+        (PROJECT,),
+    ),
 )
 
 
 def match(method: str, path: str) -> tuple[Route, dict[str, str]]:
     """Find the route for a method and a raw path, and the path's parameters, still encoded.
 
-    `HEAD` is answered where `GET` is. Raises `NotFound` for a path of no route, `MethodNotAllowed` for one of others.
+    `HEAD` matches where `GET` does. Raises `NotFound` for a path of no route, `MethodNotAllowed` for one of others.
     """
     routes = _routes_at(path)
     for route, found in routes:
@@ -181,7 +205,7 @@ def match(method: str, path: str) -> tuple[Route, dict[str, str]]:
 
 
 def allowed_at(path: str) -> tuple[str, ...]:
-    """Return the methods that a path answers; raises `NotFound` when it is no route's."""
+    """Return the methods of a path; raises `NotFound` when no route has the path."""
     return allowed([route for route, _ in _routes_at(path)])
 
 

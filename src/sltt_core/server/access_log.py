@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
-class Access(Record):
-    """What is told of a request: nothing of its body, its query's values or its keys."""
+class AccessEntry(Record):
+    """What is logged of a request: nothing of its body, its query's values or its keys."""
 
     method: str
     path: str
     """Raw, as sent, without the query."""
     status: int
     size: int
-    """Bytes of the answer's body as sent."""
+    """Bytes of the response's body as sent."""
     seconds: float
     request_id: str
 
@@ -44,27 +44,27 @@ class AccessLog:
         self._now = now
         self.clock = clock
 
-    def write(self, access: Access) -> None:
+    def write(self, entry: AccessEntry) -> None:
         """Write the line of one request."""
-        self._stream.write(self._write_line(self._now(), access) + "\n")
+        self._stream.write(self._write_line(self._now(), entry) + "\n")
 
 
-def _readable(now: str, access: Access) -> str:
+def _readable(now: str, entry: AccessEntry) -> str:
     # A path is shown as a terminal can bear it: no control character, no escape sequence.
-    path = "".join(c if c.isprintable() else "?" for c in access.path[:200])
-    cost = f"{access.size:,} B {access.seconds * 1000:.1f} ms"
-    return f"{now[11:23]} {access.status} {access.method:<6} {path} {cost} {access.request_id}"
+    path = "".join(c if c.isprintable() else "?" for c in entry.path[:200])
+    cost = f"{entry.size:,} B {entry.seconds * 1000:.1f} ms"
+    return f"{now[11:23]} {entry.status} {entry.method:<6} {path} {cost} {entry.request_id}"
 
 
-def _json(now: str, access: Access) -> str:
+def _json(now: str, entry: AccessEntry) -> str:
     return json.dumps(
         {
             "time": now,
-            "method": access.method,
-            "path": access.path[:2000],
-            "status": access.status,
-            "bytes": access.size,
-            "ms": round(access.seconds * 1000, 3),
-            "requestId": access.request_id,
+            "method": entry.method,
+            "path": entry.path[:2000],
+            "status": entry.status,
+            "bytes": entry.size,
+            "ms": round(entry.seconds * 1000, 3),
+            "requestId": entry.request_id,
         }
     )

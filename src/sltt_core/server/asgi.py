@@ -1,6 +1,6 @@
 """The ASGI adapter (https://asgi.readthedocs.io): reads a body within bounds, lets a thread handle the request.
 
-Async only where many idle connections wait: a client that waits for news holds no thread.
+Async only where many idle connections wait: a client that waits for a change holds no thread.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from contextlib import nullcontext
 from threading import Barrier, stack_size
 
 from sltt_core.api.http import MAX_BODY_BYTES, Request, Response
+from sltt_core.api.waiting import Waiting
 from sltt_core.base.errors import HostNotAllowed, PayloadTooLarge, RequestTimeout, SlttError
-from sltt_core.server.access_log import Access
+from sltt_core.server.access_log import AccessEntry
 from sltt_core.server.hosts import host_of, is_loopback
+from sltt_core.server.sending import Sending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from typing import Any
 
     from sltt_core.api.app import Api
     from sltt_core.server.access_log import AccessLog
+    from sltt_core.server.sending import Receive, Send
     from sltt_core.server.watcher import Watcher
-
-    Receive = Callable[[], Awaitable[dict[str, Any]]]
-    Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 WORKERS = 32
 """Threads that handle requests; as many writes may share a commit."""
@@ -33,11 +32,11 @@ STACK_BYTES = 8 * 2**20
 """Of each thread. CPython 3.12 and 3.13 let their JSON reader recurse to 10,000 levels before they refuse; where the
 platform gives threads 1 MB (musl), a body of brackets would end the process."""
 LIGHT_BYTES = 64_000
-"""A body of more bytes, or one that is packed, may take a thread a while and 40 times its size in memory."""
+"""A body of more bytes, or one that is compressed, may take a thread a while and 40 times its size in memory."""
 HEAVY_WORKERS = 4
 """How many requests with such bodies are handled at a time; the other threads are left to the rest."""
 DRAINED_BYTES = 4 * MAX_BODY_BYTES
-"""Of a body that is too large, so much is read and dropped, so that the client gets to read the answer."""
+"""Of a body that is too large, so much is read and dropped, so that the client gets to read the response."""
 IDLE_SECONDS = 20.0
 """How long the next piece of a body may take."""
 BODY_SECONDS = 300.0
@@ -45,7 +44,7 @@ BODY_SECONDS = 300.0
 
 
 class ClientGone(Exception):
-    """The client hung up before it was answered."""
+    """The client hung up before it got its response."""
 
 
 class AsgiApp:
@@ -84,14 +83,17 @@ class AsgiApp:
                 response = await self._respond(request, receive)
             except ClientGone:
                 return
-            await _send(response, send, with_body=request.method != "HEAD")
-            self._note(request, response, begin)
+            sending = Sending(response, receive, send, self._threads)
+            try:
+                await sending.run(with_body=request.method != "HEAD")
+            finally:
+                self._note(request, response, sending.size, begin)
 
     def refuse(self, error: SlttError) -> Response:
-        """Answer what is no request at all, or none that can be read."""
+        """Return the response to what is no request at all, or none that can be read."""
         request = Request("-", "-")
         response = self._api.problem(error, request)
-        self._note(request, response, None)
+        self._note(request, response, len(response.content), None)
         return response
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -129,32 +131,31 @@ class AsgiApp:
         request = request.replace(body=body)
         loop = asyncio.get_running_loop()
         response = await self._handle(request)
-        if response.wait is not None:
-            deadline = loop.time() + response.wait.seconds
-            while response.wait is not None and (left := deadline - loop.time()) > 0 and not self._watcher.closed:
-                await self._wait(response, left, receive)
-                response = await self._handle(request)
+        waiting = Waiting(response.wait, loop.time())
+        while (seconds := waiting.seconds_left(response.wait, loop.time())) and not self._watcher.closed:
+            await self._wait(response, seconds, receive)
+            response = await self._handle(request)
         return response
 
     async def _handle(self, request: Request) -> Response:
-        """Let a thread answer."""
+        """Let a thread handle the request."""
         heavy = len(request.body) > LIGHT_BYTES or "content-encoding" in request.headers
         async with self._heavy if heavy else nullcontext():
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._api.handle, request)
 
     async def _wait(self, response: Response, seconds: float, receive: Receive) -> None:
-        """Wait for news, and no longer than the client does."""
+        """Wait for a change, and no longer than the client does."""
         assert response.wait is not None
-        news = asyncio.ensure_future(self._watcher.news(response.wait.project_id, response.wait.cursor, seconds))
+        change = asyncio.ensure_future(self._watcher.wait(response.wait.project_id, response.wait.cursor, seconds))
         gone = asyncio.ensure_future(receive())
         try:
-            await asyncio.wait((news, gone), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((change, gone), return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
                 raise ClientGone
         finally:
-            for task in (news, gone):
+            for task in (change, gone):
                 task.cancel()
-            await asyncio.gather(news, gone, return_exceptions=True)
+            await asyncio.gather(change, gone, return_exceptions=True)
 
     async def _read_body(self, receive: Receive) -> bytes:
         parts: list[bytes] = []
@@ -176,14 +177,14 @@ class AsgiApp:
             if not more:
                 return b"".join(parts)
 
-    def _note(self, request: Request, response: Response, begin: float | None) -> None:
+    def _note(self, request: Request, response: Response, size: int, begin: float | None) -> None:
         if self._access_log is not None:
             self._access_log.write(
-                Access(
+                AccessEntry(
                     request.method,
                     request.path,
                     response.status,
-                    0 if request.method == "HEAD" else len(response.body),
+                    size,
                     0.0 if begin is None else self._access_log.clock() - begin,
                     response.header("x-request-id") or "-",
                 )
@@ -200,13 +201,5 @@ def _request(scope: dict[str, Any]) -> Request:
 
 
 def _last(response: Response) -> Response:
-    """End the connection with an answer: what is left of the request's body will not be read."""
+    """End the connection with a response: what is left of the request's body will not be read."""
     return response.replace(headers=(*response.headers, ("connection", "close")))
-
-
-async def _send(response: Response, send: Send, *, with_body: bool) -> None:
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-    if response.status not in (204, 304):
-        headers.append((b"content-length", str(len(response.body)).encode()))
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body if with_body else b""})

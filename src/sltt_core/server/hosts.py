@@ -1,7 +1,7 @@
-"""Which hosts a server without access control answers for.
+"""Which values of `Host` a server without access control accepts.
 
 A page from the web may make a browser send requests to a server on the same machine; with a name of its own that it
-points at 127.0.0.1 (DNS rebinding) it may even read the answers. The `Host` header gives it away.
+points at 127.0.0.1 (DNS rebinding) it may even read the responses. The `Host` header shows it.
 """
 
 from __future__ import annotations

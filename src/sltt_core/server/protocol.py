@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol with bounds: on the head's size, on how long it takes, and with our errors' shape."""
+"""uvicorn's HTTP/1.1 protocol with bounds: on the headers' size, on how long they take, and with our errors' shape."""
 
 from __future__ import annotations
 
@@ -22,34 +22,35 @@ MAX_HEADER_BYTES = 32_768
 """Bytes of a request's first line and headers."""
 HEADER_SECONDS = 10.0
 """How long a client may take to send them."""
-ANSWER_SECONDS = 300.0
-"""How long a client may take to read an answer: 4 MB over a line of 14 kB a second."""
+RESPONSE_SECONDS = 300.0
+"""How long a client may take to read a response: 4 MB over a line of 14 kB a second. Of a stream, how long it may take
+to make room for the next chunk."""
 
 
 def bounded_protocol(
     problem: Callable[[SlttError], Response],
     header_seconds: float = HEADER_SECONDS,
-    answer_seconds: float = ANSWER_SECONDS,
+    response_seconds: float = RESPONSE_SECONDS,
 ) -> type[HttpToolsProtocol]:
     """Make the protocol class for a server whose errors `problem` describes."""
     from sltt_core.base.errors import HeadersTooLarge, InvalidInput, RequestTimeout
 
     class BoundedProtocol(HttpToolsProtocol):
-        _loose_bytes = 0  # since the head began, or since the body's last byte: chunks' sizes, trailers
-        _in_head = True
+        _loose_bytes = 0  # since the headers began, or since the body's last byte: chunks' sizes, trailers
+        _in_headers = True
         _refused = False
-        _head_timer: TimerHandle | None = None
-        _answer_timer: TimerHandle | None = None
+        _header_timer: TimerHandle | None = None
+        _response_timer: TimerHandle | None = None
 
         def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._unanswered: deque[RequestResponseCycle] = deque()
-            self._await_head()
+            self._open_cycles: deque[RequestResponseCycle] = deque()
+            self._await_headers()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._end_head()
-            self._answer_taken()
-            for cycle in self._unanswered:  # uvicorn tells only the last
+            self._end_headers()
+            self._response_taken()
+            for cycle in self._open_cycles:  # uvicorn tells only the last
                 cycle.disconnected = True
                 cycle.message_event.set()
             super().connection_lost(exc)
@@ -58,27 +59,27 @@ def bounded_protocol(
             if self._refused:
                 return
             self._loose_bytes += len(data)
-            if self._in_head and self._head_timer is None:
-                self._await_head()
+            if self._in_headers and self._header_timer is None:
+                self._await_headers()
             super().data_received(data)
-            # A head or a piece of body that is complete has reset the count, whatever came behind it.
+            # Headers or a piece of body that are complete have reset the count, whatever came behind them.
             if self._loose_bytes > MAX_HEADER_BYTES:
                 self._refuse(_headers_too_large())
 
         def on_header(self, name: bytes, value: bytes) -> None:
-            if self._in_head:  # a trailer is no header (RFC 9110, section 6.5.1)
+            if self._in_headers:  # a trailer is no header (RFC 9110, section 6.5.1)
                 super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
-            self._end_head()
-            error = self._fault_of_head()
+            self._end_headers()
+            error = self._fault_of_headers()
             if error is not None:
                 self._refuse(error)
                 raise error  # ends the parsing
             super().on_headers_complete()
-            while self._unanswered and self._unanswered[0].response_complete:
-                self._unanswered.popleft()
-            self._unanswered.append(self.cycle)
+            while self._open_cycles and self._open_cycles[0].response_complete:
+                self._open_cycles.popleft()
+            self._open_cycles.append(self.cycle)
 
         def on_body(self, body: bytes) -> None:
             self._loose_bytes = 0
@@ -86,7 +87,7 @@ def bounded_protocol(
 
         def on_message_complete(self) -> None:
             super().on_message_complete()
-            self._in_head = True
+            self._in_headers = True
             self._loose_bytes = 0
 
         def send_400_response(self, msg: str) -> None:
@@ -94,37 +95,37 @@ def bounded_protocol(
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._answer_timer = self.loop.call_later(answer_seconds, self.transport.abort)
+            self._response_timer = self.loop.call_later(response_seconds, self.transport.abort)
 
         def resume_writing(self) -> None:
             super().resume_writing()
-            self._answer_taken()
+            self._response_taken()
 
-        def _answer_taken(self) -> None:
-            if self._answer_timer is not None:
-                self._answer_timer.cancel()
-                self._answer_timer = None
+        def _response_taken(self) -> None:
+            if self._response_timer is not None:
+                self._response_timer.cancel()
+                self._response_timer = None
 
-        def _await_head(self) -> None:
-            self._in_head = True
-            self._head_timer = self.loop.call_later(header_seconds, self._head_took_too_long)
+        def _await_headers(self) -> None:
+            self._in_headers = True
+            self._header_timer = self.loop.call_later(header_seconds, self._headers_took_too_long)
 
-        def _end_head(self) -> None:
-            self._in_head = False
+        def _end_headers(self) -> None:
+            self._in_headers = False
             self._loose_bytes = 0
-            if self._head_timer is not None:
-                self._head_timer.cancel()
-                self._head_timer = None
+            if self._header_timer is not None:
+                self._header_timer.cancel()
+                self._header_timer = None
 
-        def _head_took_too_long(self) -> None:
-            self._head_timer = None
+        def _headers_took_too_long(self) -> None:
+            self._header_timer = None
             if self._loose_bytes:
-                self._refuse(RequestTimeout(f"the request's head took longer than {header_seconds:g} seconds"))
+                self._refuse(RequestTimeout(f"the request's headers took longer than {header_seconds:g} seconds"))
             else:
                 self.transport.close()
 
-        def _fault_of_head(self) -> SlttError | None:
-            """Say what is wrong with a head that the parser lets pass (RFC 9112, sections 3.2 and 3.2.2)."""
+        def _fault_of_headers(self) -> SlttError | None:
+            """Return what is wrong with headers that the parser lets pass (RFC 9112, sections 3.2 and 3.2.2)."""
             hosts = [value for name, value in self.headers if name == b"host"]
             version = self.parser.get_http_version()
             if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEADER_BYTES:
@@ -156,14 +157,14 @@ def bounded_protocol(
             self._refused = True
             cycle = self.cycle
             if cycle is not None and not cycle.response_complete and (self.pipeline or not cycle.more_body):
-                # What came before is still being answered, and this would be taken for the answer.
+                # The request before has no response yet, and this would be taken for it.
                 cycle.keep_alive = False
                 return
             response = problem(error)
             lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
             lines += [f"{name}: {value}" for name, value in response.headers]
-            lines += [f"content-length: {len(response.body)}", "connection: close", "", ""]
-            self.transport.write("\r\n".join(lines).encode("latin-1") + response.body)
+            lines += [f"content-length: {len(response.content)}", "connection: close", "", ""]
+            self.transport.write("\r\n".join(lines).encode("latin-1") + response.content)
             self.transport.close()
 
     def _headers_too_large() -> SlttError:

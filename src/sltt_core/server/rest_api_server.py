@@ -10,7 +10,7 @@ from time import sleep
 
 import uvicorn
 
-from sltt_core.api.app import Api, allow_all
+from sltt_core.api.app import Api
 from sltt_core.base.errors import InvalidInput, StorageError
 from sltt_core.server.asgi import BODY_SECONDS, IDLE_SECONDS, AsgiApp
 from sltt_core.server.hosts import is_loopback
@@ -20,8 +20,10 @@ from sltt_core.server.watcher import Watcher
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Self
 
-    from sltt_core.api.handlers import Authorize
+    from sltt_core.api.access import Access
     from sltt_core.log.storage import BaseStorageService
     from sltt_core.server.access_log import AccessLog
 
@@ -34,7 +36,8 @@ _log = logging.getLogger("sltt.server")
 class RestApiServer:
     """Serves a storage, which it opens when it starts and closes when it stops.
 
-    `start` and `stop` run it beside the caller, `serve_forever` instead of the caller until a signal comes.
+    A `with` block runs it beside the caller, and so do `start` and `stop`. `serve_forever` runs it instead of the
+    caller until a signal comes.
     """
 
     def __init__(
@@ -42,18 +45,27 @@ class RestApiServer:
         *,
         storage: BaseStorageService,
         server_name: str = "sltt",
-        authorize: Authorize = allow_all,
+        port: int = 8080,
+        host: str = "127.0.0.1",
+        open_to_network: bool = False,
+        access: Access | None = None,
         cors: Sequence[str] = (),
         access_log: AccessLog | None = None,
         header_seconds: float = HEADER_SECONDS,
         body_seconds: float = BODY_SECONDS,
     ) -> None:
-        """`cors` lists the origins whose pages may use the API; the seconds bound how slowly a request may come.
+        """Take the settings; nothing is opened yet.
 
-        `body_seconds` also bounds how slowly an answer may be taken.
+        `port` 0 takes any free one. `host` must be an address of this machine alone unless `open_to_network` is true.
+        `access` decides who may do what; by default everybody may do everything. `cors` lists the origins whose pages
+        may use the API. `header_seconds` and `body_seconds` bound how slowly a request may come; `body_seconds` also
+        bounds how slowly a response may be read.
         """
+        self._port = port
+        self._host = host
+        self._open_to_network = open_to_network
         self._storage = storage
-        self._api = Api(storage, server_name, authorize=authorize, cors=cors, report=_report)
+        self._api = Api(storage, server_name, access=access, cors=cors, report=_report)
         self._access_log = access_log
         self._header_seconds = header_seconds
         self._body_seconds = body_seconds
@@ -61,16 +73,28 @@ class RestApiServer:
         self._socket: socket.socket | None = None
         self._thread: Thread | None = None
 
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
     @property
     def url(self) -> str:
-        """Where the server is reached, once it is bound."""
+        """Where the server is reached, once it is bound; raises `StorageError` before and after."""
         if self._socket is None:
             raise StorageError("the server is not running")
         host, port = self._socket.getsockname()[:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-    def start(self, port: int = 8080, host: str = "127.0.0.1", *, open_to_network: bool = False) -> None:
-        """Open the storage and serve in the background; returns when requests are answered. Port 0: any free one."""
+    def start(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None = None) -> None:
+        """Open the storage and serve in the background; returns when requests get responses.
+
+        What is given replaces what the constructor was given. Raises what `bind` raises.
+        """
         self.bind(port, host, open_to_network=open_to_network)
         assert self._uvicorn is not None
         self._thread = Thread(target=self._uvicorn.run, kwargs={"sockets": [self._socket]}, name="sltt-server")
@@ -78,12 +102,18 @@ class RestApiServer:
         while not self._uvicorn.started and self._thread.is_alive():
             sleep(0.005)
 
-    def bind(self, port: int, host: str, *, open_to_network: bool = False) -> None:
+    def bind(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None = None) -> None:
         """Take the port and open the storage, so that what can go wrong goes wrong before anything is served.
 
-        Raises `InvalidInput` when the port is taken, or when a host that others reach was not asked for in so
-        many words: there is no access control yet.
+        What is given replaces what the constructor was given. Raises `InvalidInput` when the port is taken, or when
+        other machines reach the host and `open_to_network` is false; `StorageError` when the server runs already, or
+        when the storage does not open.
         """
+        if self._socket is not None:
+            raise StorageError(f"the server is running already, on {self.url}")
+        port = self._port if port is None else port
+        host = self._host if host is None else host
+        open_to_network = self._open_to_network if open_to_network is None else open_to_network
         if not open_to_network and not is_loopback(host):
             raise InvalidInput(
                 f"{host} can be reached from other machines, and everybody there could read and write everything",
@@ -134,7 +164,7 @@ class RestApiServer:
     def serve_forever(self, ready: Callable[[str], None]) -> None:
         """Serve in this thread, after `bind`, until SIGINT or SIGTERM; requests in flight are finished first.
 
-        `ready` is told the URL as soon as a signal would be heeded; requests are queued from then on.
+        `ready` is called with the URL as soon as a signal would stop the server; requests are queued from then on.
         """
         assert self._uvicorn is not None
         assert self._socket is not None

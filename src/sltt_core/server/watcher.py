@@ -1,4 +1,4 @@
-"""`Watcher`: one thread that looks for news on behalf of every client that waits.
+"""`Watcher`: one thread that looks for changes on behalf of every client that waits.
 
 A waiting client costs a future, not a thread. The thread runs only while somebody waits. It asks the storage to wait
 for a write, whoever makes it, and then looks at the end of each log that is waited for.
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sltt_core.log.storage import BaseStorageService
 
 PACE_SECONDS = 0.02
-"""From one look to the next at least, so that writes in quick succession do not each set the thread going. Who waits
-for the first of them is answered at once all the same."""
+"""From one look to the next at least, so that writes in quick succession do not each set the thread going. A client
+that waits for the first of them still gets its response at once."""
 ROUND_SECONDS = 0.5
 """How long a wait for a write may last before the thread looks whether anybody still waits."""
 
@@ -41,7 +41,7 @@ class Watcher:
         """Whether nobody may wait any more."""
         return self._closed.is_set()
 
-    async def news(self, project_id: str, cursor: int, seconds: float) -> None:
+    async def wait(self, project_id: str, cursor: int, seconds: float) -> None:
         """Return when there may be a change after the cursor, or when the time is up."""
         loop = asyncio.get_running_loop()
         future: Future[None] = loop.create_future()

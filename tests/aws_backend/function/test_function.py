@@ -10,11 +10,15 @@ import pytest
 
 from aws_backend.function.function import RESERVE_SECONDS, Function, report
 from aws_backend.function.gateway import MAX_PAGE_BYTES, Gateway, UnknownEvent
+from aws_backend.function.settings import function_of
 from sltt_core.api.app import Api
+from sltt_core.api.handlers import HANDLERS
+from sltt_core.api.http import Response
 from sltt_core.base.errors import NotAllowed, StorageError
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.aws_backend.function.gateways import Invocation, Sent, http_2_event, received, rest_event, url_event
 from tests.contract.logs import new
+from tests.sltt_core.api.client import Asks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +94,7 @@ def test_an_answer_too_large_to_hand_on_is_an_error_that_fits(storage: LocalStor
     storage.create_changes([new(data={"": '"' * 190_000}, project_id="p") for _ in range(10)])
     with wide:
         got = received(function(wide)(rest_event(get(CHANGES)), Invocation()))
-    assert (got.status, json.loads(got.body)["type"]) == (500, "urn:sltt:problem:answer-too-large")
+    assert (got.status, json.loads(got.body)["type"]) == (500, "urn:sltt:problem:response-too-large")
 
 
 @pytest.mark.parametrize("event", [rest_event, http_2_event, url_event])
@@ -173,6 +177,123 @@ def test_an_error_while_waiting_is_answered(storage: LocalStorageService, monkey
     monkeypatch.setattr(storage, "wait_for_changes", broken)
     got = received(function(storage, max_wait=1.0)(url_event(get(f"{CHANGES}?wait=1")), Invocation()))
     assert (got.status, json.loads(got.body)["detail"]) == (500, "the disk is gone")
+
+
+def test_access_is_asked_again_after_a_wait(storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch) -> None:
+    revoked: list[str | None] = []
+
+    def decide(principal: str | None, action: str, project: str | None) -> None:
+        if project in revoked:
+            raise NotAllowed("revoked")
+
+    def wait(*_arguments: object, project_id: str) -> bool:
+        revoked.append(project_id)
+        storage.create_change(new(project_id=project_id))
+        return True
+
+    monkeypatch.setattr(storage, "wait_for_changes", wait)
+    handler = Function(Api(storage, access=Asks(decide)), storage, max_wait=60.0)
+    got = received(handler(url_event(get(f"{CHANGES}?wait=60")), Invocation()))
+    assert (got.status, json.loads(got.body)["detail"]) == (403, "revoked")
+
+
+def test_a_function_made_from_the_environment_takes_an_access() -> None:
+    def nobody(principal: str | None, action: str, project: str | None) -> None:
+        raise NotAllowed(f"{principal} may not {action}")
+
+    environ = {
+        "DYNAMODB_TABLE": "log",
+        "DYNAMODB_REGION": "us-east-1",
+        "DYNAMODB_ENDPOINT": "http://127.0.0.1:9",  # nobody is there
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+    }
+    handler = function_of(environ, access=Asks(nobody))
+    got = received(handler(url_event(get("/api/projects")), Invocation()))
+    assert (got.status, json.loads(got.body)["detail"]) == (403, "None may not list")
+
+
+# Streams
+
+
+class Stream:
+    """An iterator that notes how much was taken, and that it was closed."""
+
+    def __init__(self, *chunks: bytes | Exception, endless: bytes | None = None) -> None:
+        self._chunks = iter(chunks)
+        self._endless = endless
+        self.taken = 0
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        self.taken += 1
+        chunk = next(self._chunks) if self._endless is None else next(self._chunks, self._endless)
+        if isinstance(chunk, Exception):
+            raise chunk
+        return chunk
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def answer_with(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let /health stream."""
+    monkeypatch.setitem(HANDLERS, "health", lambda *_: Response(200, (("content-type", "text/plain"),), stream))
+
+
+@pytest.mark.parametrize("event", [rest_event, http_2_event, url_event])
+def test_a_stream_is_collected(storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch, event: Any) -> None:
+    stream = Stream(b"one ", b"", b"two")
+    answer_with(stream, monkeypatch)
+    got = received(function(storage)(event(get("/health")), Invocation()))
+    assert (got.status, got.headers["content-type"], got.body) == (200, "text/plain", b"one two")
+    assert stream.closed == 1
+
+
+def test_a_stream_is_not_read_for_a_head_request(storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream(b"one")
+    answer_with(stream, monkeypatch)
+    got = received(function(storage)(url_event(Sent("HEAD", "/health", b"", {})), Invocation()))
+    assert (got.status, got.body, stream.taken, stream.closed) == (200, b"", 0, 1)
+
+
+def test_a_stream_without_end_is_an_error_at_the_size_that_lambda_takes(
+    storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Stream(endless=b"a" * 1_000_000)
+    answer_with(stream, monkeypatch)
+    got = received(function(storage)(url_event(get("/health")), Invocation()))
+    assert (got.status, json.loads(got.body)["type"]) == (500, "urn:sltt:problem:response-too-large")
+    assert (stream.taken, stream.closed) == (7, 1)
+
+
+def test_a_stream_that_takes_too_long_is_an_error(
+    storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Stream(endless=b"")
+    answer_with(stream, monkeypatch)
+    times = iter(range(1000, 2000))
+    got = received(function(storage, clock=lambda: next(times))(url_event(get("/health")), Invocation(29_000)))
+    assert (got.status, json.loads(got.body)["type"]) == (500, "urn:sltt:problem:response-too-large")
+    assert stream.taken < 30
+    assert stream.closed == 1
+
+
+def test_an_error_of_a_stream_is_answered_and_told(
+    storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Stream(b"one", OSError("secret"))
+    answer_with(stream, monkeypatch)
+    told: list[BaseException] = []
+    handler = Function(Api(storage, report=told.append), storage)
+    got = received(handler(url_event(get("/health")), Invocation()))
+    assert (got.status, json.loads(got.body)["type"]) == (500, "urn:sltt:problem:internal")
+    assert b"secret" not in got.body
+    assert [type(error) for error in told] == [OSError]
+    assert stream.closed == 1
 
 
 # The deadline

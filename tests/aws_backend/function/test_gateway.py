@@ -26,6 +26,7 @@ from aws_backend.function.gateway import (
     request_from,
     shape_of,
 )
+from sltt_core.api.access import Principal
 from sltt_core.api.http import Request, Response, query_pairs
 from sltt_core.base.errors import InvalidInput, NotAllowed
 from tests.aws_backend.function.gateways import received
@@ -95,7 +96,7 @@ def test_a_rest_api_event_becomes_a_request() -> None:
     recorded = event("rest_lambda_authorizer")
     assert request_from(recorded, REST_API, BINARY) == Request("POST", "/hello/world", "name=me", lower)
     assert body_from(recorded) == b'{\r\n\t"a": 1\r\n}'
-    assert principal_from(recorded, "sub") == "admin"
+    assert principal_from(recorded, "sub") == Principal("admin", recorded["requestContext"]["authorizer"])
 
 
 @pytest.mark.parametrize("name", ["rest", "http_1_0"])
@@ -233,6 +234,11 @@ def test_half_a_surrogate_pair_in_a_body_is_left_to_the_parser() -> None:
 # Who is asking
 
 
+def id_from(recorded: dict[str, Any], claim: str) -> str | None:
+    principal = principal_from(recorded, claim)
+    return None if principal is None else principal.id
+
+
 @pytest.mark.parametrize(
     ("name", "authorizer", "claim", "expected"),
     [
@@ -251,19 +257,38 @@ def test_half_a_surrogate_pair_in_a_body_is_left_to_the_parser() -> None:
     ],
 )
 def test_the_authorizer_says_who_is_asking(name: str, authorizer: object, claim: str, expected: str | None) -> None:
-    assert principal_from(event(name, authorizer=authorizer), claim) == expected
+    assert id_from(event(name, authorizer=authorizer), claim) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "authorizer", "claims"),
+    [
+        ("rest", {"claims": {"sub": "u-1", "scope": "a b"}}, {"sub": "u-1", "scope": "a b"}),
+        ("rest", {"principalId": "u-1", "team": "ruth"}, {"principalId": "u-1", "team": "ruth"}),
+        ("http_1_0", {"claims": {"sub": "u-1"}, "scopes": ["s"]}, {"sub": "u-1"}),
+        ("http_2_0_jwt", {"jwt": {"claims": {"sub": "u-1", "iss": "i"}, "scopes": None}}, {"sub": "u-1", "iss": "i"}),
+        ("http_2_0_jwt", {"lambda": {"sub": "u-1", "team": "ruth"}}, {"sub": "u-1", "team": "ruth"}),
+        ("function_url", {"iam": {"userArn": "a:b", "userId": "A"}}, {"userArn": "a:b", "userId": "A"}),
+    ],
+)
+def test_the_principal_has_the_claims_that_the_authorizer_verified(
+    name: str, authorizer: object, claims: dict[str, str]
+) -> None:
+    principal = principal_from(event(name, authorizer=authorizer), "sub")
+    assert principal is not None
+    assert principal.claims == claims
 
 
 def test_the_recorded_authorizers_are_understood() -> None:
-    assert principal_from(event("http_2_0_jwt"), "claim1") == "value1"
-    assert principal_from(event("http_2_0_lambda"), "key") == "value"
-    assert principal_from(event("http_2_0_iam"), "sub") == "arn:aws:iam::1234567890:user/Admin"
-    assert principal_from(event("function_url"), "sub") == "arn:aws:iam::111122223333:user/example-user"
+    assert id_from(event("http_2_0_jwt"), "claim1") == "value1"
+    assert id_from(event("http_2_0_lambda"), "key") == "value"
+    assert id_from(event("http_2_0_iam"), "sub") == "arn:aws:iam::1234567890:user/Admin"
+    assert id_from(event("function_url"), "sub") == "arn:aws:iam::111122223333:user/example-user"
 
 
 def test_iam_before_a_rest_api() -> None:
     identity = {"userArn": "arn:aws:iam::1:user/n", "sourceIp": "192.0.2.1"}
-    assert principal_from(event("rest", authorizer=None, identity=identity), "sub") == "arn:aws:iam::1:user/n"
+    assert id_from(event("rest", authorizer=None, identity=identity), "sub") == "arn:aws:iam::1:user/n"
     assert principal_from(event("rest", authorizer=None, identity=None), "sub") is None
 
 

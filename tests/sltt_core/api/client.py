@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from sltt_core.api.access import Access, Principal
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request, Response
 from sltt_core.log.storage import BaseStorageService
 from tests.sltt_core.samples import NANOSECONDS
 
 KEY = "a-key-of-16-chars"
+
+Question = tuple[str | None, str, str | None]
+"""The principal's id, the action and the project."""
+
+
+class Asks(Access):
+    """Access as a function decides: it raises, or returns. Lists show the projects in `visible`."""
+
+    def __init__(
+        self, decide: Callable[[str | None, str, str | None], object], visible: Iterable[str] | None = None
+    ) -> None:
+        self._decide = decide
+        self._visible = visible
+
+    def authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None:
+        self._decide(None if principal is None else principal.id, action, project_id)
+
+    def visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None:
+        return self._visible
 
 
 def api_on(storage: BaseStorageService, **options: Any) -> Api:
@@ -20,7 +41,7 @@ def api_on(storage: BaseStorageService, **options: Any) -> Api:
 
 def get(api: Api, target: str, method: str = "GET", principal: str | None = None, **headers: str) -> Response:
     path, _, query = target.partition("?")
-    return api.handle(Request(method, path, query, named(headers), b"", principal))
+    return api.handle(Request(method, path, query, named(headers), b"", named_principal(principal)))
 
 
 def post(
@@ -29,9 +50,12 @@ def post(
     """Send a body: bytes as they are, anything else as JSON."""
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     path, _, query = target.partition("?")
-    return api.handle(
-        Request("POST", path, query, {"content-type": "application/json", **named(headers)}, sent, principal)
-    )
+    fields = {"content-type": "application/json", **named(headers)}
+    return api.handle(Request("POST", path, query, fields, sent, named_principal(principal)))
+
+
+def named_principal(name: str | None) -> Principal | None:
+    return None if name is None else Principal(name)
 
 
 def named(headers: dict[str, str]) -> dict[str, str]:
@@ -41,4 +65,4 @@ def named(headers: dict[str, str]) -> dict[str, str]:
 def body_from(response: Response, status: int = 200) -> Any:
     """What an answer says, when it has the status."""
     assert response.status == status, response
-    return json.loads(response.body)
+    return json.loads(response.content)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from sltt_core.api.app import Api, allow_all
+from sltt_core.api.app import Api
 from sltt_core.api.http import Request, Response
 from sltt_core.base.errors import InvalidInput, LogDamaged, NotAllowed, StorageBusy, StorageError
 from sltt_core.log.pages import ChangeStats
 from sltt_core.sqlite.storage import LocalStorageService
-from tests.sltt_core.api.client import KEY, api_on, body_from, get, post
+from tests.sltt_core.api.client import KEY, Asks, Question, api_on, body_from, get, post
 from tests.sltt_core.api.test_problems import MEMBERS
 from tests.sltt_core.samples import NOW, wire_change
 
@@ -21,7 +21,7 @@ Call = Callable[[Api], Response]
 CALLS: dict[str, tuple[Call, tuple[str, str | None]]] = {
     "projects": (lambda api: get(api, "/api/projects", principal="anna"), ("list", None)),
     "changes": (lambda api: get(api, "/api/projects/ruth/changes", principal="anna"), ("read", "ruth")),
-    "narrowed": (
+    "filtered": (
         lambda api: get(api, "/api/projects/ruth/changes?entityType=note&wait=5", principal="anna"),
         ("read", "ruth"),
     ),
@@ -34,8 +34,11 @@ CALLS: dict[str, tuple[Call, tuple[str, str | None]]] = {
 calls = pytest.mark.parametrize(("call", "asked"), CALLS.values(), ids=CALLS)
 
 
-def refuse(principal: str | None, action: str, project: str | None) -> None:
+def say_no(principal: str | None, action: str, project: str | None) -> None:
     raise NotAllowed(f"{principal} may not {action} {project}")
+
+
+refuse = Asks(say_no)
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def unopened(tmp_path: Path) -> LocalStorageService:
 def test_who_may_not_gets_a_403_before_anything_is_touched(
     unopened: Storage, call: Call, asked: tuple[str, str | None]
 ) -> None:
-    problem = body_from(call(api_on(unopened, authorize=refuse)), 403)
+    problem = body_from(call(api_on(unopened, access=refuse)), 403)
     assert problem["type"] == "urn:sltt:problem:not-allowed"
     assert problem["detail"] == f"anna may not {asked[0]} {asked[1]}"
     assert not unopened.path.exists()
@@ -61,9 +64,9 @@ def test_who_may_not_gets_a_403_before_anything_is_touched(
 
 @calls
 def test_each_call_is_asked_for_once_by_its_name(storage: Storage, call: Call, asked: tuple[str, str | None]) -> None:
-    questions: list[tuple[str | None, str, str | None]] = []
+    questions: list[Question] = []
     post(api_on(storage), [wire_change()], principal="anna", idempotency_key=KEY)
-    body_from(call(api_on(storage, authorize=lambda *question: questions.append(question))), 200)
+    body_from(call(api_on(storage, access=Asks(lambda *question: questions.append(question)))), 200)
     assert questions == [("anna", *asked)]
 
 
@@ -76,24 +79,28 @@ def test_nothing_is_appended_when_one_of_the_projects_is_refused(storage: Storag
             raise NotAllowed("not esther")
 
     batch = [wire_change(projectId=name) for name in ("ruth", "boaz", "ruth", "esther", "naomi")]
-    body_from(post(api_on(storage, authorize=not_esther), batch), 403)
+    body_from(post(api_on(storage, access=Asks(not_esther)), batch), 403)
     assert questions == ["ruth", "boaz", "esther"]
     assert storage.get_all_projects().projects == ()
 
 
 def test_a_project_that_is_implied_is_asked_for_by_its_name(tmp_path: Path) -> None:
     bound = LocalStorageService(tmp_path / "log.db", "ruth")
-    problem = body_from(post(api_on(bound, authorize=refuse), [wire_change(projectId=...)], principal="anna"), 403)
+    problem = body_from(post(api_on(bound, access=refuse), [wire_change(projectId=...)], principal="anna"), 403)
     assert problem["detail"] == "anna may not append ruth"
 
 
 def test_what_touches_no_project_is_for_everybody(unopened: Storage) -> None:
-    for target in ("/health", "/api/help"):
-        body_from(get(api_on(unopened, authorize=refuse), target))
+    for target in ("/health", "/api/help", "/openapi.json"):
+        body_from(get(api_on(unopened, access=refuse), target))
 
 
-def test_unless_told_otherwise_everybody_may_do_everything() -> None:
-    allow_all(None, "append", "ruth")  # or it would raise
+@calls
+def test_unless_told_otherwise_everybody_may_do_everything(
+    storage: Storage, call: Call, asked: tuple[str, str | None]
+) -> None:
+    post(api_on(storage), [wire_change()], principal="anna", idempotency_key=KEY)
+    body_from(call(api_on(storage)))
 
 
 # What goes wrong.
@@ -135,7 +142,7 @@ def test_an_error_in_authorize_lets_nobody_pass(unopened: Storage) -> None:
         raise KeyError(project)
 
     reported: list[BaseException] = []
-    body_from(get(api_on(unopened, authorize=broken, report=reported.append), "/api/projects/ruth/stats"), 500)
+    body_from(get(api_on(unopened, access=Asks(broken), report=reported.append), "/api/projects/ruth/stats"), 500)
     assert len(reported) == 1
 
 
@@ -223,7 +230,7 @@ def test_a_request_has_an_id_its_own_or_a_new_one(storage: Storage, target: str,
     response = get(api_on(storage), target, **headers)
     assert response.header("x-request-id") == sent
     if response.status >= 400:
-        assert json.loads(response.body)["requestId"] == sent
+        assert json.loads(response.content)["requestId"] == sent
 
 
 def test_ids_that_are_made_here_differ(storage: Storage) -> None:

@@ -128,7 +128,7 @@ def test_a_response_finds_its_headers() -> None:
 def test_json_is_sent_as_utf8_with_a_tag_of_what_tells_it_apart() -> None:
     response = json_response('{"a":"é😀"}')
     assert (response.status, response.headers) == (200, (("content-type", "application/json"),))
-    assert json.loads(response.body) == {"a": "é😀"}
+    assert json.loads(response.content) == {"a": "é😀"}
     one, same, other = (json_response(f'{{"t":{t}}}', same=part) for t, part in [(1, "x"), (2, "x"), (1, "y")])
     assert one.header("etag") == same.header("etag") != other.header("etag")
     assert str(one.header("etag")).startswith('W/"')

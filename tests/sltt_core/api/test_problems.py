@@ -30,7 +30,7 @@ MEMBERS = {"type", "title", "status", "detail", "error", "timestamp", "server", 
 
 def answer_to(error: SlttError) -> tuple[Response, dict[str, Any]]:
     response = problem_response(error, server="here", timestamp=NOW, request_id="r-1")
-    problem = json.loads(response.body)
+    problem = json.loads(response.content)
     assert isinstance(problem, dict)
     return response, problem
 
@@ -149,4 +149,4 @@ def test_a_trace_and_a_cause_stay_here() -> None:
             raise StorageError("the disk failed") from secret
     except StorageError as error:
         response, _ = answer_to(error)
-    assert not re.search(rb"hunter2|Traceback|RuntimeError|\.py", response.body)
+    assert not re.search(rb"hunter2|Traceback|RuntimeError|\.py", response.content)

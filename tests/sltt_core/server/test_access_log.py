@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from sltt_core.server.access_log import Access, AccessLog
+from sltt_core.server.access_log import AccessEntry, AccessLog
 
-ACCESS = Access("GET", "/api/projects/p/changes", 200, 12_345, 0.0042, "id-1")
+ENTRY = AccessEntry("GET", "/api/projects/p/changes", 200, 12_345, 0.0042, "id-1")
 
 
 class Terminal(io.StringIO):
@@ -17,18 +17,18 @@ class Terminal(io.StringIO):
         return True
 
 
-def log_to(stream: io.StringIO, access: Access) -> str:
-    AccessLog(stream, now=lambda: "2025-03-01T09:30:00.123Z").write(access)
+def log_to(stream: io.StringIO, entry: AccessEntry) -> str:
+    AccessLog(stream, now=lambda: "2025-03-01T09:30:00.123Z").write(entry)
     return stream.getvalue()
 
 
 def test_a_terminal_gets_a_readable_line() -> None:
-    line = log_to(Terminal(), ACCESS)
+    line = log_to(Terminal(), ENTRY)
     assert line == "09:30:00.123 200 GET    /api/projects/p/changes 12,345 B 4.2 ms id-1\n"
 
 
 def test_everything_else_gets_json() -> None:
-    assert json.loads(log_to(io.StringIO(), ACCESS)) == {
+    assert json.loads(log_to(io.StringIO(), ENTRY)) == {
         "time": "2025-03-01T09:30:00.123Z",
         "method": "GET",
         "path": "/api/projects/p/changes",
@@ -41,11 +41,11 @@ def test_everything_else_gets_json() -> None:
 
 @pytest.mark.parametrize("path", ["/\x1b[2J", "/a\nb", "/\x07\x00", "/\u202ex"])
 def test_a_path_cannot_play_with_the_terminal(path: str) -> None:
-    line = log_to(Terminal(), ACCESS.replace(path=path))
+    line = log_to(Terminal(), ENTRY.replace(path=path))
     assert line.count("\n") == 1
     assert line.rstrip("\n").isprintable()
 
 
 def test_a_long_path_is_cut() -> None:
-    assert len(log_to(Terminal(), ACCESS.replace(path="/" + "x" * 100_000))) < 300
-    assert len(log_to(io.StringIO(), ACCESS.replace(path="/" + "x" * 100_000))) < 3000
+    assert len(log_to(Terminal(), ENTRY.replace(path="/" + "x" * 100_000))) < 300
+    assert len(log_to(io.StringIO(), ENTRY.replace(path="/" + "x" * 100_000))) < 3000

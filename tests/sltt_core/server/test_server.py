@@ -59,6 +59,63 @@ def test_the_server_answers_on_its_port_until_it_is_stopped(storage: LocalStorag
         _ = server.url
 
 
+def test_a_with_block_serves_until_its_end(storage: LocalStorageService) -> None:
+    with RestApiServer(storage=storage, server_name="mine", port=0) as server:
+        url = server.url
+        assert httpx.get(f"{url}/health").json()["server"] == "mine"
+        storage.create_change(new())
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/health")
+    with pytest.raises(StorageError, match="not open"):
+        storage.get_head(project_id="p")
+
+
+def test_an_error_in_a_with_block_stops_the_server_and_is_raised(storage: LocalStorageService) -> None:
+    urls: list[str] = []
+
+    def fail_inside() -> None:
+        with RestApiServer(storage=storage, port=0) as server:
+            urls.append(server.url)
+            raise KeyError("mistake")
+
+    with pytest.raises(KeyError, match="mistake"):
+        fail_inside()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{urls[0]}/health")
+    with pytest.raises(StorageError, match="not open"):
+        storage.get_head(project_id="p")
+
+
+def test_a_with_block_may_stop_the_server_itself_and_be_used_again(storage: LocalStorageService) -> None:
+    server = RestApiServer(storage=storage, port=0)
+    for _ in range(2):
+        with server:
+            assert httpx.get(f"{server.url}/health").status_code == 200
+            server.stop()
+
+
+def test_a_server_that_runs_is_not_started_again(server: RestApiServer) -> None:
+    with pytest.raises(StorageError, match=f"running already, on {server.url}"):
+        server.start(port=0)
+    with pytest.raises(StorageError, match="running already"), server:
+        pass
+    assert httpx.get(f"{server.url}/health").status_code == 200
+
+
+def test_the_constructor_and_start_take_the_same_place(server: RestApiServer, tmp_path: Path) -> None:
+    port = int(server.url.rpartition(":")[2])
+    other = RestApiServer(storage=LocalStorageService(tmp_path / "other.db"), port=port)
+    with pytest.raises(InvalidInput, match=f"port {port}: Address already in use"), other:
+        pass
+    other.start(port=0)
+    assert other.url != server.url
+    other.stop()
+    with pytest.raises(InvalidInput, match="other machines"):
+        RestApiServer(storage=LocalStorageService(tmp_path / "other.db"), port=0, host="0.0.0.0").start()
+    with RestApiServer(storage=LocalStorageService(tmp_path / "other.db"), port=0, open_to_network=True) as opened:
+        assert httpx.get(f"{opened.url}/health", headers={"host": "sync.example.org"}).status_code == 200
+
+
 def test_a_taken_port_is_said(server: RestApiServer, tmp_path: Path) -> None:
     port = int(server.url.rpartition(":")[2])
     other = RestApiServer(storage=LocalStorageService(tmp_path / "other.db"))

@@ -30,7 +30,7 @@ def test_only_those_are_woken_whose_project_has_news_after_their_cursor(storage:
     async def scenario() -> None:
         watcher = Watcher(storage)
         waiting = {
-            name: asyncio.ensure_future(watcher.news(project, cursor, 30))
+            name: asyncio.ensure_future(watcher.wait(project, cursor, 30))
             for name, project, cursor in (("p3", "p", 3), ("p4", "p", 4), ("q0", "q", 0), ("also p3", "p", 3))
         }
         await asyncio.sleep(0)
@@ -42,24 +42,24 @@ def test_only_those_are_woken_whose_project_has_news_after_their_cursor(storage:
         await waiting["p4"]
         watcher.close()
         await waiting["q0"]
-        await watcher.news("q", 0, 30)
+        await watcher.wait("q", 0, 30)
 
     asyncio.run(scenario())
 
 
 def test_news_that_are_there_wake_at_once(storage: LocalStorageService) -> None:
     storage.create_changes(batch(3))
-    asyncio.run(Watcher(storage).news("p", 2, 30))
+    asyncio.run(Watcher(storage).wait("p", 2, 30))
 
 
 def test_the_time_is_up(storage: LocalStorageService) -> None:
-    asyncio.run(Watcher(storage).news("p", 0, 0.05))
+    asyncio.run(Watcher(storage).wait("p", 0, 0.05))
 
 
 def test_a_storage_that_fails_wakes_everybody(storage: LocalStorageService) -> None:
     async def scenario() -> None:
         watcher = Watcher(storage)
-        waiting = asyncio.ensure_future(watcher.news("p", 0, 30))
+        waiting = asyncio.ensure_future(watcher.wait("p", 0, 30))
         await asyncio.sleep(0)
         storage.close()
         await waiting
@@ -69,7 +69,7 @@ def test_a_storage_that_fails_wakes_everybody(storage: LocalStorageService) -> N
 
 def test_the_thread_ends_when_nobody_waits(storage: LocalStorageService) -> None:
     watcher = Watcher(storage)
-    asyncio.run(watcher.news("p", 0, 0.01))
+    asyncio.run(watcher.wait("p", 0, 0.01))
     thread = watcher._thread
     if thread is not None:
         thread.join(30)
@@ -89,7 +89,7 @@ def test_writes_in_quick_succession_do_not_each_set_the_thread_going(storage: Lo
 
     async def scenario() -> None:
         watcher = Watcher(storage)
-        waiting = asyncio.ensure_future(watcher.news("another", 0, 30))
+        waiting = asyncio.ensure_future(watcher.wait("another", 0, 30))
         await asyncio.sleep(0)
         for _ in range(100):
             await asyncio.to_thread(storage.create_change, new())

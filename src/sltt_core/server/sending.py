@@ -1,0 +1,108 @@
+"""Sends a response over ASGI: whole, or chunk by chunk for as long as its stream yields and its client reads."""
+
+from __future__ import annotations
+
+import asyncio
+from threading import Lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from concurrent.futures import Executor
+    from typing import Any
+
+    from sltt_core.api.http import Response
+
+    Receive = Callable[[], Awaitable[dict[str, Any]]]
+    Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Sending:
+    """One response on its way to one client."""
+
+    size = 0
+    """Bytes of the body that were sent so far."""
+
+    def __init__(self, response: Response, receive: Receive, send: Send, threads: Executor) -> None:
+        """`threads` run the iterator of a streamed body."""
+        self._response = response
+        self._receive = receive
+        self._send = send
+        self._threads = threads
+
+    async def run(self, *, with_body: bool) -> None:
+        """Send the response; `with_body` is false for a `HEAD` request.
+
+        Returns also when the client goes away. Raises an error that a stream raises: uvicorn then logs it and ends the
+        connection without the last chunk, so that the client does not take the body for complete.
+        """
+        body = self._response.body
+        if isinstance(body, bytes):
+            await self._start(len(body))
+            self.size = len(body) if with_body else 0
+            await self._send({"type": "http.response.body", "body": body if with_body else b""})
+        else:
+            stream = _Stream(body)
+            try:
+                await self._start(None)
+                if with_body:
+                    await self._run_stream(stream)
+                else:
+                    await self._send({"type": "http.response.body", "body": b""})
+            finally:
+                # On a thread, behind a chunk that is still being made. Not awaited: this task may be cancelled.
+                self._threads.submit(stream.close)
+
+    async def _start(self, length: int | None) -> None:
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._response.headers]
+        if length is not None and self._response.status not in (204, 304):
+            headers.append((b"content-length", str(length).encode()))
+        await self._send({"type": "http.response.start", "status": self._response.status, "headers": headers})
+
+    async def _run_stream(self, stream: _Stream) -> None:
+        loop = asyncio.get_running_loop()
+        gone = asyncio.ensure_future(self._receive())  # the request is read: all that can come is its client's end
+        try:
+            while True:
+                making = loop.run_in_executor(self._threads, stream.next)
+                making.add_done_callback(_ignore)
+                await asyncio.wait((making, gone), return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    return
+                chunk = making.result()
+                if chunk:
+                    await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    self.size += len(chunk)
+                elif chunk is None:
+                    await self._send({"type": "http.response.body", "body": b""})
+                    return
+        finally:
+            gone.cancel()
+
+
+class _Stream:
+    """An iterator whose `close` waits for the chunk in the making."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._lock = Lock()
+        self._closed = False
+
+    def next(self) -> bytes | None:
+        """Return the next chunk, `None` when there is none."""
+        with self._lock:
+            return None if self._closed else next(self._chunks, None)
+
+    def close(self) -> None:
+        """Close the iterator, if it can be closed."""
+        with self._lock:
+            self._closed = True
+            close = getattr(self._chunks, "close", None)
+            if close is not None:
+                close()
+
+
+def _ignore(making: asyncio.Future[bytes | None]) -> None:
+    """Mark the error of a chunk as seen: asyncio logs it otherwise, when nobody waits for the chunk any more."""
+    if not making.cancelled():
+        making.exception()

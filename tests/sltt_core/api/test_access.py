@@ -1,0 +1,163 @@
+"""Who may do what: principals, the action of every route, the projects that a list shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sltt_core.api.access import ACTIONS, LIST, OPEN, Access, AllowAll, Principal
+from sltt_core.api.handlers import BODIES, HANDLERS
+from sltt_core.api.http import Request
+from sltt_core.api.routes import PROJECT, ROUTES, Route
+from sltt_core.base.errors import NotAllowed, NotFound
+from sltt_core.sqlite.storage import LocalStorageService
+from tests.sltt_core.api.client import Asks, api_on, body_from, get, post
+from tests.sltt_core.samples import wire_change
+
+NAMES = ["a", "b", "c", "d"]
+
+# A new route needs a line here: what its client must be allowed to do.
+EXPECTED = {
+    "health": "open",
+    "help_page": "open",
+    "openapi": "open",
+    "post_changes": "append",
+    "get_projects": "list",
+    "get_changes": "read",
+    "get_change": "read",
+    "get_stats": "read",
+}
+
+
+def allow(*_: object) -> None:
+    pass
+
+
+@pytest.fixture
+def filled(storage: LocalStorageService) -> LocalStorageService:
+    post(api_on(storage), [wire_change(projectId=name) for name in NAMES])
+    return storage
+
+
+def test_every_route_has_the_action_that_is_expected() -> None:
+    assert {route.handler: route.action for route in ROUTES} == EXPECTED
+    assert set(EXPECTED.values()) == set(ACTIONS)
+
+
+def test_a_route_without_an_action_cannot_be_made() -> None:
+    with pytest.raises(TypeError, match="'action'"):
+        Route("GET", "/new", "new", description="A route that says nothing about access")  # type: ignore[call-arg]
+
+
+def test_every_route_that_touches_a_project_names_it() -> None:
+    for route in ROUTES:
+        names_a_project = PROJECT in route.parameters or route.handler in BODIES
+        assert names_a_project == (route.action not in (OPEN, LIST)), route
+
+
+def test_every_route_has_a_handler_and_every_handler_a_route() -> None:
+    assert HANDLERS.keys() == {route.handler for route in ROUTES}
+    assert BODIES.keys() <= HANDLERS.keys()
+
+
+def test_access_itself_decides_nothing() -> None:
+    with pytest.raises(NotImplementedError):
+        Access().authorize(None, "read", "ruth")
+    with pytest.raises(NotImplementedError):
+        Access().visible(None, None)
+
+
+def test_allow_all_allows_everything_and_shows_everything() -> None:
+    AllowAll().authorize(None, "append", "ruth")  # or it would raise
+    assert AllowAll().visible(Principal("anna"), None) is None
+
+
+def test_access_gets_the_claims(storage: LocalStorageService) -> None:
+    asked: list[Principal | None] = []
+
+    class ByClaim(AllowAll):
+        def authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None:
+            asked.append(principal)
+            if principal is None or principal.claims.get("team") != project_id:
+                raise NotAllowed("another team's project")
+
+    api = api_on(storage, access=ByClaim())
+    anna = Principal("anna", {"team": "ruth"})
+    statuses = [
+        api.handle(Request("GET", f"/api/projects/{name}/stats", principal=anna)).status for name in ("ruth", "boaz")
+    ]
+    assert statuses == [200, 403]
+    assert asked == [anna, anna]
+
+
+def test_a_project_may_be_hidden_instead_of_refused(filled: LocalStorageService) -> None:
+    def hide(principal: str | None, action: str, project: str | None) -> None:
+        raise NotFound("there is no such project")
+
+    body_from(get(api_on(filled, access=Asks(hide)), "/api/projects/a/changes"), 404)
+
+
+# Lists.
+
+
+def test_a_list_shows_what_the_principal_may_see_in_pages(filled: LocalStorageService) -> None:
+    api = api_on(filled, access=Asks(allow, ["a", "c", "d"]))
+    first = body_from(get(api, "/api/projects?limit=2"))
+    assert (first["projects"], first["count"], first["cursor"]) == (["a", "c"], 2, "c")
+    second = body_from(get(api, "/api/projects?limit=2&cursor=c"))
+    assert (second["projects"], "cursor" in second) == (["d"], False)
+    assert body_from(get(api, "/api/projects?limit=3"))["projects"] == ["a", "c", "d"]
+    assert "cursor" not in body_from(get(api, "/api/projects?limit=3"))
+
+
+@pytest.mark.parametrize(("visible", "expected"), [(None, NAMES), ([], []), (["b"], ["b"])])
+def test_none_is_all_and_an_empty_list_is_nothing(
+    filled: LocalStorageService, visible: list[str] | None, expected: list[str]
+) -> None:
+    assert body_from(get(api_on(filled, access=Asks(allow, visible)), "/api/projects"))["projects"] == expected
+
+
+def test_no_more_is_looked_up_than_a_page_holds_and_one(filled: LocalStorageService) -> None:
+    taken: list[str] = []
+
+    def names() -> Iterator[str]:
+        for name in NAMES:
+            taken.append(name)
+            yield name
+
+    api = api_on(filled, access=Asks(allow, names()))
+    assert body_from(get(api, "/api/projects?limit=2"))["cursor"] == "b"
+    assert taken == ["a", "b", "c"]
+
+
+def test_a_service_bound_to_one_project_shows_no_other(tmp_path: Path) -> None:
+    with LocalStorageService(tmp_path / "log.db", "b") as bound:
+        assert body_from(get(api_on(bound, access=Asks(allow, NAMES)), "/api/projects"))["projects"] == ["b"]
+
+
+def test_the_entity_tag_of_a_list_depends_on_who_sees_it(filled: LocalStorageService) -> None:
+    tags = [
+        get(api_on(filled, access=Asks(allow, names)), "/api/projects").header("etag") for names in (None, ["a"], NAMES)
+    ]
+    assert tags[0] == tags[2] != tags[1]
+
+
+# Again, when a waiting request wakes.
+
+
+def test_the_same_request_given_again_is_asked_about_again(filled: LocalStorageService) -> None:
+    revoked: list[str] = []
+
+    def decide(principal: str | None, action: str, project: str | None) -> None:
+        if principal in revoked:
+            raise NotAllowed("revoked")
+
+    api = api_on(filled, access=Asks(decide))
+    target = "/api/projects/a/changes?cursor=1&wait=5"
+    assert get(api, target, principal="anna").wait is not None
+    revoked.append("anna")
+    post(api, [wire_change(projectId="a")], principal="ruth")
+    response = get(api, target, principal="anna")
+    assert (response.status, response.wait) == (403, None)
