@@ -36,7 +36,10 @@ class Block(NamedTuple):
 
 def documents() -> list[str]:
     """Every document, as a path from the root."""
-    found = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    found = [
+        *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
+    ]
     return [path.relative_to(ROOT).as_posix() for path in found]
 
 

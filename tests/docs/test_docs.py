@@ -71,6 +71,8 @@ NOT_RUN = {
     r"make bench$": "takes minutes; tests/bench runs each bench in small",
     r"make package$": "tests/aws_backend/function/test_package.py builds the zip",
     r"make install$": "has run, or this test could not",
+    r"python -m pip install ": "needs a network and a clean environment",
+    r"docker ": "needs Docker",
     r"make dynamodb$": "runs until Ctrl-C; the tests have engines of their own",
     r"USE_LOCAL_DYNAMODB=true \.venv/bin/sltt serve ": "tests/aws_backend/test_serve.py runs it",
     r"\.venv/bin/python -m examples\.dynamodb_demo": "test_the_readme_shows_what_the_demo_on_dynamodb_says runs it",
@@ -94,13 +96,13 @@ LIMITS = {
     "Bytes of a request body": http.MAX_BODY_BYTES,
     "Changes or projects on a page": pages.MAX_LIMIT,
     "Bytes of a page's changes": pages.PAGE_BYTES,
-    "Changes examined for a narrowed page": pages.MAX_EXAMINED,
+    "Changes examined for a filtered page": pages.MAX_EXAMINED,
     "Seconds that a request may wait for a change": waiting.MAX_WAIT_SECONDS,
     "Times that a repeatable parameter may be given": routes.MAX_REPEATED,
     "Bytes of a request's first line and headers": protocol.MAX_HEADER_BYTES,
-    "Seconds for them to come in": protocol.HEADER_SECONDS,
-    "Seconds for a body to come in": asgi.BODY_SECONDS,
-    "Seconds for each next piece of a body": asgi.IDLE_SECONDS,
+    "Seconds for them to arrive": protocol.HEADER_SECONDS,
+    "Seconds for a body to arrive": asgi.BODY_SECONDS,
+    "Seconds between two pieces of a body": asgi.IDLE_SECONDS,
     "Seconds for a response to be read": int(protocol.RESPONSE_SECONDS),
     "Seconds for requests in flight when the server stops": rest_api_server.SHUTDOWN_SECONDS,
     "Different entity types in a project": fields.MAX_ENTITY_TYPES,
@@ -509,10 +511,10 @@ def test_the_commands_for_aws_make_a_table_for_logs() -> None:
 
 GOVERNED = {"TransactWriteItems": {"PutItem", "UpdateItem"}, "TransactGetItems": {"GetItem"}}
 """The permissions that transactions need (AWS: "Using IAM with DynamoDB transactions"), as this program makes them."""
-REPAIRS = {"audit.py", "repair.py"}
+REPAIRS = {"audit.py", "repair.py", "maintenance.py"}
 
 
-CALLING = {"call": 0, "_paged": 1}
+CALLING = {"call": 0, "pages": 0, "_succeeds": 1}
 """Functions that call an operation, and which of their arguments names it."""
 
 
@@ -540,7 +542,7 @@ def test_the_policy_allows_what_is_called_and_no_more() -> None:
     assert (index["Action"], index["Resource"]) == ("dynamodb:Query", f"{table['Resource']}/index/projects")
     more = operations_called(path for path in modules if path.name in REPAIRS) - serving
     assert more
-    text = section("docs/table.md", "## What the program may do")
+    text = section("docs/table.md", "## Permissions")
     assert more == set(re.findall(r"`dynamodb:(\w+)`", text))
     transacted = {
         kind
@@ -559,7 +561,7 @@ def test_every_attribute_of_the_table_is_documented() -> None:
         "The **sequence item**": items.log_end_values(items.NO_LOG) | items.registry_values("p"),
         "A **request**": items.request_item({}, request),
     }
-    text = section("docs/table.md", "## What stands in it")
+    text = section("docs/table.md", "## Items in the table")
     for start, item in kinds.items():
         table = rows(text.partition(start)[2].partition("\n\n")[2].partition("\n\n")[0])[1:]
         documented: dict[str, str] = {}
@@ -680,6 +682,21 @@ def test_the_files_in_the_readmes_layout_are_there() -> None:
     named = set(re.findall(r"\b\w+\.py\b", section("README.md", "## Contributing")))
     assert named
     assert named <= {path.name for path in (ROOT / "src").rglob("*.py")}
+
+
+def test_the_paths_in_the_architecture_are_there() -> None:
+    text = read("ARCHITECTURE.md")
+    modules = set(re.findall(r"(?<![\w/])(?:sltt_core|aws_backend)/[\w/]+\.py\b", text))
+    assert len(modules) > 15
+    assert not [path for path in sorted(modules) if not (ROOT / "src" / path).is_file()]
+    from_the_root = set(re.findall(r"(?<![\w/])(?:src|tests)/[\w./]*\w", text))
+    assert not [path for path in sorted(from_the_root) if not (ROOT / path).exists()]
+
+
+def test_the_architecture_describes_every_package() -> None:
+    described = {row[0].strip("`") for row in rows(section("ARCHITECTURE.md", "## What each package may know"))[1:]}
+    there = {path.parent.relative_to(ROOT).as_posix() + "/" for path in (ROOT / "src").glob("*/*/__init__.py")}
+    assert described == there
 
 
 def test_the_changelog_has_this_version() -> None:

@@ -15,12 +15,12 @@ def table(heading: str) -> list[list[str]]:
 
 
 def test_every_fault_is_on_the_page() -> None:
-    assert [name for name, _ in table("## What goes wrong")] == list(FAULTS)
+    assert [name for name, _ in table("## Faults")] == list(FAULTS)
 
 
 def test_every_promise_is_on_the_page() -> None:
     said = [[name, " ".join((check.__doc__ or "").split())] for name, check in CHECKS.items()]
-    assert table("## What must hold") == said
+    assert table("## Promises that are checked") == said
 
 
 def test_every_planted_bug_is_on_the_page() -> None:

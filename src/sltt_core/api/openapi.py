@@ -26,16 +26,16 @@ _RESPONSES = {
 """The schema of each handler's successful response."""
 
 _PROBLEMS = {
-    "400": "Something in the request breaks a rule; `field` or `errors` say what",
+    "400": "The request breaks a rule; `field` or `errors` says which",
     "403": "Not allowed",
-    "404": "There is no such change or project here",
-    "409": "The log has another history than the reader knows",
+    "404": "The change or the project does not exist here",
+    "409": "The log has another history than the one the reader knows",
     "413": "The body, or a change in it, is too large",
-    "415": "The body is not JSON, or not compressed with gzip",
-    "422": "The idempotency key came with another batch before",
-    "429": "Too much at once, for the project or for what holds the log: try again with the same key",
-    "500": "The log is damaged, or something is wrong with the server",
-    "503": "The log is busy or cannot be reached, or the batch was stored in part: try again with the same key",
+    "415": "The body is not JSON, or its compression is not gzip",
+    "422": "The idempotency key was used before with another batch",
+    "429": "Too many requests for the project or for the storage: retry with the same key",
+    "500": "The log is damaged, or the server failed",
+    "503": "The log is busy or cannot be reached, or only part of the batch was stored: retry with the same key",
 }
 _PROBLEMS_OF = {
     "health": "400",
@@ -52,7 +52,7 @@ _CONDITIONAL = {"help_page", "openapi", "get_projects", "get_changes", "get_chan
 _KEY: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The same key with the same batch gets the first response's numbers, for 400 days",
+    "description": "The same key with the same batch returns the numbers of the first attempt, for 400 days",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{16,128}$"},
     "example": "2f1c9a54-0b7e-4d0e-9d1c-6a1f0e5b7c33",
 }
@@ -91,8 +91,8 @@ def document(server: str, project_id: str | None = None) -> dict[str, Any]:
         "info": {
             "title": f"{server}: change log sync API",
             "version": __version__,
-            "description": "Each project has an append-only log of changes, numbered 1, 2, 3, … without a hole. "
-            "Devices push what they wrote and pull what others wrote.",
+            "description": "Each project has an append-only log of changes, numbered 1, 2, 3, … without gaps. "
+            "Devices push their own changes and pull those of others.",
             "license": {"name": "MPL-2.0", "identifier": "MPL-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -103,14 +103,14 @@ def document(server: str, project_id: str | None = None) -> dict[str, Any]:
 
 def _operation(route: Route) -> dict[str, Any]:
     good: dict[str, Any] = {
-        "description": "Good",
+        "description": "Success",
         "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{_RESPONSES[route.handler]}"}}},
     }
     responses: dict[str, Any] = {"200": good}
     parameters = [_parameter(parameter) for parameter in route.parameters]
     if route.handler in _CONDITIONAL:
         good["headers"] = {"ETag": _ETAG}
-        responses["304"] = {"description": "The response is the one of the ETag in If-None-Match"}
+        responses["304"] = {"description": "Not modified: the ETag in If-None-Match is still current"}
     for status in _PROBLEMS_OF.get(route.handler, "").split():
         responses[status] = {
             "description": _PROBLEMS[status],

@@ -101,22 +101,22 @@ SEQ = Parameter(
 CURSOR = Parameter(
     "cursor",
     "query",
-    "Changes after this sequence number; default 0, from the beginning",
+    "Returns changes after this sequence number; default 0, the beginning",
     _integer(lambda value: check_seq(value, 0)),
     {"type": "integer", "minimum": 0, "maximum": MAX_SEQ, "default": 0},
 )
-PROJECT_CURSOR = Parameter("cursor", "query", "Projects after this id", check_project_id, _PROJECT_SCHEMA)
+PROJECT_CURSOR = Parameter("cursor", "query", "Returns projects after this id", check_project_id, _PROJECT_SCHEMA)
 LIMIT = Parameter(
     "limit",
     "query",
-    f"At most so many; 1 to {MAX_LIMIT}, default {MAX_LIMIT}",
+    f"Maximum number of results, 1 to {MAX_LIMIT}; default {MAX_LIMIT}",
     _integer(check_limit),
     {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": MAX_LIMIT},
 )
 CHAIN = Parameter(
     "chain",
     "query",
-    "The link the reader knows at its cursor; 409 when the log has another",
+    "The link (chain hash) that the reader knows at its cursor; 409 if the log has another",
     _check_link,
     {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"},
 )
@@ -124,14 +124,14 @@ CHAIN = Parameter(
 WAIT = Parameter(
     "wait",
     "query",
-    f"Wait up to so many seconds (0 to {MAX_WAIT_SECONDS}) for a change after the cursor, whoever writes it",
+    f"Seconds to wait for a change after the cursor, 0 to {MAX_WAIT_SECONDS}; default 0",
     _seconds,
     {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS, "default": 0},
 )
 ENTITY_TYPE = Parameter(
     "entityType",
     "query",
-    "Only changes of this entity type; may be repeated",
+    "Returns only changes of this entity type; repeatable",
     check_entity_type,
     {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"},
     repeatable=True,
@@ -139,7 +139,7 @@ ENTITY_TYPE = Parameter(
 ENTITY_ID = Parameter(
     "entityId",
     "query",
-    "Only changes of this entity; may be repeated",
+    "Returns only changes of this entity; repeatable",
     check_free_text,
     _FREE_SCHEMA,
     repeatable=True,
@@ -147,29 +147,24 @@ ENTITY_ID = Parameter(
 OUTDATED = Parameter(
     "outdated",
     "query",
-    "`exclude` leaves out changes that a later one made obsolete; default `include`",
+    "`exclude` omits changes that a later one made obsolete; default `include`",
     _include_or_exclude,
     {"type": "string", "enum": ["include", "exclude"], "default": "include"},
 )
 
 ROUTES = (
-    Route("GET", "/health", "health", OPEN, "Whether the server is up, and on what storage", cache="no-store"),
-    Route("GET", "/api/help", "help_page", OPEN, "This list", cache="public, max-age=300"),
-    Route("GET", "/openapi.json", "openapi", OPEN, "This API as OpenAPI 3.1", cache="public, max-age=300"),
     Route(
-        "POST",
-        "/api/changes",
-        "post_changes",
-        APPEND,
-        "Append changes: an array of them, or one object",
-        cache="no-store",
+        "GET", "/health", "health", OPEN, "Returns whether the server is up, and its kind of storage", cache="no-store"
     ),
+    Route("GET", "/api/help", "help_page", OPEN, "Lists the routes", cache="public, max-age=300"),
+    Route("GET", "/openapi.json", "openapi", OPEN, "Returns this API as OpenAPI 3.1", cache="public, max-age=300"),
+    Route("POST", "/api/changes", "post_changes", APPEND, "Appends changes: an array, or one object", cache="no-store"),
     Route(
         "GET",
         "/api/projects",
         "get_projects",
         LIST,
-        "The projects that have changes, in order",
+        "Lists the projects that have changes, in order",
         (PROJECT_CURSOR, LIMIT),
     ),
     Route(
@@ -177,16 +172,16 @@ ROUTES = (
         "/api/projects/{projectId}/changes",
         "get_changes",
         READ,
-        "The changes after a cursor, in order",
+        "Returns the changes after a cursor, in order",
         (PROJECT, CURSOR, LIMIT, CHAIN, WAIT, ENTITY_TYPE, ENTITY_ID, OUTDATED),
     ),
-    Route("GET", "/api/projects/{projectId}/changes/{seq}", "get_change", READ, "One change", (PROJECT, SEQ)),
+    Route("GET", "/api/projects/{projectId}/changes/{seq}", "get_change", READ, "Returns one change", (PROJECT, SEQ)),
     Route(
         "GET",
         "/api/projects/{projectId}/stats",
         "get_stats",
         READ,
-        "Counts by operation and by entity type",
+        "Returns counts by operation and by entity type",
         (PROJECT,),
     ),
 )

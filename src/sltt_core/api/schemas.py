@@ -59,15 +59,19 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "projectId": _PROJECT,
             "entityType": _ENTITY_TYPE,
             "entityId": {**_FREE, "description": "No control characters"},
-            "data": {"type": "object", "description": "Any JSON object; stored as its own text"},
+            "data": {"type": "object", "description": "Any JSON object; stored verbatim"},
             "operation": _or_null({"type": "string", "enum": ["create", "update", "delete"], "default": "create"}),
-            "timestamp": _or_null({**_TIME, "description": "When it was made; UTC without a zone; default now"}),
-            "changeAt": _or_null({**_TIME, "description": "Another name for timestamp; give only one of them"}),
+            "timestamp": _or_null(
+                {**_TIME, "description": "When the change was made; UTC if it has no zone; default: now"}
+            ),
+            "changeAt": _or_null({**_TIME, "description": "Another name for timestamp; send only one of the two"}),
             "cid": _or_null({**_FREE, "description": "The client's own id for the change"}),
             "changeBy": _or_null({**_FREE, "description": "Who made it"}),
-            "seq": _or_null({**_COUNT, "maximum": 2**63 - 1, "description": "The client's own number, for seqMap"}),
-            "cloudAt": _or_null({**_TIME, "description": "Ignored: the log says when it stored a change"}),
-            "outdatedBy": _or_null({**_COUNT, "maximum": 2**63 - 1, "description": "Ignored: the log alone knows"}),
+            "seq": _or_null(
+                {**_COUNT, "maximum": 2**63 - 1, "description": "The client's own number; a key of seqMap"}
+            ),
+            "cloudAt": _or_null({**_TIME, "description": "Ignored: the log sets it"}),
+            "outdatedBy": _or_null({**_COUNT, "maximum": 2**63 - 1, "description": "Ignored: the log sets it"}),
         },
         optional="projectId operation timestamp changeAt cid changeBy seq cloudAt outdatedBy",
         additionalProperties=False,
@@ -100,9 +104,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "seqMap": {
                 "type": "object",
                 "additionalProperties": _SEQ,
-                "description": "The client's own seq, as text, to the assigned one; without one, that to itself",
+                "description": "Maps the client's seq (the assigned one if absent), as text, to the assigned one",
             },
-            "replayed": {"type": "boolean", "description": "Whether the same key had stored the batch before"},
+            "replayed": {"type": "boolean", "description": "Whether the batch was already stored under the same key"},
             "timestamp": _TIME,
         }
     ),
@@ -110,9 +114,13 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         {
             "changes": {"type": "array", "items": {"$ref": "#/components/schemas/Change"}},
             "count": _COUNT,
-            "cursor": {"type": "integer", "minimum": 0, "description": "Where to go on, when there is more"},
-            "through": {"type": "integer", "minimum": 0, "description": "The last number examined: the next cursor"},
-            "chain": {**_LINK, "description": "The link at through; absent when the cursor is beyond the end"},
+            "cursor": {"type": "integer", "minimum": 0, "description": "The cursor of the next page, if there is more"},
+            "through": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "The last number examined; always the next cursor",
+            },
+            "chain": {**_LINK, "description": "The link at `through`; absent if the cursor is beyond the end"},
             "timestamp": _TIME,
         },
         optional="cursor chain",
@@ -121,7 +129,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         {
             "projects": {"type": "array", "items": _PROJECT},
             "count": _COUNT,
-            "cursor": {**_PROJECT, "description": "Where to go on, when there is more"},
+            "cursor": {**_PROJECT, "description": "The cursor of the next page, if there is more"},
             "timestamp": _TIME,
         },
         optional="cursor",
@@ -184,7 +192,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "createdSeqs": {"type": "array", "items": _or_null(_SEQ)},
         },
         optional="hint retryable field failedAtIndex errors created createdSeqs",
-        description="Problem details (RFC 9457), with the original's error, timestamp and server",
+        description="Problem details (RFC 9457), and the members error, timestamp and server of the original API",
     ),
 }
 

@@ -8,7 +8,7 @@
       NotFound                      404             no such change, project or path
       MethodNotAllowed              405             the path exists, not for this method
       NotAllowed                    403             `authorize` said no
-      HeadersTooLarge                  431             a request's head is too long
+      HeadersTooLarge               431             a request's headers are too long
       RequestTimeout                408             a request came in too slowly
       HostNotAllowed                421             a `Host` that this server does not answer for
       ChainMismatch                 409             the log is not the one the reader knew
@@ -145,8 +145,8 @@ class HeadersTooLarge(SlttError):
     """The request's first line and headers are longer than the server takes."""
 
     status = 431
-    kind = "head-too-large"
-    title = "Request head too large"
+    kind = "headers-too-large"
+    title = "Request headers too large"
 
 
 class RequestTimeout(SlttError):

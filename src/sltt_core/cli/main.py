@@ -12,7 +12,9 @@ try:
     import click
     from platformdirs import user_data_path
 except ModuleNotFoundError as missing:
-    sys.exit(f"sltt: {missing.name} is not installed; the command needs it: pip install 'sltt-aws-backend[cli,server]'")
+    sys.exit(
+        f"sltt: {missing.name} is not installed. The command needs it: install 'sltt-aws-backend[cli,server]' with pip."
+    )
 
 
 def _default_storage() -> str:
@@ -22,41 +24,45 @@ def _default_storage() -> str:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="sltt")
 def main() -> None:
-    """The change log of an offline-first team: serve it, look into it.
+    """Sync backend for offline-first apps: a change log behind a REST API.
 
     \b
     Examples:
-      sltt serve                                  a log in your data folder, on port 8080
-      sltt serve --storage sqlite:team.db --port 0
+      sltt serve                                  serve a log in your data folder on port 8080
+      sltt serve --storage sqlite:team.db --port 0    serve team.db on a free port
     """
 
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on; 0: any free one."
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 picks a free one.",
 )
 @click.option(
     "--storage",
     "storage_url",
     metavar="URL",
-    help="Where the log is: sqlite:PATH, or dynamodb:TABLE (docs/table.md lists the settings that say where the "
-    "table is); by default a file in your data folder.",
+    help="Where the log is: sqlite:PATH or dynamodb:TABLE. Environment variables say where the table is "
+    "(docs/table.md lists them). Default: a file in your data folder.",
 )
-@click.option("--project", metavar="ID", help="Serve this project alone; requests need not name it then.")
-@click.option("--name", default="sltt", show_default=True, help="What the server calls itself in its answers.")
+@click.option("--project", metavar="ID", help="Serve only this project; requests may then omit its id.")
+@click.option("--name", default="sltt", show_default=True, help="Server name in responses.")
 @click.option(
     "--cors",
     metavar="ORIGIN",
     multiple=True,
-    help="Let web pages of this origin use the API, like https://app.example.org; * for all. May be repeated.",
+    help="Allow web pages of this origin to use the API, e.g. https://app.example.org; * allows all. Repeatable.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Write no line for each request.")
+@click.option("--quiet", "-q", is_flag=True, help="Do not log requests.")
 @click.option(
     "--open-to-network",
     is_flag=True,
-    help="Let --host be an address that other machines reach. There is no access control: whoever reaches the "
-    "port reads and writes everything.",
+    help="Allow a --host that other machines can reach. There is no access control: everyone who can reach the "
+    "port can read and write everything.",
 )
 def serve(
     host: str,
@@ -68,22 +74,22 @@ def serve(
     quiet: bool,
     open_to_network: bool,
 ) -> None:
-    """Start the REST API on a change log.
+    """Serve a change log over the REST API until Ctrl-C.
 
     \b
     Examples:
       sltt serve
       sltt serve --storage sqlite:team.db --port 9000
       sltt serve --project ruth --storage sqlite:ruth.db
-      USE_LOCAL_DYNAMODB=true sltt serve --storage dynamodb:team    on localhost:8000
-      DYNAMODB_REGION=eu-west-1 sltt serve --storage dynamodb:team  on AWS
+      USE_LOCAL_DYNAMODB=true sltt serve --storage dynamodb:team    a table on localhost:8000
+      DYNAMODB_REGION=eu-west-1 sltt serve --storage dynamodb:team  a table on AWS
     """
     try:
         from sltt_core.server.access_log import AccessLog
         from sltt_core.server.rest_api_server import RestApiServer
     except ModuleNotFoundError as missing:
         raise click.ClickException(
-            f"{missing.name} is not installed; serving needs it: pip install 'sltt-aws-backend[cli,server]'"
+            f"{missing.name} is not installed. `sltt serve` needs it: install 'sltt-aws-backend[cli,server]' with pip."
         ) from None
     from sltt_core.server.storages import open_storage
 
@@ -98,7 +104,7 @@ def serve(
     except SlttError as error:
         raise _explained(error) from None
     except OSError as error:
-        raise click.ClickException(f"cannot use {storage_url}: {error.strerror}") from None
+        raise click.ClickException(f"cannot open {storage_url}: {error.strerror}") from None
     server.serve_forever(lambda url: _banner(url, f"{storage_url} {storage.place}".strip(), project))
     click.echo("stopped")
 
@@ -107,7 +113,7 @@ def _explained(error: SlttError) -> click.ClickException:
     text = error.message
     cause = error.__cause__
     if isinstance(cause, SlttError) and cause.message not in text:
-        particulars = vars(cause).get("hint")  # not its class's: that one is about the like of it
+        particulars = vars(cause).get("hint")  # the hint of this error; the hint of its class is too general
         text += f"\nCause: {cause.message}" + (f". {particulars}" if particulars else "")
     return click.ClickException(f"{text}\nHint: {error.hint}" if error.hint else text)
 
@@ -117,7 +123,7 @@ def _banner(url: str, log: str, project: str | None) -> None:
     named = "" if project else f'"projectId":"{example}",'
     change = f'{named}"entityType":"passage","entityId":"ruth-1","data":{{"title":"Famine in Bethlehem"}}'
     click.echo(f"sltt {__version__} serves {log}" + (f", project {project}" if project else ""))
-    click.echo(f"on {url} (Ctrl-C stops)")
+    click.echo(f"on {url} (press Ctrl-C to stop)")
     click.echo("\nTry:")
     click.echo(f"  curl {url}/api/changes -H 'Content-Type: application/json' -d '[{{{change}}}]'")
     click.echo(f"  curl {url}/api/projects/{example}/changes")

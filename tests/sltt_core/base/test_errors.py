@@ -71,7 +71,7 @@ def test_what_programs_act_on_stays_as_it_is() -> None:
         "not-found": 404,
         "method-not-allowed": 405,
         "not-allowed": 403,
-        "head-too-large": 431,
+        "headers-too-large": 431,
         "request-timeout": 408,
         "host-not-allowed": 421,
         "chain-mismatch": 409,
