@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from aws_backend.log import actions, appender, items, transactions
+from aws_backend.log import appender, items, transactions
 from aws_backend.log import table as log_table
 from aws_backend.log.appender import Appender, _stored
 from aws_backend.log.items import advanced, change_item, change_of, log_end_values, sequence_key
@@ -139,8 +139,8 @@ def _token_of_the_key(table: str, members: Any, before: Any, now: str, token: st
 
 
 _build = transactions.build
-_advance = actions.advance
-_put_request = actions.put_request
+_advance = transactions.advance
+_put_request = transactions.put_request
 _apply_refusal = Appender._apply_refusal
 _is_sound = _View.is_sound
 _look = LogReader._look
@@ -352,7 +352,7 @@ BUGS = (
         "key shared by all projects",
         "A batch of two projects finds its own key in the other.",
         _patched(
-            (actions, "request_key", _key_of_all_projects),
+            (transactions, "request_key", _key_of_all_projects),
             (log_table, "request_key", _key_of_all_projects),
         ),
     ),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import ConditionFailed
-from aws_backend.log.actions import update
 from aws_backend.log.items import log_end_values, registry_values, sequence_key
+from aws_backend.log.transactions import update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from aws_backend.log.actions import Action
     from aws_backend.log.items import Item, LogEnd
     from aws_backend.log.table import LogTable
+    from aws_backend.log.transactions import Action
 
 PAGE_CHANGES = 1000
 """Items that are read with one call."""

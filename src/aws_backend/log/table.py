@@ -6,6 +6,8 @@ the transport as they are; the storage translates them (`aws_backend.log.errors`
 
 from __future__ import annotations
 
+from _thread import allocate_lock
+
 from aws_backend.dynamodb.errors import ConditionFailed, Throttled, TransactionCanceled
 from aws_backend.log.items import (
     REGISTRY,
@@ -15,7 +17,6 @@ from aws_backend.log.items import (
     request_of,
     sequence_key,
 )
-from aws_backend.log.known_heads import KnownHeads
 from sltt_core.base.errors import StorageBusy
 from sltt_core.base.runtime import SYSTEM
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aws_backend.dynamodb.client import DynamoDBClient
-    from aws_backend.log.actions import Action
     from aws_backend.log.items import Item, LogEnd, Request
+    from aws_backend.log.transactions import Action
     from sltt_core.base.runtime import Runtime
 
 INDEX = "projects"
@@ -40,6 +41,41 @@ CONFLICT_PAUSE = 0.02
 """Seconds before items that a transaction was writing are read together again."""
 MAX_KEYS = 100
 """Items of one BatchGetItem (AWS: BatchGetItem)."""
+
+
+MAX_KNOWN_HEADS = 100_000
+"""Projects whose heads are remembered; the one written or read longest ago is forgotten first."""
+
+
+class KnownHeads:
+    """The greatest sequence number that this process has seen of each project. Safe for use by several threads.
+
+    A read that shows less is stale, or the log was replaced.
+    """
+
+    __slots__ = ("_heads", "_lock")
+
+    def __init__(self) -> None:
+        self._heads: dict[str, int] = {}
+        self._lock = allocate_lock()
+
+    def get(self, project_id: str) -> int:
+        """Return the greatest number seen, 0 for none."""
+        return self._heads.get(project_id, 0)
+
+    def note(self, project_id: str, seq: int) -> None:
+        """Remember that the log reaches at least `seq`."""
+        with self._lock:
+            heads = self._heads
+            if seq > heads.get(project_id, 0):
+                if len(heads) >= MAX_KNOWN_HEADS and project_id not in heads:
+                    del heads[next(iter(heads))]
+                heads.pop(project_id, None)  # so that those written to last stay longest
+                heads[project_id] = seq
+
+    def forget(self, project_id: str) -> None:
+        """Forget a log that was replaced."""
+        self._heads.pop(project_id, None)
 
 
 class LogTable:

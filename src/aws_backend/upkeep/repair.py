@@ -10,7 +10,6 @@ interrupted is taken up again and its half-made links are not taken for tamperin
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import TransactionCanceled
-from aws_backend.log.actions import put_change
 from aws_backend.log.items import (
     Counts,
     change_of,
@@ -24,7 +23,7 @@ from aws_backend.log.maintenance import (
     repair_sequence,
     request_items,
 )
-from aws_backend.log.transactions import MAX_ACTIONS
+from aws_backend.log.transactions import MAX_ACTIONS, put_change
 from aws_backend.upkeep.audit import TOMBSTONE_TYPE, audit, completed, reaches, read_sequence
 from sltt_core.base.errors import LogDamaged, StorageBusy
 from sltt_core.base.timestamps import now_utc
@@ -199,7 +198,7 @@ class _Repair:
         state.size += size
 
     def _write(self, actions: list[dict[str, Any]]) -> None:
-        self._table.transact(actions, self._table.runtime.new_token(), self._table.deadline())
+        self._table.transact(transactions, self._table.runtime.new_token(), self._table.deadline())
 
     def _keep(self, state: _State) -> None:
         """Take what was written for done: from here one goes on when a condition fails later."""
