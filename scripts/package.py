@@ -16,6 +16,7 @@ import subprocess
 import sys
 from errno import EISDIR, ENOENT
 from pathlib import Path
+from types import CodeType
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "3.13"
@@ -122,7 +123,9 @@ def pack(src: Path, target: Path) -> None:
     order = at_once(trees)
     trees[LOADED] = ast.parse(LOADER.read_bytes())
     codes = {
-        _module(file): compile(ast.fix_missing_locations(tree), file, "exec", dont_inherit=True, optimize=2)
+        _module(file): _short_names(
+            compile(ast.fix_missing_locations(tree), file, "exec", dont_inherit=True, optimize=2)
+        )
         for file, tree in trees.items()
     }
     contents = {ROOTS: (src / ROOTS).read_bytes(), MODULES: marshal.dumps([(name, codes.pop(name)) for name in order])}
@@ -135,6 +138,12 @@ def pack(src: Path, target: Path) -> None:
             entry.create_system = 3
             entry.external_attr = 0o100644 << 16
             file.writestr(entry, content, ZIP_DEFLATED, compresslevel=9)
+
+
+def _short_names(code: CodeType) -> CodeType:
+    """Leave out the qualified names of functions, which only `repr` and messages of `TypeError` show."""
+    inner = tuple(_short_names(part) if isinstance(part, CodeType) else part for part in code.co_consts)
+    return code.replace(co_consts=inner, co_qualname=code.co_name)
 
 
 class _Bare(ast.NodeTransformer):

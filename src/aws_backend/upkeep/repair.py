@@ -198,7 +198,7 @@ class _Repair:
         state.size += size
 
     def _write(self, actions: list[dict[str, Any]]) -> None:
-        self._table.transact(transactions, self._table.runtime.new_token(), self._table.deadline())
+        self._table.transact(actions, self._table.runtime.new_token(), self._table.deadline())
 
     def _keep(self, state: _State) -> None:
         """Take what was written for done: from here one goes on when a condition fails later."""
