@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from json import dumps
-from time import monotonic
 
 from aws_backend.function.gateway import (
     Gateway,
@@ -17,6 +16,7 @@ from aws_backend.function.gateway import (
 )
 from sltt_core.api.waiting import Waiting
 from sltt_core.base.errors import SlttError
+from sltt_core.base.runtime import SYSTEM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from sltt_core.api.app import Api
     from sltt_core.api.http import Request, Response
+    from sltt_core.base.runtime import Runtime
     from sltt_core.log.storage import BaseStorageService
 
     class Context(Protocol):
@@ -54,18 +55,18 @@ class Function:
         *,
         max_wait: float = 0.0,
         limit: Callable[[float], None] = lambda deadline: None,
-        clock: Callable[[], float] = monotonic,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         """`max_wait` is the longest, in seconds, that an invocation waits for a change.
 
-        `limit` is called, at the start of each invocation, with the time on `clock` by which all calls have to be done.
+        `limit` is called at the start of each invocation with the time, on the steady clock, when all calls must be done.
         """
         self._api = api
         self._storage = storage
         self._gateway = gateway
         self._max_wait = max_wait
         self._limit = limit
-        self._clock = clock
+        self._clock = runtime.steady_clock
 
     def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
         """Return the response to an event; raises `UnknownEvent` for one that is no request.

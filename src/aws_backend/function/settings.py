@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from time import monotonic
-
 from aws_backend.function.function import Function, report
 from aws_backend.function.gateway import MAX_PAGE_BYTES, Gateway
 from aws_backend.log.table import REQUEST_SECONDS
@@ -14,6 +12,7 @@ from aws_backend.settings import storage_from_environment
 from sltt_core.api.app import Api
 from sltt_core.api.waiting import MAX_WAIT_SECONDS
 from sltt_core.base.errors import InvalidInput, SlttError
+from sltt_core.base.runtime import SYSTEM
 from sltt_core.model.fields import check_project_id
 
 TYPE_CHECKING = False
@@ -22,25 +21,27 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sltt_core.api.access import Access
+    from sltt_core.base.runtime import Runtime
 
 
 class TimeLimit:
     """How many seconds a request to the storage may take: no more than the invocation has left."""
 
-    __slots__ = ("deadline",)
+    __slots__ = ("_steady_clock", "deadline")
 
-    def __init__(self) -> None:
-        self.deadline = monotonic() + REQUEST_SECONDS
+    def __init__(self, steady_clock: Callable[[], float]) -> None:
+        self._steady_clock = steady_clock
+        self.deadline = steady_clock() + REQUEST_SECONDS
 
     def limit(self, deadline: float) -> None:
         """Take note of when an invocation's calls have to be done."""
         self.deadline = deadline
 
     def __call__(self) -> float:
-        return min(REQUEST_SECONDS, self.deadline - monotonic())
+        return min(REQUEST_SECONDS, self.deadline - self._steady_clock())
 
 
-def function_of(environ: Mapping[str, str], access: Access | None = None) -> Function:
+def function_of(environ: Mapping[str, str], access: Access | None = None, *, runtime: Runtime = SYSTEM) -> Function:
     """Make the function that the environment describes, ready for its first event.
 
     `access` decides who may do what; by default everybody may do everything.
@@ -49,18 +50,31 @@ def function_of(environ: Mapping[str, str], access: Access | None = None) -> Fun
     known. That DynamoDB cannot be reached just now is only reported: the first request will say so too, or succeed.
     """
     settings = {name: _read(environ, name, default, parse) for name, (default, parse) in SETTINGS.items()}
-    time_limit = TimeLimit()
+    time_limit = TimeLimit(runtime.steady_clock)
     storage = storage_from_environment(
-        environ, settings["PROJECT_ID"], time_limit=time_limit, page_bytes=MAX_PAGE_BYTES, check_table=False
+        environ,
+        settings["PROJECT_ID"],
+        runtime=runtime,
+        time_limit=time_limit,
+        page_bytes=MAX_PAGE_BYTES,
+        check_table=False,
     )
     storage.initialize()
     try:
         storage.warm()
     except SlttError as error:
         report(error)
-    api = Api(storage, settings["SERVER_NAME"], access=access, cors=settings["CORS_ORIGINS"], report=report)
+    api = Api(
+        storage,
+        settings["SERVER_NAME"],
+        access=access,
+        cors=settings["CORS_ORIGINS"],
+        runtime=runtime,
+        report=report,
+    )
     gateway = Gateway(settings["BASE_PATH"], settings["PRINCIPAL_CLAIM"], settings["REST_API_BINARY"])
-    return Function(api, storage, gateway, max_wait=settings["MAX_WAIT_SECONDS"], limit=time_limit.limit)
+    max_wait = settings["MAX_WAIT_SECONDS"]
+    return Function(api, storage, gateway, max_wait=max_wait, limit=time_limit.limit, runtime=runtime)
 
 
 def _read(environ: Mapping[str, str], name: str, default: object, parse: Callable[[str], Any]) -> Any:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from os import urandom
-from time import time_ns
-
 from sltt_core.api.access import AllowAll, check_access
 from sltt_core.api.coding import WORTH_BYTES, accepts_gzip, gzipped
 from sltt_core.api.cors import Cors
@@ -13,6 +10,7 @@ from sltt_core.api.http import Response
 from sltt_core.api.problems import problem_response
 from sltt_core.api.routes import allowed_at, match, parse_parameters
 from sltt_core.base.errors import PartialAppend, SlttError, StorageUnavailable
+from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import now_utc
 
 TYPE_CHECKING = False
@@ -21,16 +19,11 @@ if TYPE_CHECKING:
 
     from sltt_core.api.access import Access
     from sltt_core.api.http import Request
-    from sltt_core.base.timestamps import Clock
+    from sltt_core.base.runtime import Runtime
     from sltt_core.log.storage import BaseStorageService
 
 _ID_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 _UNEXPECTED = "something went wrong here; it is not the request's fault"
-
-
-def random_id() -> str:
-    """Make an id for a request that brought none."""
-    return urandom(8).hex()
 
 
 class Api:
@@ -43,8 +36,7 @@ class Api:
         *,
         access: Access | None = None,
         cors: Sequence[str] = (),
-        clock: Clock = time_ns,
-        new_id: Callable[[], str] = random_id,
+        runtime: Runtime = SYSTEM,
         report: Callable[[BaseException], None] | None = None,
     ) -> None:
         """`access` decides who may do what; by default everybody may do everything.
@@ -54,11 +46,11 @@ class Api:
         """
         self.server_name = server_name
         self._access = AllowAll() if access is None else access
-        self._clock = clock
+        self._clock = runtime.clock
         self._cors = Cors(cors)
-        self._new_id = new_id
+        self._new_token = runtime.new_token
         self._report = report
-        self._context = Context(storage, server_name, self._access, lambda: now_utc(clock))
+        self._context = Context(storage, server_name, self._access, lambda: now_utc(runtime.clock))
 
     def handle(self, request: Request) -> Response:
         """Return the response to a request. Nothing is raised, and nothing waits: `Response.wait` asks the caller to.
@@ -99,7 +91,7 @@ class Api:
     def request_id(self, headers: Mapping[str, str]) -> str:
         """Return the id that the client gave the request, or a new one."""
         given = headers.get("x-request-id", "")
-        return given if 0 < len(given) <= 64 and not given.strip(_ID_CHARS) else self._new_id()
+        return given if 0 < len(given) <= 64 and not given.strip(_ID_CHARS) else self._new_token()[:16]
 
     def _options(self, request: Request) -> Response:
         methods = allowed_at(request.path)

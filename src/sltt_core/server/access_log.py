@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from time import perf_counter
 
 from sltt_core.base.record import Record
+from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import now_utc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import TextIO
+
+    from sltt_core.base.runtime import Runtime
 
 
 class AccessEntry(Record):
@@ -35,18 +36,18 @@ class AccessLog:
         self,
         stream: TextIO | None = None,
         *,
-        now: Callable[[], str] = now_utc,
-        clock: Callable[[], float] = perf_counter,
+        runtime: Runtime = SYSTEM,
     ) -> None:
-        """`stream` is stderr by default, looked up when the log is made; `clock` measures how long requests take."""
+        """`stream` is stderr by default, looked up when the log is made."""
         self._stream = sys.stderr if stream is None else stream
         self._write_line = _readable if self._stream.isatty() else _json
-        self._now = now
-        self.clock = clock
+        self._clock = runtime.clock
+        self.steady_clock = runtime.steady_clock
+        """Measures how long requests take."""
 
     def write(self, entry: AccessEntry) -> None:
         """Write the line of one request."""
-        self._stream.write(self._write_line(self._now(), entry) + "\n")
+        self._stream.write(self._write_line(now_utc(self._clock), entry) + "\n")
 
 
 def _readable(now: str, entry: AccessEntry) -> str:

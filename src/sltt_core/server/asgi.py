@@ -77,7 +77,7 @@ class AsgiApp:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            begin = self._access_log.clock() if self._access_log else 0.0
+            begin = self._access_log.steady_clock() if self._access_log else 0.0
             request = _request(scope)
             try:
                 response = await self._respond(request, receive)
@@ -185,7 +185,7 @@ class AsgiApp:
                     request.path,
                     response.status,
                     size,
-                    0.0 if begin is None else self._access_log.clock() - begin,
+                    0.0 if begin is None else self._access_log.steady_clock() - begin,
                     response.header("x-request-id") or "-",
                 )
             )

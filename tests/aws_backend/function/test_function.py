@@ -15,6 +15,7 @@ from sltt_core.api.app import Api
 from sltt_core.api.handlers import HANDLERS
 from sltt_core.api.http import Response
 from sltt_core.base.errors import NotAllowed, StorageError
+from sltt_core.base.runtime import Runtime
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.aws_backend.function.gateways import Invocation, Sent, http_2_event, received, rest_event, url_event
 from tests.contract.logs import new
@@ -152,7 +153,7 @@ def test_waiting_is_capped_by_the_setting_and_by_what_is_left(
         return False
 
     monkeypatch.setattr(storage, "wait_for_changes", wait)
-    handler = function(storage, max_wait=max_wait, clock=clock)
+    handler = function(storage, max_wait=max_wait, runtime=Runtime(steady_clock=clock))
     got = received(handler(url_event(get(f"{CHANGES}?wait={wanted}")), Invocation(milliseconds)))
     assert (got.status, json.loads(got.body)["count"]) == (200, 0)
     assert waited == ([] if expected is None else [expected])
@@ -276,7 +277,11 @@ def test_a_stream_that_takes_too_long_is_an_error(
     stream = Stream(endless=b"")
     answer_with(stream, monkeypatch)
     times = iter(range(1000, 2000))
-    got = received(function(storage, clock=lambda: next(times))(url_event(get("/health")), Invocation(29_000)))
+    got = received(
+        function(storage, runtime=Runtime(steady_clock=lambda: next(times)))(
+            url_event(get("/health")), Invocation(29_000)
+        )
+    )
     assert (got.status, json.loads(got.body)["type"]) == (500, "urn:sltt:problem:response-too-large")
     assert stream.taken < 30
     assert stream.closed == 1
@@ -301,7 +306,7 @@ def test_an_error_of_a_stream_is_answered_and_told(
 
 def test_calls_are_told_until_when_they_have_to_be_done(storage: LocalStorageService) -> None:
     told: list[float] = []
-    handler = function(storage, limit=told.append, clock=Clock())
+    handler = function(storage, limit=told.append, runtime=Runtime(steady_clock=Clock()))
     handler(url_event(get("/health")), Invocation(3_000))
     handler(url_event(get("/health")), Invocation(100))
     assert told == [1003.0 - RESERVE_SECONDS, 1000.1 - RESERVE_SECONDS]

@@ -9,6 +9,7 @@ from typing import Any
 from sltt_core.api.access import Access, Principal
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request, Response
+from sltt_core.base.runtime import Runtime
 from sltt_core.log.storage import BaseStorageService
 from tests.sltt_core.samples import NANOSECONDS
 
@@ -34,9 +35,13 @@ class Asks(Access):
         return self._visible
 
 
+RUNTIME = Runtime(clock=lambda: NANOSECONDS, new_token=lambda: "made-here")
+"""A clock that stands still, and the id of each request that brings none."""
+
+
 def api_on(storage: BaseStorageService, **options: Any) -> Api:
     """An API whose clock stands still."""
-    return Api(storage, "here", **{"clock": lambda: NANOSECONDS, "new_id": lambda: "made-here", **options})
+    return Api(storage, "here", **{"runtime": RUNTIME, **options})
 
 
 def get(api: Api, target: str, method: str = "GET", principal: str | None = None, **headers: str) -> Response:

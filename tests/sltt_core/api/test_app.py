@@ -11,7 +11,7 @@ from sltt_core.api.http import Request, Response
 from sltt_core.base.errors import InvalidInput, LogDamaged, NotAllowed, StorageBusy, StorageError
 from sltt_core.log.pages import ChangeStats
 from sltt_core.sqlite.storage import LocalStorageService
-from tests.sltt_core.api.client import KEY, Asks, Question, api_on, body_from, get, post
+from tests.sltt_core.api.client import KEY, RUNTIME, Asks, Question, api_on, body_from, get, post
 from tests.sltt_core.api.test_problems import MEMBERS
 from tests.sltt_core.samples import NOW, wire_change
 
@@ -263,7 +263,7 @@ def test_who_has_the_answer_already_is_told_so(storage: Storage, target: str) ->
         response = get(api, target, if_none_match=known)
         assert (response.status, response.body, response.header("etag")) == (304, b"", tag)
     assert get(api, target, if_none_match='"x"').status == 200
-    later = api_on(storage, clock=lambda: 0)
+    later = api_on(storage, runtime=RUNTIME.replace(clock=lambda: 0))
     assert get(later, target, if_none_match=tag).status == 304  # the time of the answer does not count
     post(api, [wire_change(projectId="esther"), wire_change()])
     assert get(api, target, if_none_match=tag).status == 200

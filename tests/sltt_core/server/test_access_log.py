@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from sltt_core.base.runtime import Runtime
 from sltt_core.server.access_log import AccessEntry, AccessLog
 
 ENTRY = AccessEntry("GET", "/api/projects/p/changes", 200, 12_345, 0.0042, "id-1")
@@ -18,7 +19,7 @@ class Terminal(io.StringIO):
 
 
 def log_to(stream: io.StringIO, entry: AccessEntry) -> str:
-    AccessLog(stream, now=lambda: "2025-03-01T09:30:00.123Z").write(entry)
+    AccessLog(stream, runtime=Runtime(clock=lambda: 1_740_821_400_123_000_000)).write(entry)
     return stream.getvalue()
 
 
