@@ -59,7 +59,7 @@ class Function:
     ) -> None:
         """`max_wait` is the longest, in seconds, that an invocation waits for a change.
 
-        `limit` is called at the start of each invocation with the time, on the steady clock, when all calls must be done.
+        `limit` is called at the start of each invocation with the time (steady clock) when all calls must be done.
         """
         self._api = api
         self._storage = storage
