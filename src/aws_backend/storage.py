@@ -25,13 +25,12 @@ from sltt_core.log.storage import BaseStorageService
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from aws_backend.upkeep.audit import Progress
     from sltt_core.base.timestamps import Clock
     from sltt_core.log.batches import Chunk
-    from sltt_core.log.findings import Report
+    from sltt_core.log.findings import Finding, Progress, Report
     from sltt_core.log.pages import Run
     from sltt_core.model.changes import Change
 
@@ -289,17 +288,11 @@ class DynamoDBStorageService(BaseStorageService):
 
     # The log in order
 
-    def verify(
-        self, *, project_id: str | None = None, requests: bool = True, progress: Progress = lambda _: None
-    ) -> Report:
-        """Read a whole log and say what is wrong with it; nothing is altered.
-
-        Costs what reading the log costs; with `requests`, which looks at the idempotency keys, too, what reading the
-        whole table costs. `tell` is told now and then how many changes were examined.
-        """
+    def _verify(self, project_id: str, requests: bool, progress: Progress) -> Iterator[Finding]:
+        """Read a whole log, and with `requests` the whole table, which holds the idempotency keys."""
         from aws_backend.upkeep.audit import audit
 
-        return audit(self._open.table, self._project(project_id), requests=requests, progress=progress)
+        yield from audit(self._open.table, project_id, requests=requests, progress=progress).findings
 
     def repair(
         self,

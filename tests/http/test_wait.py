@@ -156,7 +156,7 @@ def test_500_waiting_clients_cost_no_threads_and_hold_up_nobody(way: ServerWay) 
         until_waiting(way, 500)
         assert sum(thread.name.startswith("sltt-request") for thread in threading.enumerate()) <= WORKERS
         assert sum(thread.name == "sltt-watcher" for thread in threading.enumerate()) == 1
-        assert len(way.storage._readers) <= WORKERS + 2
+        assert len(way.storage._readers.connections) <= WORKERS + 2
         for number in range(20):
             assert post(way, {"projectId": "q"}).json()["createdSeqs"] == [number + 1]
             assert way.ask("GET", "/api/projects/q/changes").json()["count"] == number + 1
@@ -168,7 +168,7 @@ def test_500_waiting_clients_cost_no_threads_and_hold_up_nobody(way: ServerWay) 
         post(way, {"entityId": "news"})
         for connection in connections:
             assert [change["entityId"] for change in finish(connection)["changes"]] == ["news"]
-    assert len(way.storage._readers) <= WORKERS + 2
+    assert len(way.storage._readers.connections) <= WORKERS + 2
 
 
 def test_the_api_itself_never_waits(tmp_path: Path) -> None:
