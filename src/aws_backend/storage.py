@@ -22,13 +22,12 @@ from sltt_core.log.storage import BaseStorageService
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from aws_backend.log.items import LogEnd
-    from aws_backend.upkeep.audit import Progress
     from sltt_core.base.runtime import Runtime
     from sltt_core.log.batches import Chunk
-    from sltt_core.log.findings import Report
+    from sltt_core.log.findings import Finding, Progress, Report
     from sltt_core.log.pages import Run
     from sltt_core.model.changes import Change
 
@@ -233,18 +232,15 @@ class DynamoDBStorageService(BaseStorageService):
 
     # The log in order
 
-    @translated
-    def verify(
-        self, *, project_id: str | None = None, requests: bool = True, progress: Progress = lambda _: None
-    ) -> Report:
-        """Read a whole log and say what is wrong with it; nothing is altered.
+    def _verify(self, project_id: str, requests: bool, progress: Progress) -> Iterator[Finding]:
+        """Read a whole log, and with `requests` the whole table, which holds the idempotency keys."""
+        yield from self._audit(project_id, requests, progress)
 
-        Costs what reading the log costs; with `requests`, which looks at the idempotency keys, too, what reading the
-        whole table costs. `tell` is told now and then how many changes were examined.
-        """
+    @translated
+    def _audit(self, project_id: str, requests: bool, progress: Progress) -> Sequence[Finding]:
         from aws_backend.upkeep.audit import audit
 
-        return audit(self._open.table, self._project(project_id), requests=requests, progress=progress)
+        return audit(self._open.table, project_id, requests=requests, progress=progress).findings
 
     @translated
     def repair(

@@ -74,7 +74,7 @@ METHODS: dict[str, Callable[[BaseStorageService], Any]] = {
     "get_change_stats": lambda storage: storage.get_change_stats(),
     "get_entity_type_stats": lambda storage: storage.get_entity_type_stats(),
     "get_all_projects": lambda storage: storage.get_all_projects(),
-    "verify": lambda storage: storage.verify(),  # type: ignore[attr-defined]
+    "verify": lambda storage: list(storage.verify()),
     "repair": lambda storage: storage.repair(dry_run=False),  # type: ignore[attr-defined]
 }
 """A call of each public method."""

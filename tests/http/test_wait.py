@@ -156,7 +156,7 @@ def test_500_waiting_clients_cost_no_threads_and_hold_up_nobody(entry_point: Ser
         until_waiting(entry_point, 500)
         assert sum(thread.name.startswith("sltt-request") for thread in threading.enumerate()) <= WORKERS
         assert sum(thread.name == "sltt-watcher" for thread in threading.enumerate()) == 1
-        assert len(entry_point.storage._readers) <= WORKERS + 2
+        assert len(entry_point.storage._readers.connections) <= WORKERS + 2
         for number in range(20):
             assert post(entry_point, {"projectId": "q"}).json()["createdSeqs"] == [number + 1]
             assert entry_point.ask("GET", "/api/projects/q/changes").json()["count"] == number + 1
@@ -168,7 +168,7 @@ def test_500_waiting_clients_cost_no_threads_and_hold_up_nobody(entry_point: Ser
         post(entry_point, {"entityId": "news"})
         for connection in connections:
             assert [change["entityId"] for change in finish(connection)["changes"]] == ["news"]
-    assert len(entry_point.storage._readers) <= WORKERS + 2
+    assert len(entry_point.storage._readers.connections) <= WORKERS + 2
 
 
 def test_the_api_itself_never_waits(tmp_path: Path) -> None:

@@ -287,8 +287,10 @@ def verify_is_right(history: History) -> Iterator[str]:
         if log.findings:
             yield f"{project} in the end: {log.findings}"
     for call in _calls(history, "verify", "repair"):
-        if call.acknowledged and not history.restored and not call.response.sound:
-            yield repr(call)
+        if call.acknowledged and not history.restored:
+            found = call.response if call.method == "verify" else call.response.findings
+            if found:
+                yield repr(call)
 
 
 def marks_only_grow(history: History) -> Iterator[str]:

@@ -190,7 +190,8 @@ class World:
         if method == "create_changes":
             given = {"changes": self.changes[by], "idempotency_key": self.batches[by].key}
         try:
-            call.response = getattr(process.storage, method)(**given)
+            response = getattr(process.storage, method)(**given)
+            call.response = tuple(response) if method == "verify" else response
         except Exception as error:
             call.error = error
         self._order += 1
@@ -332,7 +333,7 @@ class World:
         """Do what an operator does after a restore; where two histories met, he takes what is there for right."""
         mended = self._call(-1, "repair", project_id=project, dry_run=False)
         if isinstance(mended.error, LogDamaged):
-            found = self._call(-1, "verify", project_id=project).response.findings
+            found = self._call(-1, "verify", project_id=project).response
             first = min(finding.first for finding in found if finding.kind == "broken-link")
             self._call(-1, "repair", project_id=project, dry_run=False, relink_from=first)
 
@@ -353,7 +354,7 @@ class World:
                     error = trouble
                 stats = storage.get_change_stats(project_id=project)
                 types = storage.get_entity_type_stats(project_id=project)
-                findings = tuple(map(str, storage.verify(project_id=project).findings))
+                findings = tuple(map(str, storage.verify(project_id=project)))
                 final[project] = Logs(tuple(changes), stats, types, error, findings)
             found.extend(storage.get_all_projects().projects)
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from sltt_core.base.runtime import Runtime
+    from sltt_core.log.findings import Finding, Progress
     from sltt_core.log.pages import Run
 
 
@@ -292,6 +293,23 @@ class BaseStorageService(ABC):
         mine = (cursor is None or cursor < self.project_id) and self._head(self.project_id).seq > 0
         return ProjectsPage((self.project_id,) if mine else (), None)
 
+    # Verifying
+
+    def verify(
+        self, *, project_id: str | None = None, requests: bool = True, progress: Progress = lambda _: None
+    ) -> Iterator[Finding]:
+        """Read a whole log and yield what is wrong with it; a sound log yields nothing. Nothing is altered.
+
+        Every change is read and its link is computed again. The numbers, the recorded end of the log and the counts
+        are compared with the changes; with `requests`, the idempotency keys are, too. `sltt_core.log.findings.KINDS`
+        lists what can be found. Other threads and processes may go on writing: a write in progress is no finding.
+
+        The log is read page by page while the findings are taken, so the memory needed does not grow with the log.
+        `progress` is called now and then with the number of changes that were examined. Arguments are checked at
+        once; all other errors are raised while the findings are taken.
+        """
+        return self._verify(self._project(project_id), requests, progress)
+
     # What the public methods share
 
     def _project(self, project_id: str | None) -> str:
@@ -453,6 +471,10 @@ class BaseStorageService(ABC):
     @abstractmethod
     def _entity_type_stats(self, project_id: str) -> dict[str, int]:
         """Return the counts by entity type, in the types' order."""
+
+    @abstractmethod
+    def _verify(self, project_id: str, requests: bool, progress: Progress) -> Iterator[Finding]:
+        """Yield what `verify` does; nothing is read before the first finding is asked for."""
 
     @abstractmethod
     def _projects(self, after: str | None, limit: int) -> list[str]:

@@ -1,8 +1,8 @@
-"""The SQLite file: made whole or not at all, recognised before it is touched, opened the same way each time.
+"""The SQLite file: created whole or not at all, checked before it is touched, upgraded, opened the same way each time.
 
-A file of ours says so in its header (`application_id`) and names its format (`user_version`); SQLite keeps both at
-fixed places of the first 100 bytes (https://www.sqlite.org/fileformat.html), where they are read without opening
-the database. So a foreign or newer file is refused without a byte of it, or beside it, being written.
+The file's header names the program (`application_id`) and the format (`user_version`). SQLite keeps both at fixed
+places of the first 100 bytes (https://www.sqlite.org/fileformat.html), so they can be read without opening the
+database. A foreign or newer file is therefore refused before anything is written to it or beside it.
 """
 
 from __future__ import annotations
@@ -14,77 +14,32 @@ from contextlib import closing
 from pathlib import Path
 
 from sltt_core.base.errors import LogDamaged, NotALog, SlttError, StorageBusy, StorageError
+from sltt_core.sqlite.schema import APPLICATION_ID, FORMAT, SCHEMA, UPGRADES
 
-APPLICATION_ID = 0x534C5454
-"""`SLTT`, in the file's header."""
-FORMAT = 1
-"""The format this program reads and writes."""
-
-SEQ_BITS = 40
-"""`changes.id` is the log's number, shifted left by so many bits, plus the sequence number."""
-
-SCHEMA = """
-CREATE TABLE logs (
-    log         INTEGER PRIMARY KEY,
-    project_id  TEXT NOT NULL UNIQUE,
-    value       INTEGER NOT NULL,          -- the next sequence number
-    chain       TEXT NOT NULL,             -- the last link
-    creates     INTEGER NOT NULL DEFAULT 0,
-    updates     INTEGER NOT NULL DEFAULT 0,
-    deletes     INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE changes (
-    id          INTEGER PRIMARY KEY,       -- log << 40 | seq: a log lies together, in order
-    entity_type TEXT NOT NULL,
-    entity_id   TEXT NOT NULL,
-    operation   TEXT NOT NULL,
-    timestamp   TEXT NOT NULL,
-    cloud_at    TEXT NOT NULL,
-    data_json   TEXT NOT NULL,
-    outdated_by INTEGER,
-    cid         TEXT,
-    change_by   TEXT,
-    chain       TEXT NOT NULL
-);
-CREATE TABLE entity_types (
-    log         INTEGER NOT NULL,
-    entity_type TEXT NOT NULL,
-    total       INTEGER NOT NULL,
-    PRIMARY KEY (log, entity_type)
-) WITHOUT ROWID;
-CREATE TABLE requests (                    -- what an idempotency key wrote, chunk by chunk
-    log         INTEGER NOT NULL,
-    key         TEXT NOT NULL,
-    number      INTEGER NOT NULL,
-    offset      INTEGER NOT NULL,
-    first_seq   INTEGER NOT NULL,
-    count       INTEGER NOT NULL,
-    fingerprint TEXT NOT NULL,
-    expires     INTEGER NOT NULL,          -- seconds since 1970
-    PRIMARY KEY (log, key, number)
-) WITHOUT ROWID;
-CREATE INDEX requests_by_expiry ON requests (expires);
-CREATE VIEW change_log AS                  -- for people: the log as the API shows it
-    SELECT project_id AS projectId, id & ((1 << 40) - 1) AS seq, entity_type AS entityType,
-           entity_id AS entityId, operation, timestamp, cloud_at AS cloudAt, data_json AS data,
-           outdated_by AS outdatedBy, cid, change_by AS changeBy, changes.chain
-    FROM changes JOIN logs ON log = id >> 40;
-"""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sltt_core.sqlite.schema import Upgrades
 
 _HEADER = b"SQLite format 3\x00"
+_OLDEST_FORMAT = 1
 
 
-def prepare(path: Path) -> None:
-    """See to it that the path holds a log of our format, making an empty one where there is nothing.
+def prepare(path: Path, busy_seconds: float, upgrades: Upgrades = UPGRADES) -> None:
+    """Make sure that the path holds a log of the last format: create an empty one, or upgrade an older one.
 
-    Raises `NotALog` for anything else that is there, which is left as it is, and `StorageError` when the
-    folder does not take a file.
+    `upgrades` is the table of steps; its length gives the last format. Waits up to `busy_seconds` for another
+    process that writes or upgrades.
+
+    Raises `NotALog` for anything else that is there, which is left as it is; `StorageError` when the file cannot
+    be created, opened or upgraded (a failed upgrade leaves the file as it was); `StorageBusy` when another process
+    does not finish in time.
     """
     try:
         with path.open("rb") as file:
             header = file.read(100)
     except FileNotFoundError:
-        _create(path)
+        if not _create(path):
+            prepare(path, busy_seconds, upgrades)
         return
     except OSError as error:
         raise StorageError(f"cannot open {path}: {error.strerror}") from error
@@ -92,12 +47,12 @@ def prepare(path: Path) -> None:
         raise NotALog(f"{path} is not an SQLite database", hint="Name another file; this one was not altered.")
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise NotALog(f"{path} is a database of another program", hint="Name another file; this one was not altered.")
-    version = int.from_bytes(header[60:64], "big")
-    if version != FORMAT:
-        raise NotALog(
-            f"{path} has the format {version}; this program knows {FORMAT}",
-            hint="Use the program that wrote it, or a newer one; the file was not altered.",
-        )
+    # While another process has the file open, its latest upgrade may not have reached the header yet.
+    version, last = int.from_bytes(header[60:64], "big"), _OLDEST_FORMAT + len(upgrades)
+    if not _OLDEST_FORMAT <= version <= last:
+        raise _unknown_format(path, version, last)
+    if version < last:
+        _upgrade(path, busy_seconds, upgrades)
 
 
 def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
@@ -120,11 +75,29 @@ def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
     return connection
 
 
+def check_format(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `NotALog` when a newer program has upgraded the file, before this one opened it or since.
+
+    A file that is in use may be newer than its header says.
+    """
+    try:
+        version = _version(connection)
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    if version != FORMAT:
+        raise _unknown_format(path, version, FORMAT)
+
+
 def explain(error: sqlite3.Error, path: Path) -> SlttError:
     """Turn an error of SQLite into one of ours."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     kind, message, hint = _ERRORS.get(code, (StorageError, f"SQLite could not do it ({error})", None))
     return kind(f"{path.name}: {message}", hint=hint)  # where it lies is not for clients of the API
+
+
+def not_open() -> StorageError:
+    """Make the error for a storage that is closed, or was never opened."""
+    return StorageError("the storage is not open", hint="Call initialize() first, or use it as a context manager.")
 
 
 _ERRORS: dict[int, tuple[type[SlttError], str, str | None]] = {
@@ -147,8 +120,8 @@ _ERRORS: dict[int, tuple[type[SlttError], str, str | None]] = {
 }
 
 
-def _create(path: Path) -> None:
-    """Make an empty log beside the path and move it there in one step, unless another process was faster."""
+def _create(path: Path) -> bool:
+    """Create an empty log beside the path and move it there in one step; return whether no other process was faster."""
     if not path.parent.is_dir():
         raise StorageError(f"there is no folder {path.parent}", hint="Make it first, or name another file.")
     try:
@@ -165,10 +138,48 @@ def _create(path: Path) -> None:
         try:
             os.link(draft, path)
         except FileExistsError:
-            prepare(path)
+            return False
+        return True
     except sqlite3.Error as error:
         raise explain(error, path) from error
     except OSError as error:
         raise StorageError(f"cannot make {path}: {error.strerror}") from error
     finally:
         os.unlink(draft)
+
+
+def _upgrade(path: Path, busy_seconds: float, upgrades: Upgrades) -> None:
+    """Take a file to the last format in one transaction; nothing is left to do when another process was faster."""
+    last = _OLDEST_FORMAT + len(upgrades)
+    with closing(connect(path, busy_seconds)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                version = _version(connection)  # the header was read without the lock
+                if version > last:
+                    raise _unknown_format(path, version, last)
+                for statements in upgrades[version - _OLDEST_FORMAT :]:
+                    for statement in statements:
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {last}")
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            # Moves the new format into the header, as far as no reader needs the old pages.
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:
+            raise explain(error, path) from error
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _unknown_format(path: Path, version: int, last: int) -> NotALog:
+    return NotALog(
+        f"{path} has the format {version}; this program knows {last}",
+        hint="Use the program that wrote it, or a newer one; the file was not altered.",
+    )

@@ -20,14 +20,14 @@ import pytest
 from sltt_core.base.errors import LogDamaged, NotALog, StorageBusy, StorageError
 from sltt_core.base.runtime import Runtime
 from sltt_core.model.chain import GENESIS, check_links
-from sltt_core.sqlite.file import APPLICATION_ID, FORMAT
+from sltt_core.sqlite.schema import APPLICATION_ID, FORMAT
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.contract.logs import batch, everything, new
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def test_the_file_says_what_it_is(storage: LocalStorageService, path: Path) -> N
 
 
 def test_commits_wait_for_the_disk(storage: LocalStorageService) -> None:
-    assert storage._writer is not None
-    assert storage._writer.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert storage._writer.connection is not None
+    assert storage._writer.connection.execute("PRAGMA synchronous").fetchone()[0] == 2
 
 
 def test_people_can_read_the_log_with_sqlite(storage: LocalStorageService, path: Path) -> None:
@@ -143,12 +143,12 @@ def test_a_damaged_file_is_called_damaged(path: Path) -> None:
 
 def test_a_full_disk_is_said_and_nothing_is_half_written(storage: LocalStorageService) -> None:
     storage.create_changes(batch(3))
-    assert storage._writer is not None
-    pages = storage._writer.execute("PRAGMA page_count").fetchone()[0]
-    storage._writer.execute(f"PRAGMA max_page_count = {pages + 2}")
+    assert storage._writer.connection is not None
+    pages = storage._writer.connection.execute("PRAGMA page_count").fetchone()[0]
+    storage._writer.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(StorageError, match="disk is full"):
         storage.create_changes(batch(50, data='{"text":"' + "x" * 1000 + '"}'))
-    storage._writer.execute("PRAGMA max_page_count = 1000000")
+    storage._writer.connection.execute("PRAGMA max_page_count = 1000000")
     assert storage.create_changes(batch(1)).seqs == (4,)
     assert storage.get_change_stats(project_id="p").total == 4
 
@@ -171,25 +171,25 @@ def test_a_busy_database_waits_and_then_says_so(path: Path) -> None:
 def test_threads_that_write_together_share_a_commit(storage: LocalStorageService) -> None:
     storage.create_change(new())
     statements: list[str] = []
-    assert storage._writer is not None
-    storage._writer.set_trace_callback(statements.append)
-    storage._writing.acquire()
+    assert storage._writer.connection is not None
+    storage._writer.connection.set_trace_callback(statements.append)
+    storage._writer.lock.acquire()
     threads = [Thread(target=storage.create_change, args=(new(f"e{number}"),)) for number in range(20)]
     for thread in threads:
         thread.start()
-    while len(storage._jobs) < 20:
+    while len(storage._writer.jobs) < 20:
         pass
-    storage._writing.release()
+    storage._writer.lock.release()
     for thread in threads:
         thread.join()
-    storage._writer.set_trace_callback(None)
+    storage._writer.connection.set_trace_callback(None)
     assert statements.count("COMMIT") == 1
     assert len(everything(storage)) == 21
 
 
 def test_a_write_that_is_refused_leaves_the_others_of_its_group(storage: LocalStorageService) -> None:
     storage.create_changes([new(entity_type=f"t{number}") for number in range(200)])
-    storage._writing.acquire()
+    storage._writer.lock.acquire()
     outcomes: list[object] = []
 
     def write(entity_type: str) -> None:
@@ -201,9 +201,9 @@ def test_a_write_that_is_refused_leaves_the_others_of_its_group(storage: LocalSt
     threads = [Thread(target=write, args=(name,)) for name in ("t0", "one-too-many", "t1")]
     for thread in threads:
         thread.start()
-    while len(storage._jobs) < 3:
+    while len(storage._writer.jobs) < 3:
         pass
-    storage._writing.release()
+    storage._writer.lock.release()
     for thread in threads:
         thread.join()
     assert sorted(map(str, outcomes)) == ["InvalidBatch", "t0", "t1"]
@@ -234,16 +234,16 @@ def test_an_interrupted_write_is_not_taken_for_done(storage: LocalStorageService
         except BaseException as error:
             outcomes.append(type(error).__name__)
 
-    storage._writing.acquire()
+    storage._writer.lock.acquire()
     threads = [
-        Thread(target=attempt, args=(lambda: storage._write(interrupted),)),
+        Thread(target=attempt, args=(lambda: storage._writer.write(interrupted),)),
         Thread(target=attempt, args=(lambda: storage.create_change(new()),)),
     ]
     for count, thread in enumerate(threads, 1):
         thread.start()
-        while len(storage._jobs) < count:
+        while len(storage._writer.jobs) < count:
             pass
-    storage._writing.release()
+    storage._writer.lock.release()
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["KeyboardInterrupt", "StorageError"]
@@ -252,8 +252,8 @@ def test_an_interrupted_write_is_not_taken_for_done(storage: LocalStorageService
 
 def test_a_copy_that_lost_its_mode_gets_it_back(storage: LocalStorageService, tmp_path: Path) -> None:
     storage.create_changes(batch(3))
-    assert storage._writer is not None
-    storage._writer.execute(f"VACUUM INTO '{tmp_path / 'copy.db'}'")
+    assert storage._writer.connection is not None
+    storage._writer.connection.execute(f"VACUUM INTO '{tmp_path / 'copy.db'}'")
     with LocalStorageService(tmp_path / "copy.db") as copy:
         assert ask(copy.path, "PRAGMA journal_mode") == "wal"
         assert len(everything(copy)) == 3
@@ -282,7 +282,7 @@ def test_statistics_and_first_page_cost_the_same_however_long_the_log(storage: L
             lambda: storage.get_changes_with_cursor(0, 50, project_id="p"),
         ):
             read()
-            connection = storage._idle_readers[-1]
+            connection = storage._readers.idle[-1]
             count = [0]
 
             def step(count: list[int] = count) -> None:
@@ -302,8 +302,8 @@ def test_statistics_and_first_page_cost_the_same_however_long_the_log(storage: L
 
 def test_the_project_list_costs_what_it_returns(storage: LocalStorageService) -> None:
     plan = "EXPLAIN QUERY PLAN SELECT project_id FROM logs WHERE project_id > 'a' ORDER BY project_id LIMIT 10"
-    assert storage._writer is not None
-    detail = storage._writer.execute(plan).fetchone()[3]
+    assert storage._writer.connection is not None
+    detail = storage._writer.connection.execute(plan).fetchone()[3]
     assert "SEARCH" in detail
     assert "INDEX" in detail
 

@@ -1,0 +1,135 @@
+"""The SQL of `verify`: rows as they are in the file, whatever their types, and rows that belong nowhere.
+
+SQLite keeps a value of any type in any column, so nothing is assumed about what somebody wrote by hand.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from sltt_core.base.record import Record
+from sltt_core.model.changes import Change
+from sltt_core.model.fields import MAX_SEQ, OPERATIONS
+from sltt_core.sqlite.rows import CHANGE
+from sltt_core.sqlite.schema import SEQ_BITS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from sqlite3 import Connection
+    from typing import Any
+
+MAX_LOG = (1 << 63 - SEQ_BITS) - 1
+"""The greatest number of a log that `changes.id` has room for."""
+
+_BAD_REQUEST = """(
+    typeof(key) <> 'text' OR length(CAST(key AS BLOB)) NOT BETWEEN 16 AND 128
+    OR length(key) <> length(CAST(key AS BLOB)) OR key GLOB '*[^A-Za-z0-9._:-]*'
+    OR typeof(number) <> 'integer' OR number < 0 OR typeof(offset) <> 'integer' OR offset < 0
+    OR typeof(first_seq) <> 'integer' OR first_seq < 1 OR typeof(count) <> 'integer' OR count < 1
+    OR typeof(fingerprint) <> 'text' OR length(fingerprint) <> 64 OR typeof(expires) <> 'integer'
+)"""
+
+_BAD_PROJECT_ID = """(
+    typeof(project_id) <> 'text' OR length(CAST(project_id AS BLOB)) NOT BETWEEN 1 AND 128
+    OR length(project_id) <> length(CAST(project_id AS BLOB)) OR project_id GLOB '*[^A-Za-z0-9._~@:+-]*'
+    OR project_id NOT GLOB '[A-Za-z0-9]*'
+)"""
+
+# Jumps from each log's changes to the next log's, without a look at the changes between.
+_LOGS_OF_CHANGES = f"""
+WITH RECURSIVE found (log) AS (
+    SELECT min(id) >> {SEQ_BITS} FROM changes
+    UNION ALL
+    SELECT (SELECT min(id) >> {SEQ_BITS} FROM changes WHERE id > (found.log << {SEQ_BITS} | {MAX_SEQ}))
+    FROM found WHERE found.log IS NOT NULL
+)
+SELECT log FROM found WHERE log IS NOT NULL"""
+
+_ORPHANS = {
+    "changes": f"SELECT log FROM ({_LOGS_OF_CHANGES}) WHERE log NOT IN (SELECT log FROM logs) LIMIT ?",
+    "entity_types": "SELECT DISTINCT log FROM entity_types WHERE log NOT IN (SELECT log FROM logs) LIMIT ?",
+    "requests": "SELECT DISTINCT log FROM requests WHERE log NOT IN (SELECT log FROM logs) LIMIT ?",
+    "logs": f"SELECT log FROM logs WHERE log NOT BETWEEN 0 AND {MAX_LOG} OR {_BAD_PROJECT_ID} LIMIT ?",
+}
+
+
+@contextmanager
+def any_text(connection: Connection) -> Iterator[None]:
+    """Read texts that are not UTF-8, too: a byte that is wrong becomes half of a surrogate pair."""
+    connection.text_factory = lambda octets: octets.decode(errors="surrogateescape")
+    try:
+        yield
+    finally:
+        connection.text_factory = str
+
+
+class LogRow(Record):
+    """What the tables `logs` and `entity_types` hold about a log. The values may be of any type."""
+
+    log: int
+    """The log's number in the file."""
+    value: Any
+    """The next sequence number."""
+    chain: Any
+    operations: dict[str, Any]
+    types: dict[Any, Any]
+
+
+def find_end(connection: Connection, project_id: str) -> LogRow | None:
+    """Return what is recorded about a project's log; nothing for a number that `changes.id` has no room for."""
+    row = connection.execute(
+        f"SELECT log, value, chain, creates, updates, deletes FROM logs "
+        f"WHERE project_id = ? AND log BETWEEN 0 AND {MAX_LOG}",
+        (project_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    log, value, chain, *counts = row
+    types = connection.execute("SELECT entity_type, total FROM entity_types WHERE log = ?", (log,))
+    return LogRow(log, value, chain, dict(zip(OPERATIONS, counts, strict=True)), dict(types.fetchall()))
+
+
+def find_changes(connection: Connection, log: int, project_id: str, seq: int, limit: int = -1) -> Iterator[Change]:
+    """Read the changes of a log from a number on, in order, one at a time; -1 means all."""
+    base = log << SEQ_BITS
+    rows = connection.execute(
+        f"SELECT {CHANGE} FROM changes WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
+        (project_id, base + seq, base + MAX_SEQ, limit),
+    )
+    return map(Change.of, rows)
+
+
+def find_requests(
+    connection: Connection, log: int, after: tuple[str, int], limit: int
+) -> list[tuple[str, int, int, int]]:
+    """Return key, number, first sequence number and count of the requests after a key and number, in order."""
+    return connection.execute(
+        "SELECT key, number, first_seq, count FROM requests "
+        f"WHERE log = ? AND (key, number) > (?, ?) AND NOT {_BAD_REQUEST} ORDER BY key, number LIMIT ?",
+        (log, *after, limit),
+    ).fetchall()
+
+
+def find_bad_requests(connection: Connection, log: int, limit: int) -> list[str]:
+    """Return the keys, as SQL literals, of requests that break a rule of the format."""
+    rows = connection.execute(f"SELECT quote(key) FROM requests WHERE log = ? AND {_BAD_REQUEST} LIMIT ?", (log, limit))
+    return [key for (key,) in rows]
+
+
+def wrote_together(connection: Connection, log: int, first: int, count: int) -> bool:
+    """Tell whether so many changes are there from a number on, all of them written at the same time."""
+    last = first + count - 1
+    if last > MAX_SEQ:
+        return False
+    base = log << SEQ_BITS
+    found, at_once = connection.execute(
+        "SELECT count(*), min(cloud_at) = max(cloud_at) FROM changes WHERE id BETWEEN ? AND ?",
+        (base + first, base + last),
+    ).fetchone()
+    return found == count and bool(at_once)
+
+
+def find_orphans(connection: Connection, table: str, limit: int) -> list[object]:
+    """Return the logs' numbers in a table's rows that belong to no project; `log` is a key of `logs` alone."""
+    return [log for (log,) in connection.execute(_ORPHANS[table], (limit,))]

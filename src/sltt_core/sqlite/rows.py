@@ -1,0 +1,192 @@
+"""All SQL of the log. Each function takes a connection that is in a transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sltt_core.log.batches import StoredChunk
+from sltt_core.log.pages import ChangeStats, Head, contiguous_run
+from sltt_core.model.chain import GENESIS
+from sltt_core.model.changes import Change
+from sltt_core.sqlite.schema import SEQ_BITS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from sqlite3 import Connection
+
+    from sltt_core.log.batches import Chunk
+    from sltt_core.log.pages import Run
+
+MAX_TERMS = 500
+"""Values in one SQL statement; older SQLites take 999."""
+
+CHANGE = (
+    f"? AS project_id, id & {(1 << SEQ_BITS) - 1}, entity_type, entity_id, operation, timestamp, cloud_at, "
+    "data_json, outdated_by, cid, change_by, chain"
+)
+"""The columns of a `Change`; the project id is a parameter."""
+
+
+# Reading
+
+
+def find_log(connection: Connection, project_id: str) -> tuple[int, Head] | None:
+    """Return the number of a project's log, and the log's end."""
+    row = connection.execute("SELECT log, value, chain FROM logs WHERE project_id = ?", (project_id,)).fetchone()
+    return None if row is None else (row[0], Head(row[1] - 1, row[2]))
+
+
+def find_change(connection: Connection, project_id: str, seq: int) -> Change | None:
+    """Return one change."""
+    row = connection.execute(
+        f"SELECT {CHANGE} FROM changes WHERE id = (SELECT log << {SEQ_BITS} FROM logs WHERE project_id = ?) + ?",
+        (project_id, project_id, seq),
+    ).fetchone()
+    return None if row is None else Change.of(row)
+
+
+def find_run(
+    connection: Connection, log: int, end: int, project_id: str, cursor: int, limit: int, max_bytes: int
+) -> Run:
+    """Return the run after a cursor that lies before the log's end."""
+    base = log << SEQ_BITS
+    # The change at the cursor is read with those after it, for its link.
+    rows = map(
+        Change.of,
+        connection.execute(
+            f"SELECT {CHANGE} FROM changes WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
+            (project_id, base + max(cursor, 1), base + end, limit + (cursor > 0)),
+        ),
+    )
+    known: str | None = GENESIS
+    first: list[Change] = []
+    if cursor > 0:
+        first = [change for change in (next(rows, None),) if change is not None]
+        known = None
+        if first and first[0].seq == cursor:
+            known = first.pop().chain
+    return end, known, tuple(contiguous_run((*first, *rows), cursor, max_bytes))
+
+
+def find_request(connection: Connection, log: int, key: str, number: int) -> StoredChunk | None:
+    """Return what a chunk of this key and number wrote."""
+    row = connection.execute(
+        "SELECT first_seq, count, fingerprint, NULL, offset FROM requests WHERE log = ? AND key = ? AND number = ?",
+        (log, key, number),
+    ).fetchone()
+    return None if row is None else StoredChunk.of(row)
+
+
+def find_ends(connection: Connection, project_ids: Sequence[str]) -> dict[str, int]:
+    """Return the last sequence number of each of these projects that has changes."""
+    ends: dict[str, int] = {}
+    for start in range(0, len(project_ids), MAX_TERMS):
+        some = project_ids[start : start + MAX_TERMS]
+        marks = ",".join("?" * len(some))
+        ends.update(connection.execute(f"SELECT project_id, value - 1 FROM logs WHERE project_id IN ({marks})", some))
+    return ends
+
+
+def find_projects(connection: Connection, after: str | None, limit: int) -> list[str]:
+    """Return ids of projects with changes, in order, after the given one."""
+    rows = connection.execute(
+        "SELECT project_id FROM logs WHERE project_id > ? ORDER BY project_id LIMIT ?", (after or "", limit)
+    )
+    return [project_id for (project_id,) in rows]
+
+
+def count_operations(connection: Connection, project_id: str) -> ChangeStats:
+    """Return the counts by operation."""
+    row = connection.execute(
+        "SELECT value - 1, creates, updates, deletes FROM logs WHERE project_id = ?", (project_id,)
+    ).fetchone()
+    return ChangeStats(0, 0, 0, 0) if row is None else ChangeStats.of(row)
+
+
+def count_types(connection: Connection, project_id: str) -> dict[str, int]:
+    """Return the counts by entity type, in the types' order."""
+    rows = connection.execute(
+        "SELECT entity_type, total FROM entity_types WHERE log = "
+        "(SELECT log FROM logs WHERE project_id = ?) ORDER BY entity_type",
+        (project_id,),
+    )
+    return dict(rows.fetchall())
+
+
+def known_types(connection: Connection, log: int | None, types: Iterable[str]) -> set[str]:
+    """Return those of these entity types that a log has already."""
+    wanted = list(types)
+    rows = connection.execute(
+        f"SELECT entity_type FROM entity_types WHERE log = ? AND entity_type IN ({','.join('?' * len(wanted))})",
+        (log, *wanted),
+    )
+    return {entity_type for (entity_type,) in rows}
+
+
+def all_types(connection: Connection, log: int | None) -> set[str]:
+    """Return all entity types of a log."""
+    rows = connection.execute("SELECT entity_type FROM entity_types WHERE log = ?", (log,))
+    return {entity_type for (entity_type,) in rows}
+
+
+# Writing
+
+
+def insert_log(connection: Connection, project_id: str) -> int:
+    """Begin the log of a project and return its number."""
+    inserted = connection.execute("INSERT INTO logs (project_id, value, chain) VALUES (?, 1, ?)", (project_id, GENESIS))
+    assert inserted.lastrowid is not None
+    return inserted.lastrowid
+
+
+def insert_changes(connection: Connection, log: int, changes: Sequence[Change]) -> None:
+    """Write consecutive changes to the end of a log, with the log's end and its counts."""
+    base = log << SEQ_BITS
+    connection.executemany(
+        "INSERT INTO changes (id, entity_type, entity_id, operation, timestamp, cloud_at, data_json, "
+        "outdated_by, cid, change_by, chain) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        ((base + change.seq, *change.as_tuple()[2:]) for change in changes),
+    )
+    operations = Counter(change.operation for change in changes)
+    connection.execute(
+        "UPDATE logs SET value = ?, chain = ?, creates = creates + ?, updates = updates + ?, "
+        "deletes = deletes + ? WHERE log = ?",
+        (
+            changes[-1].seq + 1,
+            changes[-1].chain,
+            operations["create"],
+            operations["update"],
+            operations["delete"],
+            log,
+        ),
+    )
+    types = Counter(change.entity_type for change in changes)
+    connection.executemany(
+        "INSERT INTO entity_types (log, entity_type, total) VALUES (?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET total = total + excluded.total",
+        ((log, entity_type, count) for entity_type, count in types.items()),
+    )
+
+
+def insert_request(connection: Connection, log: int, chunk: Chunk, first_seq: int, expires: int) -> None:
+    """Remember what an idempotency key wrote; `expires` is in seconds since 1970."""
+    connection.execute(
+        "INSERT INTO requests (log, key, number, offset, first_seq, count, fingerprint, expires) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (log, chunk.key, chunk.number, chunk.offset, first_seq, len(chunk.changes), chunk.fingerprint, expires),
+    )
+
+
+def mark_change(connection: Connection, project_id: str, seq: int, outdated_by: int) -> None:
+    """Note that a later change made this one obsolete; the latest of several such notes stays."""
+    connection.execute(
+        "UPDATE changes SET outdated_by = max(coalesce(outdated_by, 0), ?) WHERE id = "
+        f"(SELECT log << {SEQ_BITS} FROM logs WHERE project_id = ?) + ?",
+        (outdated_by, project_id, seq),
+    )
+
+
+def delete_expired_requests(connection: Connection, now: int) -> None:
+    """Forget the idempotency keys that expired before `now`, in seconds since 1970."""
+    connection.execute("DELETE FROM requests WHERE expires < ?", (now,))

@@ -1,0 +1,68 @@
+"""The tables of the SQLite file, its format, and the steps from one format to the next."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Upgrades = Sequence[Sequence[str]]
+    """The first element takes a file from format 1 to 2, the second from 2 to 3, and so on: SQL statements each."""
+
+APPLICATION_ID = 0x534C5454
+"""`SLTT`, in the file's header."""
+UPGRADES: Upgrades = ()
+"""One element for each older format. A step also has to bring the data along; `SCHEMA` is of the last format."""
+FORMAT = 1 + len(UPGRADES)
+"""The format this program reads and writes."""
+
+SEQ_BITS = 40
+"""`changes.id` is the number of the log (`logs.log`), shifted left by this many bits, plus the sequence number."""
+
+SCHEMA = """
+CREATE TABLE logs (
+    log         INTEGER PRIMARY KEY,
+    project_id  TEXT NOT NULL UNIQUE,
+    value       INTEGER NOT NULL,          -- the next sequence number
+    chain       TEXT NOT NULL,             -- the last link
+    creates     INTEGER NOT NULL DEFAULT 0,
+    updates     INTEGER NOT NULL DEFAULT 0,
+    deletes     INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE changes (
+    id          INTEGER PRIMARY KEY,       -- log << 40 | seq: a log lies together, in order
+    entity_type TEXT NOT NULL,
+    entity_id   TEXT NOT NULL,
+    operation   TEXT NOT NULL,
+    timestamp   TEXT NOT NULL,
+    cloud_at    TEXT NOT NULL,
+    data_json   TEXT NOT NULL,
+    outdated_by INTEGER,
+    cid         TEXT,
+    change_by   TEXT,
+    chain       TEXT NOT NULL
+);
+CREATE TABLE entity_types (
+    log         INTEGER NOT NULL,
+    entity_type TEXT NOT NULL,
+    total       INTEGER NOT NULL,
+    PRIMARY KEY (log, entity_type)
+) WITHOUT ROWID;
+CREATE TABLE requests (                    -- what an idempotency key wrote, chunk by chunk
+    log         INTEGER NOT NULL,
+    key         TEXT NOT NULL,
+    number      INTEGER NOT NULL,
+    offset      INTEGER NOT NULL,
+    first_seq   INTEGER NOT NULL,
+    count       INTEGER NOT NULL,
+    fingerprint TEXT NOT NULL,
+    expires     INTEGER NOT NULL,          -- seconds since 1970
+    PRIMARY KEY (log, key, number)
+) WITHOUT ROWID;
+CREATE INDEX requests_by_expiry ON requests (expires);
+CREATE VIEW change_log AS                  -- for people: the log as the API shows it
+    SELECT project_id AS projectId, id & ((1 << 40) - 1) AS seq, entity_type AS entityType,
+           entity_id AS entityId, operation, timestamp, cloud_at AS cloudAt, data_json AS data,
+           outdated_by AS outdatedBy, cid, change_by AS changeBy, changes.chain
+    FROM changes JOIN logs ON log = id >> 40;
+"""

@@ -1,0 +1,110 @@
+"""The checker of a log, without a storage."""
+
+from __future__ import annotations
+
+import pytest
+
+from sltt_core.log.findings import Finding
+from sltt_core.log.verifier import LogChecker, RecordedEnd, broken_rule, joined
+from sltt_core.model.chain import GENESIS, link_of
+from sltt_core.model.changes import Change
+from sltt_core.model.fields import TOMBSTONE
+
+TIME = "2025-03-01T09:30:00Z"
+
+
+def log(count: int, **fields: object) -> list[Change]:
+    """A sound log."""
+    link, changes = GENESIS, []
+    for seq in range(1, count + 1):
+        change = Change("p", seq, "verse", f"e{seq}", "create", TIME, TIME, "{}", None, None, None, "").replace(
+            **fields
+        )
+        link = link_of(link, change)
+        changes.append(change.replace(chain=link))
+    return changes
+
+
+def end(changes: list[Change], **fields: object) -> RecordedEnd:
+    """The recorded end that belongs to changes of `log`."""
+    count = len(changes)
+    operations = {"create": count, "update": 0, "delete": 0}
+    return RecordedEnd(count, changes[-1].chain, operations, {"verse": count}).replace(**fields)
+
+
+def found(changes: list[Change], recorded: RecordedEnd) -> list[tuple[str, int | None, int | None]]:
+    checker = LogChecker()
+    findings = [finding for change in changes for finding in checker.check(change)]
+    return [(finding.kind, finding.first, finding.last) for finding in (*findings, *checker.check_end(recorded))]
+
+
+def test_a_sound_log_has_no_findings() -> None:
+    changes = log(5)
+    assert found(changes, end(changes)) == []
+    assert found([], RecordedEnd(0, GENESIS, {"create": 0, "update": 0, "delete": 0}, {})) == []
+
+
+def test_a_tombstone_counts_by_its_type_alone() -> None:
+    changes = log(2, operation=TOMBSTONE)
+    assert found(changes, end(changes, operations={"create": 0, "update": 0, "delete": 0})) == []
+    assert found(changes, end(changes)) == [("counts", None, None)]
+
+
+def test_after_a_hole_the_next_link_cannot_be_checked_and_the_counts_cannot_be_compared() -> None:
+    changes = log(5)
+    recorded = end(changes)
+    assert found([changes[0], changes[3], changes[4]], recorded) == [("hole", 2, 3)]
+    altered = changes[4].replace(entity_id="x")
+    assert found([changes[0], changes[3], altered], recorded) == [("hole", 2, 3), ("broken-link", 5, 5)]
+    assert found(changes[:3], recorded) == [("hole", 4, 5)]
+
+
+def test_an_unreadable_change_with_a_link_vouches_for_the_next() -> None:
+    changes = log(4)
+    broken, altered = changes[1].replace(data_json="[]"), changes[2].replace(entity_id="x")
+    assert found([changes[0], broken, altered, changes[3]], end(changes)) == [
+        ("unreadable", 2, 2),
+        ("broken-link", 3, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"entity_type": "a b"}, "entity_type holds a character"),
+        ({"entity_id": b"e"}, "entity_id is not a string"),
+        ({"operation": 1}, "operation is not one of create, update, delete, void"),
+        ({"timestamp": "now"}, "timestamp is not an ISO 8601 time"),
+        ({"cloud_at": None}, "cloud_at is not a text"),
+        ({"data_json": "\udcff"}, "data_json is not UTF-8"),
+        ({"data_json": "{"}, "data_json is not a JSON object: "),
+        ({"data_json": "1"}, "data_json is not a JSON object"),
+        ({"outdated_by": 1.5}, "outdated_by is not an integer"),
+        ({"cid": 5}, "cid is not a text"),
+        ({"change_by": "\udcff"}, "change_by is not UTF-8"),
+        ({"chain": b"A" * 22}, "chain is not a link"),
+    ],
+)
+def test_a_broken_rule_is_named_with_its_field(fields: dict[str, object], reason: str) -> None:
+    (change,) = log(1)
+    assert broken_rule(change) == ""
+    assert broken_rule(change.replace(**fields)).startswith(reason)
+
+
+def test_findings_of_consecutive_numbers_are_joined() -> None:
+    def hole(first: int, last: int, detail: str = "") -> Finding:
+        return Finding("hole", first, last, detail)
+
+    link = Finding("broken-link", 4, 4)
+    assert list(joined([])) == []
+    assert list(joined([hole(1, 2), hole(3, 3), link, hole(5, 5)])) == [hole(1, 3), link, hole(5, 5)]
+    assert list(joined([hole(1, 1), hole(3, 3), hole(4, 4, "x"), hole(5, 5)])) == [
+        hole(1, 1),
+        hole(3, 3),
+        hole(4, 4, "x"),
+        hole(5, 5),
+    ]
+    assert list(joined([Finding("counts", None, None), Finding("counts", None, None)])) == [
+        Finding("counts", None, None),
+        Finding("counts", None, None),
+    ]
