@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sltt_core.base.errors import NotAllowed
 from sltt_core.server.asgi import WORKERS
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.contract.logs import batch, new
 from tests.contract.workers import start_writer
 from tests.http.entry_points import AppEntryPoint, ServerEntryPoint, post
+from tests.sltt_core.api.client import Asks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,14 +42,14 @@ def begin(entry_point: ServerEntryPoint, target: str) -> socket.socket:
     return connection
 
 
-def finish(connection: socket.socket) -> Any:
-    """Read the answer of a request that was begun."""
+def finish(connection: socket.socket, status: int = 200) -> Any:
+    """Read the response to a request that was begun."""
     received = b""
     while part := connection.recv(65536):
         received += part
     connection.close()
     head, _, body = received.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200"), head
+    assert head.startswith(f"HTTP/1.1 {status} ".encode()), head
     return json.loads(body)
 
 
@@ -93,6 +95,22 @@ def test_a_write_by_another_process_wakes_who_waits(entry_point: ServerEntryPoin
         assert finish(waiting)["count"] == 1
 
 
+def test_who_was_revoked_while_waiting_learns_nothing(tmp_path: Path) -> None:
+    revoked: list[str | None] = []
+
+    def decide(principal: str | None, action: str, project: str | None) -> None:
+        if action == "read" and project in revoked:
+            raise NotAllowed("revoked")
+
+    entry_point = ServerEntryPoint(tmp_path, access=Asks(decide))
+    waiting = begin(entry_point, f"{CHANGES}?wait=60")
+    until_waiting(entry_point, 1)
+    revoked.append("p")
+    post(entry_point, {"entityId": "secret"})
+    assert finish(waiting, 403)["detail"] == "revoked"
+    entry_point.close()
+
+
 def test_no_write_falls_between_looking_and_waiting(entry_point: ServerEntryPoint) -> None:
     """A reader that always waits sees every change, while a writer writes as fast as it can."""
     seen: list[int] = []
@@ -112,7 +130,7 @@ def test_no_write_falls_between_looking_and_waiting(entry_point: ServerEntryPoin
     assert seen == list(range(1, 61))
 
 
-def test_a_narrow_wait_is_answered_when_it_moves_on(entry_point: ServerEntryPoint) -> None:
+def test_a_filtered_wait_is_answered_when_it_moves_on(entry_point: ServerEntryPoint) -> None:
     waiting = begin(entry_point, f"{CHANGES}?wait=60&entityType=video")
     until_waiting(entry_point, 1)
     post(entry_point, {"entityType": "note"})

@@ -251,7 +251,7 @@ def test_a_hostile_id_comes_back_as_it_was(storage: Storage, text: str) -> None:
     assert (one["entityId"], one["cid"], one["changeBy"]) == (text, text, text)
 
 
-def test_a_page_may_be_narrowed(storage: Storage) -> None:
+def test_a_page_may_be_filtered(storage: Storage) -> None:
     api = api_on(storage)
     post(api, [wire_change(entityType=t, entityId=e) for t in ("note", "video") for e in ("a&b", "c", "é")])
     storage.mark_as_outdated(1, 2, project_id="ruth")

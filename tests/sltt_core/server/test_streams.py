@@ -109,7 +109,9 @@ def test_a_head_request_takes_no_chunk_and_closes_the_stream(serve: Callable[...
 
 
 @pytest.mark.parametrize("endless", [b"", b"again and again "])
-def test_a_client_that_goes_away_closes_the_stream(serve: Callable[..., Any], endless: bytes) -> None:
+def test_a_client_that_goes_away_closes_the_stream(
+    serve: Callable[..., Any], capsys: pytest.CaptureFixture[str], endless: bytes
+) -> None:
     stream = Stream(b"one ", endless=endless)
     with serve(stream) as server:
         connection = connect(server, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -117,9 +119,12 @@ def test_a_client_that_goes_away_closes_the_stream(serve: Callable[..., Any], en
         connection.close()
         assert stream.closed.wait(LATEST)
         assert httpx.get(f"{server.url}/api/help").status_code == 200
+    assert capsys.readouterr().err == ""  # no error of the server's
 
 
-def test_a_client_that_goes_away_while_a_chunk_is_made_closes_the_stream_after_it(serve: Callable[..., Any]) -> None:
+def test_a_client_that_goes_away_while_a_chunk_is_made_closes_the_stream_after_it(
+    serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     made = Event()
     stream = Stream(b"one", made, b"two")
     log = io.StringIO()
@@ -135,10 +140,11 @@ def test_a_client_that_goes_away_while_a_chunk_is_made_closes_the_stream_after_i
         made.set()
         assert stream.closed.wait(LATEST)
     assert stream.taken == 2
+    assert capsys.readouterr().err == ""
 
 
 def test_an_error_midway_ends_the_connection_so_that_nobody_takes_the_body_for_whole(
-    serve: Callable[..., Any],
+    serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     stream = Stream(b"one", OSError("the disk is gone"))
     with serve(stream) as server:
@@ -146,6 +152,7 @@ def test_an_error_midway_ends_the_connection_so_that_nobody_takes_the_body_for_w
             httpx.get(f"{server.url}/health")
         assert stream.closed.wait(LATEST)
         assert httpx.get(f"{server.url}/api/help").status_code == 200
+    assert "the disk is gone" in capsys.readouterr().err
 
 
 def test_the_access_log_counts_what_was_sent(serve: Callable[..., Any]) -> None:
