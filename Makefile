@@ -85,7 +85,7 @@ clean: ## Remove the environments and everything the tools left
 # The environments. A stamp is written when its step has succeeded.
 
 $(VENV)/.pip-$(PIP_VERSION):
-	$(PYTHON) -m venv $(VENV)
+	@sh scripts/new_venv.sh "$(PYTHON)" "$(VENV)"
 	$(PIP) pip==$(PIP_VERSION)
 	@touch $@
 
