@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo dynamodb package simulate test check test-all bench lock format clean
+.PHONY: help install demo dynamodb package wheel simulate test check test-all bench lock format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ demo: $(VENV)/.run ## Watch it work, on this machine alone
 
 package: ## Make the zip for AWS Lambda: dist/lambda.zip
 	@$(PYTHON) -m scripts.package $(ARGS)
+
+wheel: $(VENV)/.dev ## Build the sdist, and the wheel from it: dist/*.tar.gz, dist/*.whl
+	$(BIN)/python -m build --no-isolation $(ARGS)
 
 test: $(VENV)/.dev .engines .venv-lambda/.ready ## Run the tests; ARGS= goes to pytest, WORKERS= is their number
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
@@ -85,7 +88,7 @@ clean: ## Remove the environments and everything the tools left
 # The environments. A stamp is written when its step has succeeded.
 
 $(VENV)/.pip-$(PIP_VERSION):
-	$(PYTHON) -m venv $(VENV)
+	@sh scripts/new_venv.sh "$(PYTHON)" "$(VENV)"
 	$(PIP) pip==$(PIP_VERSION)
 	@touch $@
 
