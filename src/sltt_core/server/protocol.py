@@ -7,6 +7,8 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from sltt_core.base.errors import HeadersTooLarge, InvalidInput, RequestTimeout
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import Transport
@@ -27,147 +29,159 @@ RESPONSE_SECONDS = 300.0
 to make room for the next chunk."""
 
 
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection's protocol; `bounded_protocol` makes the class for a server."""
+
+    problem: Callable[[SlttError], Response]
+    """Makes the response for an error."""
+    header_seconds: float
+    response_seconds: float
+
+    _loose_bytes = 0  # since the headers began, or since the body's last byte: chunks' sizes, trailers
+    _in_headers = True
+    _refused = False
+    _header_timer: TimerHandle | None = None
+    _response_timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._open_cycles: deque[RequestResponseCycle] = deque()
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_headers()
+        self._response_taken()
+        for cycle in self._open_cycles:  # uvicorn tells only the last
+            cycle.disconnected = True
+            cycle.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._loose_bytes += len(data)
+        if self._in_headers and self._header_timer is None:
+            self._await_headers()
+        super().data_received(data)
+        # Headers or a piece of body that are complete have reset the count, whatever came behind them.
+        if self._loose_bytes > MAX_HEADER_BYTES:
+            self._refuse(_headers_too_large())
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_headers:  # a trailer is no header (RFC 9110, section 6.5.1)
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._end_headers()
+        error = self._fault_of_headers()
+        if error is not None:
+            self._refuse(error)
+            raise error  # ends the parsing
+        super().on_headers_complete()
+        while self._open_cycles and self._open_cycles[0].response_complete:
+            self._open_cycles.popleft()
+        self._open_cycles.append(self.cycle)
+
+    def on_body(self, body: bytes) -> None:
+        self._loose_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_headers = True
+        self._loose_bytes = 0
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(InvalidInput("this is not an HTTP request", field="request"))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._response_timer = self.loop.call_later(self.response_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._response_taken()
+
+    def _response_taken(self) -> None:
+        if self._response_timer is not None:
+            self._response_timer.cancel()
+            self._response_timer = None
+
+    def _await_headers(self) -> None:
+        self._in_headers = True
+        self._header_timer = self.loop.call_later(self.header_seconds, self._headers_took_too_long)
+
+    def _end_headers(self) -> None:
+        self._in_headers = False
+        self._loose_bytes = 0
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _headers_took_too_long(self) -> None:
+        self._header_timer = None
+        if self._loose_bytes:
+            self._refuse(RequestTimeout(f"the request's headers took longer than {self.header_seconds:g} seconds"))
+        else:
+            self.transport.close()
+
+    def _fault_of_headers(self) -> SlttError | None:
+        """Return what is wrong with headers that the parser lets pass (RFC 9112, sections 3.2 and 3.2.2)."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        version = self.parser.get_http_version()
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEADER_BYTES:
+            return _headers_too_large()
+        if version not in ("1.0", "1.1"):
+            return InvalidInput(f"HTTP/{version} is not spoken here, only HTTP/1.1", field="request")
+        if len(hosts) > 1 or (version == "1.1" and not hosts):
+            return InvalidInput(f"the request has {len(hosts)} Host headers, not one", field="host")
+        if not self.url.startswith(b"/"):
+            authority = self.url.partition(b"://")[2].partition(b"/")[0]
+            if authority and [authority.lower()] != [host.lower() for host in hosts]:
+                return InvalidInput("the request's URL and its Host header name two hosts", field="host")
+        if self.parser.should_upgrade() and any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in self.headers
+        ):
+            # The parser would drop the body, taking it for the other protocol's.
+            return InvalidInput(
+                "a request with a body cannot ask for another protocol here",
+                field="upgrade",
+                hint="Send it as HTTP/1.1, without Upgrade.",
+            )
+        return None
+
+    def _refuse(self, error: SlttError) -> None:
+        """Say why this connection ends here, and end it."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and (self.pipeline or not cycle.more_body):
+            # The request before has no response yet, and this would be taken for it.
+            cycle.keep_alive = False
+            return
+        response = self.problem(error)
+        lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in response.headers]
+        lines += [f"content-length: {len(response.content)}", "connection: close", "", ""]
+        self.transport.write("\r\n".join(lines).encode("latin-1") + response.content)
+        self.transport.close()
+
+
 def bounded_protocol(
     problem: Callable[[SlttError], Response],
     header_seconds: float = HEADER_SECONDS,
     response_seconds: float = RESPONSE_SECONDS,
 ) -> type[HttpToolsProtocol]:
     """Make the protocol class for a server whose errors `problem` describes."""
-    from sltt_core.base.errors import HeadersTooLarge, InvalidInput, RequestTimeout
+    bounds = {
+        "problem": staticmethod(problem),
+        "header_seconds": header_seconds,
+        "response_seconds": response_seconds,
+    }
+    return type("BoundedProtocol", (BoundedProtocol,), bounds)
 
-    class BoundedProtocol(HttpToolsProtocol):
-        _loose_bytes = 0  # since the headers began, or since the body's last byte: chunks' sizes, trailers
-        _in_headers = True
-        _refused = False
-        _header_timer: TimerHandle | None = None
-        _response_timer: TimerHandle | None = None
 
-        def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._open_cycles: deque[RequestResponseCycle] = deque()
-            self._await_headers()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._end_headers()
-            self._response_taken()
-            for cycle in self._open_cycles:  # uvicorn tells only the last
-                cycle.disconnected = True
-                cycle.message_event.set()
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            if self._refused:
-                return
-            self._loose_bytes += len(data)
-            if self._in_headers and self._header_timer is None:
-                self._await_headers()
-            super().data_received(data)
-            # Headers or a piece of body that are complete have reset the count, whatever came behind them.
-            if self._loose_bytes > MAX_HEADER_BYTES:
-                self._refuse(_headers_too_large())
-
-        def on_header(self, name: bytes, value: bytes) -> None:
-            if self._in_headers:  # a trailer is no header (RFC 9110, section 6.5.1)
-                super().on_header(name, value)
-
-        def on_headers_complete(self) -> None:
-            self._end_headers()
-            error = self._fault_of_headers()
-            if error is not None:
-                self._refuse(error)
-                raise error  # ends the parsing
-            super().on_headers_complete()
-            while self._open_cycles and self._open_cycles[0].response_complete:
-                self._open_cycles.popleft()
-            self._open_cycles.append(self.cycle)
-
-        def on_body(self, body: bytes) -> None:
-            self._loose_bytes = 0
-            super().on_body(body)
-
-        def on_message_complete(self) -> None:
-            super().on_message_complete()
-            self._in_headers = True
-            self._loose_bytes = 0
-
-        def send_400_response(self, msg: str) -> None:
-            self._refuse(InvalidInput("this is not an HTTP request", field="request"))
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._response_timer = self.loop.call_later(response_seconds, self.transport.abort)
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self._response_taken()
-
-        def _response_taken(self) -> None:
-            if self._response_timer is not None:
-                self._response_timer.cancel()
-                self._response_timer = None
-
-        def _await_headers(self) -> None:
-            self._in_headers = True
-            self._header_timer = self.loop.call_later(header_seconds, self._headers_took_too_long)
-
-        def _end_headers(self) -> None:
-            self._in_headers = False
-            self._loose_bytes = 0
-            if self._header_timer is not None:
-                self._header_timer.cancel()
-                self._header_timer = None
-
-        def _headers_took_too_long(self) -> None:
-            self._header_timer = None
-            if self._loose_bytes:
-                self._refuse(RequestTimeout(f"the request's headers took longer than {header_seconds:g} seconds"))
-            else:
-                self.transport.close()
-
-        def _fault_of_headers(self) -> SlttError | None:
-            """Return what is wrong with headers that the parser lets pass (RFC 9112, sections 3.2 and 3.2.2)."""
-            hosts = [value for name, value in self.headers if name == b"host"]
-            version = self.parser.get_http_version()
-            if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEADER_BYTES:
-                return _headers_too_large()
-            if version not in ("1.0", "1.1"):
-                return InvalidInput(f"HTTP/{version} is not spoken here, only HTTP/1.1", field="request")
-            if len(hosts) > 1 or (version == "1.1" and not hosts):
-                return InvalidInput(f"the request has {len(hosts)} Host headers, not one", field="host")
-            if not self.url.startswith(b"/"):
-                authority = self.url.partition(b"://")[2].partition(b"/")[0]
-                if authority and [authority.lower()] != [host.lower() for host in hosts]:
-                    return InvalidInput("the request's URL and its Host header name two hosts", field="host")
-            if self.parser.should_upgrade() and any(
-                name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
-                for name, value in self.headers
-            ):
-                # The parser would drop the body, taking it for the other protocol's.
-                return InvalidInput(
-                    "a request with a body cannot ask for another protocol here",
-                    field="upgrade",
-                    hint="Send it as HTTP/1.1, without Upgrade.",
-                )
-            return None
-
-        def _refuse(self, error: SlttError) -> None:
-            """Say why this connection ends here, and end it."""
-            if self._refused or self.transport.is_closing():
-                return
-            self._refused = True
-            cycle = self.cycle
-            if cycle is not None and not cycle.response_complete and (self.pipeline or not cycle.more_body):
-                # The request before has no response yet, and this would be taken for it.
-                cycle.keep_alive = False
-                return
-            response = problem(error)
-            lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
-            lines += [f"{name}: {value}" for name, value in response.headers]
-            lines += [f"content-length: {len(response.content)}", "connection: close", "", ""]
-            self.transport.write("\r\n".join(lines).encode("latin-1") + response.content)
-            self.transport.close()
-
-    def _headers_too_large() -> SlttError:
-        return HeadersTooLarge(f"the request's headers, or trailers, are larger than {MAX_HEADER_BYTES:,} bytes")
-
-    return BoundedProtocol
+def _headers_too_large() -> SlttError:
+    return HeadersTooLarge(f"the request's headers, or trailers, are larger than {MAX_HEADER_BYTES:,} bytes")
