@@ -277,6 +277,15 @@ def test_keys_are_left_out_on_demand(path: Path) -> None:
         assert places(storage.verify()) == [("request", 100, 109), ("request", None, None)]
 
 
+def test_keys_are_examined_page_after_page(path: Path) -> None:
+    with LocalStorageService(path, "p") as storage:
+        for number in range(20):
+            storage.create_changes(batch(3), f"{KEY}-{number:02}")
+        assert list(verification(storage, lambda _: None)) == []
+        edit(path, f"UPDATE requests SET count = 4 WHERE key IN ('{KEY}-03', '{KEY}-19')")
+        assert places(verification(storage, lambda _: None)) == [("request", 40, 43), ("request", 88, 91)]
+
+
 # While others write
 
 
