@@ -34,7 +34,7 @@ KINDS: dict[str, tuple[str, bool]] = {
 }
 """What can be wrong, and whether `repair` (of `DynamoDBStorageService`) repairs it."""
 MAX_FINDINGS = 100
-"""Findings of one kind in a `Report`."""
+"""Findings of one kind that are collected before the first is returned; more are left out."""
 
 
 class Finding(Record):

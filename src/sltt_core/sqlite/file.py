@@ -14,14 +14,13 @@ from contextlib import closing
 from pathlib import Path
 
 from sltt_core.base.errors import LogDamaged, NotALog, SlttError, StorageBusy, StorageError
-from sltt_core.sqlite.schema import APPLICATION_ID, FORMAT, SCHEMA, UPGRADES
+from sltt_core.sqlite.schema import APPLICATION_ID, FORMAT, OLDEST_FORMAT, SCHEMA, UPGRADES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sltt_core.sqlite.schema import Upgrades
 
 _HEADER = b"SQLite format 3\x00"
-_OLDEST_FORMAT = 1
 
 
 def prepare(path: Path, busy_seconds: float, upgrades: Upgrades = UPGRADES) -> None:
@@ -47,9 +46,9 @@ def prepare(path: Path, busy_seconds: float, upgrades: Upgrades = UPGRADES) -> N
         raise NotALog(f"{path} is not an SQLite database", hint="Name another file; this one was not altered.")
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise NotALog(f"{path} is a database of another program", hint="Name another file; this one was not altered.")
-    # While another process has the file open, its latest upgrade may not have reached the header yet.
-    version, last = int.from_bytes(header[60:64], "big"), _OLDEST_FORMAT + len(upgrades)
-    if not _OLDEST_FORMAT <= version <= last:
+    # While another process has the file open, the header may be older than the file: an upgrade is in the WAL first.
+    version, last = int.from_bytes(header[60:64], "big"), OLDEST_FORMAT + len(upgrades)
+    if not OLDEST_FORMAT <= version <= last:
         raise _unknown_format(path, version, last)
     if version < last:
         _upgrade(path, busy_seconds, upgrades)
@@ -150,7 +149,7 @@ def _create(path: Path) -> bool:
 
 def _upgrade(path: Path, busy_seconds: float, upgrades: Upgrades) -> None:
     """Take a file to the last format in one transaction; nothing is left to do when another process was faster."""
-    last = _OLDEST_FORMAT + len(upgrades)
+    last = OLDEST_FORMAT + len(upgrades)
     with closing(connect(path, busy_seconds)) as connection:
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -158,7 +157,7 @@ def _upgrade(path: Path, busy_seconds: float, upgrades: Upgrades) -> None:
                 version = _version(connection)  # the header was read without the lock
                 if version > last:
                     raise _unknown_format(path, version, last)
-                for statements in upgrades[version - _OLDEST_FORMAT :]:
+                for statements in upgrades[version - OLDEST_FORMAT :]:
                     for statement in statements:
                         connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {last}")
@@ -167,8 +166,6 @@ def _upgrade(path: Path, busy_seconds: float, upgrades: Upgrades) -> None:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-            # Moves the new format into the header, as far as no reader needs the old pages.
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         except sqlite3.Error as error:
             raise explain(error, path) from error
 

@@ -13,7 +13,8 @@ APPLICATION_ID = 0x534C5454
 """`SLTT`, in the file's header."""
 UPGRADES: Upgrades = ()
 """One element for each older format. A step also has to bring the data along; `SCHEMA` is of the last format."""
-FORMAT = 1 + len(UPGRADES)
+OLDEST_FORMAT = 1
+FORMAT = OLDEST_FORMAT + len(UPGRADES)
 """The format this program reads and writes."""
 
 SEQ_BITS = 40

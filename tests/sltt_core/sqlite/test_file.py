@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from sltt_core.base.errors import NotALog, StorageBusy, StorageError
+from sltt_core.base.runtime import Runtime
+from sltt_core.log.batches import Appended
 from sltt_core.sqlite.file import prepare
 from sltt_core.sqlite.schema import FORMAT, UPGRADES
 from sltt_core.sqlite.storage import LocalStorageService
@@ -65,6 +67,35 @@ def files(path: Path) -> dict[str, bytes]:
 def requests(path: Path) -> list[str]:
     with closing(sqlite3.connect(path)) as connection:
         return [name for (name,) in connection.execute("SELECT request FROM changes")]
+
+
+def tables(path: Path) -> dict[str, list[object]]:
+    """The columns and the indexes of each table and view."""
+    with closing(sqlite3.connect(path)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type <> 'index'")]
+        return {
+            name: [
+                *connection.execute("SELECT * FROM pragma_table_xinfo(?)", (name,)),
+                *connection.execute("SELECT * FROM pragma_index_list(?)", (name,)),
+            ]
+            for name in sorted(names)
+        }
+
+
+def test_a_file_of_the_first_format_is_read_and_written_by_this_program(path: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first.db"
+    with closing(sqlite3.connect(first)) as connection:
+        connection.executescript((Path(__file__).parent / "format_1.sql").read_text(encoding="utf-8"))
+    takes = [("take-1", "create"), ("take-1", "update"), ("take-2", "create")]
+    sent = [new(name, None, entity_type="video", operation=operation) for name, operation in takes]
+    with LocalStorageService(first, "ruth", runtime=Runtime(clock=lambda: 1_750_000_000 * 10**9)) as storage:
+        assert list(storage.verify()) == []
+        assert [change.entity_id for change in storage.get_changes_since()] == ["ruth-1", "take-1", "take-1", "take-2"]
+        assert storage.create_changes(sent, "tablet-7:batch-0001") == Appended((2, 3, 4), True)
+        assert storage.create_change(new("after", "ruth")).seq == 5
+        assert list(storage.verify()) == []
+    assert version(first) == FORMAT
+    assert tables(first) == tables(path)
 
 
 def test_a_file_of_the_last_format_is_left_alone(path: Path) -> None:
