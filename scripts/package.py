@@ -83,6 +83,17 @@ def at_once(trees: dict[str, ast.Module]) -> list[str]:
     return [module for module in order if module not in (ENTRY, _module(LOADED))]
 
 
+def apart(trees: dict[str, ast.Module]) -> list[str]:
+    """Return the modules that are files of their own: the entry, what only some requests need, the packages of both.
+
+    A package that holds only a docstring and no such file is left out altogether.
+    """
+    modules = {_module(file): tree for file, tree in trees.items()}
+    others = modules.keys() - set(at_once(trees))
+    files = {name for name in others if len(modules[name].body) > 1}
+    return sorted(files | {package for name in files for package in _packages(name)} & others)
+
+
 def is_empty_package(module: str, src: Path = ROOT / "src") -> bool:
     """Tell whether a module is a package that holds nothing in the zip: only a docstring, or a front door."""
     path = src / module.replace(".", "/") / "__init__.py"
@@ -121,6 +132,7 @@ def pack(src: Path, target: Path) -> None:
 
     trees = sources(src)
     order = at_once(trees)
+    files = apart(trees)
     trees[LOADED] = ast.parse(LOADER.read_bytes())
     codes = {
         _module(file): _short_names(
@@ -131,7 +143,7 @@ def pack(src: Path, target: Path) -> None:
     contents = {ROOTS: (src / ROOTS).read_bytes(), MODULES: marshal.dumps([(name, codes.pop(name)) for name in order])}
     # The header of a file that is never checked against its source (PEP 552).
     header = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little") + bytes(8)
-    contents |= {f"{code.co_filename}c": header + marshal.dumps(code) for code in codes.values()}
+    contents |= {f"{codes[name].co_filename}c": header + marshal.dumps(codes[name]) for name in files}
     with ZipFile(target, "w") as file:
         for name, content in sorted(contents.items()):
             entry = ZipInfo(name, DATE)
@@ -147,7 +159,7 @@ def _short_names(code: CodeType) -> CodeType:
 
 
 class _Bare(ast.NodeTransformer):
-    """Takes annotations away from functions; a class keeps its names, of which records are made."""
+    """Removes what only a type checker reads. A class keeps the names that it annotates: a record's fields."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
@@ -161,10 +173,17 @@ class _Bare(ast.NodeTransformer):
         node.annotation = ast.Constant(None)
         return node
 
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return None if node.module == "__future__" else node  # no annotation is left to be evaluated
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        return None if ast.unparse(node) == "TYPE_CHECKING = False" else self.generic_visit(node)
+
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return [self.visit(statement) for statement in node.orelse]
-        return self.generic_visit(node)
+        test = ast.unparse(node.test)
+        if test not in ("TYPE_CHECKING", "not TYPE_CHECKING"):
+            return self.generic_visit(node)
+        return [self.visit(statement) for statement in (node.orelse if test == "TYPE_CHECKING" else node.body)]
 
 
 def build(target: Path = TARGET, src: Path = ROOT / "src") -> Path:
