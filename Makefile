@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo dynamodb package wheel simulate test check test-all bench lock format clean
+.PHONY: help install demo dynamodb package wheel simulate test coverage check test-all bench lock format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,13 @@ wheel: $(VENV)/.dev ## Build the sdist, and the wheel from it: dist/*.tar.gz, di
 
 test: $(VENV)/.dev .engines .venv-lambda/.ready ## Run the tests; ARGS= goes to pytest, WORKERS= is their number
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+# The tracer makes Python two to three times as slow: too slow for the whole suite, and wrong for the tests that measure
+# time, memory or calls of a server. So it is a step of its own, over the tests that exercise src directly.
+COVERING := tests/test_front_door.py tests/sltt_core tests/aws_backend tests/contract tests/http
+
+coverage: $(VENV)/.dev .engines .venv-lambda/.ready ## Measure the branches of src that the tests cover
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term-missing $(COVERING) $(ARGS)
 
 dynamodb: $(VENV)/.run .engines ## Start a local DynamoDB on port 8000; ARGS= takes its name and --port
 	$(BIN)/python -m scripts.engines $(ARGS)
@@ -82,7 +89,7 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix
 
 clean: ## Remove the environments and everything the tools left
-	rm -rf .venv .venv-* build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environments. A stamp is written when its step has succeeded.
