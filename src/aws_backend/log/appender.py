@@ -18,7 +18,6 @@ from aws_backend.log.transactions import MAX_ACTIONS, Built, Member, Refusal, bu
 from sltt_core.base.errors import LogDamaged, NotALog, SlttError, TooManyWriters
 from sltt_core.base.timestamps import now_utc
 from sltt_core.log.batches import KEY_DAYS, StoredChunk, one_type_too_many, too_many_entity_types
-from sltt_core.model.changes import item_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class _Job:
     def __init__(self, member: Member, deadline: float, turn: Any) -> None:
         self.member = member
         self.deadline = deadline
-        self.size = REQUEST_BYTES + sum(map(item_size, member.chunk.changes))
+        self.size = REQUEST_BYTES + member.chunk.size
         self.turn = turn  # a lock that is held until the job is done, or its thread is to lead
         self.leads = False
         self.woken = False

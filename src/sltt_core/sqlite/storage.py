@@ -30,6 +30,7 @@ from sltt_core.log.pages import EMPTY_LOG, PAGE_BYTES, ChangeStats, Head, contig
 from sltt_core.log.storage import BaseStorageService
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import Change
+from sltt_core.model.fields import COLUMNS
 from sltt_core.sqlite import file as sqlite_file
 from sltt_core.sqlite.file import SEQ_BITS
 
@@ -51,10 +52,8 @@ POLL_SECONDS = 0.05
 """How often a waiting reader looks for what another process wrote."""
 _DAY = 86_400
 
-_CHANGE = (
-    f"? AS project_id, id & {(1 << SEQ_BITS) - 1}, entity_type, entity_id, operation, timestamp, cloud_at, "
-    "data_json, outdated_by, cid, change_by, chain"
-)
+_CHANGE = f"? AS project_id, id & {(1 << SEQ_BITS) - 1}, {', '.join(COLUMNS)}"
+_INSERT = f"INSERT INTO changes (id, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})"
 
 
 class LocalStorageService(BaseStorageService):
@@ -427,8 +426,7 @@ def _insert(connection: sqlite3.Connection, log: int, changes: Sequence[Change],
     """Write consecutive changes to the end of a log, and carry the log's row on."""
     base = log << SEQ_BITS
     connection.executemany(
-        "INSERT INTO changes (id, entity_type, entity_id, operation, timestamp, cloud_at, data_json, "
-        "outdated_by, cid, change_by, chain) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        _INSERT,
         ((base + change.seq, *change.as_tuple()[2:]) for change in changes),
     )
     operations = Counter(change.operation for change in changes)
