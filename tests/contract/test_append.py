@@ -177,6 +177,7 @@ def test_a_change_too_large_is_refused_before_anything_is_written(storage: Reach
     "key", ["", "short", "x" * 129, "with a blank in the middle", "semicolon;0123456789", "#" * 20]
 )
 def test_a_bad_key_is_refused_before_anything_is_touched(storage: Reachable, key: str) -> None:
-    with pytest.raises(InvalidInput, match="idempotency_key"):
+    with pytest.raises(InvalidInput, match="idempotency_key") as caught:
         storage.create_changes(batch(1), key)
+    assert caught.value.field == "idempotency_key"
     assert storage.get_change_stats(project_id="p").total == 0

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+MAX_PATH = 200
+"""Characters of a path that an error shows."""
+
 _HINTS = {
     "Decimal": "str() keeps its digits, float() makes it a number",
     "Fraction": "str() or float() makes it a JSON value",
@@ -29,9 +32,9 @@ class NotJson(JsonProblem):
     """A value that JSON does not have; the message says why."""
 
     def __init__(self, path: str, reason: str) -> None:
-        """`path` leads from the outermost value to this one: `.verses[2].at`."""
+        """`path` leads from the outermost value to this one: `.verses[2].at`; of a long one the end is kept."""
         super().__init__(reason)
-        self.path = path
+        self.path = path if len(path) <= MAX_PATH else f"...{path[-MAX_PATH:]}"
         self.reason = reason
 
 

@@ -538,6 +538,14 @@ def test_a_value_that_json_does_not_have_is_refused_with_its_path(data: object, 
     assert found.startswith(reason)
 
 
+def test_of_a_long_path_the_end_is_named() -> None:
+    data: Any = {"last": object()}
+    for _ in range(40):
+        data = {"abcdefghij": data}
+    [(_, field, _)] = problems_of(lambda: new_change(data=data))
+    assert field.startswith("change.data...") and field.endswith(".abcdefghij.last") and len(field) < 250
+
+
 def test_a_value_that_stands_in_two_places_is_written_twice() -> None:
     shared = {"b": [1]}
     assert new_change(data={"a": shared, "c": [shared, shared]}).data_json == (
