@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from aws_backend.storage import DynamoDBStorageService
     from examples.support.report import Report
     from sltt_core.model.changes import Change
+    from sltt_core.model.fields import Operation
 
-EDITS: tuple[tuple[str, str, str, dict[str, object]], ...] = (
+EDITS: tuple[tuple[str, str, Operation, dict[str, object]], ...] = (
     ("passage", "ruth-1", "create", {"title": "Famine in Bethlehem"}),
     ("passage", "ruth-2", "create", {"title": "Gleaning"}),
     ("video", "take-1", "create", {"passage": "ruth-1", "seconds": 41.5}),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
+import pydoc
+import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, NoneType
+from typing import Any
 
 import pytest
 
@@ -53,3 +57,269 @@ def test_a_front_door_loads_nothing_until_it_is_asked() -> None:
     program = "import sys; before = set(sys.modules); import sltt_core, aws_backend; print(*set(sys.modules) - before)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
     assert set(run.stdout.split()) <= {"sltt_core", "aws_backend", "__future__"}
+
+
+# The signatures.
+
+
+def signature_of(value: Any) -> str:
+    """A signature as one writes it; a default that is no plain value goes by its name."""
+    signature = inspect.signature(value)
+    parameters = [
+        parameter.replace(annotation=as_written(parameter.annotation), default=as_named(parameter.default))
+        for parameter in signature.parameters.values()
+    ]
+    return str(signature.replace(parameters=parameters, return_annotation=as_written(signature.return_annotation)))
+
+
+class Text:
+    """A text that is its own representation."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def as_written(annotation: Any) -> Any:
+    return Text(annotation) if isinstance(annotation, str) else annotation
+
+
+def as_named(default: Any) -> Any:
+    """The default, or its name: `time_ns` for a function, `environ` for an object of the type `_Environ`."""
+    if default is inspect.Parameter.empty or type(default) in (
+        str,
+        int,
+        float,
+        bool,
+        bytes,
+        tuple,
+        frozenset,
+        NoneType,
+    ):
+        return default
+    kind = type(default).__name__
+    return Text(getattr(default, "__qualname__", None) or (kind[1:].lower() if kind.startswith("_") else kind))
+
+
+def signatures(door: ModuleType) -> list[str]:
+    """A line for each public name, and one for each public method that its class defines."""
+    lines = []
+    for name in sorted({*door.__all__} - {"__version__"}):
+        value = getattr(door, name)
+        if not callable(value):
+            lines.append(f"{name}: {type(value).__name__}")
+            continue
+        try:
+            lines.append(f"{name}{signature_of(value)}")
+        except ValueError:  # an exception with the constructor of `Exception`
+            lines.append(f"{name}: {value.__base__.__name__}")
+        for method, function in vars(value).items() if isinstance(value, type) else ():
+            if isinstance(function, classmethod):
+                function = getattr(value, method)
+            if not method.startswith("_") and inspect.isroutine(function):
+                lines.append(f"{name}.{method}{signature_of(function)}")
+            elif not method.startswith("_") and isinstance(function, property) and method not in fields_of(value):
+                annotations: dict[str, str] = getattr(function.fget, "__annotations__", {})
+                lines.append(f"{name}.{method} -> {annotations['return']}")
+    return sorted(lines)
+
+
+def fields_of(value: type) -> tuple[str, ...]:
+    fields: tuple[str, ...] = getattr(value, "fields", ())
+    return fields
+
+
+SIGNATURES = {
+    "sltt_core": """
+AccessLog(stream: TextIO | None = None, *, now: Callable[[], str] = now_utc, clock: Callable[[], float] =
+    perf_counter) -> None
+AccessLog.write(self, access: Access) -> None
+Api(storage: BaseStorageService, server_name: str = 'sltt', *, authorize: Authorize = allow_all, cors: Sequence[str]
+    = (), clock: Clock = time_ns, new_id: Callable[[], str] = random_id, report: Callable[[BaseException], None] |
+    None = None) -> None
+Api.handle(self, request: Request) -> Response
+Api.problem(self, error: SlttError, request: Request) -> Response
+Api.request_id(self, headers: Mapping[str, str]) -> str
+Appended(seqs: tuple[int, ...], replayed: bool)
+BaseStorageService(project_id: str | None = None, *, clock: Clock = time_ns, chunk_changes: int = 98, chunk_bytes:
+    int = 3500000, page_bytes: int = 4000000) -> None
+BaseStorageService.close(self) -> None
+BaseStorageService.create_change(self, change: NewChange, idempotency_key: str | None = None) -> Change
+BaseStorageService.create_changes(self, changes: Sequence[NewChange], idempotency_key: str | None = None) ->
+    Appended
+BaseStorageService.get_all_projects(self, cursor: str | None = None, limit: int = 1000) -> ProjectsPage
+BaseStorageService.get_change(self, seq: int, *, project_id: str | None = None) -> Change
+BaseStorageService.get_change_stats(self, *, project_id: str | None = None) -> ChangeStats
+BaseStorageService.get_changes_not_outdated(self, cursor: int = 0, limit: int = 1000, *, project_id: str | None =
+    None, chain: str | None = None) -> Page
+BaseStorageService.get_changes_since(self, cursor: int = 0, *, project_id: str | None = None, chain: str | None =
+    None) -> Iterator[Change]
+BaseStorageService.get_changes_with_cursor(self, cursor: int = 0, limit: int = 1000, *, project_id: str | None =
+    None, chain: str | None = None, filter: ChangeFilter = ChangeFilter) -> Page
+BaseStorageService.get_entity_type_stats(self, *, project_id: str | None = None) -> dict[str, int]
+BaseStorageService.get_head(self, *, project_id: str | None = None) -> Head
+BaseStorageService.get_heads(self, project_ids: Iterable[str]) -> dict[str, int]
+BaseStorageService.initialize(self) -> None
+BaseStorageService.mark_as_outdated(self, seq: int, outdated_by: int, *, project_id: str | None = None) -> Change
+BaseStorageService.place -> str
+BaseStorageService.restore_changes(self, changes: Iterable[Change]) -> Head
+BaseStorageService.wait_for_changes(self, cursor: int, timeout: float, *, project_id: str | None = None) -> bool
+BaseStorageService.wait_for_write(self, mark: object, seconds: float) -> None
+BaseStorageService.write_mark(self) -> object
+ChainMismatch(message: str, *, hint: str | None = None) -> None
+Change(project_id: str, seq: int, entity_type: str, entity_id: str, operation: str, timestamp: str, cloud_at: str,
+    data_json: str, outdated_by: int | None, cid: str | None, change_by: str | None, chain: str)
+Change.data -> dict[str, Any]
+Change.to_json(self) -> str
+ChangeFilter(entity_types: frozenset[str] = frozenset(), entity_ids: frozenset[str] = frozenset(), outdated: bool =
+    True)
+ChangeFilter.matches(self, change: Change) -> bool
+ChangeStats(total: int, creates: int, updates: int, deletes: int)
+Finding(kind: str, first: int | None, last: int | None, detail: str = '')
+Finding.repairable -> bool
+GENESIS: str
+Head(seq: int, chain: str)
+HeadersTooLarge(message: str, *, hint: str | None = None) -> None
+HostNotAllowed(message: str, *, hint: str | None = None) -> None
+InvalidBatch(problems: Sequence[Problem], *, hint: str | None = None) -> None
+InvalidBatch.failed_at_index -> int | None
+InvalidBatch.rename(self, names: Mapping[str, str]) -> None
+InvalidInput(message: str, *, field: str | None = None, hint: str | None = None) -> None
+InvalidInput.rename(self, names: Mapping[str, str]) -> None
+KeyReused(message: str, *, hint: str | None = None) -> None
+LocalStorageService(path: str | Path, project_id: str | None = None, *, clock: Clock = time_ns, busy_seconds: float
+    = 10.0, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000) -> None
+LocalStorageService.close(self) -> None
+LocalStorageService.initialize(self) -> None
+LocalStorageService.wait_for_write(self, mark: object, seconds: float) -> None
+LocalStorageService.write_mark(self) -> object
+LogDamaged(message: str, *, hint: str | None = None) -> None
+MethodNotAllowed(method: str, allow: Sequence[str]) -> None
+NewChange(*, project_id: str | None = None, entity_type: str, entity_id: str, data: Mapping[str, object] | str,
+    operation: Literal['create', 'update', 'delete'] | None = None, timestamp: str | None = None, cid: str | None =
+    None, change_by: str | None = None, client_seq: int | None = None)
+NewChange.data -> dict[str, Any]
+NewChange.replace(self, **changes: Any) -> NewChange
+NotALog(message: str, *, hint: str | None = None) -> None
+NotAllowed(message: str, *, hint: str | None = None) -> None
+NotFound(message: str, *, hint: str | None = None) -> None
+Page(changes: Sequence[Change], through: int, chain: str | None, cursor: int | None)
+Page.changes_json(self) -> str
+Page.state(self, cursor: int) -> str
+PartialAppend(seqs: Sequence[int | None], cause: SlttError) -> None
+PartialAppend.rename(self, names: Mapping[str, str]) -> None
+PayloadTooLarge(message: str, *, field: str | None = None, hint: str | None = None) -> None
+Problem(index: int | None, field: str, reason: str, too_large: bool = False)
+ProjectsPage(projects: tuple[str, ...], cursor: str | None)
+Record(*args: Any, **kwargs: Any) -> Self
+Record.as_tuple(self) -> tuple[Any, ...]
+Record.of(values: Iterable[Any]) -> Self
+Record.replace(self, **changes: Any) -> Self
+Report(project_id: str, changes: int, findings: tuple[Finding, ...], done: tuple[str, ...] = ())
+Report.repairable -> bool
+Report.sound -> bool
+Request(method: str, path: str, query: str = '', headers: Mapping[str, str] = dict, body: bytes = b'', principal:
+    str | None = None)
+RequestTimeout(message: str, *, hint: str | None = None) -> None
+Response(status: int, headers: tuple[tuple[str, str], ...], body: bytes, wait: Wait | None = None)
+Response.header(self, name: str) -> str | None
+RestApiServer(*, storage: BaseStorageService, server_name: str = 'sltt', authorize: Authorize = allow_all, cors:
+    Sequence[str] = (), access_log: AccessLog | None = None, header_seconds: float = 10.0, body_seconds: float =
+    300.0) -> None
+RestApiServer.bind(self, port: int, host: str, *, open_to_network: bool = False) -> None
+RestApiServer.serve_forever(self, ready: Callable[[str], None]) -> None
+RestApiServer.start(self, port: int = 8080, host: str = '127.0.0.1', *, open_to_network: bool = False) -> None
+RestApiServer.stop(self) -> None
+RestApiServer.url -> str
+SlttError(message: str, *, hint: str | None = None) -> None
+SlttError.rename(self, names: Mapping[str, str]) -> None
+StorageBusy(message: str, *, hint: str | None = None) -> None
+StorageError(message: str, *, hint: str | None = None) -> None
+StorageThrottled(message: str, *, hint: str | None = None) -> None
+StorageUnavailable(message: str, *, hint: str | None = None) -> None
+TooManyWriters(message: str, *, hint: str | None = None) -> None
+UnsupportedMediaType(message: str, *, field: str | None = None, hint: str | None = None) -> None
+check_links(previous: str, changes: Iterable[Change]) -> str
+fingerprint(changes: Sequence[NewChange]) -> str
+open_storage(url: str, project_id: str | None = None) -> BaseStorageService
+parse_changes(body: bytes, project_id: str | None = None) -> tuple[NewChange, ...]
+""",
+    "aws_backend": """
+AccessDenied(message: str, *, hint: str | None = None) -> None
+AwsRestApiServer(*, storage: BaseStorageService | None = None, server_name: str = 'sltt', **options: Any) -> None
+ClockSkewed(message: str, *, hint: str | None = None) -> None
+ConditionFailed(message: str, *, hint: str | None = None) -> None
+ConditionFailed.from_response(code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError
+CredentialChain(sources: Iterable[Source], *, clock: Callable[[], float] = time) -> None
+CredentialChain.get(self) -> Credentials
+CredentialError(message: str, looked: Iterable[tuple[str, str]] = ()) -> None
+Credentials(access_key: str, secret_key: str, token: str | None = None, expires: float | None = None)
+DynamoDBClient(region: str, credentials: Callable[[], Credentials], *, endpoint: str | None = None, transport:
+    HttpTransport | None = None, max_attempts: int = 5, clock: Callable[[], float] = time, steady_clock:
+    Callable[[], float] = monotonic, pause: Callable[[float], None] = sleep, random: Callable[[], float] =
+    random_fraction) -> None
+DynamoDBClient.call(self, operation: str, payload: Mapping[str, Any], *, deadline: float | None = None, repeatable:
+    bool | None = None) -> dict[str, Any]
+DynamoDBClient.close(self) -> None
+DynamoDBClient.warm(self, seconds: float = 10.0) -> None
+DynamoDBError(message: str, *, hint: str | None = None) -> None
+DynamoDBError.from_response(code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError
+DynamoDBStorageService(table_name: str, project_id: str | None = None, *, region: str | None = None,
+    use_local_dynamodb: bool = False, local_endpoint: str = 'http://localhost:8000', client: DynamoDBClient | None =
+    None, check_table: bool = True, clock: Clock = time_ns, steady_clock: Callable[[], float] = monotonic, pause:
+    Callable[[float], None] = sleep, random: Callable[[], float] = random_fraction, new_token: Callable[[], str] =
+    random_key, new_lock: Callable[[], Any] = allocate_lock, time_limit: Callable[[], float] =
+    DynamoDBStorageService.<lambda>, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000)
+    -> None
+DynamoDBStorageService.close(self) -> None
+DynamoDBStorageService.initialize(self) -> None
+DynamoDBStorageService.place -> str
+DynamoDBStorageService.repair(self, *, project_id: str | None = None, dry_run: bool = True, relink_from: int | None
+    = None, progress: Progress = DynamoDBStorageService.<lambda>) -> Report
+DynamoDBStorageService.verify(self, *, project_id: str | None = None, requests: bool = True, progress: Progress =
+    DynamoDBStorageService.<lambda>) -> Report
+DynamoDBStorageService.wait_for_write(self, mark: object, seconds: float) -> None
+DynamoDBStorageService.warm(self) -> None
+DynamoDBStorageService.write_mark(self) -> object
+Function(api: Api, storage: BaseStorageService, gateway: Gateway = Gateway, *, max_wait: float = 0.0, limit:
+    Callable[[float], None] = Function.<lambda>, clock: Callable[[], float] = monotonic) -> None
+Gateway(base_path: str = '', principal_claim: str = 'sub', rest_binary: bool = False)
+InvalidRequest(message: str, *, hint: str | None = None) -> None
+ServerFault(message: str, *, hint: str | None = None) -> None
+TableInUse(message: str, *, hint: str | None = None) -> None
+TableNotFound(message: str, *, hint: str | None = None) -> None
+Throttled(message: str, *, hint: str | None = None) -> None
+TokenReused(message: str, *, hint: str | None = None) -> None
+TransactionCanceled(message: str, *, hint: str | None = None) -> None
+TransactionCanceled.from_response(code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError
+TransactionConflict(message: str, *, hint: str | None = None) -> None
+TransactionInProgress(message: str, *, hint: str | None = None) -> None
+UnknownEvent: Exception
+default_chain(explicit: Credentials | None = None, *, profile: str | None = None, environ: Mapping[str, str] =
+    environ, clock: Callable[[], float] = time, steady_clock: Callable[[], float] = monotonic, pause:
+    Callable[[float], None] = sleep, read_text: ReadText = read_text, run: Run = run_command, transport:
+    MakeTransport | None = None) -> CredentialChain
+region_from_environment(environ: Mapping[str, str] = environ, *, profile: str | None = None, read_text: ReadText =
+    read_text) -> str | None
+storage_from_environment(environ: Mapping[str, str] = environ, project_id: str | None = None, **options: Any) ->
+    DynamoDBStorageService
+""",
+}
+"""The public names: one entry a line, in any order; a long one goes on in the next line, indented."""
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_signatures_are_those_that_were_promised(door: ModuleType) -> None:
+    promised = re.sub(r"\n +", " ", SIGNATURES[door.__name__]).strip().splitlines()
+    found = signatures(door)
+    assert sorted(set(found) ^ set(promised)) == [], "what differs: what was promised, and what is there"
+    assert len(promised) == len(set(promised))
+
+
+def test_the_help_of_a_new_change_reads_well() -> None:
+    text = pydoc.plain(pydoc.render_doc(sltt_core.NewChange))
+    assert "operation: \"Literal['create', 'update', 'delete'] | None\" = None" in text
+    assert "`entity_type` is a text of 1 to 64 characters" in text
+    assert "itemgetter" not in text

@@ -13,6 +13,7 @@ from sltt_core.base.json_reader import Reader
 from sltt_core.log.batches import Appended
 from sltt_core.log.pages import ChangeStats, Page, ProjectsPage
 from sltt_core.model.changes import Change, NewChange
+from sltt_core.model.fields import FIELDS, NEW_FIELDS, WIRE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 KINDS = {
     kind.kind: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.SlttError)
 }
+
+
+PYTHON_NAMES = {wire: name for name, wire in WIRE_NAMES.items() if wire != "data"} | {
+    "seq": "seq",
+    "Idempotency-Key": "idempotency_key",
+}
+"""What the Python API calls the fields that an HTTP error names."""
 
 
 class HttpStorage:
@@ -88,17 +96,22 @@ class HttpStorage:
 def as_error(problem: dict[str, Any]) -> errors.SlttError:
     """Make the error that a problem document tells of."""
     kind = KINDS[problem["type"].rpartition(":")[2]]
+    error: errors.SlttError
     if kind is errors.InvalidBatch:
-        return kind([errors.Problem(p["index"], p["field"], p["reason"]) for p in problem["errors"]])
-    if kind is errors.PartialAppend:
-        return kind(problem["createdSeqs"], errors.StorageError(problem["detail"]))
-    return kind(problem["detail"])
+        error = kind([errors.Problem(p["index"], p["field"], p["reason"]) for p in problem["errors"]])
+    elif kind is errors.PartialAppend:
+        error = kind(problem["createdSeqs"], errors.StorageError(problem["detail"]))
+    elif issubclass(kind, errors.InvalidInput):
+        error = kind(problem["detail"], field=problem.get("field"))
+    else:
+        error = kind(problem["detail"])
+    error.rename(PYTHON_NAMES)
+    return error
 
 
 def written(change: NewChange) -> str:
     """Write a change as a client sends it."""
-    names = ("projectId", "entityType", "entityId", "data", "operation", "timestamp", "cid", "changeBy", "seq")
-    members = dict(zip(names, change.as_tuple(), strict=True))
+    members = dict(zip((field.wire for field in NEW_FIELDS), change.as_tuple(), strict=True))
     data: str = members.pop("data")
     given = {name: value for name, value in members.items() if value is not None}
     return json.dumps({**given, "data": None})[:-5] + data + "}"
@@ -111,7 +124,6 @@ def read_change(reader: Reader) -> Change:
         start = reader.at
         value = reader.value()
         members[name] = reader.text[start : reader.at] if name == "data" else value
-    names = ["projectId", "seq", "entityType", "entityId", "operation", "timestamp", "cloudAt", "data"]
-    names += ["outdatedBy", "cid", "changeBy", "chain"]
+    names = [field.wire for field in FIELDS]
     assert not members.keys() - set(names)
     return Change.of(members.get(name) for name in names)

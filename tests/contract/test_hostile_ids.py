@@ -63,7 +63,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("project_id", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_project_id_is_refused_by_the_python_api(direct: Log, tmp_path: Path, project_id: str) -> None:
-    with pytest.raises(InvalidBatch, match="projectId"):
+    with pytest.raises(InvalidBatch, match="project_id"):
         new(project_id=project_id)
     with pytest.raises(InvalidInput, match="project_id"):
         direct.open(project_id)

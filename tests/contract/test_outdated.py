@@ -9,7 +9,7 @@ import pytest
 
 from sltt_core.base.errors import InvalidInput, NotFound
 from sltt_core.model.chain import GENESIS, check_links
-from tests.contract.logs import batch, everything
+from tests.contract.logs import batch, everything, new
 
 if TYPE_CHECKING:
     from sltt_core.log.storage import BaseStorageService
@@ -34,8 +34,25 @@ def test_marking_at_once_leaves_the_latest(direct: Log) -> None:
 @pytest.mark.parametrize("outdated_by", [1, 2])
 def test_a_number_that_is_not_later_is_refused(direct_storage: BaseStorageService, outdated_by: int) -> None:
     direct_storage.create_changes(batch(5))
-    with pytest.raises(InvalidInput, match="not later"):
+    with pytest.raises(InvalidInput, match=f"outdated_by {outdated_by} is not later than 2") as caught:
         direct_storage.mark_as_outdated(2, outdated_by, project_id="p")
+    assert caught.value.field == "outdated_by"
+
+
+def test_a_wrong_argument_is_named_as_the_parameter_is(direct: Log) -> None:
+    storage = direct.open()
+    for call, field in (
+        (lambda: storage.mark_as_outdated(1, 0, project_id="p"), "outdated_by"),
+        (lambda: storage.mark_as_outdated(0, 1, project_id="p"), "seq"),
+        (lambda: storage.get_head(), "project_id"),
+        (lambda: storage.get_head(project_id="a/b"), "project_id"),
+        (lambda: storage.get_all_projects("a/b"), "cursor"),
+        (lambda: storage.create_change(new(project_id=None)), "changes[0].project_id"),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            call()
+        assert caught.value.field == field
+        assert caught.value.message.startswith(field)
 
 
 @pytest.mark.parametrize(("seq", "outdated_by"), [(6, 7), (2, 6)])

@@ -111,6 +111,19 @@ def test_a_bad_batch_names_every_bad_change_and_stores_nothing(entry_point: Entr
     assert entry_point.ask("GET", "/api/projects/p/stats").json()["changeStats"]["total"] == 0
 
 
+def test_an_error_names_the_fields_of_the_wire_and_an_unknown_one_as_it_was_sent(entry_point: EntryPoint) -> None:
+    body = check(post(entry_point, {"entityType": None, "entity_type": "x"}, {"client_seq": 1}), 400, "invalid-batch")
+    assert [e["field"] for e in body["errors"]] == [
+        "changes[0].entity_type",
+        "changes[0].entityType",
+        "changes[1].client_seq",
+    ]
+    assert body["detail"] == "changes[0].entity_type: is not a field of a change (and 2 more)"
+    body = check(post(entry_point, *({"entityType": f"t{number}"} for number in range(201))), 400, "invalid-batch")
+    assert [e["field"] for e in body["errors"]] == ["changes[200].entityType"]
+    assert body["detail"].startswith("changes[200].entityType: would be one entity type too many")
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b"1", b'"x"', b"[1]", b"[[]]", b"\xff", b"[{}] x"])
 def test_a_body_that_is_no_batch_is_400(entry_point: EntryPoint, body: bytes) -> None:
     problem = check(entry_point.ask("POST", "/api/changes", body, JSON), 400, "invalid-batch")

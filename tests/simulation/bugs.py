@@ -162,14 +162,16 @@ def _taken_for_success(self: Any, lane: Any, jobs: Any, deadline: float, error: 
         job.result = _stored(job.member.chunk, changes)
 
 
-def _run_part_by_own_sizes(self: Any, project_id: str, places: Any) -> None:
-    part = [self.batch[place] for place in places]
+def _run_part_by_own_sizes(self: Any, project_id: str, part: Any) -> None:
+    changes = [self.batch.changes[place] for place in part.places]
     offset = number = 0
-    while offset < len(part):
-        end = offset + self._fitting(part, offset)
-        stored = self._append(Chunk(project_id, self._key, number, offset, self.fingerprint, tuple(part[offset:end])))
+    while offset < len(changes):
+        end, size = part.piece_at(offset)
+        stored = self._append(
+            Chunk(project_id, self._key, number, offset, self.fingerprint, tuple(changes[offset:end]), size)
+        )
         for step in range(end - offset):
-            self.seqs[places[offset + step]] = stored.first_seq + step
+            self.seqs[part.places[offset + step]] = stored.first_seq + step
         self.chunks.append(stored)
         offset = end
         number += 1

@@ -11,6 +11,7 @@ from aws_backend.log import schema as tables
 from sltt_core.base.errors import ChainMismatch, LogDamaged, SlttError
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import NewChange
+from sltt_core.model.fields import OPERATIONS
 from tests.simulation.faults import RESTORE, Weather
 from tests.simulation.history import Batch, Call, History, Logs, Restored
 from tests.simulation.network import Network
@@ -19,7 +20,6 @@ from tests.simulation.scheduler import EPOCH, Host, Scheduler, Task
 
 PROJECTS = ("p", "q")
 TYPES = ("document", "video", "note")
-OPERATIONS = ("create", "update", "delete")
 
 
 class Outcome(NamedTuple):

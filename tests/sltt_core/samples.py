@@ -48,7 +48,7 @@ def change(**given: Any) -> Change:
 
 def log(*changes: NewChange, after: Head = EMPTY_LOG, project_id: str = "ruth") -> tuple[Change, ...]:
     """Changes as a log holds them, with their numbers and links."""
-    return number_changes(Chunk(project_id, None, 0, 0, "", changes), after, NOW)
+    return number_changes(Chunk(project_id, None, 0, 0, "", changes, 0), after, NOW)
 
 
 project_ids = st.builds(str.__add__, st.sampled_from(ALNUM), st.text(st.sampled_from(ALNUM + "._~@:+-"), max_size=127))

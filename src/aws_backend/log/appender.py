@@ -21,7 +21,6 @@ from aws_backend.log.transactions import Member, build, read_reasons
 from sltt_core.base.errors import LogDamaged, NotALog, SlttError, TooManyWriters
 from sltt_core.base.timestamps import now_utc
 from sltt_core.log.batches import KEY_DAYS, StoredChunk, one_type_too_many, too_many_entity_types
-from sltt_core.model.changes import item_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class Appender:
         turn = self._new_lock()
         turn.acquire()
         member = Member(chunk, chunk.key or table.runtime.new_token(), expires)
-        size = REQUEST_BYTES + sum(map(item_size, chunk.changes))
+        size = REQUEST_BYTES + chunk.size
         return self._queue.run(chunk.project_id, Append(member, size, table.deadline(), turn))
 
     def forget(self, project_id: str) -> None:

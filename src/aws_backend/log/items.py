@@ -18,7 +18,7 @@ from sltt_core.log.batches import StoredChunk
 from sltt_core.log.pages import ChangeStats, Head
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import Change
-from sltt_core.model.fields import OPERATIONS
+from sltt_core.model.fields import FIELDS, OPERATIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ FORMAT = 1
 REGISTRY = "projects"
 """Where every sequence item stands in the index: its partition key there."""
 
-_TEXTS = ("pk", "entityType", "entityId", "operation", "timestamp", "cloudAt", "dataJson", "chain")
-_REQUIRED = len(_TEXTS) + 1
-"""Attributes of a change that has no more than it must: those, and `seq`."""
+_REQUIRED = tuple(field.attribute for field in FIELDS if not field.optional)
+"""The attributes that every change has, its key among them."""
+_REQUIRED_COUNT = len(_REQUIRED)
 
 
 def change_key(project_id: str, seq: int) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def change_of(item: Item) -> Change:
 
 def _not_a_change(item: Item) -> NotALog:
     project, seq = item["pk"].get("S"), item["seq"].get("N")
-    missing = [name for name in _TEXTS if name not in item]
+    missing = [name for name in _REQUIRED if name not in item]
     reason = f"it has no {', '.join(missing)}" if missing else "an attribute is of another type"
     return NotALog(f"change {seq} of project {project} is not of this format: {reason}", hint=REPAIR_HINT)
 
@@ -164,7 +164,7 @@ class StoredChanges:
         before = f'{{"projectId":"{self._items[0]["pk"]["S"]}","seq":' if self._items else ""
         try:
             for item in self._items:
-                optional = "" if len(item) == _REQUIRED else _optional_json(item)
+                optional = "" if len(item) == _REQUIRED_COUNT else _optional_json(item)
                 add(
                     f"{before}{item['seq']['N']}"
                     f',"entityType":"{item["entityType"]["S"]}","entityId":{quote(item["entityId"]["S"])}'

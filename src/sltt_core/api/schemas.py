@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sltt_core.model.fields import MAX_SEQ
+from sltt_core.model.fields import FIELDS, MAX_SEQ, NEW_FIELDS, OPERATIONS, TOMBSTONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,47 +53,59 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "NewChange": _object(
-        {
-            "projectId": _PROJECT,
-            "entityType": _ENTITY_TYPE,
-            "entityId": {**_FREE, "description": "No control characters"},
-            "data": {"type": "object", "description": "Any JSON object; stored verbatim"},
-            "operation": _or_null({"type": "string", "enum": ["create", "update", "delete"], "default": "create"}),
-            "timestamp": _or_null(
-                {**_TIME, "description": "When the change was made; UTC if it has no zone; default: now"}
-            ),
-            "changeAt": _or_null({**_TIME, "description": "Another name for timestamp; send only one of the two"}),
-            "cid": _or_null({**_FREE, "description": "The client's own id for the change"}),
-            "changeBy": _or_null({**_FREE, "description": "Who made it"}),
-            "seq": _or_null(
-                {**_COUNT, "maximum": 2**63 - 1, "description": "The client's own number; a key of seqMap"}
-            ),
-            "cloudAt": _or_null({**_TIME, "description": "Ignored: the log sets it"}),
-            "outdatedBy": _or_null({**_COUNT, "maximum": 2**63 - 1, "description": "Ignored: the log sets it"}),
-        },
-        optional="projectId operation timestamp changeAt cid changeBy seq cloudAt outdatedBy",
+_NEW: dict[str, dict[str, Any]] = {
+    "projectId": _PROJECT,
+    "entityType": _ENTITY_TYPE,
+    "entityId": {**_FREE, "description": "No control characters"},
+    "data": {"type": "object", "description": "Any JSON object; stored verbatim"},
+    "operation": {"type": "string", "enum": [*OPERATIONS], "default": "create"},
+    "timestamp": {**_TIME, "description": "When the change was made; UTC if it has no zone; default: now"},
+    "changeAt": {**_TIME, "description": "Another name for timestamp; send only one of the two"},
+    "cid": {**_FREE, "description": "The client's own id for the change"},
+    "changeBy": {**_FREE, "description": "Who made it"},
+    "seq": {**_COUNT, "maximum": 2**63 - 1, "description": "The client's own number; a key of seqMap"},
+    "cloudAt": {**_TIME, "description": "Ignored: the log sets it"},
+    "outdatedBy": {**_COUNT, "maximum": 2**63 - 1, "description": "Ignored: the log sets it"},
+}
+"""What a field may be that a client sends."""
+
+_STORED: dict[str, dict[str, Any]] = {
+    "projectId": _PROJECT,
+    "seq": _SEQ,
+    "entityType": _ENTITY_TYPE,
+    "entityId": _FREE,
+    "operation": {"type": "string", "enum": [*OPERATIONS, TOMBSTONE]},
+    "timestamp": _TIME,
+    "cloudAt": _TIME,
+    "data": {"type": "object"},
+    "outdatedBy": _SEQ,
+    "cid": _FREE,
+    "changeBy": _FREE,
+    "chain": _LINK,
+}
+"""What a field is that the log sends."""
+
+
+def _new_change() -> dict[str, Any]:
+    fields = [*NEW_FIELDS, *(field for field in FIELDS if field.check and field.place is None)]
+    names = [name for field in fields for name in (field.wire, field.alias) if name]
+    required = {field.wire for field in fields if field.required}
+    # A project may be left out, too, but not be null.
+    plain = {*required, "projectId"}
+    return _object(
+        {name: _NEW[name] if name in plain else _or_null(_NEW[name]) for name in names},
+        optional=" ".join(name for name in names if name not in required),
         additionalProperties=False,
-        **{"not": {"required": ["timestamp", "changeAt"]}},
+        **{"not": {"required": [name for field in fields if field.alias for name in (field.wire, field.alias)]}},
         examples=[_NEW_EXAMPLE],
-    ),
+    )
+
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "NewChange": _new_change(),
     "Change": _object(
-        {
-            "projectId": _PROJECT,
-            "seq": _SEQ,
-            "entityType": _ENTITY_TYPE,
-            "entityId": _FREE,
-            "operation": {"type": "string", "enum": ["create", "update", "delete", "void"]},
-            "timestamp": _TIME,
-            "cloudAt": _TIME,
-            "data": {"type": "object"},
-            "outdatedBy": _SEQ,
-            "cid": _FREE,
-            "changeBy": _FREE,
-            "chain": _LINK,
-        },
-        optional="outdatedBy cid changeBy",
+        {field.wire: _STORED[field.wire] for field in FIELDS},
+        optional=" ".join(field.wire for field in FIELDS if field.optional),
         examples=[_EXAMPLE],
     ),
     "Appended": _object(

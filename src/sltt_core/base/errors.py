@@ -31,7 +31,7 @@ from sltt_core.base.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class SlttError(Exception):
@@ -56,9 +56,23 @@ class SlttError(Exception):
         if hint is not None:
             self.hint = hint
 
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Call the fields that the error names by other names, as the REST API does with Python's.
+
+        `names` gives the new name for each old one; a field that it does not have keeps its name.
+        """
+
+    def _say(self, message: str) -> None:
+        self.message = message
+        self.args = (message,)
+
 
 class InvalidInput(SlttError):
-    """What the caller gave breaks a rule; `field` names the part at fault."""
+    """What the caller gave breaks a rule; `field` names the part at fault.
+
+    Errors of the Python API name its parameters (`project_id`, `changes[0].entity_id`), those of the REST API its
+    fields (`projectId`, `changes[0].entityId`).
+    """
 
     status = 400
     kind = "invalid-input"
@@ -68,6 +82,13 @@ class InvalidInput(SlttError):
         super().__init__(message, hint=hint)
         self.field = field
 
+    def rename(self, names: Mapping[str, str]) -> None:
+        old = self.field
+        if old is not None and old in names:
+            self.field = names[old]
+            if self.message.startswith(old):
+                self._say(self.field + self.message.removeprefix(old))
+
 
 class Problem(Record):
     """One thing wrong with one change of a batch."""
@@ -75,7 +96,7 @@ class Problem(Record):
     index: int | None
     """The change's place in the batch, from 0; `None` when the batch as a whole is wrong."""
     field: str
-    """The wire name of the field, with its path: `changes[3].entityId`."""
+    """The field, with its path: `changes[3].entity_id`; from the REST API `changes[3].entityId`."""
     reason: str
     """Why, in words."""
     too_large: bool = False
@@ -93,8 +114,7 @@ class InvalidBatch(InvalidInput):
 
     def __init__(self, problems: Sequence[Problem], *, hint: str | None = None) -> None:
         self.problems = tuple(problems)
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(f"{problems[0]}{more}", field=problems[0].field, hint=hint)
+        super().__init__(_first_of(problems), field=problems[0].field, hint=hint)
         if all(problem.too_large for problem in problems):
             self.status = 413
 
@@ -102,6 +122,22 @@ class InvalidBatch(InvalidInput):
     def failed_at_index(self) -> int | None:
         """The first bad index, or `None` when the batch as a whole is wrong."""
         return min((p.index for p in self.problems if p.index is not None), default=None)
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        self.problems = tuple(problem.replace(field=_renamed(problem.field, names)) for problem in self.problems)
+        self.field = self.problems[0].field
+        self._say(_first_of(self.problems))
+
+
+def _first_of(problems: Sequence[Problem]) -> str:
+    return f"{problems[0]} (and {len(problems) - 1} more)" if len(problems) > 1 else str(problems[0])
+
+
+def _renamed(path: str, names: Mapping[str, str]) -> str:
+    """Rename the field of a change in a path; what lies inside the field is the caller's own: `data.entity_id`."""
+    change, dot, rest = path.partition(".")
+    end = min((at for at in map(rest.find, ".[") if at >= 0), default=len(rest))
+    return f"{change}{dot}{names.get(rest[:end], rest[:end])}{rest[end:]}"
 
 
 class PayloadTooLarge(InvalidInput):
@@ -270,8 +306,15 @@ class PartialAppend(StorageError):
         self.seqs = tuple(seqs)
         self.cause = cause
         self.failed_at_index = self.seqs.index(None)
-        stored = sum(seq is not None for seq in seqs)
-        super().__init__(f"stored {stored} of {len(seqs)} changes, then: {cause.message}")
+        super().__init__(self._text())
         if not cause.retryable:  # it will not pass by itself: the cause says what to do
             self.status, self.hint = cause.status, cause.hint
             self.retryable, self.retry_after = False, None
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        self.cause.rename(names)
+        self._say(self._text())
+
+    def _text(self) -> str:
+        stored = sum(seq is not None for seq in self.seqs)
+        return f"stored {stored} of {len(self.seqs)} changes, then: {self.cause.message}"

@@ -28,6 +28,30 @@ _new: Any = tuple.__new__
 _equal: Any = tuple.__eq__
 
 
+class _Signature:
+    """The `__signature__` of a record: its fields, or the parameters of its own `__new__`; made when asked for."""
+
+    def __get__(self, record: object, owner: type[Record]) -> Any:
+        from inspect import Parameter, Signature, signature
+
+        made = owner.__new__
+        if made is not Record.__new__:
+            own = signature(made)
+            return own.replace(parameters=[*own.parameters.values()][1:], return_annotation=Signature.empty)
+        kinds = owner.__dict__.get("__annotations__", {})
+        return Signature(
+            [
+                Parameter(
+                    name,
+                    Parameter.POSITIONAL_OR_KEYWORD,
+                    default=owner._defaults.get(name, Parameter.empty),
+                    annotation=kinds[name],
+                )
+                for name in owner.fields
+            ]
+        )
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=False)
 class Record(Tuple):
     """Base of the immutable values: annotate the fields in the class body, give defaults with `=`.
@@ -38,13 +62,17 @@ class Record(Tuple):
 
     __slots__ = ()
     fields: ClassVar[tuple[str, ...]]
+    """The names of the fields, in order."""
     _defaults: ClassVar[dict[str, Any]]
+    __signature__ = _Signature()
 
-    def __init_subclass__(cls) -> None:
-        cls.fields = tuple(cls.__dict__.get("__annotations__", ()))
+    def __init_subclass__(cls, init: bool = True) -> None:
+        """`init=False` tells type checkers that the class has a `__new__` of its own."""
+        kinds = cls.__dict__.get("__annotations__", {})
+        cls.fields = tuple(kinds)
         cls._defaults = {name: cls.__dict__[name] for name in cls.fields if name in cls.__dict__}
         for place, name in enumerate(cls.fields):
-            setattr(cls, name, property(itemgetter(place)))
+            setattr(cls, name, property(itemgetter(place), doc=kinds[name]))
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Bind positional and keyword arguments to the fields, as a dataclass would."""

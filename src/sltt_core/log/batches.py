@@ -5,8 +5,8 @@ from __future__ import annotations
 from sltt_core.base.errors import InvalidBatch, KeyReused, LogDamaged, PartialAppend, Problem, SlttError
 from sltt_core.base.record import Record
 from sltt_core.log.pages import Head
-from sltt_core.model.chain import link, link_of
-from sltt_core.model.changes import Change, NewChange, fingerprint, item_size
+from sltt_core.model.chain import link
+from sltt_core.model.changes import Change, NewChange, fingerprint
 from sltt_core.model.fields import MAX_ENTITY_TYPES
 
 TYPE_CHECKING = False
@@ -43,6 +43,16 @@ class Chunk(Record):
     fingerprint: str
     """Of the whole batch."""
     changes: tuple[NewChange, ...]
+    size: int
+    """The bytes of the changes as stored (`item_size`)."""
+
+
+class Batch(Record):
+    """Changes that were checked as a whole, each with its project."""
+
+    changes: tuple[NewChange, ...]
+    sizes: tuple[int, ...]
+    """The bytes of each change as stored (`item_size`)."""
 
 
 class StoredChunk(Record):
@@ -60,39 +70,61 @@ class StoredChunk(Record):
 class BatchAppend:
     """A batch on its way into a storage: part by part for its projects, chunk by chunk within a part."""
 
-    __slots__ = ("_append", "_fitting", "_key", "batch", "chunks", "fingerprint", "places", "seqs")
+    __slots__ = ("_append", "_key", "_parts", "batch", "chunks", "fingerprint", "seqs")
 
     def __init__(
         self,
-        batch: Sequence[NewChange],
+        batch: Batch,
         key: str | None,
         append: Callable[[Chunk], StoredChunk],
-        fitting: Callable[[Sequence[NewChange], int], int],
+        max_changes: int = CHUNK_CHANGES,
+        max_bytes: int = CHUNK_BYTES,
     ) -> None:
-        """`append` stores a chunk; `fitting` tells how many changes from a place on fit in one."""
+        """`append` stores a chunk, of at most `max_changes` changes and `max_bytes` bytes."""
         self.batch = batch
-        self.places: dict[str, list[int]] = {}
-        """Where in the batch each project's changes stand."""
-        self.seqs: list[int | None] = [None] * len(batch)
+        self.seqs: list[int | None] = [None] * len(batch.changes)
         """The number of each change, as far as they are stored."""
         self.chunks: list[StoredChunk] = []
-        self.fingerprint = fingerprint(batch)
+        self.fingerprint = fingerprint(batch.changes)
         self._key = key
         self._append = append
-        self._fitting = fitting
-        for place, change in enumerate(batch):
-            self.places.setdefault(str(change.project_id), []).append(place)
+        places: dict[str, list[int]] = {}
+        for place, change in enumerate(batch.changes):
+            places.setdefault(str(change.project_id), []).append(place)
+        self._parts = {name: _Part(batch, part, max_changes, max_bytes) for name, part in places.items()}
 
     @property
-    def parts(self) -> int:
-        """How many atomic writes it takes, 2 standing for more."""
-        return 1 if len(self.places) == 1 and self._fitting(self.batch, 0) == len(self.batch) else 2
+    def writes(self) -> int:
+        """How many atomic writes it takes, if none was done before."""
+        return sum(len(part.pieces) for part in self._parts.values())
+
+    def check_key(self, stored_chunk: Callable[[str, str, int], StoredChunk | None]) -> None:
+        """Check that the key came with no other batch before to a project of a batch of several.
+
+        `stored_chunk` returns what a project holds under a key and a chunk's number. Raises `KeyReused`.
+        """
+        if self._key is not None and len(self._parts) > 1:
+            for project_id in self._parts:
+                stored = stored_chunk(project_id, self._key, 0)
+                if stored is not None and stored.fingerprint != self.fingerprint:
+                    raise key_reused(project_id)
+
+    def check_entity_types(self, entity_types: Callable[[str], Iterable[str]]) -> None:
+        """Check that no project gets one entity type too many; raises `InvalidBatch` with the first such change.
+
+        `entity_types` returns those that a project has.
+        """
+        for project_id, part in self._parts.items():
+            types = (self.batch.changes[place].entity_type for place in part.places)
+            too_many = one_type_too_many(set(entity_types(project_id)), types)
+            if too_many is not None:
+                raise too_many_entity_types(part.places[too_many])
 
     def run(self) -> Appended:
         """Store the batch; raises `PartialAppend` when something was stored before it failed."""
         try:
-            for project_id, places in self.places.items():
-                self._run_part(project_id, places)
+            for project_id, part in self._parts.items():
+                self._run_part(project_id, part)
         except SlttError as error:
             if not self.chunks:
                 raise
@@ -100,46 +132,74 @@ class BatchAppend:
         replayed = all(chunk.changes is None for chunk in self.chunks)
         return Appended(tuple(seq for seq in self.seqs if seq is not None), replayed)
 
-    def _run_part(self, project_id: str, places: Sequence[int]) -> None:
+    def _run_part(self, project_id: str, part: _Part) -> None:
         """Store one project's changes.
 
         A chunk that was stored before under the key says how long it was then, so that the next begins
         where that one ended, whatever the chunk size is now.
         """
-        part = [self.batch[place] for place in places]
         offset = number = 0
-        while offset < len(part):
-            end = offset + self._fitting(part, offset)
-            wanted = Chunk(project_id, self._key, number, offset, self.fingerprint, tuple(part[offset:end]))
-            stored = self._append(wanted)
+        length = len(part.places)
+        while offset < length:
+            end, size = part.piece_at(offset)
+            changes = tuple([self.batch.changes[place] for place in part.places[offset:end]])
+            stored = self._append(Chunk(project_id, self._key, number, offset, self.fingerprint, changes, size))
             if stored.fingerprint != self.fingerprint:
                 raise key_reused(project_id)
-            if stored.offset != offset or offset + stored.count > len(part):
+            if stored.offset != offset or offset + stored.count > length:
                 raise LogDamaged(
                     f"project {project_id} holds another chunk under the idempotency key than comes next: one is gone",
                     hint="Send what is missing under another key. A table that was restored may be like this.",
                 )
             for step in range(stored.count):
-                self.seqs[places[offset + step]] = stored.first_seq + step
+                self.seqs[part.places[offset + step]] = stored.first_seq + step
             self.chunks.append(stored)
             offset += stored.count
             number += 1
 
 
+class _Part:
+    """The changes of one project in a batch, cut into chunks."""
+
+    __slots__ = ("_limits", "_sizes", "pieces", "places")
+
+    def __init__(self, batch: Batch, places: list[int], max_changes: int, max_bytes: int) -> None:
+        self.places = places
+        """Where in the batch the changes stand."""
+        self._sizes = [batch.sizes[place] for place in places]
+        self._limits = (max_changes, max_bytes)
+        self.pieces = cut(self._sizes, max_changes, max_bytes)
+
+    def piece_at(self, start: int) -> tuple[int, int]:
+        """Return the end and the size of the chunk that begins at a place.
+
+        Where an earlier attempt ended a chunk at another place, the rest is cut from there.
+        """
+        if start not in self.pieces:
+            self.pieces |= cut(self._sizes, *self._limits, start)
+        return self.pieces[start]
+
+
+def cut(sizes: Sequence[int], max_changes: int, max_bytes: int, start: int = 0) -> dict[int, tuple[int, int]]:
+    """Cut changes of these sizes, from `start` on, into chunks as large as may be, each of at least one change.
+
+    Returns where each chunk begins, with its end and its size in bytes; in order.
+    """
+    pieces = {}
+    total = 0
+    for place in range(start, len(sizes)):
+        if place > start and (place - start == max_changes or total + sizes[place] > max_bytes):
+            pieces[start] = (place, total)
+            start, total = place, 0
+        total += sizes[place]
+    if start < len(sizes):
+        pieces[start] = (len(sizes), total)
+    return pieces
+
+
 def key_reused(project_id: str) -> KeyReused:
     """Make the error for a key that stands for another batch in a project."""
     return KeyReused(f"the idempotency key came with another batch to project {project_id} before")
-
-
-def chunk_length(changes: Sequence[NewChange] | Sequence[Change], start: int, max_changes: int, max_bytes: int) -> int:
-    """Return how many changes from `start` on fit in one chunk, at least one."""
-    size = 0
-    end = min(len(changes), start + max_changes)
-    for place in range(start, end):
-        size += item_size(changes[place])
-        if size > max_bytes and place > start:
-            return place - start
-    return end - start
 
 
 def number_changes(chunk: Chunk, head: Head, now: str) -> tuple[Change, ...]:
@@ -196,15 +256,4 @@ def one_type_too_many(known: set[str], types: Iterable[str]) -> int | None:
 def too_many_entity_types(index: int) -> InvalidBatch:
     """Make the error for a change that would bring in one entity type too many."""
     reason = f"would be one entity type too many: a project has at most {MAX_ENTITY_TYPES}"
-    return InvalidBatch([Problem(index, f"changes[{index}].entityType", reason)])
-
-
-def refusal(change: Change, project_id: str, head: Head) -> str:
-    """Say why a change does not come next after `head`; empty when it does."""
-    if change.project_id != project_id:
-        return f"is of project {change.project_id}, the first of {project_id}"
-    if change.seq != head.seq + 1:
-        return f"has the number {change.seq}; the next of the log is {head.seq + 1}"
-    if change.chain != link_of(head.chain, change):
-        return "does not carry on the chain: it was altered, or is of another history"
-    return ""
+    return InvalidBatch([Problem(index, f"changes[{index}].entity_type", reason)])

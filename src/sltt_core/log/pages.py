@@ -148,6 +148,22 @@ def filtered_page(
             return Page(tuple(kept), through, link, through)
 
 
+def page_of(found: Run, project_id: str, cursor: int, chain: str | None) -> Page:
+    """Make the page of what a storage read after the cursor, for a reader that knows the link `chain` there.
+
+    Raises `ChainMismatch` when the log has another link there or ends before; `LogDamaged` before a missing number.
+    """
+    end, known, run = found
+    if chain is not None and chain != known:
+        raise chain_mismatch(project_id, cursor, end, chain, known)
+    if not run:
+        if cursor < end:
+            raise LogDamaged(f"change {cursor + 1} of project {project_id} is missing")
+        return Page((), cursor, known, None)
+    last = run[-1]
+    return Page(run, last.seq, last.chain, last.seq if last.seq < end else None)
+
+
 def chain_mismatch(project_id: str, cursor: int, end: int, chain: str, known: str | None) -> SlttError:
     """Make the error for a reader that knows the link `chain` at its cursor, where the log has `known`."""
     if known is not None:

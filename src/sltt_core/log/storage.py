@@ -11,11 +11,11 @@ from abc import ABC, abstractmethod
 from sltt_core.base.errors import (
     InvalidBatch,
     InvalidInput,
-    LogDamaged,
     NotFound,
     Problem,
 )
 from sltt_core.base.runtime import SYSTEM
+from sltt_core.log.arguments import check_page, check_restored, checked_batch, served_project
 from sltt_core.log.batches import (
     CHUNK_BYTES,
     CHUNK_CHANGES,
@@ -23,11 +23,7 @@ from sltt_core.log.batches import (
     BatchAppend,
     Chunk,
     StoredChunk,
-    chunk_length,
-    key_reused,
-    one_type_too_many,
-    refusal,
-    too_many_entity_types,
+    cut,
 )
 from sltt_core.log.pages import (
     ALL,
@@ -38,13 +34,12 @@ from sltt_core.log.pages import (
     Head,
     Page,
     ProjectsPage,
-    chain_mismatch,
     check_limit,
     filtered_page,
+    page_of,
 )
-from sltt_core.model.chain import is_link
 from sltt_core.model.changes import Change, NewChange, item_size
-from sltt_core.model.fields import MAX_ITEM_BYTES, check_idempotency_key, check_project_id, check_seq, checked
+from sltt_core.model.fields import check_idempotency_key, check_project_id, check_seq, checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,17 +146,9 @@ class BaseStorageService(ABC):
         if not waiting:
             raise InvalidBatch([Problem(None, "changes", "there is nothing to restore")])
         project_id = self._project(waiting[0].project_id)
-        head = self._head(project_id)
-        for index, change in enumerate(waiting):
-            reason = refusal(change, project_id, head)
-            if reason:
-                raise InvalidBatch([Problem(index, f"changes[{index}]", reason)])
-            head = Head(change.seq, change.chain)
-        start = 0
-        while start < len(waiting):
-            end = start + self._fitting(waiting, start)
+        head = check_restored(waiting, project_id, self._head(project_id))
+        for start, (end, _) in cut([*map(item_size, waiting)], self._chunk_changes, self._chunk_bytes).items():
             self._restore(project_id, tuple(waiting[start:end]))
-            start = end
         return head
 
     def mark_as_outdated(self, seq: int, outdated_by: int, *, project_id: str | None = None) -> Change:
@@ -174,9 +161,9 @@ class BaseStorageService(ABC):
         """
         project_id = self._project(project_id)
         checked(check_seq, seq, "seq")
-        checked(check_seq, outdated_by, "outdatedBy")
+        checked(check_seq, outdated_by, "outdated_by")
         if outdated_by <= seq:
-            raise InvalidInput(f"outdatedBy {outdated_by} is not later than {seq}", field="outdatedBy")
+            raise InvalidInput(f"outdated_by {outdated_by} is not later than {seq}", field="outdated_by")
         if outdated_by > self._head(project_id).seq and self._get(project_id, outdated_by) is None:
             raise self._no_change(project_id, outdated_by)
         change = self._mark(project_id, seq, outdated_by)
@@ -313,85 +300,25 @@ class BaseStorageService(ABC):
     # What the public methods share
 
     def _project(self, project_id: str | None) -> str:
-        if project_id is None:
-            if self.project_id is None:
-                raise InvalidInput("projectId is required: this service is bound to none", field="projectId")
-            return self.project_id
-        checked(check_project_id, project_id, "projectId")
-        if self.project_id not in (None, project_id):
-            raise NotFound(f"there is no project {project_id} here")
-        return project_id
+        return served_project(project_id, self.project_id)
 
     def _no_change(self, project_id: str, seq: int) -> NotFound:
         return NotFound(f"there is no change {seq} in project {project_id}")
 
     def _append_batch(self, changes: Sequence[NewChange], key: str | None) -> tuple[Appended, list[StoredChunk]]:
-        batch = self._ready(changes)
+        batch = checked_batch(changes, self.project_id)
         if key is not None:
-            checked(check_idempotency_key, key, "Idempotency-Key")
-        append = BatchAppend(batch, key, self._append, self._fitting)
-        if append.parts > 1:
+            checked(check_idempotency_key, key, "idempotency_key")
+        append = BatchAppend(batch, key, self._append, self._chunk_changes, self._chunk_bytes)
+        if append.writes > 1:
             # One atomic write checks this itself; of several, a later one must not fail on it.
-            self._check_key(append, key)
-            self._check_entity_types(append)
+            append.check_key(self._stored_chunk)
+            append.check_entity_types(self._entity_type_stats)
         return append.run(), append.chunks
 
-    def _ready(self, changes: Sequence[NewChange]) -> list[NewChange]:
-        """Check a batch as a whole and give each change its project."""
-        problems: list[Problem] = []
-        batch: list[NewChange] = []
-        for index, change in enumerate(changes):
-            if not isinstance(change, NewChange):
-                raise TypeError(f"changes[{index}] is not a NewChange")
-            if change.project_id is None:
-                if self.project_id is None:
-                    problems.append(Problem(index, f"changes[{index}].projectId", "is required"))
-                change = NewChange.of((self.project_id, *change.as_tuple()[1:]))
-            elif self.project_id not in (None, change.project_id):
-                reason = f"is not {self.project_id}, the one project that is served here"
-                problems.append(Problem(index, f"changes[{index}].projectId", reason))
-            # Its project, and who signed in, may have come to it since it was checked.
-            if item_size(change) > MAX_ITEM_BYTES:
-                reason = f"the change takes more than {MAX_ITEM_BYTES:,} bytes as stored"
-                problems.append(Problem(index, f"changes[{index}].data", reason, too_large=True))
-            batch.append(change)
-        if not batch:
-            problems.append(Problem(None, "changes", "the batch is empty; give at least one change"))
-        if problems:
-            raise InvalidBatch(problems)
-        return batch
-
-    def _check_key(self, append: BatchAppend, key: str | None) -> None:
-        if key is not None and len(append.places) > 1:
-            for project_id in append.places:
-                stored = self._stored_chunk(project_id, key, 0)
-                if stored is not None and stored.fingerprint != append.fingerprint:
-                    raise key_reused(project_id)
-
-    def _check_entity_types(self, append: BatchAppend) -> None:
-        for project_id, places in append.places.items():
-            known = set(self._entity_type_stats(project_id))
-            too_many = one_type_too_many(known, (append.batch[place].entity_type for place in places))
-            if too_many is not None:
-                raise too_many_entity_types(places[too_many])
-
-    def _fitting(self, changes: Sequence[NewChange] | Sequence[Change], start: int) -> int:
-        return chunk_length(changes, start, self._chunk_changes, self._chunk_bytes)
-
     def _page(self, cursor: int, limit: int, project_id: str, chain: str | None) -> Page:
-        checked(lambda value: check_seq(value, 0), cursor, "cursor")
-        checked(check_limit, limit, "limit")
-        if chain is not None and not is_link(chain):
-            raise InvalidInput("chain is not a link: 22 characters of base64url", field="chain")
-        end, known, run = self._run(project_id, cursor, limit, chain)
-        if chain is not None and chain != known:
-            raise chain_mismatch(project_id, cursor, end, chain, known)
-        if not run:
-            if cursor < end:
-                raise LogDamaged(f"change {cursor + 1} of project {project_id} is missing")
-            return Page((), cursor, known, None)
-        last = run[-1]
-        return Page(run, last.seq, last.chain, last.seq if last.seq < end else None)
+        check_page(cursor, limit, chain)
+        return page_of(self._run(project_id, cursor, limit, chain), project_id, cursor, chain)
 
     def _pages_after(self, page: Page, project_id: str) -> Iterator[Page]:
         while page.cursor is not None:

@@ -10,17 +10,26 @@ from sltt_core.base.errors import InvalidBatch, Problem
 from sltt_core.base.hashes import sha256
 from sltt_core.base.json_reader import JsonProblem, Reader, decode_utf8, quote, whole_number
 from sltt_core.base.record import Record
-from sltt_core.model.drafts import FIELDS, MAX_PROBLEMS, Draft, TooManyProblems
+from sltt_core.model.drafts import MAX_PROBLEMS, PARAMETERS, Draft, TooManyProblems
 from sltt_core.model.fields import item_bytes, utf8_length
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
+    from typing import Any, Literal
 
 
 class Change(Record):
-    """One change as the log holds it. The fields stand in the order of the table's columns."""
+    """One change as the log holds it. The fields stand in the order of `sltt_core.model.fields.FIELDS`.
+
+    - `project_id`, `entity_type`, `entity_id`, `cid`, `change_by`: as the caller gave them.
+    - `seq`: the number in the project's log, from 1, without a gap.
+    - `operation`: `create`, `update` or `delete`; `void` for a tombstone, which stands where the log had a hole.
+    - `timestamp`, `cloud_at`: when it was made, and when the log stored it: ISO 8601, UTC.
+    - `data_json`: the JSON object that the caller gave, verbatim; `data` is the same, parsed.
+    - `outdated_by`: the later sequence number that made this change obsolete.
+    - `chain`: the change's link of the hash chain.
+    """
 
     project_id: str
     seq: int
@@ -43,11 +52,8 @@ class Change(Record):
 
     @property
     def data(self) -> dict[str, Any]:
-        """The `data` object, parsed anew on each use; integers of any size come back equal."""
-        from json import loads
-
-        value: dict[str, Any] = loads(self.data_json, parse_int=whole_number)
-        return value
+        """The `data` object, parsed again on each use; integers of any size come back equal."""
+        return _parsed(self.data_json)
 
     def to_json(self) -> str:
         """Write the change as the API sends it; `data` is spliced in as it was given."""
@@ -66,82 +72,77 @@ class Change(Record):
         )
 
 
-_WIRE_NAMES = dict(
-    zip(
-        (
-            "project_id",
-            "entity_type",
-            "entity_id",
-            "data",
-            "operation",
-            "timestamp",
-            "cid",
-            "change_by",
-            "client_seq",
-        ),
-        FIELDS,
-        strict=True,
-    )
-)
-
-
-class NewChange(Record):
+class NewChange(Record, init=False):
     """One change as a caller gives it, checked: `InvalidBatch` lists what is wrong with it.
 
-    `data` is a JSON object, as a mapping or as its text, which is kept to the letter. `timestamp` is ISO 8601
-    (UTC without a zone). `client_seq` is the caller's own number for the change, which the log only echoes.
+    - `project_id` is a text of 1 to 128 characters of `A-Z a-z 0-9 . _ ~ @ : + -`; `None` leaves it to the service
+      that the change is given to, when that is bound to a project.
+    - `entity_type` is a text of 1 to 64 characters of `A-Z a-z 0-9 _ . : -`.
+    - `entity_id`, `cid` (the caller's own id for the change) and `change_by` (who made it) are texts of 1 to 255
+      characters without control characters.
+    - `data` is a JSON object: a mapping, or its text, which is kept verbatim.
+    - `operation` is `create`, `update` or `delete`; `None` is `create`.
+    - `timestamp` says when the change was made, in ISO 8601 (UTC without a zone); `None` is the time of the append.
+    - `client_seq` is the caller's own number for the change, from 0 to 2^63 - 1. The log does not store it.
     """
 
     project_id: str | None
-    """`None` leaves it to the service that the change is given to, when that is bound to a project."""
     entity_type: str
     entity_id: str
     data_json: str
-    operation: str | None
+    operation: Literal["create", "update", "delete"] | None
     timestamp: str | None
     cid: str | None
     change_by: str | None
     client_seq: int | None
 
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            project_id: str | None = None,
-            entity_type: str,
-            entity_id: str,
-            data: Mapping[str, object] | str,
-            operation: str | None = None,
-            timestamp: str | None = None,
-            cid: str | None = None,
-            change_by: str | None = None,
-            client_seq: int | None = None,
-        ) -> None: ...
-
-    def __new__(cls, **given: Any) -> NewChange:
+    def __new__(
+        cls,
+        *,
+        project_id: str | None = None,
+        entity_type: str,
+        entity_id: str,
+        data: Mapping[str, object] | str,
+        operation: Literal["create", "update", "delete"] | None = None,
+        timestamp: str | None = None,
+        cid: str | None = None,
+        change_by: str | None = None,
+        client_seq: int | None = None,
+    ) -> NewChange:
         """Check the fields as they come from Python."""
-        unknown = given.keys() - _WIRE_NAMES
-        if unknown:
-            raise TypeError(f"NewChange() has no field {sorted(unknown)[0]!r}")
-        wire = {_WIRE_NAMES[name]: value for name, value in given.items() if value is not None}
         problems: list[Problem] = []
-        draft = Draft(0, "change", problems)
-        data = wire.pop("data", None)
+        draft = Draft(0, "change", problems, PARAMETERS)
         if data is not None:
             draft.take_data(data)
-        for name, value in wire.items():
-            draft.take(name, value)
+        # In the order of NEW_FIELDS, without the data.
+        given = (project_id, entity_type, entity_id, operation, timestamp, cid, change_by, client_seq)
+        for name, value in zip(_NAMES, given, strict=True):
+            if value is not None:
+                draft.take(name, value)
         values = draft.finish()
         if problems:
             raise InvalidBatch(problems)
         return cls.of(values)
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """The `data` object, parsed again on each use; integers of any size come back equal."""
+        return _parsed(self.data_json)
+
     def replace(self, **changes: Any) -> NewChange:
-        """Return a copy in which the named fields have other values, checked like those of a new one."""
-        given = dict(zip(self.fields, self.as_tuple(), strict=True))
-        given["data"] = given.pop("data_json")
+        """Return a copy in which the named parameters have other values, checked like those of a new one."""
+        given = dict(zip(PARAMETERS.values(), self.as_tuple(), strict=True))
         return NewChange(**{**given, **changes})
+
+
+_NAMES = tuple(name for name in PARAMETERS if name != "data")
+
+
+def _parsed(data_json: str) -> dict[str, Any]:
+    from json import loads
+
+    value: dict[str, Any] = loads(data_json, parse_int=whole_number)
+    return value
 
 
 def parse_changes(body: bytes, project_id: str | None = None) -> tuple[NewChange, ...]:

@@ -5,29 +5,22 @@ from __future__ import annotations
 from sltt_core.base.errors import Problem
 from sltt_core.base.json_reader import JsonProblem, quote, read
 from sltt_core.base.timestamps import is_same
-from sltt_core.model.fields import CHECKS, MAX_ITEM_BYTES, item_bytes
+from sltt_core.model.fields import CHECKS, MAX_ITEM_BYTES, NEW_FIELDS, item_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 MAX_PROBLEMS = 1000
 """Problems of a batch that are looked for."""
 
-FIELDS = (
-    "projectId",
-    "entityType",
-    "entityId",
-    "data",
-    "operation",
-    "timestamp",
-    "cid",
-    "changeBy",
-    "seq",
-)
-"""The fields of a new change that are kept, by their wire names, in the order of `NewChange`."""
+_KEPT = tuple(field.wire for field in NEW_FIELDS)
+_REQUIRED = tuple(field.wire for field in NEW_FIELDS if field.required)
+_SIZED = tuple(field.wire for field in NEW_FIELDS if field.sized)
 
-_FREE_TEXTS = ("projectId", "entityType", "entityId", "data", "cid", "changeBy")
+PARAMETERS = {field.wire: field.parameter or field.name for field in NEW_FIELDS}
+"""The parameters of `NewChange`, by the wire names of the fields."""
 
 
 class TooManyProblems(Exception):
@@ -35,23 +28,30 @@ class TooManyProblems(Exception):
 
 
 class Draft:
-    """A change on its way in: takes one field after the other and collects what is wrong with them."""
+    """A change on its way in: takes one field after the other and collects what is wrong with them.
 
-    __slots__ = ("data_json", "faulty", "index", "path", "problems", "seen", "values")
+    Fields go by their wire names here; the problems call them by `names`, where those have another one.
+    """
 
-    def __init__(self, index: int, path: str, problems: list[Problem]) -> None:
+    __slots__ = ("data_json", "faulty", "index", "names", "path", "problems", "seen", "values")
+
+    def __init__(self, index: int, path: str, problems: list[Problem], names: Mapping[str, str] = {}) -> None:
         self.index = index
         self.path = path
         self.problems = problems  # of the whole batch
+        self.names = names
         self.faulty: set[str] = set()
         self.seen: set[str] = set()
         self.values: dict[str, Any] = {}
         self.data_json: str | None = None
 
-    def fault(self, name: str, reason: str, *, too_large: bool = False) -> None:
-        """Note a problem with the named field, or with the change itself when the name is empty."""
+    def fault(self, name: str, reason: str, *, inside: str = "", too_large: bool = False) -> None:
+        """Note a problem with the named field, or with the change itself when the name is empty.
+
+        `inside` is the path from the field to the place at fault: `.verses[2].at`.
+        """
         self.faulty.add(name)
-        field = f"{self.path}.{_shown(name)}" if name else self.path
+        field = f"{self.path}.{_shown(self.names.get(name, name))}{inside}" if name else self.path
         self.problems.append(Problem(self.index, field, reason, too_large))
         if len(self.problems) >= MAX_PROBLEMS:
             raise TooManyProblems
@@ -72,15 +72,19 @@ class Draft:
 
     def take_data(self, data: object) -> None:
         """Check `data` that comes from Python, as a mapping or as text."""
+        from sltt_core.base.json_writer import NotJson, write  # what comes as JSON does not need it
+
         self.seen.add("data")
         try:
-            text = data if isinstance(data, str) else _write(data)
+            text = data if isinstance(data, str) else write(data)
             text.encode()
             if type(read(text)) is not dict:
                 raise JsonProblem("is not a JSON object")
             self.data_json = text.strip()
         except UnicodeEncodeError:
             self.fault("data", "holds half of a surrogate pair, which is no character")
+        except NotJson as error:
+            self.fault("data", error.reason, inside=error.path)
         except JsonProblem as error:
             self.fault("data", str(error))
 
@@ -96,15 +100,15 @@ class Draft:
         values = self.values
         if self.data_json is not None:
             values["data"] = self.data_json
-        for name in ("entityType", "entityId", "data"):
+        for name in _REQUIRED:
             self._require(name)
         timestamp, change_at = values.get("timestamp"), values.get("changeAt")
         if timestamp is not None and change_at is not None and not is_same(timestamp, change_at):
             self.fault("changeAt", "says another time than timestamp, of which it is another name")
         values["timestamp"] = timestamp or change_at
-        fields = tuple(map(values.get, FIELDS))
+        fields = tuple(map(values.get, _KEPT))
         if not self.faulty:
-            size = item_bytes(*map(values.get, _FREE_TEXTS))
+            size = item_bytes(*map(values.get, _SIZED))
             if size > MAX_ITEM_BYTES:
                 reason = f"the change takes {size:,} bytes as stored; the limit is {MAX_ITEM_BYTES:,}"
                 self.fault("data", reason, too_large=True)
@@ -113,22 +117,6 @@ class Draft:
     def _require(self, name: str) -> None:
         if name not in self.values and not self.faulty & {"", name}:
             self.fault(name, "is required")
-
-
-def _write(data: object) -> str:
-    from json import dumps
-
-    try:
-        return dumps(data, default=_mapping, ensure_ascii=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise JsonProblem(f"cannot be written as JSON: {error}") from None
-
-
-def _mapping(value: Any) -> dict[Any, Any]:
-    """Let any mapping be written, not only a `dict`."""
-    if not hasattr(value, "keys"):
-        raise TypeError(f"a {type(value).__name__} is no JSON value")
-    return dict(value)
 
 
 def _shown(name: str) -> str:

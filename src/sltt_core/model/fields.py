@@ -1,21 +1,25 @@
-"""One check for each field of a change, and the limits they hold to.
+"""The fields of a change: one table (`FIELDS`), a check for each of them, and the limits that the checks apply.
 
-A check returns the value to keep, or raises `ValueError` with the reason, in words that go after the name.
+What is parsed, stored, hashed, sent and documented of a change is derived from the table, or is tested against it
+(`tests/sltt_core/model/test_table.py`) where hand-written code is faster. A check returns the value to keep, or raises
+`ValueError` with the reason, in words that go after the name.
 """
 
 from __future__ import annotations
 
 from sltt_core.base.errors import InvalidInput
+from sltt_core.base.record import Record
 from sltt_core.base.timestamps import normalise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import Any, Literal, TypeVar
 
     T = TypeVar("T")
+    Operation = Literal["create", "update", "delete"]
 
-OPERATIONS = ("create", "update", "delete")
+OPERATIONS: tuple[Operation, ...] = ("create", "update", "delete")
 """What a caller may say it did; `create` when it says nothing."""
 TOMBSTONE = "void"
 """The operation of a change that `repair` puts where the log had a hole; no caller may send it."""
@@ -111,22 +115,77 @@ def _text(value: object, most: int) -> str:
     return value
 
 
+class Field(Record):
+    """One field of a change: what it is called in each place, and what holds of it there."""
+
+    name: str
+    """In `Change`, and its column in SQL."""
+    wire: str
+    """In JSON."""
+    attribute: str
+    """Of the item in DynamoDB."""
+    type: str = "text"
+    """`text`, `integer`, or `json`, which is a text that is written into JSON as it is."""
+    optional: bool = False
+    """Whether a stored change may be without it."""
+    hashed: bool = True
+    """Whether the link covers it. The order of the hash is the order of the table."""
+    sized: bool = False
+    """Whether its length is counted in the size of an item; the others are in the constant part (`item_bytes`)."""
+    check: Callable[[object], Any] | None = None
+    """For what a client sends; `None`: a client may not send it."""
+    place: int | None = None
+    """Its place among the fields of `NewChange`; `None`: what a client sends is checked, and dropped.
+
+    It is the order of a fingerprint, too: a place that is taken never changes.
+    """
+    parameter: str = ""
+    """Of `NewChange`, when it has another name there."""
+    required: bool = False
+    """Whether a new change must have it. A project may also come from the service."""
+    alias: str = ""
+    """Another name for it in JSON that a client may send."""
+
+
+FIELDS = (
+    Field("project_id", "projectId", "pk", sized=True, check=check_project_id, place=0),
+    Field("seq", "seq", "seq", "integer", check=_check_client_seq, place=8, parameter="client_seq"),
+    Field("entity_type", "entityType", "entityType", sized=True, check=check_entity_type, place=1, required=True),
+    Field("entity_id", "entityId", "entityId", sized=True, check=check_free_text, place=2, required=True),
+    Field("operation", "operation", "operation", check=_check_operation, place=4),
+    Field("timestamp", "timestamp", "timestamp", check=_check_timestamp, place=5, alias="changeAt"),
+    Field("cloud_at", "cloudAt", "cloudAt", check=_check_timestamp),
+    Field(
+        "data_json",
+        "data",
+        "dataJson",
+        "json",
+        sized=True,
+        check=_check_data,
+        place=3,
+        parameter="data",
+        required=True,
+    ),
+    Field("outdated_by", "outdatedBy", "outdatedBy", "integer", optional=True, hashed=False, check=_check_client_seq),
+    Field("cid", "cid", "cid", optional=True, sized=True, check=check_free_text, place=6),
+    Field("change_by", "changeBy", "changeBy", optional=True, sized=True, check=check_free_text, place=7),
+    Field("chain", "chain", "chain", hashed=False),
+)
+"""The fields of a stored change, in the order of `Change`, of SQL's columns and of the API's JSON."""
+
+NEW_FIELDS = tuple(sorted((field for field in FIELDS if field.place is not None), key=lambda field: field.place or 0))
+"""The fields of a new change that are kept, in the order of `NewChange`."""
+
+COLUMNS = tuple(field.name for field in FIELDS[2:])
+"""The columns of the SQL table of changes, in order; project and number are its key."""
+
 CHECKS: dict[str, Callable[[object], Any]] = {
-    "projectId": check_project_id,
-    "entityType": check_entity_type,
-    "entityId": check_free_text,
-    "operation": _check_operation,
-    "timestamp": _check_timestamp,
-    "changeAt": _check_timestamp,
-    "data": _check_data,
-    "cid": check_free_text,
-    "changeBy": check_free_text,
-    # What the original's client also sends. Its own number is echoed; what only the log can know is dropped.
-    "seq": _check_client_seq,
-    "cloudAt": _check_timestamp,
-    "outdatedBy": _check_client_seq,
+    name: field.check for field in FIELDS if field.check for name in (field.wire, field.alias) if name
 }
-"""The fields that a change may have when it comes in, by their wire names."""
+"""The check of each field that a client may send, by its wire name or alias."""
+
+WIRE_NAMES = {name: field.wire for field in FIELDS for name in (field.name, field.parameter) if name}
+"""What the wire calls each parameter of the Python API."""
 
 
 def checked(check: Callable[[object], T], value: object, field: str) -> T:

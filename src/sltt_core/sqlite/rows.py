@@ -8,6 +8,7 @@ from sltt_core.log.batches import StoredChunk
 from sltt_core.log.pages import ChangeStats, Head, contiguous_run
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import Change
+from sltt_core.model.fields import COLUMNS
 from sltt_core.sqlite.schema import SEQ_BITS
 
 TYPE_CHECKING = False
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
 MAX_TERMS = 500
 """Values in one SQL statement; older SQLites take 999."""
 
-CHANGE = (
-    f"? AS project_id, id & {(1 << SEQ_BITS) - 1}, entity_type, entity_id, operation, timestamp, cloud_at, "
-    "data_json, outdated_by, cid, change_by, chain"
-)
+CHANGE = f"? AS project_id, id & {(1 << SEQ_BITS) - 1}, {', '.join(COLUMNS)}"
 """The columns of a `Change`; the project id is a parameter."""
 
 
@@ -144,8 +142,7 @@ def insert_changes(connection: Connection, log: int, changes: Sequence[Change]) 
     """Write consecutive changes to the end of a log, with the log's end and its counts."""
     base = log << SEQ_BITS
     connection.executemany(
-        "INSERT INTO changes (id, entity_type, entity_id, operation, timestamp, cloud_at, data_json, "
-        "outdated_by, cid, change_by, chain) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO changes (id, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})",
         ((base + change.seq, *change.as_tuple()[2:]) for change in changes),
     )
     operations = Counter(change.operation for change in changes)

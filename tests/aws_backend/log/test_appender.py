@@ -413,7 +413,7 @@ def test_one_that_was_interrupted_in_flight_is_neither_tried_again_nor_given_the
     until = clock() + 2.0
     conflict = not_sent(canceled("TransactionConflict"))
     faults.always[WRITE] = lambda call: conflict(call) if clock() < until else call()
-    member = Member(Chunk("p", None, 0, 0, "", (new("gone"),)), "k" * 32, 0)
+    member = Member(Chunk("p", None, 0, 0, "", (new("gone"),), 300), "k" * 32, 0)
     turn = Lock()
     turn.acquire()
     gone = Append(member, 1_100, clock() + 30.0, turn)

@@ -19,7 +19,7 @@ FAILED = {"Code": "ConditionalCheckFailed", "Message": "The conditional request 
 
 def member(count: int = 1, key: str = "k" * 16, number: int = 0, **given: Any) -> Member:
     changes = tuple(new_change(entity_id=f"e{place}", **given) for place in range(count))
-    return Member(Chunk("ruth", key, number, 7, "f" * 64, changes), key, 1_775_000_000)
+    return Member(Chunk("ruth", key, number, 7, "f" * 64, changes, 0), key, 1_775_000_000)
 
 
 def built(*members: Member, before: LogEnd = NO_LOG) -> Built:

@@ -409,4 +409,4 @@ def test_every_kind_of_fault_is_planted_somewhere() -> None:
 
 def test_a_new_change_may_not_be_void() -> None:
     with pytest.raises(SlttError, match="operation: is not one of"):
-        NewChange(entity_type="t", entity_id="e", data={}, operation=TOMBSTONE)
+        NewChange(entity_type="t", entity_id="e", data={}, operation=TOMBSTONE)  # type: ignore[arg-type]

@@ -146,3 +146,38 @@ def test_a_partial_append_says_what_was_stored_and_why_it_stopped(
     error = PartialAppend(seqs, cause)
     assert (error.seqs, error.failed_at_index, error.cause) == (tuple(seqs), first, cause)
     assert error.message == f"stored {stored} of {len(seqs)} changes, then: somebody is at it"
+
+
+NAMES = {"entity_id": "entityId", "project_id": "projectId", "key": "Key"}
+
+
+def test_a_field_is_called_by_another_name() -> None:
+    error = InvalidInput("key is empty", field="key", hint="Fill it.")
+    error.rename(NAMES)
+    assert (error.field, error.message, str(error), error.hint) == ("Key", "Key is empty", "Key is empty", "Fill it.")
+    for other in (InvalidInput("key is empty"), InvalidInput("x", field="limit"), NotFound("key is empty")):
+        before = str(other)
+        other.rename(NAMES)
+        assert str(other) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "renamed"),
+    [
+        ("changes[3].entity_id", "changes[3].entityId"),
+        ("changes[3].data.entity_id", "changes[3].data.entity_id"),
+        ("changes[3].data[0].entity_id", "changes[3].data[0].entity_id"),
+        ("changes[3].entity_id[0].entity_id", "changes[3].entityId[0].entity_id"),
+        ("changes[3].cid", "changes[3].cid"),
+        ("changes[3]", "changes[3]"),
+        ("changes", "changes"),
+    ],
+)
+def test_the_fields_of_a_batch_are_called_by_other_names(path: str, renamed: str) -> None:
+    error = InvalidBatch([Problem(3, path, "is wrong", too_large=True), SMALL])
+    partial = PartialAppend([1, None], error)
+    partial.rename(NAMES)
+    assert error.problems == (Problem(3, renamed, "is wrong", too_large=True), SMALL)
+    assert (error.field, error.status, error.failed_at_index) == (renamed, 400, 3)
+    assert str(error) == error.message == f"{renamed}: is wrong (and 1 more)"
+    assert str(partial) == partial.message == f"stored 1 of 2 changes, then: {error.message}"

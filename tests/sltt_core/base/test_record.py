@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+import pydoc
 from typing import Any
 
 import pytest
@@ -118,3 +120,23 @@ def test_it_can_be_copied_and_pickled() -> None:
     for twin in (copy.copy(point), copy.deepcopy(point), pickle.loads(pickle.dumps(point))):
         assert twin == point
         assert type(twin) is Point
+
+
+class Built(Record, init=False):
+    x: int
+
+    def __new__(cls, *, text: str) -> Built:
+        return cls.of((len(text),))
+
+
+def test_the_signature_shows_the_fields_or_the_constructor() -> None:
+    assert str(inspect.signature(Point)) == "(x: 'int', y: 'int' = 0, name: 'str | None' = None)"
+    assert str(inspect.signature(Built)) == "(*, text: 'str')"
+    assert Built(text="abc").x == 3
+
+
+def test_the_help_of_a_record_names_the_type_of_each_field() -> None:
+    text = pydoc.plain(pydoc.render_doc(Point))
+    assert "class Point(sltt_core.base.record.Record)\n |  Point(x: 'int', y: 'int' = 0" in text
+    assert " |  name\n |      str | None\n" in text
+    assert "itemgetter" not in text

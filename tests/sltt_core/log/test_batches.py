@@ -7,17 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sltt_core.base.errors import KeyReused, NotFound, PartialAppend, SlttError, StorageBusy
+from sltt_core.log.arguments import refusal
 from sltt_core.log.batches import (
     CHUNK_BYTES,
     CHUNK_CHANGES,
     Appended,
+    Batch,
     BatchAppend,
     Chunk,
     StoredChunk,
-    chunk_length,
+    cut,
     number_changes,
     one_type_too_many,
-    refusal,
     too_many_entity_types,
 )
 from sltt_core.log.pages import EMPTY_LOG, Head
@@ -54,7 +55,11 @@ class Memory:
         return done
 
     def send(self, batch: Sequence[NewChange], key: str | None = None, chunk: int = 3) -> Appended:
-        return BatchAppend(batch, key, self.append, lambda part, at: min(chunk, len(part) - at)).run()
+        return BatchAppend(ready(batch), key, self.append, chunk).run()
+
+
+def ready(batch: Sequence[NewChange]) -> Batch:
+    return Batch(tuple(batch), tuple(map(item_size, batch)))
 
 
 def batch_for(projects: str) -> list[NewChange]:
@@ -105,8 +110,8 @@ def test_numbers_go_on_where_the_log_ends() -> None:
 
 @pytest.mark.parametrize(("projects", "parts"), [("a", 1), ("aaa", 1), ("aaaa", 2), ("ab", 2), ("aba", 2)])
 def test_one_atomic_write_is_told_from_several(projects: str, parts: int) -> None:
-    append = BatchAppend(batch_for(projects), None, Memory().append, lambda part, at: min(3, len(part) - at))
-    assert append.parts == parts
+    append = BatchAppend(ready(batch_for(projects)), None, Memory().append, 3)
+    assert append.writes == parts
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 100])
@@ -239,8 +244,8 @@ def test_however_often_it_fails_a_batch_is_stored_once_and_in_order(
 def test_a_chunk_takes_what_fits_and_at_least_one(
     sizes: list[int], start: int, max_changes: int, max_bytes: int, length: int
 ) -> None:
-    batch = [sized(size) for size in sizes]
-    assert chunk_length(batch, start, max_changes, max_bytes) == length
+    end, size = cut(sizes, max_changes, max_bytes, start)[start]
+    assert (end - start, size) == (length, sum(sizes[start:end]))
 
 
 def sized(size: int) -> NewChange:
@@ -252,12 +257,15 @@ def sized(size: int) -> NewChange:
 @given(st.lists(st.integers(300, 900), min_size=1, max_size=12), st.integers(1, 5), st.integers(1, 3000))
 def test_chunks_cover_a_batch_and_are_as_large_as_may_be(sizes: list[int], most: int, max_bytes: int) -> None:
     batch = [sized(size) for size in sizes]
+    memory = Memory()
+    BatchAppend(ready(batch), None, memory.append, most, max_bytes).run()
     start = 0
-    while start < len(batch):
-        length = chunk_length(batch, start, most, max_bytes)
+    for chunk in memory.asked:
+        length = len(chunk.changes)
         end = start + length
+        assert (chunk.offset, chunk.changes, chunk.size) == (start, tuple(batch[start:end]), sum(sizes[start:end]))
         assert 1 <= length <= most
-        assert length == 1 or sum(sizes[start:end]) <= max_bytes
+        assert length == 1 or chunk.size <= max_bytes
         if end < len(batch) and length < most:
             assert sum(sizes[start : end + 1]) > max_bytes
         start = end
@@ -266,7 +274,7 @@ def test_chunks_cover_a_batch_and_are_as_large_as_may_be(sizes: list[int], most:
 
 def test_stored_changes_are_weighed_like_new_ones() -> None:
     stored = log(*(sized(400) for _ in range(5)))
-    assert chunk_length(stored, 0, 98, 1200) == 3
+    assert cut([*map(item_size, stored)], 98, 1200) == {0: (3, 1200), 3: (5, 800)}
 
 
 # What the log makes of a change.
@@ -276,7 +284,7 @@ def test_changes_are_numbered_linked_and_completed() -> None:
     given_all = new_change(
         operation="delete", timestamp="2025-01-01T00:00:00Z", cid="c", change_by="b", client_seq=9, data='{ "a":1 }'
     )
-    chunk = Chunk("ruth", None, 0, 0, "", (new_change(project_id=None), given_all))
+    chunk = Chunk("ruth", None, 0, 0, "", (new_change(project_id=None), given_all), 0)
     head = Head(41, "h" * 22)
     first, second = number_changes(chunk, head, NOW)
     assert first == change(seq=42, operation="create", timestamp=NOW, cloud_at=NOW, chain=first.chain)
@@ -322,7 +330,7 @@ def test_a_project_has_at_most_200_entity_types(known: int, types: list[str], pl
 
 def test_one_type_too_many_names_its_change() -> None:
     error = too_many_entity_types(3)
-    assert (error.failed_at_index, error.field, error.status) == (3, "changes[3].entityType", 400)
+    assert (error.failed_at_index, error.field, error.status) == (3, "changes[3].entity_type", 400)
 
 
 # Restoring.
