@@ -29,8 +29,9 @@ LEFT_OUT = (
     "aws_backend.log.maintenance",
     "aws_backend.log.restore",
     "aws_backend.log.schema",
+    "sltt_core.base.json_writer",
 )
-"""What the storage imports only to look after a table, which a Lambda function never does."""
+"""What is imported only to look after a table, or for `data` that comes from Python: never in a Lambda function."""
 LOADED = "aws_backend/__init__.py"
 """The loader takes its place."""
 FRONT_DOORS = ("aws_backend/__init__.py", "sltt_core/__init__.py")

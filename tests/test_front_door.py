@@ -133,18 +133,23 @@ def fields_of(value: type) -> tuple[str, ...]:
 
 SIGNATURES = {
     "sltt_core": """
-AccessLog(stream: TextIO | None = None, *, now: Callable[[], str] = now_utc, clock: Callable[[], float] =
-    perf_counter) -> None
-AccessLog.write(self, access: Access) -> None
-Api(storage: BaseStorageService, server_name: str = 'sltt', *, authorize: Authorize = allow_all, cors: Sequence[str]
-    = (), clock: Clock = time_ns, new_id: Callable[[], str] = random_id, report: Callable[[BaseException], None] |
-    None = None) -> None
+Access()
+Access.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None
+Access.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
+AccessLog(stream: TextIO | None = None, *, runtime: Runtime = Runtime) -> None
+AccessLog.write(self, entry: AccessEntry) -> None
+AllowAll()
+AllowAll.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None
+AllowAll.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
+Api(storage: BaseStorageService, server_name: str = 'sltt', *, access: Access | None = None, cors: Sequence[str]
+    = (), runtime: Runtime = Runtime, report: Callable[[BaseException], None] | None = None) -> None
+Api.failed(self, error: Exception, request: Request) -> Response
 Api.handle(self, request: Request) -> Response
 Api.problem(self, error: SlttError, request: Request) -> Response
 Api.request_id(self, headers: Mapping[str, str]) -> str
 Appended(seqs: tuple[int, ...], replayed: bool)
-BaseStorageService(project_id: str | None = None, *, clock: Clock = time_ns, chunk_changes: int = 98, chunk_bytes:
-    int = 3500000, page_bytes: int = 4000000) -> None
+BaseStorageService(project_id: str | None = None, *, runtime: Runtime = Runtime, chunk_changes: int = 98,
+    chunk_bytes: int = 3500000, page_bytes: int = 4000000) -> None
 BaseStorageService.close(self) -> None
 BaseStorageService.create_change(self, change: NewChange, idempotency_key: str | None = None) -> Change
 BaseStorageService.create_changes(self, changes: Sequence[NewChange], idempotency_key: str | None = None) ->
@@ -152,29 +157,32 @@ BaseStorageService.create_changes(self, changes: Sequence[NewChange], idempotenc
 BaseStorageService.get_all_projects(self, cursor: str | None = None, limit: int = 1000) -> ProjectsPage
 BaseStorageService.get_change(self, seq: int, *, project_id: str | None = None) -> Change
 BaseStorageService.get_change_stats(self, *, project_id: str | None = None) -> ChangeStats
-BaseStorageService.get_changes_not_outdated(self, cursor: int = 0, limit: int = 1000, *, project_id: str | None =
-    None, chain: str | None = None) -> Page
-BaseStorageService.get_changes_since(self, cursor: int = 0, *, project_id: str | None = None, chain: str | None =
-    None) -> Iterator[Change]
+BaseStorageService.get_changes_not_outdated(self, cursor: int = 0, limit: int = 1000, *, project_id: str | None
+    = None, chain: str | None = None) -> Page
+BaseStorageService.get_changes_since(self, cursor: int = 0, *, project_id: str | None = None, chain: str | None
+    = None) -> Iterator[Change]
 BaseStorageService.get_changes_with_cursor(self, cursor: int = 0, limit: int = 1000, *, project_id: str | None =
     None, chain: str | None = None, filter: ChangeFilter = ChangeFilter) -> Page
 BaseStorageService.get_entity_type_stats(self, *, project_id: str | None = None) -> dict[str, int]
 BaseStorageService.get_head(self, *, project_id: str | None = None) -> Head
 BaseStorageService.get_heads(self, project_ids: Iterable[str]) -> dict[str, int]
 BaseStorageService.initialize(self) -> None
-BaseStorageService.mark_as_outdated(self, seq: int, outdated_by: int, *, project_id: str | None = None) -> Change
+BaseStorageService.mark_as_outdated(self, seq: int, outdated_by: int, *, project_id: str | None = None) ->
+    Change
 BaseStorageService.place -> str
 BaseStorageService.restore_changes(self, changes: Iterable[Change]) -> Head
+BaseStorageService.verify(self, *, project_id: str | None = None, requests: bool = True, progress: Progress =
+    BaseStorageService.<lambda>) -> Iterator[Finding]
 BaseStorageService.wait_for_changes(self, cursor: int, timeout: float, *, project_id: str | None = None) -> bool
 BaseStorageService.wait_for_write(self, mark: object, seconds: float) -> None
 BaseStorageService.write_mark(self) -> object
 ChainMismatch(message: str, *, hint: str | None = None) -> None
-Change(project_id: str, seq: int, entity_type: str, entity_id: str, operation: str, timestamp: str, cloud_at: str,
-    data_json: str, outdated_by: int | None, cid: str | None, change_by: str | None, chain: str)
+Change(project_id: str, seq: int, entity_type: str, entity_id: str, operation: str, timestamp: str, cloud_at:
+    str, data_json: str, outdated_by: int | None, cid: str | None, change_by: str | None, chain: str)
 Change.data -> dict[str, Any]
 Change.to_json(self) -> str
-ChangeFilter(entity_types: frozenset[str] = frozenset(), entity_ids: frozenset[str] = frozenset(), outdated: bool =
-    True)
+ChangeFilter(entity_types: frozenset[str] = frozenset(), entity_ids: frozenset[str] = frozenset(), outdated:
+    bool = True)
 ChangeFilter.matches(self, change: Change) -> bool
 ChangeStats(total: int, creates: int, updates: int, deletes: int)
 Finding(kind: str, first: int | None, last: int | None, detail: str = '')
@@ -189,8 +197,9 @@ InvalidBatch.rename(self, names: Mapping[str, str]) -> None
 InvalidInput(message: str, *, field: str | None = None, hint: str | None = None) -> None
 InvalidInput.rename(self, names: Mapping[str, str]) -> None
 KeyReused(message: str, *, hint: str | None = None) -> None
-LocalStorageService(path: str | Path, project_id: str | None = None, *, clock: Clock = time_ns, busy_seconds: float
-    = 10.0, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000) -> None
+LocalStorageService(path: str | Path, project_id: str | None = None, *, runtime: Runtime = Runtime,
+    busy_seconds: float = 10.0, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000)
+    -> None
 LocalStorageService.close(self) -> None
 LocalStorageService.initialize(self) -> None
 LocalStorageService.wait_for_write(self, mark: object, seconds: float) -> None
@@ -198,8 +207,8 @@ LocalStorageService.write_mark(self) -> object
 LogDamaged(message: str, *, hint: str | None = None) -> None
 MethodNotAllowed(method: str, allow: Sequence[str]) -> None
 NewChange(*, project_id: str | None = None, entity_type: str, entity_id: str, data: Mapping[str, object] | str,
-    operation: Literal['create', 'update', 'delete'] | None = None, timestamp: str | None = None, cid: str | None =
-    None, change_by: str | None = None, client_seq: int | None = None)
+    operation: Literal['create', 'update', 'delete'] | None = None, timestamp: str | None = None, cid: str |
+    None = None, change_by: str | None = None, client_seq: int | None = None)
 NewChange.data -> dict[str, Any]
 NewChange.replace(self, **changes: Any) -> NewChange
 NotALog(message: str, *, hint: str | None = None) -> None
@@ -211,6 +220,7 @@ Page.state(self, cursor: int) -> str
 PartialAppend(seqs: Sequence[int | None], cause: SlttError) -> None
 PartialAppend.rename(self, names: Mapping[str, str]) -> None
 PayloadTooLarge(message: str, *, field: str | None = None, hint: str | None = None) -> None
+Principal(id: str, claims: Mapping[str, object] = dict)
 Problem(index: int | None, field: str, reason: str, too_large: bool = False)
 ProjectsPage(projects: tuple[str, ...], cursor: str | None)
 Record(*args: Any, **kwargs: Any) -> Self
@@ -220,19 +230,28 @@ Record.replace(self, **changes: Any) -> Self
 Report(project_id: str, changes: int, findings: tuple[Finding, ...], done: tuple[str, ...] = ())
 Report.repairable -> bool
 Report.sound -> bool
-Request(method: str, path: str, query: str = '', headers: Mapping[str, str] = dict, body: bytes = b'', principal:
-    str | None = None)
+Request(method: str, path: str, query: str = '', headers: Mapping[str, str] = dict, body: bytes = b'',
+    principal: Principal | None = None)
 RequestTimeout(message: str, *, hint: str | None = None) -> None
-Response(status: int, headers: tuple[tuple[str, str], ...], body: bytes, wait: Wait | None = None)
+Response(status: int, headers: tuple[tuple[str, str], ...], body: bytes | Iterator[bytes], wait: Wait | None =
+    None)
+Response.close(self) -> None
+Response.content -> bytes
 Response.header(self, name: str) -> str | None
-RestApiServer(*, storage: BaseStorageService, server_name: str = 'sltt', authorize: Authorize = allow_all, cors:
-    Sequence[str] = (), access_log: AccessLog | None = None, header_seconds: float = 10.0, body_seconds: float =
-    300.0) -> None
-RestApiServer.bind(self, port: int, host: str, *, open_to_network: bool = False) -> None
+RestApiServer(*, storage: BaseStorageService, server_name: str = 'sltt', port: int = 8080, host: str =
+    '127.0.0.1', open_to_network: bool = False, access: Access | None = None, cors: Sequence[str] = (),
+    access_log: AccessLog | None = None, header_seconds: float = 10.0, body_seconds: float = 300.0) -> None
+RestApiServer.bind(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None =
+    None) -> None
 RestApiServer.serve_forever(self, ready: Callable[[str], None]) -> None
-RestApiServer.start(self, port: int = 8080, host: str = '127.0.0.1', *, open_to_network: bool = False) -> None
+RestApiServer.start(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None =
+    None) -> None
 RestApiServer.stop(self) -> None
 RestApiServer.url -> str
+Runtime(clock: Clock = time_ns, steady_clock: Callable[[], float] = monotonic, pause: Callable[[float], None] =
+    sleep, random: Callable[[], float] = random_fraction, new_token: Callable[[], str] = random_token, new_lock:
+    Callable[[], Any] = allocate_lock, transport: Callable[[Any, float], Any] | None = None, observer: Observer
+    | None = None)
 SlttError(message: str, *, hint: str | None = None) -> None
 SlttError.rename(self, names: Mapping[str, str]) -> None
 StorageBusy(message: str, *, hint: str | None = None) -> None
@@ -248,43 +267,38 @@ parse_changes(body: bytes, project_id: str | None = None) -> tuple[NewChange, ..
 """,
     "aws_backend": """
 AccessDenied(message: str, *, hint: str | None = None) -> None
-AwsRestApiServer(*, storage: BaseStorageService | None = None, server_name: str = 'sltt', **options: Any) -> None
+AwsRestApiServer(*, storage: BaseStorageService | None = None, server_name: str = 'sltt', **options: Any) ->
+    None
 ClockSkewed(message: str, *, hint: str | None = None) -> None
 ConditionFailed(message: str, *, hint: str | None = None) -> None
 ConditionFailed.from_response(code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError
-CredentialChain(sources: Iterable[Source], *, clock: Callable[[], float] = time) -> None
+CredentialChain(sources: Iterable[Source], *, runtime: Runtime = Runtime) -> None
 CredentialChain.get(self) -> Credentials
 CredentialError(message: str, looked: Iterable[tuple[str, str]] = ()) -> None
 Credentials(access_key: str, secret_key: str, token: str | None = None, expires: float | None = None)
-DynamoDBClient(region: str, credentials: Callable[[], Credentials], *, endpoint: str | None = None, transport:
-    HttpTransport | None = None, max_attempts: int = 5, clock: Callable[[], float] = time, steady_clock:
-    Callable[[], float] = monotonic, pause: Callable[[float], None] = sleep, random: Callable[[], float] =
-    random_fraction) -> None
-DynamoDBClient.call(self, operation: str, payload: Mapping[str, Any], *, deadline: float | None = None, repeatable:
-    bool | None = None) -> dict[str, Any]
+DynamoDBClient(region: str, credentials: Callable[[], Credentials], *, endpoint: str | None = None,
+    max_attempts: int = 5, runtime: Runtime = Runtime) -> None
+DynamoDBClient.call(self, operation: str, payload: Mapping[str, Any], *, deadline: float | None = None,
+    repeatable: bool | None = None) -> dict[str, Any]
 DynamoDBClient.close(self) -> None
 DynamoDBClient.warm(self, seconds: float = 10.0) -> None
 DynamoDBError(message: str, *, hint: str | None = None) -> None
 DynamoDBError.from_response(code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError
 DynamoDBStorageService(table_name: str, project_id: str | None = None, *, region: str | None = None,
-    use_local_dynamodb: bool = False, local_endpoint: str = 'http://localhost:8000', client: DynamoDBClient | None =
-    None, check_table: bool = True, clock: Clock = time_ns, steady_clock: Callable[[], float] = monotonic, pause:
-    Callable[[float], None] = sleep, random: Callable[[], float] = random_fraction, new_token: Callable[[], str] =
-    random_key, new_lock: Callable[[], Any] = allocate_lock, time_limit: Callable[[], float] =
-    DynamoDBStorageService.<lambda>, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000)
-    -> None
+    use_local_dynamodb: bool = False, local_endpoint: str = 'http://localhost:8000', client: DynamoDBClient |
+    None = None, check_table: bool = True, runtime: Runtime = Runtime, time_limit: Callable[[], float] =
+    DynamoDBStorageService.<lambda>, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int =
+    4000000) -> None
 DynamoDBStorageService.close(self) -> None
 DynamoDBStorageService.initialize(self) -> None
 DynamoDBStorageService.place -> str
-DynamoDBStorageService.repair(self, *, project_id: str | None = None, dry_run: bool = True, relink_from: int | None
-    = None, progress: Progress = DynamoDBStorageService.<lambda>) -> Report
-DynamoDBStorageService.verify(self, *, project_id: str | None = None, requests: bool = True, progress: Progress =
-    DynamoDBStorageService.<lambda>) -> Report
+DynamoDBStorageService.repair(self, *, project_id: str | None = None, dry_run: bool = True, relink_from: int |
+    None = None, progress: Progress = DynamoDBStorageService.<lambda>) -> Report
 DynamoDBStorageService.wait_for_write(self, mark: object, seconds: float) -> None
 DynamoDBStorageService.warm(self) -> None
 DynamoDBStorageService.write_mark(self) -> object
 Function(api: Api, storage: BaseStorageService, gateway: Gateway = Gateway, *, max_wait: float = 0.0, limit:
-    Callable[[float], None] = Function.<lambda>, clock: Callable[[], float] = monotonic) -> None
+    Callable[[float], None] = Function.<lambda>, runtime: Runtime = Runtime) -> None
 Gateway(base_path: str = '', principal_claim: str = 'sub', rest_binary: bool = False)
 InvalidRequest(message: str, *, hint: str | None = None) -> None
 ServerFault(message: str, *, hint: str | None = None) -> None
@@ -293,16 +307,19 @@ TableNotFound(message: str, *, hint: str | None = None) -> None
 Throttled(message: str, *, hint: str | None = None) -> None
 TokenReused(message: str, *, hint: str | None = None) -> None
 TransactionCanceled(message: str, *, hint: str | None = None) -> None
+TransactionCanceled.codes -> set[str]
 TransactionCanceled.from_response(code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError
+TransactionCanceled.is_throttled -> bool
+TransactionCanceled.is_transient -> bool
 TransactionConflict(message: str, *, hint: str | None = None) -> None
 TransactionInProgress(message: str, *, hint: str | None = None) -> None
 UnknownEvent: Exception
 default_chain(explicit: Credentials | None = None, *, profile: str | None = None, environ: Mapping[str, str] =
-    environ, clock: Callable[[], float] = time, steady_clock: Callable[[], float] = monotonic, pause:
-    Callable[[float], None] = sleep, read_text: ReadText = read_text, run: Run = run_command, transport:
-    MakeTransport | None = None) -> CredentialChain
-region_from_environment(environ: Mapping[str, str] = environ, *, profile: str | None = None, read_text: ReadText =
-    read_text) -> str | None
+    environ, read_text: ReadText = read_text, run: Run = run_command, runtime: Runtime = Runtime) ->
+    CredentialChain
+function_of(environ: Mapping[str, str], access: Access | None = None, *, runtime: Runtime = Runtime) -> Function
+region_from_environment(environ: Mapping[str, str] = environ, *, profile: str | None = None, read_text: ReadText
+    = read_text) -> str | None
 storage_from_environment(environ: Mapping[str, str] = environ, project_id: str | None = None, **options: Any) ->
     DynamoDBStorageService
 """,
