@@ -30,8 +30,11 @@ LEFT_OUT = (
     "aws_backend.log.restore",
     "aws_backend.log.schema",
     "sltt_core.base.json_writer",
+    "sltt_core.base.signatures",
+    "sltt_core.log.restored",
+    "sltt_core.model.from_python",
 )
-"""What is imported only to look after a table, or for `data` that comes from Python: never in a Lambda function."""
+"""Modules for maintaining and restoring tables, and for callers in Python. A Lambda function never imports them."""
 LOADED = "aws_backend/__init__.py"
 """The loader takes its place."""
 FRONT_DOORS = ("aws_backend/__init__.py", "sltt_core/__init__.py")
