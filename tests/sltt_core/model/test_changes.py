@@ -543,7 +543,9 @@ def test_of_a_long_path_the_end_is_named() -> None:
     for _ in range(40):
         data = {"abcdefghij": data}
     [(_, field, _)] = problems_of(lambda: new_change(data=data))
-    assert field.startswith("change.data...") and field.endswith(".abcdefghij.last") and len(field) < 250
+    assert field.startswith("change.data...")
+    assert field.endswith(".abcdefghij.last")
+    assert len(field) < 250
 
 
 def test_a_value_that_stands_in_two_places_is_written_twice() -> None:
