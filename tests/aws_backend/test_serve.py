@@ -80,7 +80,7 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
         {"USE_LOCAL_DYNAMODB": "false", **LOCAL},
         ["DYNAMODB_ENDPOINT names a local DynamoDB", "USE_LOCAL_DYNAMODB", "Unset one"],
     ),
-    "table's name": ("te am", LOCAL, ["storage: 'te am' is no table's name", "3 to 255"]),
+    "table's name": ("te am", LOCAL, ["storage: table name 'te am' is not valid", "3–255 characters"]),
     "keys": ("{wrong_keys}", LOCAL, ["has the key id (S); a table of logs has pk (S) and seq (N)", "not altered"]),
     "index": ("{no_index}", LOCAL, ["has no index 'projects'", "docs/table.md"]),
     "no region": (
