@@ -221,7 +221,7 @@ def test_where_lambdas_python_is_not_the_command_says_so(monkeypatch: pytest.Mon
     command = [sys.executable, "-m", "scripts.package", "--target", str(tmp_path / "lambda.zip")]
     done = subprocess.run(command, cwd=package.ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("package: there is no python3.13")
+    assert done.stderr.startswith("package: python3.13 is not installed")
     assert "Traceback" not in done.stderr
 
 
