@@ -209,7 +209,7 @@ def test_who_never_gets_a_turn_is_told_429_when_the_time_is_up(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
     faults.always[WRITE] = not_sent(canceled("TransactionConflict", None, None))
-    with pytest.raises(TooManyWriters, match="others write to project p"):
+    with pytest.raises(TooManyWriters, match="too many concurrent writers to project p"):
         storage.create_change(new())
     assert response(storage) == (429, "1")
     del faults.always[WRITE]

@@ -71,7 +71,7 @@ def test_to_look_at_one_change_is_not_to_read_them_all() -> None:
     run: Any = StoredChanges(items)
     assert run[-1] == change(seq=3)
     assert run[1] == change(seq=2)
-    with pytest.raises(NotALog, match="change 1 of project ruth is not of this format: it has no entityType"):
+    with pytest.raises(NotALog, match="change 1 of project ruth does not have this format: it has no entityType"):
         run[1:]
 
 
@@ -81,10 +81,10 @@ def test_an_item_of_another_format_says_what_it_lacks(name: str) -> None:
     whole = dict(item)
     del item[name]
     for read in (lambda: change_of(item), lambda: StoredChanges([whole, item]).to_json()):
-        with pytest.raises(NotALog, match=f"change 1 of project ruth is not of this format: it has no {name}"):
+        with pytest.raises(NotALog, match=f"change 1 of project ruth does not have this format: it has no {name}"):
             read()
     item[name] = {"N": "1"}
-    with pytest.raises(NotALog, match="another type"):
+    with pytest.raises(NotALog, match="wrong type"):
         change_of(item)
 
 
@@ -140,10 +140,10 @@ def test_a_sequence_item_of_another_kind_is_refused() -> None:
     original = {**sequence_key("p"), "value": {"N": "7"}}
     with pytest.raises(NotALog, match="original"):
         log_end_of(original, "p")
-    with pytest.raises(NotALog, match=f"format {FORMAT + 1}; this program knows {FORMAT}"):
+    with pytest.raises(NotALog, match=f"format {FORMAT + 1}; this program supports format {FORMAT}"):
         log_end_of({**whole, "format": {"N": str(FORMAT + 1)}}, "p")
     for name in log_end_values(NO_LOG):
-        with pytest.raises(NotALog, match="not whole"):
+        with pytest.raises(NotALog, match="is incomplete"):
             log_end_of({key: value for key, value in whole.items() if key != name}, "p")
 
 

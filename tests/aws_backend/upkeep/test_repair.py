@@ -211,8 +211,8 @@ def test_a_change_that_was_altered_is_told_and_not_covered_up(table_log: DynamoD
     assert [(f.kind, f.first) for f in storage.verify()] == [("hole", 20), ("request", 1), ("broken-link", 7)]
     report = storage.repair()
     assert not report.repairable
-    assert "broken-link 7: a change is not what its link says" in str(report)
-    with pytest.raises(LogDamaged, match="cannot be mended: broken-link 7"):
+    assert "broken-link 7: a change does not match its link" in str(report)
+    with pytest.raises(LogDamaged, match="cannot be repaired: broken-link 7"):
         storage.repair(dry_run=False)
     with pytest.raises(LogDamaged, match="broken-link 7"):
         storage.repair(dry_run=False, relink_from=8)
@@ -250,7 +250,7 @@ def test_a_log_of_the_original_is_refused_with_the_way_out_and_mended(table_log:
     assert [(first, last) for kind, first, last in found if kind == "unlinked"] == [(1, 2), (4, 5), (9, 9)]
 
     report = storage.repair(dry_run=False)
-    assert "put 5 void changes where numbers were missing" in report.done
+    assert "put 5 tombstones in place of missing changes" in report.done
     changes = check_sound(table_log)
     assert len(changes) == 11
     assert [change.seq for change in changes if change.operation == TOMBSTONE] == [3, 6, 7, 8, 10, 11]
@@ -359,7 +359,7 @@ def test_an_item_far_beyond_the_end_is_told_and_not_led_up_to(table_log: DynamoD
     put(table_log, {**table_log.call("GetItem", Key=change_key(P, 5))["Item"], "seq": {"N": str(10**12)}})
     storage = opened(table_log)
     assert ("hole", 31, 10**12 - 1) in [(f.kind, f.first, f.last) for f in storage.verify()]
-    with pytest.raises(LogDamaged, match="lacks 999,999,999,969 numbers"):
+    with pytest.raises(LogDamaged, match="999,999,999,969 numbers are missing"):
         storage.repair(dry_run=False)
 
 
@@ -387,7 +387,7 @@ def test_an_append_to_a_torn_log_stops_and_says_so(table_log: DynamoDBLog) -> No
         return call(operation, payload, **options)
 
     client.call = watch
-    with pytest.raises(LogDamaged, match="change 21 of project p exists already") as caught:
+    with pytest.raises(LogDamaged, match="change 21 of project p already exists") as caught:
         storage.create_change(new())
     assert "repair" in caught.value.hint
     assert calls == ["GetItem", "TransactWriteItems"], "it is not tried again"
