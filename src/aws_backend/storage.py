@@ -2,7 +2,7 @@
 
 An append is one transaction (`aws_backend.log.appender`). A page is one query (`aws_backend.log.reader`). Statistics
 are one read of the sequence item. The list of projects is a query of an index that contains only sequence items.
-`aws_backend.log.items` describes the items; `docs/decisions/0009-why-one-transaction.md` explains the design.
+`aws_backend.log.items` describes the items; `docs/decisions/0009-one-transaction.md` explains the design.
 """
 
 from __future__ import annotations
