@@ -161,7 +161,7 @@ def _without_qualified_names(code: CodeType) -> CodeType:
 
 
 class _StripAnnotations(ast.NodeTransformer):
-    """Removes what only a type checker reads. A class keeps its annotated names, which define the fields of a record."""
+    """Removes what only a type checker reads. A class keeps its annotated names, which define a record's fields."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None

@@ -62,7 +62,7 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
         "team",
         {"DYNAMODB_ENDPOINT": "http://127.0.0.1:{free}"},
         [
-            "no DynamoDB answers at http://127.0.0.1:{free}",
+            "DynamoDB does not respond at http://127.0.0.1:{free}",
             "Connection refused",
             "`make dynamodb`",
             "DYNAMODB_ENDPOINT",
@@ -71,7 +71,7 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "no such host": (
         "team",
         {"DYNAMODB_ENDPOINT": "http://nowhere.invalid:8000"},
-        ["no DynamoDB answers at http://nowhere.invalid:8000", "DYNAMODB_ENDPOINT"],
+        ["DynamoDB does not respond at http://nowhere.invalid:8000", "DYNAMODB_ENDPOINT"],
     ),
     "no url": ("team", {"DYNAMODB_ENDPOINT": "localhost:8000"}, ["DYNAMODB_ENDPOINT: 'localhost:8000'", "http://"]),
     "no flag": ("team", {"USE_LOCAL_DYNAMODB": "perhaps"}, ["USE_LOCAL_DYNAMODB is 'perhaps'"]),
@@ -88,7 +88,7 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
         {"AWS_CONFIG_FILE": "{tmp}/none"},
         ["no AWS region", "DYNAMODB_REGION", "USE_LOCAL_DYNAMODB=true"],
     ),
-    "bad region": ("team", {"DYNAMODB_REGION": "eu west"}, ["'eu west' is not an AWS region", "DYNAMODB_REGION"]),
+    "bad region": ("team", {"DYNAMODB_REGION": "eu west"}, ["AWS region 'eu west' is not valid", "DYNAMODB_REGION"]),
     "no credentials": (
         "team",
         AWS,
@@ -142,7 +142,7 @@ def test_a_mistake_is_one_clear_message_and_no_traceback(
 def test_on_aws_a_missing_table_is_said(tmp_path: Path) -> None:
     """Through a service in this process, for only here can the region's endpoint be an engine of ours."""
     client = DynamoDBClient("eu-west-1", lambda: Credentials("a", "b"), endpoint=engine_url("dynoxide"))
-    with closing(client), pytest.raises(SlttError, match="no table team in eu-west-1"):
+    with closing(client), pytest.raises(SlttError, match="table team does not exist in eu-west-1"):
         DynamoDBStorageService("team", client=client).initialize()
 
 

@@ -206,7 +206,7 @@ except Exception as error:
         ({}, "DYNAMODB_TABLE is not set"),
         ({"DYNAMODB_TABLE": "log", "PROJECT_ID": "a/b"}, "PROJECT_ID"),
         ({"DYNAMODB_TABLE": "log", "MAX_WAIT_SECONDS": "soon"}, "MAX_WAIT_SECONDS is not a number of seconds"),
-        ({"DYNAMODB_TABLE": "log"}, "no AWS region is known"),
+        ({"DYNAMODB_TABLE": "log"}, "no AWS region is set"),
     ],
 )
 def test_a_wrong_setting_ends_the_init_phase_and_is_named(environment: dict[str, str], says: str) -> None:
