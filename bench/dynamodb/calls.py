@@ -168,7 +168,7 @@ def _floor(url: str, closing: ExitStack) -> Operations:
     operations: Operations = {}
     for name, payload in OPERATIONS.items():
         body = json.dumps(payload).encode()
-        head = signer.head(CREDENTIALS, f"DynamoDB_20120810.{name}", body, time())
+        head = signer.write_headers(CREDENTIALS, f"DynamoDB_20120810.{name}", body, time())
         operations[name] = partial(ask, head + body)
     return operations
 

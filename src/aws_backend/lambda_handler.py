@@ -1,6 +1,6 @@
-"""The entry of the Lambda function: `aws_backend.lambda_handler.handler`.
+"""The entry point of the Lambda function: `aws_backend.lambda_handler.handler`.
 
-Importing it does the cold work once, in the init phase: settings, credentials, and the connection to DynamoDB.
+Importing it does the expensive work in Lambda's init phase: settings, credentials, and the connection to DynamoDB.
 """
 
 from __future__ import annotations
@@ -10,4 +10,4 @@ import os
 from aws_backend.function.settings import function_of
 
 handler = function_of(os.environ)
-"""Answers an event of API Gateway or of a function URL (`aws_backend.function.function.Function`)."""
+"""Returns the response to an event of API Gateway or a function URL (`aws_backend.function.function.Function`)."""

@@ -1,4 +1,4 @@
-"""`AwsRestApiServer`: the REST API on a port of this machine, on a log in DynamoDB (extra `server`)."""
+"""`AwsRestApiServer`: the REST API on a port of this machine, with a log in DynamoDB (extra `server`)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class AwsRestApiServer(RestApiServer):
-    """Serves a storage as `RestApiServer` does: by default the one that DYNAMODB_TABLE and its companions name."""
+    """A `RestApiServer` whose default storage is the one that DYNAMODB_TABLE and the related variables name."""
 
     def __init__(self, *, storage: BaseStorageService | None = None, server_name: str = "sltt", **options: Any) -> None:
-        """`options` are those of `RestApiServer`. Raises `InvalidInput` when no storage is given and none is named."""
+        """`options` are passed to `RestApiServer`. Raises `InvalidInput` as `storage_from_environment` does."""
         super().__init__(
             storage=storage_from_environment() if storage is None else storage, server_name=server_name, **options
         )

@@ -1,4 +1,4 @@
-"""Settings: how a storage is named by the environment, and by `dynamodb:TABLE` on the command line."""
+"""Settings: opens the storage that the environment names, or `dynamodb:TABLE` on the command line."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _FALSE = ("0", "false", "no", "off")
 def storage_from_environment(
     environ: Mapping[str, str] = os.environ, project_id: str | None = None, **options: Any
 ) -> DynamoDBStorageService:
-    """Make the storage that DYNAMODB_TABLE and its companions name; not yet initialized.
+    """Return the storage that DYNAMODB_TABLE and the related variables name. It is not initialized.
 
-    Raises `InvalidInput` naming the variable that is missing or wrong.
+    `options` are passed to `DynamoDBStorageService`. Raises `InvalidInput`, with the name of the variable, for one that
+    is missing or not valid.
     """
     name = environ.get("DYNAMODB_TABLE", "").strip()
     if not name:
@@ -33,20 +34,26 @@ def storage_from_environment(
 def open_dynamodb(
     name: str, project_id: str | None = None, environ: Mapping[str, str] = os.environ
 ) -> DynamoDBStorageService:
-    """Make the storage that `dynamodb:TABLE` names; region and endpoint come from the environment."""
+    """Return the storage that `dynamodb:TABLE` names. Region and endpoint come from the environment.
+
+    Raises `InvalidInput` for a table name or a variable that is not valid.
+    """
     return _open(name, "storage", project_id, environ, {})
 
 
 def _open(
     name: str, field: str, project_id: str | None, environ: Mapping[str, str], options: Mapping[str, Any]
 ) -> DynamoDBStorageService:
-    """Make a storage on a table: local when USE_LOCAL_DYNAMODB is true, or an endpoint of one is named.
+    """Return a storage on a table. It is local if USE_LOCAL_DYNAMODB is true, or DYNAMODB_ENDPOINT is set.
 
-    Tables' names: AWS, "Supported data types and naming rules in Amazon DynamoDB".
+    `field` is the name that errors use for the table name. The rule for table names: AWS, "Supported data types and
+    naming rules in Amazon DynamoDB".
     """
     if not (3 <= len(name) <= 255) or name.strip(_TABLE_CHARS):
         raise InvalidInput(
-            f"{field}: {name!r} is no table's name", field=field, hint="Tables are called 3 to 255 of A-Z a-z 0-9 _ . -"
+            f"{field}: table name {name!r} is not valid",
+            field=field,
+            hint="Table names are 3–255 characters of A–Z a–z 0–9 _ . -",
         )
     local = _flag(environ, "USE_LOCAL_DYNAMODB")
     endpoint = environ.get("DYNAMODB_ENDPOINT", "").strip()
@@ -55,11 +62,11 @@ def _open(
             host = parse_origin(endpoint).host
         except ValueError as error:
             raise InvalidInput(
-                f"DYNAMODB_ENDPOINT: {error}", field="DYNAMODB_ENDPOINT", hint=f"One is {LOCAL_ENDPOINT}."
+                f"DYNAMODB_ENDPOINT: {error}", field="DYNAMODB_ENDPOINT", hint=f"An example is {LOCAL_ENDPOINT}."
             ) from None
         if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
             raise InvalidInput(
-                "DYNAMODB_ENDPOINT is for a local DynamoDB, and names one on AWS",
+                "DYNAMODB_ENDPOINT is for a local DynamoDB, but names one on AWS",
                 field="DYNAMODB_ENDPOINT",
                 hint="Unset it, and set DYNAMODB_REGION.",
             )
@@ -67,7 +74,7 @@ def _open(
             local = True
         elif not local:
             raise InvalidInput(
-                "DYNAMODB_ENDPOINT names a local DynamoDB, and USE_LOCAL_DYNAMODB says there is none",
+                "DYNAMODB_ENDPOINT names a local DynamoDB, but USE_LOCAL_DYNAMODB is false",
                 field="DYNAMODB_ENDPOINT",
                 hint="Unset one of them.",
             )
@@ -90,5 +97,7 @@ def _flag(environ: Mapping[str, str], name: str) -> bool | None:
     if not text:
         return None
     if text not in _TRUE + _FALSE:
-        raise InvalidInput(f"{name} is {value!r}, neither true nor false", field=name, hint="Say true, or unset it.")
+        raise InvalidInput(
+            f"{name} is {value!r}, neither true nor false", field=name, hint="Set it to true, or unset it."
+        )
     return text in _TRUE

@@ -1,4 +1,4 @@
-"""`Faults`: a client that fails on demand, in front of a real engine. Everything that is not told to fail is real."""
+"""`Faults`: makes the calls of a storage's client fail on demand. All other calls reach a real engine."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ if TYPE_CHECKING:
 
     Call = Callable[[], dict[str, Any]]
     Fault = Callable[[Call], dict[str, Any]]
-    """What happens instead of a call, which it is given."""
+    """Replaces a call. Its parameter is the real call."""
 
 
 class Faults:
-    """Stands between a storage and its client; each operation meets the faults that are planned for it, in order."""
+    """Replaces `call` of a storage's client. Each operation meets the faults that are planned for it, in order."""
 
     def __init__(self, storage: BaseStorageService) -> None:
         self._client: Any = storage._client  # type: ignore[attr-defined]
         self._call = self._client.call
         self._client.call = self.call
         self.planned: dict[str, list[Fault]] = {}
+        """By operation: the faults of its next calls."""
         self.always: dict[str, Fault] = {}
+        """By operation: the fault of every call that no planned fault meets."""
         self.calls: list[str] = []
+        """The operations that were called."""
         self.payloads: list[Any] = []
+        """Their payloads."""
 
     def call(self, operation: str, payload: Any, **options: Any) -> dict[str, Any]:
         self.calls.append(operation)
@@ -44,6 +48,7 @@ class Faults:
         return real() if fault is None else fault(real)
 
     def plan(self, operation: str, *faults: Fault) -> None:
+        """Let the next calls of an operation meet these faults, one each."""
         self.planned.setdefault(operation, []).extend(faults)
 
 
@@ -57,7 +62,7 @@ def not_sent(error: SlttError) -> Fault:
 
 
 def reply_lost(error: SlttError) -> Fault:
-    """DynamoDB does it, and nobody hears of it."""
+    """DynamoDB carries out the call, but the response is lost."""
 
     def fault(call: Call) -> dict[str, Any]:
         call()
@@ -67,7 +72,7 @@ def reply_lost(error: SlttError) -> Fault:
 
 
 def late(error: SlttError, arrives: list[Call]) -> Fault:
-    """The call is still on its way when the error comes; whoever has the list lets it arrive."""
+    """The error comes before the call arrives; the test calls the function in `arrives` to let it arrive."""
 
     def fault(call: Call) -> dict[str, Any]:
         arrives.append(call)
@@ -77,7 +82,7 @@ def late(error: SlttError, arrives: list[Call]) -> Fault:
 
 
 def canceled(*codes: str | None) -> TransactionCanceled:
-    """A transaction that was refused for these reasons."""
+    """Return the error of a transaction that was refused for these reasons."""
     error = TransactionCanceled("TransactionCanceledException")
     error.code = "TransactionCanceledException"
     error.reasons = tuple({"Code": code or "None"} for code in codes)
@@ -85,7 +90,7 @@ def canceled(*codes: str | None) -> TransactionCanceled:
 
 
 class Gate:
-    """Holds a call back until it is opened, and tells when it came. Then the call may meet another fault."""
+    """A fault that blocks a call until `open` is set, and sets `came` when it begins. Then the call may meet `then`."""
 
     def __init__(self, then: Fault | None = None) -> None:
         self.came = Event()

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from aws_backend.dynamodb.client import DynamoDBClient
-from aws_backend.dynamodb.errors import BY_CODE, error_of
+from aws_backend.dynamodb.errors import BY_CODE, error_from_response
 from aws_backend.dynamodb.sigv4 import Credentials
 from aws_backend.log.items import change_key, sequence_key
 from aws_backend.log.schema import definition
@@ -62,7 +62,7 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
         "team",
         {"DYNAMODB_ENDPOINT": "http://127.0.0.1:{free}"},
         [
-            "no DynamoDB answers at http://127.0.0.1:{free}",
+            "DynamoDB does not respond at http://127.0.0.1:{free}",
             "Connection refused",
             "`make dynamodb`",
             "DYNAMODB_ENDPOINT",
@@ -71,7 +71,7 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "no such host": (
         "team",
         {"DYNAMODB_ENDPOINT": "http://nowhere.invalid:8000"},
-        ["no DynamoDB answers at http://nowhere.invalid:8000", "DYNAMODB_ENDPOINT"],
+        ["DynamoDB does not respond at http://nowhere.invalid:8000", "DYNAMODB_ENDPOINT"],
     ),
     "no url": ("team", {"DYNAMODB_ENDPOINT": "localhost:8000"}, ["DYNAMODB_ENDPOINT: 'localhost:8000'", "http://"]),
     "no flag": ("team", {"USE_LOCAL_DYNAMODB": "perhaps"}, ["USE_LOCAL_DYNAMODB is 'perhaps'"]),
@@ -80,7 +80,7 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
         {"USE_LOCAL_DYNAMODB": "false", **LOCAL},
         ["DYNAMODB_ENDPOINT names a local DynamoDB", "USE_LOCAL_DYNAMODB", "Unset one"],
     ),
-    "table's name": ("te am", LOCAL, ["storage: 'te am' is no table's name", "3 to 255"]),
+    "table's name": ("te am", LOCAL, ["storage: table name 'te am' is not valid", "3–255 characters"]),
     "keys": ("{wrong_keys}", LOCAL, ["has the key id (S); a table of logs has pk (S) and seq (N)", "not altered"]),
     "index": ("{no_index}", LOCAL, ["has no index 'projects'", "docs/table.md"]),
     "no region": (
@@ -88,10 +88,14 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
         {"AWS_CONFIG_FILE": "{tmp}/none"},
         ["no AWS region", "DYNAMODB_REGION", "USE_LOCAL_DYNAMODB=true"],
     ),
-    "bad region": ("team", {"DYNAMODB_REGION": "eu west"}, ["'eu west' is not an AWS region", "DYNAMODB_REGION"]),
-    "no credentials": ("team", AWS, ["no AWS credentials", "AWS_PROFILE", "AWS_ACCESS_KEY_ID is not set", "USE_LOCAL"]),
+    "bad region": ("team", {"DYNAMODB_REGION": "eu west"}, ["AWS region 'eu west' is not valid", "DYNAMODB_REGION"]),
+    "no credentials": (
+        "team",
+        AWS,
+        ["no AWS credentials were found", "AWS_PROFILE", "AWS_ACCESS_KEY_ID is not set", "USE_LOCAL"],
+    ),
     "half credentials": ("team", {**AWS, "AWS_ACCESS_KEY_ID": "AKID"}, ["AWS_SECRET_ACCESS_KEY is missing"]),
-    "no profile": ("team", {"AWS_PROFILE": "gone"}, ["there is no profile 'gone'", "AWS_PROFILE"]),
+    "no profile": ("team", {"AWS_PROFILE": "gone"}, ["profile 'gone' does not exist", "AWS_PROFILE"]),
 }
 
 
@@ -138,7 +142,7 @@ def test_a_mistake_is_one_clear_message_and_no_traceback(
 def test_on_aws_a_missing_table_is_said(tmp_path: Path) -> None:
     """Through a service in this process, for only here can the region's endpoint be an engine of ours."""
     client = DynamoDBClient("eu-west-1", lambda: Credentials("a", "b"), endpoint=engine_url("dynoxide"))
-    with closing(client), pytest.raises(SlttError, match="no table team in eu-west-1"):
+    with closing(client), pytest.raises(SlttError, match="table team does not exist in eu-west-1"):
         DynamoDBStorageService("team", client=client).initialize()
 
 
@@ -150,7 +154,7 @@ WORDS = (
     "arn:aws:dynamodb:eu-west-1:123456789012:table/team at dynamodb.eu-west-1.amazonaws.com (10.1.2.3)"
 )
 REFUSALS: dict[str, SlttError] = {
-    code: error_of(400, json.dumps({"__type": f"x#{code}", "message": WORDS}).encode())
+    code: error_from_response(400, json.dumps({"__type": f"x#{code}", "message": WORDS}).encode())
     for code in (*BY_CODE, "SomethingNew")
     if code != "ConditionalCheckFailedException"  # only where it is asked for, and handled there
 } | {kind.__name__: kind(WORDS) for kind in (ConnectFailed, OutcomeUnknown, BadResponse)}

@@ -78,7 +78,7 @@ def test_an_endpoint_is_a_place_to_connect_to_or_refused(text: str) -> None:
         return
     with pytest.raises(InvalidInput, match=r"^DYNAMODB_ENDPOINT: ") as caught:
         place_of({"DYNAMODB_ENDPOINT": text})
-    assert (caught.value.field, caught.value.hint) == ("DYNAMODB_ENDPOINT", f"One is {LOCAL_ENDPOINT}.")
+    assert (caught.value.field, caught.value.hint) == ("DYNAMODB_ENDPOINT", f"An example is {LOCAL_ENDPOINT}.")
 
 
 @pytest.mark.parametrize("host", ["dynamodb.eu-west-1.amazonaws.com", "dynamodb.cn-north-1.amazonaws.com.cn"])
@@ -115,7 +115,7 @@ def test_a_table_has_the_name_that_it_is_given(name: str) -> None:
 def test_what_cannot_be_a_tables_name_is_refused_by_the_name_of_the_setting(name: str) -> None:
     with pytest.raises(InvalidInput, match=r"^storage: ") as caught:
         open_dynamodb(name, None, {})
-    assert (caught.value.field, "3 to 255" in caught.value.hint) == ("storage", True)
+    assert (caught.value.field, "3–255 characters" in caught.value.hint) == ("storage", True)
     with pytest.raises(InvalidInput, match=r"^DYNAMODB_TABLE( is not set|: )") as caught:
         storage_from_environment({"DYNAMODB_TABLE": name})
     assert caught.value.field == "DYNAMODB_TABLE"

@@ -128,7 +128,7 @@ def test_nothing_is_altered(direct: Log) -> None:
 
 
 def test_arguments_are_checked_at_once(direct: Log) -> None:
-    with pytest.raises(InvalidInput, match="projectId is required"):
+    with pytest.raises(InvalidInput, match="project_id is required"):
         direct.open().verify()
     with pytest.raises(NotFound):
         direct.open("p").verify(project_id="q")

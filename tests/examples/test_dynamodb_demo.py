@@ -81,9 +81,9 @@ def test_the_server_answers_the_lines_that_are_shown_until_ctrl_c() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--endpoint", "http://127.0.0.1:{free}"], "no DynamoDB answers at http://127.0.0.1:{free}"),
+        (["--endpoint", "http://127.0.0.1:{free}"], "DynamoDB does not respond at http://127.0.0.1:{free}"),
         (["--endpoint", "localhost"], "DYNAMODB_ENDPOINT: 'localhost' does not begin with http"),
-        (["--endpoint", "{engine}", "--table", "a"], "'a' is no table's name"),
+        (["--endpoint", "{engine}", "--table", "a"], "table name 'a' is not valid"),
         (["--endpoint", "{engine}", "--port", "99999"], "cannot listen on 127.0.0.1, port 99999"),
     ],
 )

@@ -142,8 +142,8 @@ _build = transactions.build
 _advance = transactions.advance
 _put_request = transactions.put_request
 _apply_refusal = Appender._apply_refusal
-_is_sound = _View.is_sound
-_look = LogReader._look
+_is_sound = _View.is_plausible
+_query = LogReader._query
 
 
 def _taken_for_failure(self: Any, lane: Any, jobs: Any, deadline: float, error: SlttError) -> None:
@@ -206,8 +206,8 @@ def _sound_when_empty(self: Any, seen: int, *chain: str | None) -> bool:
     return _is_sound(self, 0, *chain)
 
 
-def _look_weakly(self: Any, *arguments: Any, strong: bool) -> Any:
-    return _look(self, *arguments, strong=False)
+def _query_weakly(self: Any, *arguments: Any, strong: bool) -> Any:
+    return _query(self, *arguments, strong=False)
 
 
 def _read_end_weakly(self: Any, project_id: str, deadline: float, *, strong: bool = True) -> Any:
@@ -283,7 +283,7 @@ BUGS = (
     Bug(
         "no gap rule",
         "A reader is shown what comes after a gap, and goes on from there.",
-        _patched((_View, "cut", _cut_without_gaps), (_View, "is_sound", _sound_with_gaps)),
+        _patched((_View, "cut", _cut_without_gaps), (_View, "is_plausible", _sound_with_gaps)),
     ),
     Bug(
         "token reused across rebuilt transactions",
@@ -293,12 +293,12 @@ BUGS = (
     Bug(
         "unknown outcome taken for failure",
         "What may have been stored is stored again, as something new.",
-        _patched((Appender, "_find_out", _taken_for_failure)),
+        _patched((Appender, "_settle", _taken_for_failure)),
     ),
     Bug(
         "unknown outcome taken for success",
         "What may not have been stored is acknowledged.",
-        _patched((Appender, "_find_out", _taken_for_success)),
+        _patched((Appender, "_settle", _taken_for_success)),
     ),
     Bug(
         "chunk sizes recomputed on retry",
@@ -333,12 +333,12 @@ BUGS = (
     Bug(
         "empty page believed",
         "An empty page is not read again, though this process has written more.",
-        _patched((_View, "is_sound", _sound_when_empty)),
+        _patched((_View, "is_plausible", _sound_when_empty)),
     ),
     Bug(
         "second look as weak as the first",
         "What cannot be is looked at again, but not strongly.",
-        _patched((LogReader, "_look", _look_weakly)),
+        _patched((LogReader, "_query", _query_weakly)),
     ),
     Bug(
         "miss believed",

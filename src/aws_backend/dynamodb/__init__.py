@@ -1,1 +1,1 @@
-"""How DynamoDB is called: signed HTTP without an SDK. Knows nothing of projects or logs."""
+"""A DynamoDB client without an SDK: signed HTTP requests. It knows nothing about projects or change logs."""

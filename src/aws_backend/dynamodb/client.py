@@ -1,6 +1,7 @@
-"""`DynamoDBClient`: `client.call("Query", {...})`, signed, sent, checked and tried again where that helps.
+"""`DynamoDBClient`: sends signed requests such as `client.call("Query", {...})`, and retries them where that is safe.
 
-DynamoDB's HTTP API takes a JSON object by POST and names the operation in a header (AWS: "DynamoDB low-level API").
+DynamoDB's HTTP API accepts a JSON object in a POST request. A header names the operation (AWS: "DynamoDB low-level
+API").
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from binascii import crc32
 from json.decoder import JSONDecoder
 from json.encoder import JSONEncoder, c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 
-from aws_backend.dynamodb.errors import ClockSkewed, error_of
+from aws_backend.dynamodb.errors import ClockSkewed, error_from_response
 from aws_backend.dynamodb.retry import (
     MAX_ATTEMPTS,
     RetryQuota,
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from sltt_core.base.runtime import Observer, Runtime
 
 CALL_SECONDS = 10.0
-"""How long a call may take with all its attempts, unless the caller says otherwise."""
+"""Time limit for one call with all its attempts, when the caller passes no deadline."""
 MAX_SKEW_SECONDS = 240
-"""A clock further from DynamoDB's than this is corrected; DynamoDB refuses at 300."""
+"""The client corrects a difference between the two clocks from this on. DynamoDB refuses requests at 300 seconds."""
 
 READS = frozenset(
     {
@@ -53,7 +54,7 @@ READS = frozenset(
         "TransactGetItems",
     }
 )
-"""Operations that may be repeated without harm."""
+"""Read-only operations. Repeating one changes nothing."""
 UNMETERED = frozenset(
     {
         "CreateTable",
@@ -66,9 +67,9 @@ UNMETERED = frozenset(
         "ListTagsOfResource",
     }
 )
-"""Operations that consume no capacity units and refuse to be asked for them."""
+"""Operations that consume no capacity units and reject the parameter `ReturnConsumedCapacity`."""
 
-# JSONEncoder.encode and json.loads in a third of their calls: the C encoder and the C scanner, made once.
+# The C encoder and the C scanner, created once: JSONEncoder.encode and json.loads make three times as many calls.
 _encode: Callable[[Any, int], tuple[str, ...]] = c_make_encoder(
     None, JSONEncoder().default, encode_basestring, None, ":", ",", False, False, False
 )
@@ -80,14 +81,14 @@ def _parse(body: bytes) -> dict[str, Any]:
         text = body.decode()
         response, end = _scan(text, 0)
     except (ValueError, StopIteration, RecursionError):
-        raise BadResponse("the answer is not JSON") from None
+        raise BadResponse("the response is not JSON") from None
     if end != len(text) or type(response) is not dict:
-        raise BadResponse("the answer is not a JSON object")
+        raise BadResponse("the response is not a JSON object")
     return response
 
 
 class DynamoDBClient:
-    """Calls DynamoDB in one region, or a local one at an endpoint. Safe for use by several threads."""
+    """A client for DynamoDB in one region, or for a local DynamoDB at an endpoint. Safe for use by several threads."""
 
     def __init__(
         self,
@@ -98,19 +99,22 @@ class DynamoDBClient:
         max_attempts: int = MAX_ATTEMPTS,
         runtime: Runtime = SYSTEM,
     ) -> None:
-        """`credentials` is called before every request. `endpoint` is a URL, by default the region's.
+        """Create a client; it connects with the first call.
 
-        Deadlines are times of `runtime.steady_clock`. With `runtime.observer`, DynamoDB is asked to report the
-        capacity that each call consumes.
+        `credentials` returns the current credentials; it is called before every request. `endpoint` is a URL; the
+        default is the region's endpoint. `max_attempts` counts the first attempt of a call, too. Deadlines are seconds
+        of `runtime.steady_clock`. With `runtime.observer`, every call asks DynamoDB for the capacity it consumes.
+
+        Raises `ValueError` for an endpoint that is not a valid URL.
         """
         self.region = region
         self.endpoint = endpoint or default_endpoint(region)
         origin = parse_origin(self.endpoint)
-        make = runtime.transport
+        make_transport = runtime.transport
         self._transport: HttpTransport = (
             HttpTransport(origin, tls=(amazon_tls, system_tls), steady_clock=runtime.steady_clock)
-            if make is None
-            else make(origin, CALL_SECONDS)
+            if make_transport is None
+            else make_transport(origin, CALL_SECONDS)
         )
         self._signer = RequestSigner(region, "dynamodb", origin.authority)
         self._credentials = credentials
@@ -122,7 +126,7 @@ class DynamoDBClient:
         self._observer = runtime.observer
         self._quota = RetryQuota()
         self._skew = 0.0
-        """Seconds that DynamoDB's clock is ahead of ours."""
+        """Seconds that DynamoDB's clock is ahead of the runtime's clock."""
 
     def call(
         self,
@@ -132,12 +136,15 @@ class DynamoDBClient:
         deadline: float | None = None,
         repeatable: bool | None = None,
     ) -> dict[str, Any]:
-        """Call an operation and return its answer, both as DynamoDB's JSON.
+        """Call an operation with a payload, and return its response; both are DynamoDB's JSON as Python objects.
 
-        Tried again are failures of the table in `retry`, until the deadline. A request that may have been carried
-        out is repeated only when it is `repeatable`: by default reads, and transactions with a request token.
-        Raises `DynamoDBError` for what DynamoDB refuses, `TransportError` for what did not reach it, and
-        `OutcomeUnknown` where nobody can tell.
+        `deadline` is in seconds of the steady clock; the default is `CALL_SECONDS` from now. The failures listed in
+        `retry.RULES` are retried until then. A request that may have been carried out is sent again only if it is
+        `repeatable`. By default, reads and transactions with a request token are.
+
+        Raises `DynamoDBError` when DynamoDB returns an error, `TransportError` when no valid response arrived, and
+        `OutcomeUnknown` when a request that is not repeatable may have been carried out. Errors of `credentials` pass
+        through.
         """
         if deadline is None:
             deadline = self._steady_clock() + CALL_SECONDS
@@ -150,7 +157,7 @@ class DynamoDBClient:
     def _observed(
         self, observer: Observer, operation: str, payload: Mapping[str, Any], deadline: float, repeatable: bool
     ) -> dict[str, Any]:
-        """Make a call, and notify the observer of it."""
+        """Make a call and notify the observer."""
         begin = self._steady_clock()
         attempts = [0]
         units: float | None = None
@@ -166,7 +173,7 @@ class DynamoDBClient:
     def _call(
         self, operation: str, payload: Mapping[str, Any], deadline: float, repeatable: bool, attempts: list[int]
     ) -> dict[str, Any]:
-        """Make a call with as many attempts as it takes; `attempts` holds their number."""
+        """Make a call, with retries; `attempts[0]` counts the attempts."""
         body = "".join(_encode(payload, 0)).encode()
         cost = 0
         corrected = False
@@ -179,14 +186,17 @@ class DynamoDBClient:
                     raise
                 corrected = True
             except SlttError as error:
-                cost = self._before_next(error, attempts[0], deadline, repeatable)
+                cost = self._wait_before_retry(error, attempts[0], deadline, repeatable)
             else:
                 if not self._quota.full:
-                    self._quota.give_back(cost or 1)
+                    self._quota.refund(cost or 1)
                 return response
 
     def warm(self, seconds: float = CALL_SECONDS) -> None:
-        """Have credentials and a connection ready before the first call."""
+        """Load credentials and open a connection, so that the first call needs neither. Takes up to `seconds`.
+
+        Raises `TransportError`, and what `credentials` raises.
+        """
         self._credentials()
         self._transport.warm(self._steady_clock() + seconds)
 
@@ -196,20 +206,20 @@ class DynamoDBClient:
 
     def _attempt(self, operation: str, body: bytes, deadline: float, repeatable: bool) -> dict[str, Any]:
         now = self._clock() / 1e9 + self._skew
-        head = self._signer.head(self._credentials(), f"DynamoDB_20120810.{operation}", body, now)
-        response = self._transport.send(head + body, deadline=deadline, repeatable=repeatable)
+        headers = self._signer.write_headers(self._credentials(), f"DynamoDB_20120810.{operation}", body, now)
+        response = self._transport.send(headers + body, deadline=deadline, repeatable=repeatable)
         checksum = response.headers.get("x-amz-crc32")
         if checksum is not None and checksum != str(crc32(response.body)):
-            raise BadResponse("the answer's checksum is wrong")
+            raise BadResponse("the response's checksum is wrong")
         if response.status == 200:
             return _parse(response.body)
-        error = error_of(response.status, response.body, response.headers.get("x-amzn-requestid"))
+        error = error_from_response(response.status, response.body, response.headers.get("x-amzn-requestid"))
         if isinstance(error, ClockSkewed):
             error.date = response.headers.get("date", "")
         raise error
 
     def _correct_clock(self, error: ClockSkewed) -> bool:
-        """Take over DynamoDB's time, if it really is another than ours."""
+        """Adopt DynamoDB's time; return false if it does not differ enough to explain the error."""
         theirs = parse_http_date(error.date)
         skew = 0.0 if theirs is None else theirs - (self._clock() / 1e9 + self._skew)
         if abs(skew) < MAX_SKEW_SECONDS:
@@ -217,30 +227,30 @@ class DynamoDBClient:
         self._skew += skew
         return True
 
-    def _before_next(self, error: SlttError, attempt: int, deadline: float, repeatable: bool) -> int:
-        """Wait until the next attempt and return what it costs; raises the error where there is none."""
+    def _wait_before_retry(self, error: SlttError, attempt: int, deadline: float, repeatable: bool) -> int:
+        """Wait before the next attempt, and return its cost; raises the error when there is no next attempt."""
         rule = rule_for(error)
         if rule is None:
             raise error
-        if rule.carried_out and not repeatable:
-            raise _unknown(error) from error
+        if rule.maybe_carried_out and not repeatable:
+            raise _outcome_unknown(error) from error
         seconds = wait_before(attempt, rule, self._random())
-        late = self._steady_clock() + seconds >= deadline
-        if attempt >= self._max_attempts or late or not self._quota.take(rule.cost):
-            raise _unknown(error) if may_have_been_carried_out(error) and not repeatable else error
+        too_late = self._steady_clock() + seconds >= deadline
+        if attempt >= self._max_attempts or too_late or not self._quota.take(rule.cost):
+            raise _outcome_unknown(error) if may_have_been_carried_out(error) and not repeatable else error
         self._pause(seconds)
         return rule.cost
 
 
 def _units(consumed: Any) -> float | None:
-    """Return the capacity units of a response's `ConsumedCapacity`: of one table, or a list of them."""
+    """Return the capacity units in a response's `ConsumedCapacity`, which is for one table or a list of them."""
     if consumed is None:
         return None
     return sum([float(one["CapacityUnits"]) for one in (consumed if isinstance(consumed, list) else [consumed])])
 
 
-def _unknown(error: SlttError) -> SlttError:
-    """Say of an error that the request may have been carried out."""
+def _outcome_unknown(error: SlttError) -> SlttError:
+    """Return an `OutcomeUnknown` for an error after which the request may have been carried out."""
     if isinstance(error, OutcomeUnknown):
         return error
     return OutcomeUnknown(f"the request may have been carried out: {error.message}")

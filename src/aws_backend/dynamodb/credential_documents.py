@@ -1,7 +1,8 @@
-"""What the sources of credentials share: how one says that it has none, and what it reads them from.
+"""What the sources of credentials share: their exceptions, and the functions that parse what they read.
 
-No message ever holds a key, a token, a file's content, a command, or what a command or a server answered; nor does an
-exception behind it (`__context__`): therefore some errors are raised after the `except` in which they were found.
+An error never contains a key, a token, the content of a file, a command, or the output of a command or a server. This
+also holds for the exceptions behind it (`__context__`). Therefore some errors are raised after the `except` block that
+found them, not in it.
 """
 
 from __future__ import annotations
@@ -16,26 +17,26 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Source(Protocol):
-        """A place that credentials may come from."""
+        """A place that may have credentials."""
 
         place: str
-        """What messages call it."""
+        """Its name in messages."""
 
         def load(self) -> Credentials:
-            """Return credentials as they are now; raises `NothingHere` or `SourceBroken`."""
+            """Return the current credentials; raises `SourceEmpty` or `SourceFailed`."""
 
     ReadText = Callable[[str], str]
-    """Returns the text of the file with a path; raises `OSError` or `ValueError` (no UTF-8)."""
-    Run = Callable[[str], tuple[int, bytes]]
-    """Runs a command line and returns its exit code and what it wrote to stdout; raises `OSError` or `ValueError`."""
+    """Returns the text of the file at a path; raises `OSError`, or `ValueError` if it is not UTF-8."""
+    RunCommand = Callable[[str], tuple[int, bytes]]
+    """Runs a command line and returns its exit code and its stdout; raises `OSError` or `ValueError`."""
 
 
-class NothingHere(Exception):
-    """This place was not asked to have credentials, and has none; says why."""
+class SourceEmpty(Exception):
+    """The source is not configured, and has no credentials. The message is the reason."""
 
 
-class SourceBroken(Exception):
-    """This place was to have credentials, and gives none; says why."""
+class SourceFailed(Exception):
+    """The source is configured, but its credentials cannot be used. The message is the reason."""
 
 
 def read_text(path: str) -> str:
@@ -45,12 +46,12 @@ def read_text(path: str) -> str:
 
 
 def variable(environ: Mapping[str, str], name: str) -> str:
-    """Return a variable without blanks and line ends around it; empty is the same as not set."""
+    """Return an environment variable without surrounding white space; empty if it is not set."""
     return environ.get(name, "").strip()
 
 
 def expand(path: str, environ: Mapping[str, str]) -> str:
-    """Put the home folder in the place of a leading `~`."""
+    """Replace a leading `~` by the home directory."""
     if path[:2] not in ("~/", "~\\"):
         return path
     home = environ.get("HOME") or environ.get("USERPROFILE") or os.path.expanduser("~")
@@ -58,17 +59,17 @@ def expand(path: str, environ: Mapping[str, str]) -> str:
 
 
 def reason_of(error: OSError) -> str:
-    """Say what the system says of an error, without the path."""
+    """Return the system's description of an error, without the path."""
     return error.strerror or (str(error) if isinstance(error, TimeoutError) else "") or type(error).__name__
 
 
 def is_visible(text: str) -> bool:
-    """Tell whether a text is all visible ASCII, as keys and tokens are."""
+    """Return whether a text is visible ASCII without spaces, as keys and tokens are. An empty text is not."""
     return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
 def parse_document(text: str | bytes, what: str) -> dict[str, Any]:
-    """Read a JSON object; raises `SourceBroken` that calls it `what`."""
+    """Parse a JSON object; raises `SourceFailed`, with the name `what` in the message."""
     from json import loads
 
     try:
@@ -76,16 +77,19 @@ def parse_document(text: str | bytes, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise SourceBroken(f"{what} is no JSON object")
+        raise SourceFailed(f"{what} is not a JSON object")
     return document
 
 
-def from_document(document: Mapping[str, Any], token: str, *, temporary: bool) -> Credentials:
-    """Read the JSON that credentials come in; `temporary` ones have a token and an end."""
+def credentials_from_document(document: Mapping[str, Any], token: str, *, temporary: bool) -> Credentials:
+    """Return the credentials in a JSON object that AWS defines; raises `SourceFailed`.
+
+    `token` is the object's name for the session token. `temporary` credentials must have a token and an expiration.
+    """
     expiration = document.get("Expiration")
     for name in (token, "Expiration") if temporary else ():
         if not document.get(name):
-            raise SourceBroken(f"{name} is missing")
+            raise SourceFailed(f"{name} is missing")
     return checked_credentials(
         {name: document.get(name) for name in ("AccessKeyId", "SecretAccessKey", token)},
         None if expiration is None else parse_instant("Expiration", expiration),
@@ -93,18 +97,22 @@ def from_document(document: Mapping[str, Any], token: str, *, temporary: bool) -
 
 
 def checked_credentials(fields: Mapping[str, Any], expires: float | None = None) -> Credentials:
-    """Make credentials of an access key, a secret key and a token, which may be `None` or empty."""
+    """Return credentials; raises `SourceFailed` for a value that is missing or not valid.
+
+    `fields` holds the access key, the secret key and the token, in this order, by the names to use in messages. The
+    token may be `None` or empty. `expires` is in seconds since 1970.
+    """
     for place, (name, value) in enumerate(fields.items()):
         if not value and place < 2:
-            raise SourceBroken(f"{name} is missing")
+            raise SourceFailed(f"{name} is missing")
         if value and not (isinstance(value, str) and is_visible(value)):
-            raise SourceBroken(f"{name} is not text without blanks, as keys and tokens are")
+            raise SourceFailed(f"{name} is not valid: keys and tokens are visible ASCII without spaces")
     access_key, secret_key, token = fields.values()
     return Credentials(access_key, secret_key, token or None, expires)
 
 
 def parse_instant(name: str, text: object) -> float:
-    """Read an ISO 8601 time as seconds since 1970."""
+    """Parse an ISO 8601 time as seconds since 1970; raises `SourceFailed`, with `name` in the message."""
     from datetime import datetime
 
     from sltt_core.base.timestamps import normalise
@@ -113,4 +121,4 @@ def parse_instant(name: str, text: object) -> float:
         return datetime.fromisoformat(normalise(str(text))).timestamp()
     except (ValueError, IndexError, OverflowError):
         pass
-    raise SourceBroken(f"{name} is no ISO 8601 time")
+    raise SourceFailed(f"{name} is not an ISO 8601 time")

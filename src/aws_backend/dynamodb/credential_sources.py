@@ -1,15 +1,15 @@
-"""Credentials that this process, or this machine's files, have: given, in the environment, in a profile."""
+"""Sources of credentials on this machine: given by the caller, in the environment, in a profile of AWS's files."""
 
 from __future__ import annotations
 
 import os
 
 from aws_backend.dynamodb.credential_documents import (
-    NothingHere,
-    SourceBroken,
+    SourceEmpty,
+    SourceFailed,
     checked_credentials,
+    credentials_from_document,
     expand,
-    from_document,
     parse_document,
     parse_instant,
     reason_of,
@@ -22,14 +22,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aws_backend.dynamodb.credential_documents import ReadText, Run
+    from aws_backend.dynamodb.credential_documents import ReadText, RunCommand
 
 PROCESS_SECONDS = 60.0
-"""What a `credential_process` may take."""
+"""Time limit for a `credential_process`."""
 
 
 class ExplicitSource:
-    """Credentials that the caller has."""
+    """Credentials that the caller passes."""
 
     place = "given credentials"
 
@@ -41,7 +41,7 @@ class ExplicitSource:
 
 
 class EnvironmentSource:
-    """Keys in the environment, as a Lambda function gets them."""
+    """Keys in environment variables, as in a Lambda function."""
 
     place = "environment"
 
@@ -52,7 +52,7 @@ class EnvironmentSource:
         environ = self._environ
         access_key = variable(environ, "AWS_ACCESS_KEY_ID")
         if not access_key:
-            raise NothingHere("AWS_ACCESS_KEY_ID is not set")
+            raise SourceEmpty("AWS_ACCESS_KEY_ID is not set")
         expiration = variable(environ, "AWS_CREDENTIAL_EXPIRATION")
         return checked_credentials(
             {
@@ -65,7 +65,7 @@ class EnvironmentSource:
 
 
 class WebIdentitySource:
-    """Finds that a role was to be taken on by a web identity (EKS: IAM roles for service accounts), and says no."""
+    """Reports that a web identity is configured (EKS: IAM roles for service accounts), which is not supported."""
 
     place = "web identity"
 
@@ -74,20 +74,21 @@ class WebIdentitySource:
 
     def load(self) -> Credentials:
         if not variable(self._environ, "AWS_WEB_IDENTITY_TOKEN_FILE"):
-            raise NothingHere("AWS_WEB_IDENTITY_TOKEN_FILE is not set")
-        raise SourceBroken("AWS_WEB_IDENTITY_TOKEN_FILE is set, and web identity is not supported; use Pod Identity")
+            raise SourceEmpty("AWS_WEB_IDENTITY_TOKEN_FILE is not set")
+        raise SourceFailed("AWS_WEB_IDENTITY_TOKEN_FILE is set, but web identity is not supported; use Pod Identity")
 
 
 class ProfileSource:
-    """A profile of the shared files: the credentials file's keys, else `credential_process`, else the config's keys.
+    """A profile in AWS's shared files.
 
-    The order is botocore's, as are the ways to get credentials that come before them and are not supported here.
+    It uses the keys of the credentials file, else `credential_process`, else the keys of the config file. This is the
+    order of botocore. A profile with one of botocore's other providers is refused at the place that botocore gives it.
     """
 
     place = "profile"
 
-    def __init__(self, environ: Mapping[str, str], profile: str | None, read_text: ReadText, run: Run) -> None:
-        """Without a `profile` it is the one of AWS_PROFILE, or the default one."""
+    def __init__(self, environ: Mapping[str, str], profile: str | None, read_text: ReadText, run: RunCommand) -> None:
+        """`profile` is the profile's name; by default, that of AWS_PROFILE, or `default`."""
         self._environ = environ
         self._profile = profile
         self._read_text = read_text
@@ -95,71 +96,73 @@ class ProfileSource:
 
     def load(self) -> Credentials:
         profile = read_profile(self._environ, self._profile, self._read_text)
-        both = {**profile.config, **profile.credentials}
-        _refuse(profile, both, "role_arn", "web_identity_token_file", "sso_session", "sso_start_url", "sso_account_id")
+        merged = {**profile.config, **profile.credentials}
+        _refuse(
+            profile, merged, "role_arn", "web_identity_token_file", "sso_session", "sso_start_url", "sso_account_id"
+        )
         if profile.credentials.get("aws_access_key_id"):
             return _keys_of(profile.credentials)
-        _refuse(profile, both, "login_session")
-        command = both.get("credential_process")
+        _refuse(profile, merged, "login_session")
+        command = merged.get("credential_process")
         if command:
             return self._from_process(command)
         if profile.config.get("aws_access_key_id"):
             return _keys_of(profile.config)
-        raise NothingHere(f"{profile.name!r} has neither aws_access_key_id nor credential_process")
+        raise SourceEmpty(f"{profile.name!r} has neither aws_access_key_id nor credential_process")
 
     def _from_process(self, command: str) -> Credentials:
         try:
             code, output = self._run(command)
-            problem = f"ended with exit code {code}" if code else ""
+            problem = f"exited with code {code}" if code else ""
         except OSError as error:
             problem = f"cannot be run ({reason_of(error)})"
         except ValueError:
             problem = "is not a command line"
         if problem:
-            raise SourceBroken(f"its credential_process {problem}")
-        document = parse_document(output, "what its credential_process writes")
+            raise SourceFailed(f"its credential_process {problem}")
+        document = parse_document(output, "the output of its credential_process")
         version = document.get("Version")
         if version != 1 or isinstance(version, bool):
-            raise SourceBroken("its credential_process writes another Version than 1")
-        return from_document(document, "SessionToken", temporary=False)
+            raise SourceFailed("the output of its credential_process does not have Version 1")
+        return credentials_from_document(document, "SessionToken", temporary=False)
 
 
 class Profile(Record):
-    """What the two shared files say of a profile."""
+    """The settings of a profile in the two shared files."""
 
     name: str
     credentials: Mapping[str, str]
-    """From the credentials file, which wins; empty when it says nothing."""
+    """From the credentials file, which has precedence; empty if the profile is not in it."""
     config: Mapping[str, str]
-    """From the config file."""
+    """From the config file; empty if the profile is not in it."""
 
 
 def read_profile(environ: Mapping[str, str], profile: str | None, read_text: ReadText) -> Profile:
-    """Read a profile, by default the one of AWS_PROFILE; raises `NothingHere` and `SourceBroken` as a source does."""
+    """Read a profile, by default that of AWS_PROFILE; raises `SourceEmpty` and `SourceFailed` as a source does."""
     asked_for = profile or variable(environ, "AWS_PROFILE")
     name = asked_for or "default"
     found = []
     missing = []
-    for setting, usual, prefixed in _FILES:
+    for setting, default_path, prefixed in _FILES:
         path = variable(environ, setting)
-        shown = f"the file of {setting}" if path else usual
+        shown = f"the file of {setting}" if path else default_path
         try:
-            found.append(_read_section(expand(path or usual, environ), shown, name, prefixed, read_text))
-        except NothingHere as reason:
+            found.append(_read_section(expand(path or default_path, environ), shown, name, prefixed, read_text))
+        except SourceEmpty as reason:
             missing.append(str(reason))
             found.append({})
     if len(missing) < len(_FILES):
         return Profile(name, *found)
     if asked_for:
-        raise SourceBroken(f"there is no profile {name!r}: {', '.join(missing)}")
-    raise NothingHere(", ".join(missing))
+        raise SourceFailed(f"profile {name!r} does not exist: {', '.join(missing)}")
+    raise SourceEmpty(", ".join(missing))
 
 
 _FILES = (
     ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", False),
     ("AWS_CONFIG_FILE", "~/.aws/config", True),
 )
-"""The variable that names a file, its path otherwise, and whether its sections are called `profile NAME`."""
+"""For each file: the variable with its path, its default path, and whether its sections are named `profile NAME`."""
 
 
 def _read_section(path: str, shown: str, name: str, prefixed: bool, read_text: ReadText) -> dict[str, str]:
@@ -170,14 +173,14 @@ def _read_section(path: str, shown: str, name: str, prefixed: bool, read_text: R
     try:
         parser.read_string(read_text(path))
     except OSError as error:
-        raise NothingHere(f"{shown} cannot be read ({reason_of(error)})") from None
+        raise SourceEmpty(f"{shown} cannot be read ({reason_of(error)})") from None
     except ValueError:
         problem = "is not UTF-8"
     except configparser.Error as error:  # its message may quote the line
         lines = getattr(error, "errors", None) or [(getattr(error, "lineno", "?"), "")]
-        problem = f"cannot be understood, line {lines[0][0]}"
+        problem = f"cannot be parsed, line {lines[0][0]}"
     if problem:
-        raise SourceBroken(f"{shown} {problem}")
+        raise SourceFailed(f"{shown} {problem}")
     titles = [name]
     if prefixed:
         titles = [title for title in parser.sections() if _profile_of(title) == name]
@@ -185,11 +188,11 @@ def _read_section(path: str, shown: str, name: str, prefixed: bool, read_text: R
     for title in titles:
         if parser.has_section(title):
             return dict(parser.items(title))
-    raise NothingHere(f"{shown} has no profile {name!r}")
+    raise SourceEmpty(f"{shown} has no profile {name!r}")
 
 
 def _profile_of(title: str) -> str:
-    """Return the name in a section's title of the config file, `profile NAME` or `profile "NAME"`; else nothing."""
+    """Return the name in a section title of the config file, `profile NAME` or `profile "NAME"`; otherwise `""`."""
     word, _, name = title.partition(" ")
     name = name.strip()
     if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
@@ -200,9 +203,9 @@ def _profile_of(title: str) -> str:
 def _refuse(profile: Profile, settings: Mapping[str, str], *keys: str) -> None:
     for key in keys:
         if settings.get(key):
-            raise SourceBroken(
-                f"{profile.name!r} has {key}, which is not supported; a profile with credential_process = "
-                "aws configure export-credentials --format process --profile … serves instead"
+            raise SourceFailed(
+                f"{profile.name!r} has {key}, which is not supported; use a profile with credential_process = "
+                "aws configure export-credentials --format process --profile …"
             )
 
 
@@ -212,7 +215,7 @@ def _keys_of(section: Mapping[str, str]) -> Credentials:
 
 
 def run_command(command: str) -> tuple[int, bytes]:
-    """Run a command line, without a shell; see `Run`. It gets no input, and what it writes to stderr is dropped."""
+    """Run a command line without a shell (see `RunCommand`). Its stdin is empty, and its stderr is discarded."""
     import shlex
     import subprocess
 
@@ -229,7 +232,7 @@ def run_command(command: str) -> tuple[int, bytes]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        pass  # it holds what the command wrote
+        pass  # the exception holds the command's output: see the module's docstring
     else:
         return done.returncode, done.stdout
-    raise TimeoutError(f"no end after {PROCESS_SECONDS:g} seconds")
+    raise TimeoutError(f"timed out after {PROCESS_SECONDS:g} seconds")

@@ -1,19 +1,18 @@
-"""Where credentials come from, and how they are renewed: what AWS's SDKs do, without one.
+"""AWS credentials: where they come from and how they are renewed, as in AWS's SDKs but without one.
 
-    CredentialChain        asks its sources in order, keeps what the first one gave, and renews it in time
-      EnvironmentSource    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN: a Lambda function's
-      WebIdentitySource    not implemented: says so, instead of going on to another identity
+    CredentialChain        tries its sources in order, keeps the first credentials found, and renews them in time
+      EnvironmentSource    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN; used by Lambda functions
+      WebIdentitySource    not supported: it fails instead of letting the next source use another identity
       ProfileSource        ~/.aws/credentials and ~/.aws/config: keys, or `credential_process`
-      ContainerSource      ECS, EKS Pod Identity, Lambda SnapStart, and what speaks like them
+      ContainerSource      ECS, EKS Pod Identity, Lambda SnapStart, and services with the same protocol
       InstanceSource       EC2's instance metadata, version 2
 
-A source that was not asked for says `NothingHere`, and the next is asked. One that was asked for and does not work
-says `SourceBroken`, and nothing else is asked: other credentials may be somebody else's.
+A source that is not configured raises `SourceEmpty`, and the chain tries the next. A source that is configured but does
+not work raises `SourceFailed`, and the chain stops, because the next source may belong to another identity.
 
-Sources: AWS, "Standardized credential providers" and what it leads to (AWS SDKs and Tools Reference Guide); where
-that is silent, botocore 1.44 (`credentials.py`, `utils.py`). No message ever holds a key, a token, a file's content,
-a command, or what a command or a server answered; nor does an exception behind it (`__context__`): therefore some
-errors are raised after the `except` in which they were found.
+Sources: AWS, "Standardized credential providers" and its linked pages (AWS SDKs and Tools Reference Guide); for what
+they leave open, botocore 1.44 (`credentials.py`, `utils.py`). `credential_documents` explains what an error must not
+contain.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 
-from aws_backend.dynamodb.credential_documents import NothingHere, SourceBroken, read_text, variable
+from aws_backend.dynamodb.credential_documents import SourceEmpty, SourceFailed, read_text, variable
 from aws_backend.dynamodb.credential_sources import (
     EnvironmentSource,
     ExplicitSource,
@@ -38,47 +37,48 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from aws_backend.dynamodb.credential_documents import ReadText, Run, Source
+    from aws_backend.dynamodb.credential_documents import ReadText, RunCommand, Source
     from sltt_core.base.runtime import Runtime
 
 ADVISORY_SECONDS = 15 * 60
-"""So long before credentials expire one looks for new ones (botocore: `_DEFAULT_ADVISORY_REFRESH_TIMEOUT`)."""
+"""The chain looks for new credentials from this long before expiry (botocore: `_DEFAULT_ADVISORY_REFRESH_TIMEOUT`)."""
 MANDATORY_SECONDS = 5 * 60
-"""From here on one looks more often: EC2 has new ones "at least five minutes before" (AWS: "IAM roles for EC2")."""
+"""It looks more often from here on: EC2 has new ones "at least five minutes before" (AWS: "IAM roles for EC2")."""
 ADVISORY_PAUSE = 60.0
-"""Seconds from one look to the next when there was nothing newer, until `MANDATORY_SECONDS`; then the other."""
+"""Seconds between two attempts to renew, while more than `MANDATORY_SECONDS` are left."""
 MANDATORY_PAUSE = 10.0
+"""Seconds between two attempts to renew, after that."""
 
 
 class CredentialError(SlttError):
-    """There are no credentials, or none that work; `looked` holds each place looked at and why it gave none."""
+    """No usable credentials were found. `tried` holds each place that was tried, with the reason why it failed."""
 
     kind = "no-credentials"
     title = "No AWS credentials"
     hint = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached."
 
-    def __init__(self, message: str, looked: Iterable[tuple[str, str]] = ()) -> None:
-        self.looked = tuple(looked)
-        places = "; ".join(f"{place}: {reason}" for place, reason in self.looked)
-        super().__init__(message, hint=f"Looked at: {places}." if places else None)
+    def __init__(self, message: str, tried: Iterable[tuple[str, str]] = ()) -> None:
+        self.tried = tuple(tried)
+        places = "; ".join(f"{place}: {reason}" for place, reason in self.tried)
+        super().__init__(message, hint=f"Places tried: {places}." if places else None)
 
 
 class CredentialChain:
-    """Gives credentials that are valid, from the first source that has some. Safe for use by several threads.
+    """Returns valid credentials from the first source that has some. Safe for use by several threads.
 
-    They are renewed, from the same source, before they expire: by one thread, while the others go on with the old
-    ones. As long as those are valid a renewal that fails only means another one soon. Once they have expired, all
-    wait for one thread's attempt, and share its error.
+    One thread renews the credentials from the same source before they expire, while the other threads use the old
+    ones. While the old ones are valid, a renewal that fails is tried again soon. Once they have expired, all threads
+    wait for the attempt of one thread, and raise its error if it fails.
     """
 
     __slots__ = ("_clock", "_failed", "_lock", "_sources", "_state")
 
     def __init__(self, sources: Iterable[Source], *, runtime: Runtime = SYSTEM) -> None:
-        """`sources` are asked in order, until one has credentials."""
+        """`sources` are tried in order until one has credentials."""
         self._sources = sources
         self._clock = runtime.clock
         self._lock = allocate_lock()
-        # What is returned, and when to look for newer (nanoseconds); replaced as a whole, so that `get` needs no lock.
+        # The credentials and when to renew them (nanoseconds); replaced as a whole, so that `get` needs no lock.
         self._state: tuple[Credentials, float] | None = None
         self._failed: tuple[str, tuple[tuple[str, str], ...]] | None = None
 
@@ -98,56 +98,56 @@ class CredentialChain:
         state = self._state
         if state is not None and not _has_expired(state[0], self._now()):
             if not self._lock.acquire(False):
-                return state[0]  # another thread is at it
+                return state[0]  # another thread is renewing them
         else:
             self._lock.acquire()
         try:
             state = self._state
             now = self._now()
             if state is not None and now * 1e9 < state[1]:
-                return state[0]  # another thread has done it
+                return state[0]  # another thread has renewed them
             if state is not None and not _has_expired(state[0], now):
                 try:
                     fresh = self._load()
-                except Exception:  # whatever it is: what we have is good
+                except Exception:  # any error: the old ones are still valid
                     fresh = state[0]
             elif self._failed is not failed and self._failed is not None:
-                raise CredentialError(*self._failed)  # of the thread that this one waited for
+                raise CredentialError(*self._failed)  # the error of the thread that this one waited for
             else:
                 try:
                     fresh = self._load()
                 except CredentialError as error:
-                    self._failed = (error.message, error.looked)
+                    self._failed = (error.message, error.tried)
                     raise
-            self._state = (fresh, next_look(fresh.expires, self._now()) * 1e9)
+            self._state = (fresh, next_renewal(fresh.expires, self._now()) * 1e9)
             return fresh
         finally:
             self._lock.release()
 
     def _load(self) -> Credentials:
-        """Ask the sources in order; from then on it is only the one that had credentials."""
-        message = "there are no AWS credentials"
-        looked = []
+        """Try the sources in order. Once a source has had credentials, it stays the only one."""
+        message = "no AWS credentials were found"
+        tried = []
         for source in self._sources:
             try:
                 found = source.load()
                 problem = "they have expired" if _has_expired(found, self._now()) else ""
-            except NothingHere as reason:
-                looked.append((source.place, str(reason)))
+            except SourceEmpty as reason:
+                tried.append((source.place, str(reason)))
                 continue
-            except SourceBroken as reason:
+            except SourceFailed as reason:
                 problem = str(reason) or "it does not work"
             if not problem:
                 self._sources = (source,)
                 return found
-            looked.append((source.place, problem))
+            tried.append((source.place, problem))
             message = f"the AWS credentials cannot be used: {source.place}: {problem}"
             break
-        raise CredentialError(message, looked)
+        raise CredentialError(message, tried)
 
 
-def next_look(expires: float | None, now: float) -> float:
-    """Return when to look for newer credentials than those just loaded, all in seconds since 1970."""
+def next_renewal(expires: float | None, now: float) -> float:
+    """Return when to renew credentials that were just loaded. All times are in seconds since 1970."""
     if expires is None:
         return float("inf")
     left = expires - now
@@ -166,13 +166,13 @@ def default_chain(
     profile: str | None = None,
     environ: Mapping[str, str] = os.environ,
     read_text: ReadText = read_text,
-    run: Run = run_command,
+    run: RunCommand = run_command,
     runtime: Runtime = SYSTEM,
 ) -> CredentialChain:
-    """Make the chain that AWS's SDKs have.
+    """Return the chain of sources that AWS's SDKs use.
 
-    `explicit` credentials are the only ones when given. A `profile` named here, and not by AWS_PROFILE, goes before
-    the environment's keys. `read_text` reads a file (`ReadText`), `run` runs a command (`Run`).
+    With `explicit` credentials, only these are used. With a `profile` (as opposed to AWS_PROFILE), the keys in the
+    environment are not used. `read_text` reads a file (see `ReadText`), `run` runs a command (see `RunCommand`).
     """
     if explicit is not None:
         return CredentialChain([ExplicitSource(explicit)], runtime=runtime)
@@ -180,7 +180,7 @@ def default_chain(
     if not profile:
         sources = [EnvironmentSource(environ), WebIdentitySource(environ), *sources]
 
-    def services() -> list[Source]:
+    def metadata_sources() -> list[Source]:
         from aws_backend.dynamodb.metadata_sources import (
             ContainerSource,
             InstanceSource,
@@ -191,38 +191,39 @@ def default_chain(
         metadata = MetadataClient(runtime.transport or make_transport, runtime.steady_clock, runtime.pause)
         return [ContainerSource(environ, metadata, read_text), InstanceSource(environ, metadata)]
 
-    return CredentialChain(_HereThenServices(sources, services), runtime=runtime)
+    return CredentialChain(_LocalThenMetadata(sources, metadata_sources), runtime=runtime)
 
 
-class _HereThenServices:
-    """Sources of this machine, and after them those of a service, whose code is loaded when it comes to that."""
+class _LocalThenMetadata:
+    """The sources of this machine, then those of a metadata service, whose code is imported only when needed."""
 
-    def __init__(self, here: list[Source], services: Callable[[], list[Source]]) -> None:
-        self._here = here
-        self._make = services
-        self._services: list[Source] | None = None
+    def __init__(self, local: list[Source], make_metadata: Callable[[], list[Source]]) -> None:
+        self._local = local
+        self._make_metadata = make_metadata
+        self._metadata: list[Source] | None = None
 
     def __iter__(self) -> Iterator[Source]:
-        yield from self._here
-        if self._services is None:
-            self._services = self._make()
-        yield from self._services
+        yield from self._local
+        if self._metadata is None:
+            self._metadata = self._make_metadata()
+        yield from self._metadata
 
 
 def region_from_environment(
     environ: Mapping[str, str] = os.environ, *, profile: str | None = None, read_text: ReadText = read_text
 ) -> str | None:
-    """Return the region by AWS_REGION, AWS_DEFAULT_REGION or the profile; `None` when nobody says.
+    """Return the region from AWS_REGION, AWS_DEFAULT_REGION or the profile; `None` if none of them has one.
 
-    Raises `CredentialError` when a file cannot be understood, or a profile that was asked for does not exist.
+    Raises `CredentialError` if a file cannot be parsed, or the profile named by `profile` or AWS_PROFILE does not
+    exist.
     """
     region = variable(environ, "AWS_REGION") or variable(environ, "AWS_DEFAULT_REGION")
     if region:
         return region
     try:
         found = read_profile(environ, profile, read_text)
-    except NothingHere:
+    except SourceEmpty:
         return None
-    except SourceBroken as error:
+    except SourceFailed as error:
         raise CredentialError(str(error)) from None
     return found.credentials.get("region") or found.config.get("region") or None

@@ -1,17 +1,17 @@
-"""What DynamoDB says when it does not do what was asked, one tree, drawn from one table.
+"""The errors that DynamoDB returns: a tree of classes, and the table that maps error codes to them.
 
     DynamoDBError                       status  retryable
-      ConditionFailed                   409             the item was not as the condition says (`item`: how it was)
-      TransactionCanceled               409             one reason an action (`reasons`)
-      TransactionConflict               503     yes     another transaction holds an item
+      ConditionFailed                   409             the condition does not hold (`item`: the item's state)
+      TransactionCanceled               409             `reasons` holds one reason for each action
+      TransactionConflict               503     yes     another transaction is using an item
       TransactionInProgress             503     yes     the same transaction is still being carried out
-      TokenReused                       500             a request token came with another request before
-      Throttled                         429     yes     too much at once, for the table or the account
-      ServerFault                       503     yes     DynamoDB's own trouble; a write may have been carried out
+      TokenReused                       500             another request has used this request token
+      Throttled                         429     yes     the table or the account is over its limit
+      ServerFault                       503     yes     DynamoDB failed; a write may have been carried out
       InvalidRequest                    500             the request breaks a rule of DynamoDB
-      TableNotFound                     500             no such table (or index, or backup)
-      TableInUse                        500             the table is being made, changed or deleted
-      AccessDenied                      500             the credentials do not allow it, or are no good
+      TableNotFound                     500             the table (or index, or backup) does not exist
+      TableInUse                        500             the table is being created, changed or deleted
+      AccessDenied                      500             the credentials are not valid, or do not allow the call
       ClockSkewed                       500             the request's time is too far from DynamoDB's
 
 `OutcomeUnknown` (`sltt_core.http_client`) is raised for a write that may have been applied and must not be repeated.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class DynamoDBError(SlttError):
-    """DynamoDB answered with an error; `code` is its name on the wire."""
+    """DynamoDB returned an error. `code` is DynamoDB's name for it."""
 
     kind = "dynamodb"
     title = "DynamoDB refused"
@@ -39,7 +39,7 @@ class DynamoDBError(SlttError):
 
     @classmethod
     def from_response(cls, code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError:
-        """Make the error of this class for a reply's JSON."""
+        """Create the error for a response's JSON; `code` and `message` were read from it."""
         error = cls(f"{code}: {message}" if message else code)
         error.code = code
         return error
@@ -51,7 +51,7 @@ class ConditionFailed(DynamoDBError):
     status = 409
     title = "Condition failed"
     item: Mapping[str, Any] | None = None
-    """The item as it was, when the request asked for it (`ReturnValuesOnConditionCheckFailure`)."""
+    """The item's state, if the request asked for it (`ReturnValuesOnConditionCheckFailure`)."""
 
     @classmethod
     def from_response(cls, code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError:
@@ -67,7 +67,7 @@ class TransactionCanceled(DynamoDBError):
     status = 409
     title = "Transaction canceled"
     reasons: tuple[Mapping[str, Any], ...] = ()
-    """One for each action, in order: `Code` (`None` for those not at fault), `Message`, `Item`."""
+    """One for each action, in order: `Code` (`None` for an action that is not at fault), `Message`, `Item`."""
 
     @classmethod
     def from_response(cls, code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError:
@@ -83,17 +83,17 @@ class TransactionCanceled(DynamoDBError):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same work may succeed later, perhaps in a transaction that is built again."""
+        """Whether the same work may succeed later, perhaps in a new transaction."""
         return bool(self.codes) and self.codes <= _TRANSIENT_CODES
 
     @property
     def is_throttled(self) -> bool:
-        """Whether a lack of capacity was among the reasons."""
+        """Whether one of the reasons is a lack of capacity."""
         return bool(self.codes.intersection(THROTTLING))
 
 
 class TransactionConflict(DynamoDBError):
-    """Another transaction is busy with an item; nothing was written."""
+    """Another transaction is using an item; nothing was written."""
 
     status = 503
     title = "Transaction conflict"
@@ -102,17 +102,17 @@ class TransactionConflict(DynamoDBError):
 
 
 class TransactionInProgress(TransactionConflict):
-    """The transaction with this token is still being carried out; the same request, later, gets its result."""
+    """The transaction with this token is still being carried out. The same request gets its result later."""
 
     title = "Transaction in progress"
 
 
 class TokenReused(DynamoDBError):
-    """A client request token came with another request within ten minutes."""
+    """A client request token was used for two different requests within ten minutes."""
 
 
 class Throttled(DynamoDBError):
-    """More than the table or the account may do just now; nothing was done."""
+    """The request exceeds the current limit of the table or the account; nothing was done."""
 
     status = 429
     title = "Throttled"
@@ -122,7 +122,7 @@ class Throttled(DynamoDBError):
 
 
 class ServerFault(DynamoDBError):
-    """Something failed in DynamoDB. A write may have been carried out."""
+    """DynamoDB failed. A write may have been carried out."""
 
     status = 503
     title = "DynamoDB failed"
@@ -135,29 +135,29 @@ class InvalidRequest(DynamoDBError):
 
 
 class TableNotFound(DynamoDBError):
-    """There is no such table, in this region and account."""
+    """The table does not exist in this region and account."""
 
     title = "No such table"
-    hint = "Look at the table's name, the region and the account that the credentials are of."
+    hint = "Check the table name, the region, and the account of the credentials."
 
 
 class TableInUse(DynamoDBError):
-    """The table is being made, changed or deleted, or is there already."""
+    """The table is being created, changed or deleted, or exists already."""
 
 
 class AccessDenied(DynamoDBError):
-    """The credentials do not allow this, or are not accepted at all."""
+    """The credentials do not allow this call, or are not valid."""
 
     title = "Access denied"
-    hint = "Look at the policies of the role or user whose credentials these are, and whether they have expired."
+    hint = "Check the policies of the role or user of these credentials, and whether the credentials have expired."
 
 
 class ClockSkewed(DynamoDBError):
-    """The request's time is more than five minutes from DynamoDB's; the machine's clock is wrong."""
+    """The request's time is more than five minutes from DynamoDB's, because this machine's clock is wrong."""
 
     title = "Clock is wrong"
     date = ""
-    """The `Date` of DynamoDB's answer."""
+    """The `Date` header of DynamoDB's response."""
     hint = "Set the machine's clock."
 
 
@@ -202,18 +202,19 @@ BY_CODE: dict[str, type[DynamoDBError]] = {
     "RequestExpired": ClockSkewed,
     "RequestInTheFuture": ClockSkewed,
 }
-"""Names on the wire, and what they mean. Others are `ServerFault` with a status of 500 and up, else `DynamoDBError`."""
+"""The class for each error code. For another code it is `ServerFault` if the status is 500 or more, otherwise
+`DynamoDBError`."""
 
 THROTTLING = ("ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded", "ThrottlingException")
-"""Codes of the reasons of a canceled transaction that say that there was too much at once."""
+"""The codes of a canceled transaction's reasons that mean throttling."""
 
 _TRANSIENT_CODES = {"ConditionalCheckFailed", "TransactionConflict", *THROTTLING}
 
 _SKEW_WORDS = ("Signature expired", "Signature not yet current")
 
 
-def error_of(status: int, body: bytes, request_id: str | None = None) -> DynamoDBError:
-    """Make the error that an answer with a bad status tells of, whatever its body holds."""
+def error_from_response(status: int, body: bytes, request_id: str | None = None) -> DynamoDBError:
+    """Return the error for a response with an error status. The body may be anything."""
     from json import loads
 
     try:

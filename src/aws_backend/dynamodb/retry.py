@@ -1,8 +1,8 @@
-"""What is tried again, how often and after how long: a table, a formula and a quota, all pure.
+"""Retries: which failures are retried, how often and after how long. A table, a formula and a quota, without I/O.
 
-AWS's standard retry mode (AWS SDKs and Tools Reference Guide, "Retry behavior"): a bounded number of attempts, waits
-drawn evenly from zero up to a limit that doubles (full jitter), and a quota that a failing service uses up, so that
-many clients do not add to its trouble. On top of it every call has a deadline.
+The rules follow AWS's standard retry mode (AWS SDKs and Tools Reference Guide, "Retry behavior"). The number of
+attempts is bounded. Each wait is a random time below a limit that doubles (full jitter). Retries use up a quota, which
+keeps many clients from adding to the load of a failing service. In addition, every call has a deadline.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from sltt_core.base.record import Record
 from sltt_core.http_client.transport import BadResponse, ConnectFailed, OutcomeUnknown
 
 MAX_ATTEMPTS = 5
-"""Of one call, the first included. (The standard mode's default is 3; for DynamoDB its SDKs have always done more.)"""
+"""Attempts of one call, with the first. The standard mode's default is 3, but AWS's SDKs use more for DynamoDB."""
 MAX_WAIT_SECONDS = 20.0
-"""The limit of one wait, however many came before."""
+"""The longest wait before one attempt."""
 QUOTA = 500
-"""What all retries of a client may cost together; successes pay back."""
+"""What the retries of a client may cost together. A success refunds its retry, or 1."""
 
 
 class Rule(Record):
-    """How one kind of failure is treated."""
+    """How to treat one kind of failure."""
 
     base_seconds: float
-    """The first wait is drawn from 0 to this; the limit doubles with each attempt."""
+    """The first wait is a random time from 0 to this; the limit doubles with each attempt."""
     cost: int
     """What a retry takes from the quota."""
-    carried_out: bool
-    """Whether the request may have been carried out all the same: then only a repeatable one is repeated."""
+    maybe_carried_out: bool
+    """Whether the request may have been carried out despite the error. If so, only a repeatable request is retried."""
 
 
 RULES: dict[type[SlttError], Rule] = {
-    Throttled: Rule(0.1, 5, carried_out=False),
-    TransactionInProgress: Rule(0.05, 5, carried_out=True),
-    TransactionConflict: Rule(0.05, 5, carried_out=False),
-    ServerFault: Rule(0.05, 5, carried_out=True),
-    ConnectFailed: Rule(0.05, 10, carried_out=False),
-    OutcomeUnknown: Rule(0.05, 10, carried_out=True),
-    BadResponse: Rule(0.05, 10, carried_out=True),
+    Throttled: Rule(0.1, 5, maybe_carried_out=False),
+    TransactionInProgress: Rule(0.05, 5, maybe_carried_out=True),
+    TransactionConflict: Rule(0.05, 5, maybe_carried_out=False),
+    ServerFault: Rule(0.05, 5, maybe_carried_out=True),
+    ConnectFailed: Rule(0.05, 10, maybe_carried_out=False),
+    OutcomeUnknown: Rule(0.05, 10, maybe_carried_out=True),
+    BadResponse: Rule(0.05, 10, maybe_carried_out=True),
 }
-"""What is tried again; nothing else is. A class stands for those below it that are not in the table themselves."""
+"""The failures that are retried. A class stands for its subclasses, too, unless they have their own entry."""
 
 
 def rule_for(error: SlttError) -> Rule | None:
-    """Return how an error is treated; `None` when trying again is of no use."""
+    """Return the rule for an error; `None` if a retry cannot help."""
     for kind in type(error).__mro__:
         rule = RULES.get(kind)
         if rule is not None:
@@ -60,19 +60,19 @@ def rule_for(error: SlttError) -> Rule | None:
 
 
 def may_have_been_carried_out(error: SlttError) -> bool:
-    """Tell whether the request that failed so may have done its work."""
+    """Return whether the request may have been carried out although it failed with this error."""
     rule = rule_for(error)
-    return rule is not None and rule.carried_out and not isinstance(error, TransactionInProgress)
+    return rule is not None and rule.maybe_carried_out and not isinstance(error, TransactionInProgress)
 
 
 def wait_before(attempt: int, rule: Rule, random: float) -> float:
-    """Return the seconds to wait after the `attempt`th failure (from 1); `random` is from 0 up to 1."""
+    """Return the seconds to wait after attempt number `attempt` (from 1) failed; `random` is in [0, 1)."""
     limit: float = min(MAX_WAIT_SECONDS, rule.base_seconds * 2.0 ** (attempt - 1))
     return random * limit
 
 
 class RetryQuota:
-    """What retries may cost together. Safe for use by several threads."""
+    """The budget of a client's retries. Safe for use by several threads."""
 
     __slots__ = ("_left", "_limit", "_lock", "full")
 
@@ -81,15 +81,15 @@ class RetryQuota:
         self._left = limit
         self._lock = allocate_lock()
         self.full = True
-        """Whether nothing is taken: then there is nothing to give back."""
+        """Whether nothing is taken, so that a refund would change nothing."""
 
     @property
     def left(self) -> int:
-        """What is left."""
+        """The rest of the budget."""
         return self._left
 
     def take(self, cost: int) -> bool:
-        """Take the cost of a retry, if so much is left."""
+        """Take the cost of a retry; return false, and take nothing, if less is left."""
         with self._lock:
             if cost > self._left:
                 return False
@@ -97,8 +97,8 @@ class RetryQuota:
             self.full = False
             return True
 
-    def give_back(self, cost: int) -> None:
-        """Give back what the last retry before a success took, or 1 for a success at the first attempt."""
+    def refund(self, cost: int) -> None:
+        """Return what the last retry before a success took, or 1 for a success at the first attempt."""
         with self._lock:
             self._left = min(self._limit, self._left + cost)
             self.full = self._left == self._limit

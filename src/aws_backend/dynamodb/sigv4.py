@@ -1,9 +1,9 @@
-"""AWS Signature Version 4, pure: what to add to a request so that AWS knows who sent it.
+"""AWS Signature Version 4: the headers by which AWS recognises the sender of a request. Pure functions, no I/O.
 
-`sign` is the general case, proven on AWS's published vectors. `RequestSigner` is the same for the one shape of
-request that DynamoDB takes, with everything computed beforehand that can be.
+`sign` signs any request; AWS's published test vectors prove it. `RequestSigner` does the same for the requests of
+DynamoDB alone, and computes as much as possible in advance.
 
-Sources: AWS, "Create a signed AWS API request" (IAM User Guide); where that is silent, botocore's `SigV4Auth`.
+Sources: AWS, "Create a signed AWS API request" (IAM User Guide); for what it leaves open, botocore's `SigV4Auth`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     Prepared = tuple["Credentials | None", int, bytes, str, str, str, str, str]
-    """What requests of one second have in common: see `RequestSigner._prepare`."""
+    """What all requests of one second share: see `RequestSigner._prepare`."""
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 JSON_TYPE = "application/x-amz-json-1.0"
@@ -46,22 +46,22 @@ NEVER_SIGNED = frozenset(
         "x-amzn-trace-id",
     }
 )
-"""Headers that may change on the way, in lower case; the same as botocore's."""
+"""Headers that a proxy may change, in lower case; the list is botocore's."""
 _SET_HERE = frozenset({"authorization", "host", "x-amz-date", "x-amz-security-token"})
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")  # RFC 3986, section 2.3
 _MAX_KEYS = 8
 
 
 class Credentials(Record):
-    """What a request is signed with. Its `repr` shows no more than the end of the access key."""
+    """AWS credentials. `repr` shows only the end of the access key."""
 
     access_key: str
-    """Names the key; no secret."""
+    """The id of the key; not secret."""
     secret_key: str
     token: str | None = None
-    """The session token that temporary credentials come with."""
+    """The session token of temporary credentials."""
     expires: float | None = None
-    """Seconds since 1970; `None`: not known, or never."""
+    """Seconds since 1970; `None` if the credentials do not expire, or the time is not known."""
 
     def __repr__(self) -> str:
         end = self.access_key[-4:] if len(self.access_key) >= 16 else ""  # AWS's are 16 to 128 characters
@@ -80,12 +80,14 @@ def sign(
     service: str,
     now: float,
 ) -> dict[str, str]:
-    """Return the headers to set on a request: `host`, `x-amz-date`, `authorization`, and the token's, if any.
+    """Return the headers to set on a request: `host`, `x-amz-date`, `authorization`, and `x-amz-security-token`.
 
-    `host` has the port where it is not the scheme's own. `path` is as in the request line, percent-encoded or not: it
-    is normalised and encoded once more, as every service but S3 wants it. `query` holds names and values decoded, in
-    any order (`encode_query` writes them). Of `headers`, those that this function sets are passed over; all others are
-    signed but those of `NEVER_SIGNED`. `now` is seconds since 1970, UTC. Raises `ValueError` as `signing_key` does.
+    `host` includes the port unless it is the scheme's default. `path` is the path of the request line, percent-encoded
+    or not: it is normalised and encoded once more, as every service except S3 expects. `query` holds decoded names and
+    values, in any order (`encode_query` writes them). `headers` are the request's other headers: all are signed except
+    those in `NEVER_SIGNED` and those that this function sets. `now` is seconds since 1970, UTC.
+
+    Raises `ValueError` as `signing_key` does.
     """
     stamp = format_stamp(int(now))
     added = {"host": host, "x-amz-date": stamp}
@@ -111,7 +113,7 @@ def canonical_request(
     headers: Iterable[tuple[str, str]],
     body_hash: str,
 ) -> tuple[str, str]:
-    """Return the canonical form of a request, and the names of the headers that are signed, joined with `;`."""
+    """Return the canonical form of a request, and the names of its signed headers, joined with `;`."""
     values: dict[str, list[str]] = {}
     for name, value in headers:
         lower = name.strip().lower()
@@ -130,14 +132,16 @@ def string_to_sign(stamp: str, region: str, service: str, canonical: str) -> str
 
 
 def signing_key(credentials: Credentials, day: str, region: str, service: str) -> bytes:
-    """Derive the key of a day (`YYYYMMDD`, UTC) from the secret.
+    """Derive the signing key for a day (`YYYYMMDD`, UTC) from the secret key.
 
-    Raises `ValueError`, which names the part and not what it holds, for an access key or a token that is no header
-    value: a line end or a blank that came in with it would only be told as a wrong signature, or worse.
+    Raises `ValueError` if the access key or the token is not valid in a header, for example because of a line end that
+    was copied with it. AWS would only report a wrong signature. The message does not contain the value.
     """
     for name, value in (("access key", credentials.access_key), ("token", credentials.token or "-")):
         if not (value.isascii() and value.isprintable() and value and " " not in value):
-            raise ValueError(f"the credentials' {name} is empty or has characters that no {name} has")
+            raise ValueError(
+                f"the credentials' {name} is not valid: it is empty, or has a character outside visible ASCII"
+            )
     key = f"AWS4{credentials.secret_key}".encode()
     for part in (day, region, service, "aws4_request"):
         key = hmac_digest(key, part.encode(), "sha256")
@@ -145,27 +149,27 @@ def signing_key(credentials: Credentials, day: str, region: str, service: str) -
 
 
 def scope(day: str, region: str, service: str) -> str:
-    """Return what a signature is good for."""
+    """Return the scope in which a signature is valid."""
     return f"{day}/{region}/{service}/aws4_request"
 
 
 def format_stamp(second: int) -> str:
-    """Write seconds since 1970 as a request's time: `20150830T123600Z`."""
+    """Format seconds since 1970 as `20150830T123600Z`."""
     return "{:04}{:02}{:02}T{:02}{:02}{:02}Z".format(*gmtime(second)[:6])
 
 
 def encode_query(query: Iterable[tuple[str, str]]) -> str:
-    """Write a query in its canonical form: encoded, then sorted by name and value."""
+    """Return a query in its canonical form: encoded, then sorted by name and value."""
     return "&".join(f"{name}={value}" for name, value in sorted((_encode(n), _encode(v)) for n, v in query))
 
 
 def _encode(text: str, also: bytes = b"") -> str:
-    """Percent-encode the UTF-8 of a text, but for the unreserved characters and those of `also`."""
+    """Percent-encode a text's UTF-8 bytes, except unreserved characters and the bytes in `also`."""
     return "".join(chr(byte) if byte in _UNRESERVED or byte in also else f"%{byte:02X}" for byte in text.encode())
 
 
 def _normalise(path: str) -> str:
-    """Remove `.`, `..` and empty segments (RFC 3986, section 5.2.4, and what AWS adds to it)."""
+    """Remove `.`, `..` and empty segments (RFC 3986, section 5.2.4, with AWS's additions)."""
     kept: list[str] = []
     for segment in path.split("/"):
         if segment == "..":
@@ -179,29 +183,31 @@ _MAX_TARGETS = 100
 
 
 class RequestSigner:
-    """Writes the signed head of DynamoDB's requests: always `POST /` with a JSON body. Safe for use by several threads.
+    """Writes the signed headers of DynamoDB's requests, which are all `POST /` with a JSON body.
 
-    What is constant for the signer, for a day's key and for a second is computed once for each; what is left for
-    a request are two hashes and one HMAC.
+    It computes once what is the same for the signer, for a day's key and for a second. The rest, for each request, is
+    two hashes and one HMAC. Safe for use by several threads.
     """
 
     __slots__ = ("_host", "_keys", "_latest", "_region", "_service", "_targets")
 
     def __init__(self, region: str, service: str, host: str) -> None:
-        """`host` has the port where it is not the scheme's own."""
+        """`host` includes the port unless it is the scheme's default."""
         self._region = region
         self._service = service
         self._host = host
         self._targets: set[str] = set()
         self._keys: dict[tuple[str, str, str | None, str], bytes] = {}
-        # Read and replaced as a whole, so no thread sees half of another's.
+        # Read and replaced as a whole, so that a thread never sees a mixture of two values.
         self._latest: Prepared = (None, 0, b"", "", "", "", "", "")
 
-    def head(self, credentials: Credentials, target: str, body: bytes, now: float) -> bytes:
-        r"""Return the whole head of a request, from `POST` to the empty line: `head + body` is what to send.
+    def write_headers(self, credentials: Credentials, target: str, body: bytes, now: float) -> bytes:
+        """Return the request line and the headers, up to and including the empty line.
 
-        `target` is the operation, as in `DynamoDB_20120810.PutItem`; `now` is seconds since 1970. Raises `ValueError`
-        for a target with characters that are no part of a header, and as `signing_key` does.
+        The bytes to send are `write_headers(…) + body`.
+
+        `target` names the operation, as in `DynamoDB_20120810.PutItem`; `now` is seconds since 1970. Raises
+        `ValueError` for a target with characters that are not allowed in a header, and as `signing_key` does.
         """
         second = int(now)
         latest = self._latest
@@ -217,16 +223,16 @@ class RequestSigner:
 
     def _check(self, target: str) -> None:
         if not target.isprintable():
-            raise ValueError("the target has characters that are no part of a header")
+            raise ValueError(f"target {target!r} is not valid: it has characters that are not allowed in a header")
         if len(self._targets) < _MAX_TARGETS:
             self._targets.add(target)
 
     def _prepare(self, credentials: Credentials, second: int) -> Prepared:
-        """Compute what all requests of a second have in common."""
+        """Compute what all requests of one second share."""
         stamp = format_stamp(second)
         where = scope(stamp[:8], self._region, self._service)
         token = credentials.token
-        fixed = {"content-type": JSON_TYPE, "host": self._host, "x-amz-date": stamp}  # in the order of their names
+        fixed = {"content-type": JSON_TYPE, "host": self._host, "x-amz-date": stamp}  # sorted by name
         if token:
             fixed["x-amz-security-token"] = token
         fixed["x-amz-target"] = ""
@@ -246,7 +252,7 @@ class RequestSigner:
         return latest
 
     def _key(self, credentials: Credentials, day: str) -> bytes:
-        # The token too, though the key does not depend on it: it is checked where the key is made.
+        # The token is included although the key does not depend on it, because `signing_key` also checks the token.
         identity = (credentials.access_key, credentials.secret_key, credentials.token, day)
         key = self._keys.get(identity)
         if key is None:

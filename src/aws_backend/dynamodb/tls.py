@@ -1,12 +1,12 @@
-"""Whom a DynamoDB endpoint has to be vouched for by: Amazon's own roots.
+"""TLS for DynamoDB's endpoints: it trusts Amazon's own root certificates.
 
-Loading the system's whole bundle costs more than all else a Lambda function does before its first answer. An endpoint
-that does not chain to these (one of a proxy, one of another vendor) is tried again with the system's:
+Loading the system's whole bundle is the most expensive step before a Lambda function's first response. An endpoint
+whose certificate does not chain to Amazon's roots (a proxy's, another vendor's) is tried again with the system's:
 `HttpTransport(…, tls=[amazon_tls, system_tls])`.
 
-`ssl` itself costs a cold start five times what it does here: it makes enumerations of all that OpenSSL knows. Its C
-module does the work, verification included, and is the same from Python 3.11 to 3.13; where it has changed, `ssl` it
-is.
+Importing `ssl` costs a cold start five times as much as what this module imports, because `ssl` builds enumerations of
+all of OpenSSL's constants. Its C module does the work, including verification, and is the same from Python 3.11 to
+3.13. For a Python whose C module differs, this module uses `ssl`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ if TYPE_CHECKING:
     from sltt_core.http_client.sockets import Tls
 
 ROOTS = os.path.join(os.path.dirname(__file__), "amazon_roots.pem")
-"""The roots published at https://www.amazontrust.com/repository/, with their fingerprints."""
+"""The file with the roots published at https://www.amazontrust.com/repository/, with their fingerprints."""
 
-_PROTOCOL_TLS_CLIENT = 16  # verifies certificate and host name; of `ssl`, as are the next two
+_PROTOCOL_TLS_CLIENT = 16  # verifies certificate and host name; this and the next two are constants of `ssl`
 _CERT_REQUIRED = 2
 _TLS_1_2 = 0x0303
 
 
 def amazon_tls() -> Tls:
-    """Trust the roots of Amazon Trust Services and no other; host and certificate are verified."""
-    return trusting(ROOTS)
+    """Return a TLS context that trusts only the roots of Amazon Trust Services; host and certificate are verified."""
+    return tls_with_roots(ROOTS)
 
 
-def trusting(roots: str) -> Tls:
-    """Trust the roots in a PEM file and no other; host and certificate are verified."""
+def tls_with_roots(roots: str) -> Tls:
+    """Return a TLS context that trusts only the roots in a PEM file; host and certificate are verified.
+
+    Raises `OSError` for a file that cannot be read or holds no certificate.
+    """
     context: Any
     try:
         from _ssl import _SSLContext
@@ -53,7 +56,7 @@ def trusting(roots: str) -> Tls:
 
 
 class MinimalTls:
-    """What the transport uses of an `ssl.SSLContext`."""
+    """The part of `ssl.SSLContext` that the transport uses."""
 
     __slots__ = ("check_hostname", "context")
 
@@ -62,17 +65,17 @@ class MinimalTls:
         self.check_hostname = context.check_hostname
 
     def wrap_socket(self, connection: Any, *, server_hostname: bytes, **_: bool) -> MinimalSocket:
-        """Put TLS on a connection, whose handshake is still to be made; an end without a farewell is an error."""
+        """Return the connection with TLS, before its handshake. An end without a TLS close is an error."""
         return MinimalSocket(connection, self.context._wrap_socket(connection, False, server_hostname.decode("ascii")))
 
 
 class MinimalSocket:
-    """What the transport uses of an `ssl.SSLSocket`."""
+    """The part of `ssl.SSLSocket` that the transport uses."""
 
     __slots__ = ("_connection", "close", "do_handshake", "fileno", "recv", "send", "settimeout")
 
     def __init__(self, connection: Any, secured: Any) -> None:
-        self._connection = connection  # the C object holds it by a weak reference
+        self._connection = connection  # the C object keeps only a weak reference to it
         self.settimeout = connection.settimeout
         self.fileno = connection.fileno
         self.close = connection.close

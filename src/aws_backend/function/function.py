@@ -1,4 +1,4 @@
-"""`Function`: the REST API as a Lambda function, whatever stands before it."""
+"""`Function`: the REST API as a Lambda function, behind API Gateway or a function URL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from json import dumps
 from aws_backend.function.gateway import (
     Gateway,
     body_from,
-    collected,
+    collect_body,
     event_response,
     principal_from,
     request_from,
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from sltt_core.log.storage import BaseStorageService
 
     class Context(Protocol):
-        """What of Lambda's context is used."""
+        """The part of Lambda's context object that `Function` uses."""
 
         def get_remaining_time_in_millis(self) -> int:
-            """Return how long the invocation may still take."""
+            """Return the time left for the invocation, in milliseconds."""
 
 
 RESERVE_SECONDS = 0.5
-"""How long before Lambda ends the invocation the response has to be ready."""
+"""The response must be ready this long before Lambda ends the invocation."""
 
 
 def to_stderr(line: str) -> None:
-    """Write a line where Lambda collects them."""
+    """Write a line to standard error, which Lambda logs."""
     sys.stderr.write(f"{line}\n")
 
 
 class Function:
-    """Handles events, one after the other, as Lambda calls a function."""
+    """A Lambda handler. It handles one event at a time, as Lambda calls it."""
 
     def __init__(
         self,
@@ -57,9 +57,10 @@ class Function:
         limit: Callable[[float], None] = lambda deadline: None,
         runtime: Runtime = SYSTEM,
     ) -> None:
-        """`max_wait` is the longest, in seconds, that an invocation waits for a change.
+        """Create a handler for an API and the storage behind it.
 
-        `limit` is called at the start of each invocation with the time (steady clock) when all calls must be done.
+        `max_wait` is the longest time, in seconds, that an invocation waits for a change. `limit` is called at the
+        start of each invocation with its deadline, in seconds of the steady clock.
         """
         self._api = api
         self._storage = storage
@@ -69,10 +70,10 @@ class Function:
         self._clock = runtime.steady_clock
 
     def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
-        """Return the response to an event; raises `UnknownEvent` for one that is no request.
+        """Return the response to an event; raises `UnknownEvent` for an event that is not a request.
 
-        Without a context the invocation has no deadline. A streamed body is collected, for Lambda hands on no stream:
-        one that is too large, or not complete by the deadline, becomes an error.
+        Without a context, the invocation has no deadline. A streamed body is collected first, because Lambda does not
+        pass on a stream. A stream that is too large, or not complete by the deadline, becomes an error response.
         """
         shape = shape_of(event)
         deadline = float("inf")
@@ -86,7 +87,7 @@ class Function:
             )
             response = self._respond(request, deadline)
             if request.method != "HEAD":
-                response = collected(response, lambda: self._clock() < deadline)
+                response = collect_body(response, lambda: self._clock() < deadline)
         except Exception as error:
             response = self._api.failed(error, request)
         head = request.method == "HEAD"
@@ -96,7 +97,7 @@ class Function:
             return event_response(self._api.problem(error, request), shape, self._gateway, head=head)
 
     def _respond(self, request: Request, deadline: float) -> Response:
-        """Let the API handle the request, and again after a change that it waits for."""
+        """Return the API's response; if it waits for a change, handle the request again after one."""
         response = self._api.handle(request)
         waiting = Waiting(response.wait, self._clock(), max_seconds=self._max_wait, deadline=deadline)
         while (wait := response.wait) and (seconds := waiting.seconds_left(wait, self._clock())):
@@ -107,10 +108,11 @@ class Function:
 
 
 def report(error: BaseException, write: Callable[[str], None] = to_stderr) -> None:
-    """Write an error that is not a client's, in one line of JSON.
+    """Write an error of the function itself, not of a client, as one line of JSON.
 
-    Of an unexpected error, only its class and its place are written: its message may hold anything. What DynamoDB or
-    the search for credentials said is in the causes of an error of our own, which the client does not see.
+    For an unexpected error, the line has only its class and its place, because its message may contain anything. The
+    causes of an `SlttError` are included: they hold what DynamoDB or the credential sources reported, which the client
+    does not see.
     """
     from traceback import walk_tb
 

@@ -1,17 +1,17 @@
-"""What API Gateway and function URLs hand to a Lambda function, as a `Request`, and a `Response` as they want it back.
+"""Translates the events of API Gateway and function URLs to `Request`, and `Response` to their response format.
 
-Four shapes, told apart by what only they have (AWS: "Lambda proxy integrations in API Gateway", "Create AWS Lambda
-proxy integrations for HTTP APIs", "Invoking Lambda function URLs"):
+There are four shapes of events, which differ in their members (AWS: "Lambda proxy integrations in API Gateway",
+"Create AWS Lambda proxy integrations for HTTP APIs", "Invoking Lambda function URLs"):
 
-                              path              query     responses in base64
-    REST API                  as sent           decoded   undone if the API's binary media types cover them
-    HTTP API, format 1.0      decoded           decoded   undone
-    HTTP API, format 2.0      decoded           as sent   undone
-    function URL              as sent           as sent   undone
+                              path              query     base64 responses
+    REST API                  as sent           decoded   decoded if the API's binary media types cover them
+    HTTP API, format 1.0      decoded           decoded   decoded
+    HTTP API, format 2.0      decoded           as sent   decoded
+    function URL              as sent           as sent   decoded
 
-What a gateway has decoded is encoded again here, so that the routes see one kind of path and query. Two things cannot
-be had back: an encoded slash in a decoded path, which has become a slash, and the bytes of what was not UTF-8, for
-which stands U+FFFD; that is refused as what it was.
+This module encodes again what a gateway has decoded, so that the routes always see an encoded path and query. Two
+things are lost: an encoded slash in a decoded path is now a slash; bytes that are not UTF-8 are now U+FFFD, which is
+encoded as a byte that is not UTF-8, and refused as such.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     Event = Mapping[str, Any]
 
 MAX_RESPONSE_BYTES = 6_291_556
-"""Of a function's response, as JSON, envelope and escapes included (AWS: "Lambda quotas", 6 MB; the number is Lambda's
-own, from the message of `Function.ResponseSizeTooLarge`)."""
+"""The largest response of a function, as JSON with envelope and escapes (AWS: "Lambda quotas", 6 MB; the exact number
+is from the message of Lambda's error `Function.ResponseSizeTooLarge`)."""
 MAX_PAGE_BYTES = 3_000_000
-"""Of a page's changes: escaping may double each byte, and API Gateway's REST APIs may not be able to do without."""
-_ENVELOPE_BYTES = 20_000  # for the status and the headers, which take far less
-_MAX_BASE64_BYTES = (MAX_RESPONSE_BYTES - _ENVELOPE_BYTES) // 4 * 3  # base64 makes four of three
+"""The largest page of changes: JSON escapes may double each byte, and not every REST API can decode base64 instead."""
+_ENVELOPE_BYTES = 20_000  # for the status and the headers, which need far less
+_MAX_BASE64_BYTES = (MAX_RESPONSE_BYTES - _ENVELOPE_BYTES) // 4 * 3  # base64 turns three bytes into four
 
 _DEFAULT_STAGE = "$default"
 _ROOTS = tuple({"/" + route.path.split("/")[1] for route in ROUTES})
@@ -48,11 +48,11 @@ _ENCODED_QUERY = str.maketrans({"%": "%25", "&": "%26", "+": "%2B", "=": "%3D", 
 
 
 class UnknownEvent(Exception):
-    """The function was not called by API Gateway, nor through a function URL; the message says what is missing."""
+    """The event is not from API Gateway or a function URL. The message lists the members that it has."""
 
 
 class ResponseTooLarge(SlttError):
-    """A response has more bytes than Lambda hands on."""
+    """A response is larger than Lambda passes on."""
 
     kind = "response-too-large"
     title = "Response too large"
@@ -60,31 +60,32 @@ class ResponseTooLarge(SlttError):
 
 
 class Gateway(Record):
-    """How what stands before the function is set up."""
+    """The settings that depend on what calls the function: API Gateway or a function URL."""
 
     base_path: str = ""
-    """What a custom domain's mapping puts before the paths, such as `/sync`."""
+    """The prefix that a custom domain's mapping puts before the paths, such as `/sync`."""
     principal_claim: str = "sub"
-    """The claim of a token, or the key of a Lambda authorizer's context, that is the principal's id."""
+    """The name of the token's claim, or of the key in a Lambda authorizer's context, that holds the principal's id."""
     rest_binary: bool = False
     """Whether the binary media types of the REST API are `*/*`."""
 
 
 class Shape(Record):
-    """A kind of event."""
+    """A format of events."""
 
     name: str
     read: Callable[[Event, str], Request]
-    """Makes the request without its body, given the path."""
+    """Returns the request, without its body, for an event and its path."""
     path: Callable[[Event], str]
+    """Returns the path of an event."""
     decoded: bool
-    """Whether the path comes decoded."""
-    undoes_base64: bool
-    """Whether a response in base64 is undone whatever the settings."""
+    """Whether the gateway decodes the path."""
+    decodes_base64: bool
+    """Whether the gateway decodes a response in base64, whatever its settings."""
 
 
 def shape_of(event: object) -> Shape:
-    """Tell which kind of event it is; raises `UnknownEvent`."""
+    """Return the shape of an event; raises `UnknownEvent`."""
     if not isinstance(event, dict):
         raise UnknownEvent(f"the event is a {type(event).__name__}, not an object")
     context = event.get("requestContext")
@@ -96,54 +97,54 @@ def shape_of(event: object) -> Shape:
             return HTTP_API_1 if version == "1.0" else REST_API
     known = ", ".join(sorted(map(str, event))[:10]) or "nothing"
     raise UnknownEvent(
-        "the event is neither of an API Gateway REST API or HTTP API nor of a function URL: they have requestContext,"
-        f" and httpMethod and path, or rawPath and requestContext.http; this one has {known[:200]}"
+        "the event is not from an API Gateway REST API, an HTTP API or a function URL: these have requestContext"
+        f" with httpMethod and path, or with rawPath and requestContext.http; this event has {known[:200]}"
     )
 
 
 def request_from(event: Event, shape: Shape, gateway: Gateway) -> Request:
-    """Make the request, but for its body and who is asking."""
+    """Return the request of an event, without its body and its principal."""
     path = shape.path(event)
     request = shape.read(event, _without_prefix(path, event["requestContext"].get("stage"), gateway.base_path))
     if shape.decoded:
         request = request.replace(path=request.path.translate(_ENCODED_PATH))
-    if not _undoes_base64(shape, gateway) and "accept-encoding" in request.headers:
+    if not _decodes_base64(shape, gateway) and "accept-encoding" in request.headers:
         headers = {name: value for name, value in request.headers.items() if name != "accept-encoding"}
         request = request.replace(headers=headers)
     return request
 
 
 def body_from(event: Event) -> bytes:
-    """Return the bytes of the request's body; raises `InvalidInput`."""
+    """Return the body of the request; raises `InvalidInput` if it is not valid base64."""
     body = event.get("body") or ""
     if not event.get("isBase64Encoded"):
         return bytes(body.encode("utf-8", "surrogatepass"))
     try:
         return a2b_base64(body, strict_mode=True)
     except (Base64Error, ValueError):
-        raise InvalidInput("the body is not base64, though the event says so", field="body") from None
+        raise InvalidInput("the body is not valid base64, but the event has isBase64Encoded", field="body") from None
 
 
 def principal_from(event: Event, claim: str) -> Principal | None:
-    """Return who sends the request, as the gateway's authorizer has verified; `None` where there is no authorizer.
+    """Return the principal that the gateway's authorizer has verified; `None` if there is no authorizer.
 
-    The principal's claims are those of the token, or the authorizer's context, or the identity that IAM found. Raises
-    `NotAllowed` where there is an authorizer and it names nobody, or names what cannot be stored with a change: a
-    mistake in the settings makes nobody anonymous.
+    `claim` names the member with the principal's id. The principal's claims are those of the token, or the authorizer's
+    context, or the identity that IAM verified. Raises `NotAllowed` if an authorizer provides no id, or an id that
+    cannot be stored with a change: a mistake in the settings must not make clients anonymous.
     """
     context = event["requestContext"]
-    # One that is not there may have its place kept for it: {"claims": null, "scopes": null}.
+    # An absent authorizer may still have members: {"claims": null, "scopes": null}.
     authorizer = {name: value for name, value in (context.get("authorizer") or {}).items() if value is not None}
     jwt, iam, custom = authorizer.get("jwt"), authorizer.get("iam"), authorizer.get("lambda")
     claims = jwt.get("claims") if jwt else authorizer.get("claims")
-    if claims is not None:  # Cognito before a REST API; a JWT authorizer before an HTTP API
+    if claims is not None:  # Cognito for a REST API; a JWT authorizer for an HTTP API
         found = claims.get(claim)
     elif iam is not None:
         claims, found = iam, iam.get("userArn")
-    elif authorizer:  # a Lambda authorizer, before an HTTP API of format 2.0, or else
+    elif authorizer:  # a Lambda authorizer; format 2.0 has its context in the member `lambda`
         claims = authorizer if custom is None else custom
         found = claims.get(claim, claims.get("principalId"))
-    else:  # IAM before a REST API says it elsewhere
+    else:  # IAM for a REST API
         claims = context.get("identity") or {}
         found = claims.get("userArn")
         if found is None:
@@ -152,16 +153,16 @@ def principal_from(event: Event, claim: str) -> Principal | None:
         return Principal(check_free_text(found), claims)
     except ValueError as error:
         raise NotAllowed(
-            f"the authorizer does not name the principal: {claim} {error}",
-            hint="PRINCIPAL_CLAIM names the claim, or the key of the authorizer's context, that does.",
+            f"the authorizer does not provide a valid principal: {claim} {error}",
+            hint="Set PRINCIPAL_CLAIM to the claim, or the key of the authorizer's context, with the principal's id.",
         ) from None
 
 
-def collected(response: Response, in_time: Callable[[], bool]) -> Response:
-    """Return a response whose body is bytes: a stream is read to its end and closed.
+def collect_body(response: Response, in_time: Callable[[], bool]) -> Response:
+    """Return a response whose body is bytes. A stream is read to its end and closed.
 
-    Raises `ResponseTooLarge` when the stream has more bytes than Lambda hands on, or when `in_time` returns false
-    before its end, and what the stream raises.
+    Raises `ResponseTooLarge` if the stream is larger than Lambda passes on, or if `in_time` returns false before its
+    end. Errors of the stream pass through.
     """
     if isinstance(response.body, bytes):
         return response
@@ -170,22 +171,22 @@ def collected(response: Response, in_time: Callable[[], bool]) -> Response:
         for chunk in response.body:
             body += chunk
             if len(body) > MAX_RESPONSE_BYTES:
-                raise ResponseTooLarge(f"the response has more bytes than the {MAX_RESPONSE_BYTES:,} that Lambda takes")
+                raise ResponseTooLarge(f"the response is larger than Lambda's limit of {MAX_RESPONSE_BYTES:,} bytes")
             if not in_time():
-                raise ResponseTooLarge("the response is not complete before the invocation's time is up")
+                raise ResponseTooLarge("the response is not complete at the end of the invocation's time")
     finally:
         response.close()
     return response.replace(body=bytes(body))
 
 
 def event_response(response: Response, shape: Shape, gateway: Gateway, *, head: bool) -> dict[str, Any]:
-    """Return a response as the gateway takes it; raises `ResponseTooLarge`. `head` leaves the body out."""
+    """Return a response in the gateway's format; raises `ResponseTooLarge`. With `head`, the body is empty."""
     if head:
         response.close()
     body = b"" if head else response.content
     binary = response.header("content-encoding") is not None
     if not binary and not _fits_as_text(body):
-        binary = _undoes_base64(shape, gateway)
+        binary = _decodes_base64(shape, gateway)
         if not binary:
             raise _too_large(body)
     if binary and len(body) > _MAX_BASE64_BYTES:
@@ -200,26 +201,28 @@ def event_response(response: Response, shape: Shape, gateway: Gateway, *, head: 
 
 
 def _too_large(body: bytes) -> ResponseTooLarge:
-    return ResponseTooLarge(f"the response has {len(body):,} bytes, which are too many as Lambda counts them")
+    return ResponseTooLarge(
+        f"the response of {len(body):,} bytes is larger than Lambda's limit, as Lambda counts bytes"
+    )
 
 
 def _fits_as_text(body: bytes) -> bool:
-    """Tell whether a body fits in a response as JSON text, where quotes, backslashes and line ends take two bytes."""
-    room = MAX_RESPONSE_BYTES - _ENVELOPE_BYTES - len(body)
-    return len(body) <= room or sum(map(body.count, _ESCAPED)) <= room
+    """Return whether a body fits as text: in JSON, quotes, backslashes and line ends take two bytes."""
+    space = MAX_RESPONSE_BYTES - _ENVELOPE_BYTES - len(body)
+    return len(body) <= space or sum(map(body.count, _ESCAPED)) <= space
 
 
-_ESCAPED = (b'"', b"\\", b"\n", b"\r", b"\t")  # all of JSON text that is escaped in a JSON string
+_ESCAPED = (b'"', b"\\", b"\n", b"\r", b"\t")  # the only bytes of JSON text that a JSON string escapes
 
 
-def _undoes_base64(shape: Shape, gateway: Gateway) -> bool:
-    return shape.undoes_base64 or gateway.rest_binary
+def _decodes_base64(shape: Shape, gateway: Gateway) -> bool:
+    return shape.decodes_base64 or gateway.rest_binary
 
 
 def _without_prefix(path: str, stage: str | None, base_path: str) -> str:
-    """Take away what stands before our paths: a custom domain's base path, a stage, or the one and then the other.
+    """Return a path without its prefix: a custom domain's base path, a stage, or the base path and then the stage.
 
-    Each is taken away only where a path of ours follows, so a stage may be called `api`.
+    A prefix is removed only if one of the API's paths follows, so that a stage may be called `api`.
     """
     named = f"/{stage}" if stage and stage != _DEFAULT_STAGE else ""
     for prefix in (base_path + named, base_path, named):
@@ -231,7 +234,7 @@ def _without_prefix(path: str, stage: str | None, base_path: str) -> str:
 
 
 def _read_v1(event: Event, path: str) -> Request:
-    """Format 1.0: headers and query come with all their values, each decoded."""
+    """Read format 1.0: it has all values of each header and query parameter, decoded."""
     several = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
     headers: dict[str, str] = {}
     for name, values in several.items():
@@ -248,7 +251,7 @@ def _read_v1(event: Event, path: str) -> Request:
 
 
 def _read_v2(event: Event, path: str) -> Request:
-    """Format 2.0: headers come joined, cookies apart, the query as sent."""
+    """Read format 2.0: it has headers with joined values, separate cookies, and the query as sent."""
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     cookies = event.get("cookies")
     if cookies:
@@ -266,7 +269,7 @@ def _path_v2(event: Event) -> str:
     return path
 
 
-REST_API = Shape("REST API", _read_v1, _path_v1, decoded=False, undoes_base64=False)
-HTTP_API_1 = Shape("HTTP API, format 1.0", _read_v1, _path_v1, decoded=True, undoes_base64=True)
-HTTP_API_2 = Shape("HTTP API, format 2.0", _read_v2, _path_v2, decoded=True, undoes_base64=True)
-FUNCTION_URL = Shape("function URL", _read_v2, _path_v2, decoded=False, undoes_base64=True)
+REST_API = Shape("REST API", _read_v1, _path_v1, decoded=False, decodes_base64=False)
+HTTP_API_1 = Shape("HTTP API, format 1.0", _read_v1, _path_v1, decoded=True, decodes_base64=True)
+HTTP_API_2 = Shape("HTTP API, format 2.0", _read_v2, _path_v2, decoded=True, decodes_base64=True)
+FUNCTION_URL = Shape("function URL", _read_v2, _path_v2, decoded=False, decodes_base64=True)

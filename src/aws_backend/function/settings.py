@@ -1,6 +1,6 @@
-"""A Lambda function's settings, from its environment: each is checked, and the function made from them.
+"""A Lambda function's settings: they are read from the environment and checked, and the function is created from them.
 
-`SETTINGS` lists them; those of the storage are in `aws_backend.settings`.
+`SETTINGS` lists them. Those of the storage are in `aws_backend.settings`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class TimeLimit:
-    """How many seconds a request to the storage may take: no more than the invocation has left."""
+    """Returns the time limit of a request to the storage, in seconds: at most the time left for the invocation."""
 
     __slots__ = ("_steady_clock", "deadline")
 
@@ -34,7 +34,7 @@ class TimeLimit:
         self.deadline = steady_clock() + REQUEST_SECONDS
 
     def limit(self, deadline: float) -> None:
-        """Take note of when an invocation's calls have to be done."""
+        """Set the time, in seconds of the steady clock, by which the storage's calls must be done."""
         self.deadline = deadline
 
     def __call__(self) -> float:
@@ -42,12 +42,12 @@ class TimeLimit:
 
 
 def function_of(environ: Mapping[str, str], access: Access | None = None, *, runtime: Runtime = SYSTEM) -> Function:
-    """Make the function that the environment describes, ready for its first event.
+    """Return the function that the environment describes, ready for its first event.
 
-    `access` decides who may do what; by default everybody may do everything.
+    `access` decides what each principal may do; by default, everyone may do everything.
 
-    Raises `InvalidInput`, naming the setting, for one that is missing or wrong, and `StorageError` where no region is
-    known. That DynamoDB cannot be reached just now is only reported: the first request will say so too, or succeed.
+    Raises `InvalidInput`, with the name of the setting, for one that is missing or not valid, and `StorageError` if no
+    region is known. If DynamoDB cannot be reached, the error is only logged, because the first request may succeed.
     """
     settings = {name: _read(environ, name, default, parse) for name, (default, parse) in SETTINGS.items()}
     time_limit = TimeLimit(runtime.steady_clock)
@@ -90,7 +90,9 @@ def _read(environ: Mapping[str, str], name: str, default: object, parse: Callabl
 def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(part.strip() for part in text.split(","))
     if not all(origin == "*" or "://" in origin for origin in origins):
-        raise ValueError("is not a list of origins with commas between, such as https://app.example.org, or *")
+        raise ValueError(
+            "is not a list of origins: write * or, for example, https://app.example.org,https://example.org"
+        )
     return origins
 
 
@@ -106,7 +108,7 @@ def _seconds(text: str) -> float:
 
 def _base_path(text: str) -> str:
     if not text.startswith("/") or text.endswith("/"):
-        raise ValueError("does not begin with a slash, or ends with one")
+        raise ValueError("is not a path: it must begin with a slash, and must not end with one")
     return text
 
 
@@ -125,4 +127,4 @@ SETTINGS: dict[str, tuple[object, Callable[[str], Any]]] = {
     "PRINCIPAL_CLAIM": ("sub", str),
     "REST_API_BINARY": (False, _yes_or_no),
 }
-"""Each setting: what it is when absent or empty, and how it is read. docs/lambda.md says what they do."""
+"""For each setting: its value when absent or empty, and its parser. docs/lambda.md describes them."""

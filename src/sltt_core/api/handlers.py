@@ -6,11 +6,11 @@ from json import dumps
 
 from sltt_core.api.coding import decoded_body
 from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, json_response
+from sltt_core.api.problems import API_NAMES
 from sltt_core.api.waiting import Wait
 from sltt_core.base.errors import SlttError, UnsupportedMediaType
 from sltt_core.log.pages import MAX_LIMIT, ChangeFilter, ProjectsPage
 from sltt_core.model.changes import NewChange, parse_changes
-from sltt_core.model.fields import WIRE_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 PAGE_FORM = 1
 """Goes into the entity tag of a page, which does not cover how it is written: raise it when that changes."""
-
-_NAMES = {**WIRE_NAMES, "idempotency_key": "Idempotency-Key"}
-"""What the API calls the parameters of the storage's methods, for the errors that name one."""
 
 
 class Context:
@@ -87,7 +84,7 @@ def post_changes(context: Context, request: Request, parameters: Mapping[str, An
     try:
         appended = context.storage.create_changes(changes, request.headers.get("idempotency-key"))
     except SlttError as error:
-        error.rename(_NAMES)
+        error.rename(API_NAMES)
         raise
     return json_response(
         dumps(

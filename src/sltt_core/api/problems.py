@@ -6,10 +6,15 @@ from json import dumps
 
 from sltt_core.api.http import PROBLEM_JSON, Response
 from sltt_core.base.errors import InvalidBatch, InvalidInput, MethodNotAllowed, PartialAppend, SlttError
+from sltt_core.model.fields import WIRE_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+_KEY = "idempotency_key"
+API_NAMES = {**WIRE_NAMES, _KEY: "Idempotency-Key"}
+"""What the API calls the parameters of a storage's methods, for the errors that name one (`SlttError.rename`)."""
 
 
 def problem_response(error: SlttError, *, server: str, timestamp: str, request_id: str) -> Response:
@@ -25,7 +30,7 @@ def problem_response(error: SlttError, *, server: str, timestamp: str, request_i
         "requestId": request_id,
     }
     if error.hint:
-        problem["hint"] = error.hint
+        problem["hint"] = error.hint.replace(_KEY, API_NAMES[_KEY])
     if error.retryable:
         problem["retryable"] = True
     problem.update(_particulars(error))

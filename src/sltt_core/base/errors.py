@@ -258,7 +258,7 @@ class StorageBusy(StorageError):
     title = "The log is busy"
     retryable = True
     retry_after = 1
-    hint = "Try again in a moment with the same Idempotency-Key."
+    hint = "Try again in a moment with the same idempotency_key."
 
 
 class TooManyWriters(StorageBusy):
@@ -285,7 +285,7 @@ class StorageUnavailable(StorageError):
     title = "The log cannot be reached"
     retryable = True
     retry_after = 1
-    hint = "Try again in a moment. An append: with the same Idempotency-Key, so that it is not stored twice."
+    hint = "Try again in a moment. An append: with the same idempotency_key, so that it is not stored twice."
 
 
 class PartialAppend(StorageError):
@@ -299,7 +299,7 @@ class PartialAppend(StorageError):
     title = "Stored in part"
     retryable = True
     retry_after: int | None = 1
-    hint = "Send the same batch again with the same Idempotency-Key: what was stored is not stored twice."
+    hint = "Send the same batch again with the same idempotency_key: what was stored is not stored twice."
 
     def __init__(self, seqs: Sequence[int | None], cause: SlttError) -> None:
         """`seqs` holds, for each change of the batch in order, its number or `None` when not stored."""

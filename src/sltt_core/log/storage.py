@@ -8,23 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from sltt_core.base.errors import (
-    InvalidBatch,
-    InvalidInput,
-    NotFound,
-    Problem,
-)
+from sltt_core.base.errors import InvalidBatch, InvalidInput, NotFound, Problem
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.log.arguments import check_page, checked_batch, served_project
-from sltt_core.log.batches import (
-    CHUNK_BYTES,
-    CHUNK_CHANGES,
-    Appended,
-    BatchAppend,
-    Chunk,
-    StoredChunk,
-    cut,
-)
+from sltt_core.log.batches import CHUNK_BYTES, CHUNK_CHANGES, Appended, BatchAppend, Chunk, StoredChunk, cut
 from sltt_core.log.pages import (
     ALL,
     MAX_LIMIT,
@@ -200,8 +187,8 @@ class BaseStorageService(ABC):
         `ChainMismatch` when the log has another there, or does not reach so far. A number that is missing
         before the log's end raises `LogDamaged`, naming it, once the reader stands before it.
 
-        With `narrow`, only the changes of the run that it keeps are returned. At most `MAX_EXAMINED` changes are
-        looked at: such a page may be empty and yet have more behind it (`cursor`).
+        With `filter`, only the changes of the run that it matches are returned. At most `MAX_EXAMINED` changes are
+        examined: such a page may be empty and still have more after it (`cursor`).
         """
         project_id = self._project(project_id)
         if filter == ALL:

@@ -19,7 +19,7 @@ import pytest
 import trustme
 
 from aws_backend.dynamodb import credential_sources, metadata_sources
-from aws_backend.dynamodb.credential_documents import NothingHere, SourceBroken
+from aws_backend.dynamodb.credential_documents import SourceEmpty, SourceFailed
 from aws_backend.dynamodb.credential_sources import run_command
 from aws_backend.dynamodb.credentials import (
     ADVISORY_PAUSE,
@@ -29,7 +29,7 @@ from aws_backend.dynamodb.credentials import (
     CredentialChain,
     CredentialError,
     default_chain,
-    next_look,
+    next_renewal,
     region_from_environment,
 )
 from aws_backend.dynamodb.metadata_sources import ATTEMPTS
@@ -307,14 +307,14 @@ def test_keys_in_the_environment_may_expire() -> None:
     [
         ({"AWS_ACCESS_KEY_ID": KEY}, "AWS_SECRET_ACCESS_KEY is missing"),
         ({"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": " "}, "AWS_SECRET_ACCESS_KEY is missing"),
-        (keys("SENTINEL KEY"), "AWS_ACCESS_KEY_ID is not text without blanks"),
-        ({**keys(KEY), "AWS_SECRET_ACCESS_KEY": "SENTINEL\nX"}, "AWS_SECRET_ACCESS_KEY is not text without blanks"),
-        ({**keys(KEY), "AWS_SESSION_TOKEN": "SENTINEL\r\nx-evil: 1"}, "AWS_SESSION_TOKEN is not text without blanks"),
-        ({**keys(KEY), "AWS_SESSION_TOKEN": "SENTINEL-é"}, "AWS_SESSION_TOKEN is not text without blanks"),
-        ({**keys(KEY), "AWS_CREDENTIAL_EXPIRATION": SECRET}, "AWS_CREDENTIAL_EXPIRATION is no ISO 8601 time"),
+        (keys("SENTINEL KEY"), "AWS_ACCESS_KEY_ID is not valid"),
+        ({**keys(KEY), "AWS_SECRET_ACCESS_KEY": "SENTINEL\nX"}, "AWS_SECRET_ACCESS_KEY is not valid"),
+        ({**keys(KEY), "AWS_SESSION_TOKEN": "SENTINEL\r\nx-evil: 1"}, "AWS_SESSION_TOKEN is not valid"),
+        ({**keys(KEY), "AWS_SESSION_TOKEN": "SENTINEL-é"}, "AWS_SESSION_TOKEN is not valid"),
+        ({**keys(KEY), "AWS_CREDENTIAL_EXPIRATION": SECRET}, "AWS_CREDENTIAL_EXPIRATION is not an ISO 8601 time"),
         (
             {"AWS_WEB_IDENTITY_TOKEN_FILE": "/t"},
-            "AWS_WEB_IDENTITY_TOKEN_FILE is set, and web identity is not supported",
+            "AWS_WEB_IDENTITY_TOKEN_FILE is set, but web identity is not supported",
         ),
     ],
 )
@@ -397,20 +397,20 @@ def test_the_files_are_read_again_after_a_failure() -> None:
     [
         (section("p", aws_access_key_id=KEY), "", "aws_secret_access_key is missing"),
         ("", section("profile p", aws_access_key_id=KEY), "aws_secret_access_key is missing"),
-        (key_section("p", "SENTINEL é"), "", "aws_access_key_id is not text"),
+        (key_section("p", "SENTINEL é"), "", "aws_access_key_id is not valid"),
         (
             "",
             key_section("p", KEY),
-            "there is no profile 'p': ~/.aws/credentials has no profile 'p', ~/.aws/config has",
+            "profile 'p' does not exist: ~/.aws/credentials has no profile 'p', ~/.aws/config has",
         ),
-        (key_section("profile p", KEY), "", "there is no profile 'p'"),
-        ("", key_section("profile \"p'", KEY), "there is no profile 'p'"),
-        ("", key_section("profilep", KEY) + key_section("profiles p", KEY), "there is no profile 'p'"),
-        ("aws_secret_access_key = SENTINEL\n", "", "~/.aws/credentials cannot be understood, line 1"),
-        ("[p]\nSENTINEL\n", "", "~/.aws/credentials cannot be understood, line 2"),
-        ("[p]\nx = 1\n[p]\ny = SENTINEL\n", "", "~/.aws/credentials cannot be understood, line 3"),
-        ("[p]\nx = 1\nx = SENTINEL\n", "", "~/.aws/credentials cannot be understood, line 3"),
-        ("", "[profile p\nx = SENTINEL\n", "~/.aws/config cannot be understood, line 1"),
+        (key_section("profile p", KEY), "", "profile 'p' does not exist"),
+        ("", key_section("profile \"p'", KEY), "profile 'p' does not exist"),
+        ("", key_section("profilep", KEY) + key_section("profiles p", KEY), "profile 'p' does not exist"),
+        ("aws_secret_access_key = SENTINEL\n", "", "~/.aws/credentials cannot be parsed, line 1"),
+        ("[p]\nSENTINEL\n", "", "~/.aws/credentials cannot be parsed, line 2"),
+        ("[p]\nx = 1\n[p]\ny = SENTINEL\n", "", "~/.aws/credentials cannot be parsed, line 3"),
+        ("[p]\nx = 1\nx = SENTINEL\n", "", "~/.aws/credentials cannot be parsed, line 3"),
+        ("", "[profile p\nx = SENTINEL\n", "~/.aws/config cannot be parsed, line 1"),
         *(
             ("", section("profile p", **{key: "SENTINEL"}), f"'p' has {key}, which is not supported")
             for key in ("role_arn", "web_identity_token_file", "sso_session", "sso_start_url", "login_session")
@@ -479,27 +479,27 @@ def test_the_order_of_keys_and_commands_is_botocores() -> None:
 @pytest.mark.parametrize(
     ("result", "reason"),
     [
-        ((1, process_output()), "ended with exit code 1"),
-        ((255, b"SENTINEL"), "ended with exit code 255"),
-        ((-9, b"SENTINEL"), "ended with exit code -9"),
-        ((0, b""), "writes is no JSON object"),
-        ((0, b"SENTINEL"), "writes is no JSON object"),
-        ((0, b"\xff\xfeSENTINEL"), "writes is no JSON object"),
-        ((0, b'["SENTINEL"]'), "writes is no JSON object"),
-        ((0, b"[" * 100_000), "writes is no JSON object"),
-        ((0, process_output(Version="SENTINEL")), "writes another Version than 1"),
-        ((0, process_output(Version=True)), "writes another Version than 1"),
-        ((0, b'{"AccessKeyId": "SENTINEL"}'), "writes another Version than 1"),
+        ((1, process_output()), "exited with code 1"),
+        ((255, b"SENTINEL"), "exited with code 255"),
+        ((-9, b"SENTINEL"), "exited with code -9"),
+        ((0, b""), "credential_process is not a JSON object"),
+        ((0, b"SENTINEL"), "credential_process is not a JSON object"),
+        ((0, b"\xff\xfeSENTINEL"), "credential_process is not a JSON object"),
+        ((0, b'["SENTINEL"]'), "credential_process is not a JSON object"),
+        ((0, b"[" * 100_000), "credential_process is not a JSON object"),
+        ((0, process_output(Version="SENTINEL")), "does not have Version 1"),
+        ((0, process_output(Version=True)), "does not have Version 1"),
+        ((0, b'{"AccessKeyId": "SENTINEL"}'), "does not have Version 1"),
         ((0, b'{"Version": 1, "AccessKeyId": "SENTINEL"}'), "SecretAccessKey is missing"),
         ((0, b'{"Version": 1, "SecretAccessKey": "SENTINEL"}'), "AccessKeyId is missing"),
-        ((0, process_output(AccessKeyId=["SENTINEL"])), "AccessKeyId is not text"),
-        ((0, process_output(SecretAccessKey="SENTINEL\n")), "SecretAccessKey is not text"),
-        ((0, process_output(SessionToken={"SENTINEL": 1})), "SessionToken is not text"),
-        ((0, process_output(Expiration="SENTINEL")), "Expiration is no ISO 8601 time"),
-        ((0, process_output(Expiration=1)), "Expiration is no ISO 8601 time"),
+        ((0, process_output(AccessKeyId=["SENTINEL"])), "AccessKeyId is not valid"),
+        ((0, process_output(SecretAccessKey="SENTINEL\n")), "SecretAccessKey is not valid"),
+        ((0, process_output(SessionToken={"SENTINEL": 1})), "SessionToken is not valid"),
+        ((0, process_output(Expiration="SENTINEL")), "Expiration is not an ISO 8601 time"),
+        ((0, process_output(Expiration=1)), "Expiration is not an ISO 8601 time"),
         ((0, process_output(Expiration="2025-03-01T09:29:59Z")), "they have expired"),
         (FileNotFoundError(2, "No such file or directory", "SENTINEL"), "cannot be run (No such file or directory)"),
-        (TimeoutError("no end after 60 seconds"), "cannot be run (no end after 60 seconds)"),
+        (TimeoutError("timed out after 60 seconds"), "cannot be run (timed out after 60 seconds)"),
         (ValueError("SENTINEL"), "is not a command line"),
     ],
 )
@@ -509,7 +509,7 @@ def test_a_command_that_fails(result: tuple[int, bytes] | Exception, reason: str
     places.processes["get --key SENTINEL"] = result
     error = failure(places.get)
     assert reason in error.message
-    assert error.looked[-1][0] == "profile"
+    assert error.tried[-1][0] == "profile"
 
 
 PYTHON = f'"{sys.executable}"'.replace("\\", "/")
@@ -552,7 +552,7 @@ def test_a_real_command_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> No
     chain = default_chain(
         environ=places.environ, read_text=places.read_text, runtime=Runtime(clock=lambda: int(NOW * 1e9))
     )
-    assert "cannot be run (no end after 0.2 seconds)" in failure(chain.get).message
+    assert "cannot be run (timed out after 0.2 seconds)" in failure(chain.get).message
     with pytest.raises(TimeoutError) as caught:
         run_command(f'{PYTHON} -c "{program}"')
     assert caught.value.__context__ is None  # which would hold the output
@@ -619,7 +619,7 @@ def test_eks_reads_its_token_each_time(tmp_path: Path) -> None:
 
         container.token = "SENTINEL-3"
         places.now = NOW + 12 * 3600
-        assert "container: it answers with status 401" in failure(chain.get).message
+        assert "container: its response has status 401" in failure(chain.get).message
 
 
 @pytest.mark.parametrize("url", ["http://[::1]:1234/x", "http://localhost:1234/x", "http://127.9.8.7:1234/x",
@@ -654,9 +654,9 @@ def test_hosts_that_may_not_be_asked_without_tls(host: str) -> None:
 )  # fmt: skip
 def test_urls_that_are_none(url: str) -> None:
     places = Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=url)
-    assert "AWS_CONTAINER_CREDENTIALS_FULL_URI is no URL that can be asked" in failure(places.get).message
+    assert "AWS_CONTAINER_CREDENTIALS_FULL_URI is not a valid http or https URL" in failure(places.get).message
     places = Places(AWS_EC2_METADATA_DISABLED="", AWS_EC2_METADATA_SERVICE_ENDPOINT=url)
-    assert "AWS_EC2_METADATA_SERVICE_ENDPOINT is no URL that can be asked" in failure(places.get).hint
+    assert "AWS_EC2_METADATA_SERVICE_ENDPOINT is not a valid http or https URL" in failure(places.get).hint
 
 
 def test_a_relative_url_stays_with_its_host() -> None:
@@ -669,10 +669,10 @@ def test_a_relative_url_stays_with_its_host() -> None:
     ("file", "reason"),
     [
         (FileNotFoundError(2, "No such file or directory"), "TOKEN_FILE cannot be read (No such file or directory)"),
-        (UnicodeDecodeError("utf-8", b"SENTINEL\xff", 8, 9, "SENTINEL"), "TOKEN_FILE holds no token"),
-        ("", "TOKEN_FILE holds no token"),
-        ("SENTINEL\r\nx: y", "TOKEN_FILE holds no token"),
-        ("SENTINEL-é", "TOKEN_FILE holds no token"),
+        (UnicodeDecodeError("utf-8", b"SENTINEL\xff", 8, 9, "SENTINEL"), "TOKEN_FILE does not contain a token"),
+        ("", "TOKEN_FILE does not contain a token"),
+        ("SENTINEL\r\nx: y", "TOKEN_FILE does not contain a token"),
+        ("SENTINEL-é", "TOKEN_FILE does not contain a token"),
     ],
 )
 def test_a_token_that_is_wrong(file: str | Exception, reason: str) -> None:
@@ -682,7 +682,7 @@ def test_a_token_that_is_wrong(file: str | Exception, reason: str) -> None:
     if isinstance(file, str) and file:
         del places.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]
         places.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = file
-        assert "AWS_CONTAINER_AUTHORIZATION_TOKEN holds no token" in failure(places.get).message
+        assert "AWS_CONTAINER_AUTHORIZATION_TOKEN does not contain a token" in failure(places.get).message
     assert not places.opened
 
 
@@ -693,28 +693,28 @@ WRONG_ANSWERS = [
     (Response(302, HTML), "status 302", 1),
     (Response(500, HTML), "status 500", ATTEMPTS),
     (Response(429, HTML), "status 429", ATTEMPTS),
-    (Response(raw=f'{{"SecretAccessKey": "{SECRET}"}}\r\n\r\n'.encode()), "does not speak HTTP", ATTEMPTS),
+    (Response(raw=f'{{"SecretAccessKey": "{SECRET}"}}\r\n\r\n'.encode()), "is not HTTP", ATTEMPTS),
     (Response(raw=b""), "the connection was closed instead of an answer", ATTEMPTS),
     (Response(raw=f"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{SECRET}".encode()), "the connection ended", ATTEMPTS),
     (Response(200, "x", seconds=0.5), "no whole answer came in time", ATTEMPTS),
 ]
 WRONG_DOCUMENTS: list[tuple[str | bytes, str]] = [
-    (HTML, "its answer is no JSON object"),
-    ("", "its answer is no JSON object"),
-    (b"\xff" + SECRET.encode(), "its answer is no JSON object"),
-    (json.dumps([SECRET]), "its answer is no JSON object"),
-    ("[" * 90_000, "its answer is no JSON object"),
+    (HTML, "its response is not a JSON object"),
+    ("", "its response is not a JSON object"),
+    (b"\xff" + SECRET.encode(), "its response is not a JSON object"),
+    (json.dumps([SECRET]), "its response is not a JSON object"),
+    ("[" * 90_000, "its response is not a JSON object"),
     *(
         (json.dumps({name: value for name, value in DOCUMENT.items() if name != missing}), f"{missing} is missing")
         for missing in DOCUMENT
     ),
     *((json.dumps({**DOCUMENT, missing: None}), f"{missing} is missing") for missing in DOCUMENT),
     (json.dumps({**DOCUMENT, "Token": ""}), "Token is missing"),
-    (json.dumps({**DOCUMENT, "Token": 5}), "Token is not text without blanks"),
-    (json.dumps({**DOCUMENT, "SecretAccessKey": "SENTINEL\r\n"}), "SecretAccessKey is not text without blanks"),
-    (json.dumps({**DOCUMENT, "Expiration": SECRET}), "Expiration is no ISO 8601 time"),
+    (json.dumps({**DOCUMENT, "Token": 5}), "Token is not valid"),
+    (json.dumps({**DOCUMENT, "SecretAccessKey": "SENTINEL\r\n"}), "SecretAccessKey is not valid"),
+    (json.dumps({**DOCUMENT, "Expiration": SECRET}), "Expiration is not an ISO 8601 time"),
     (json.dumps({**DOCUMENT, "Expiration": ""}), "Expiration is missing"),
-    (json.dumps({**DOCUMENT, "Expiration": 1.0e12}), "Expiration is no ISO 8601 time"),
+    (json.dumps({**DOCUMENT, "Expiration": 1.0e12}), "Expiration is not an ISO 8601 time"),
     (json.dumps({**DOCUMENT, "Expiration": "2025-03-01T09:30:00Z"}), "they have expired"),
 ]
 
@@ -727,7 +727,7 @@ def test_a_container_that_answers_wrongly(response: Response, reason: str, reque
         places.services["http", "169.254.170.2", 80] = service
         error = failure(places.get)
     assert reason in error.message
-    assert error.looked[-1][0] == "container"
+    assert error.tried[-1][0] == "container"
     assert len(service.asked) == requests
     assert len(places.paused) == requests - 1
 
@@ -863,7 +863,7 @@ def test_an_instance_that_answers_wrongly(step: int, response: Response, reason:
         places = instance_places(service)
         places.seconds = 0.15 if response.seconds else 5.0
         error = failure(places.get)
-    place, why = error.looked[-1]
+    place, why = error.tried[-1]
     assert place == "instance metadata"
     assert reason in why
     assert len(service.asked) == step + requests
@@ -873,33 +873,33 @@ def test_an_instance_that_answers_wrongly(step: int, response: Response, reason:
 def test_an_instance_that_answers_with_a_wrong_document(body: str | bytes, reason: str) -> None:
     with serving(at_step(2, Response(200, body))) as service:
         error = failure(instance_places(service).get)
-    assert reason in error.looked[-1][1]
+    assert reason in error.tried[-1][1]
 
 
 @pytest.mark.parametrize(
     ("step", "body", "reason"),
     [
-        (0, "", "something else than a token"),
-        (0, HTML + " x", "something else than a token"),
-        (0, "SENTINEL\r\nx: y", "something else than a token"),
-        (1, "", "something else than a role's name"),
-        (1, HTML, "something else than a role's name"),
-        (1, "../SENTINEL", "something else than a role's name"),
-        (1, "rôle-SENTINEL", "something else than a role's name"),
+        (0, "", "is not a token"),
+        (0, HTML + " x", "is not a token"),
+        (0, "SENTINEL\r\nx: y", "is not a token"),
+        (1, "", "is not a role name"),
+        (1, HTML, "is not a role name"),
+        (1, "../SENTINEL", "is not a role name"),
+        (1, "rôle-SENTINEL", "is not a role name"),
         (2, '{"Code": "AssumeRoleUnauthorizedAccess", "Message": "SENTINEL"}', "AssumeRoleUnauthorizedAccess"),
-        (2, json.dumps({**DOCUMENT, "Code": SECRET}), "another Code than Success"),
+        (2, json.dumps({**DOCUMENT, "Code": SECRET}), "Code is not Success"),
     ],
 )
 def test_an_instance_that_answers_with_something_else(step: int, body: str, reason: str) -> None:
     with serving(at_step(step, Response(200, body))) as service:
         error = failure(instance_places(service).get)
-    assert reason in error.looked[-1][1]
+    assert reason in error.tried[-1][1]
 
 
 def test_an_instance_without_a_role() -> None:
     with serving(Instance("")) as service:
         error = failure(instance_places(service).get)
-    assert "GET /latest/meta-data/iam/security-credentials/ with status 404" in error.hint
+    assert "GET /latest/meta-data/iam/security-credentials/ has status 404" in error.hint
 
 
 def test_no_instance_is_asked_once() -> None:
@@ -923,7 +923,7 @@ def test_a_slow_instance_costs_what_it_may(monkeypatch: pytest.MonkeyPatch, resp
         begin = time.monotonic()
         error = failure(chain.get)
         took = time.monotonic() - begin
-    assert "no whole answer came in time" in error.looked[-1][1]
+    assert "no whole answer came in time" in error.tried[-1][1]
     assert len(service.asked) == ATTEMPTS
     assert 0.1 * ATTEMPTS <= took < 0.9 * ATTEMPTS
 
@@ -973,7 +973,7 @@ def test_the_environments_keys_come_before_the_environments_profile() -> None:
 
 def test_a_profile_that_is_asked_for_must_exist() -> None:
     places = Places(**keys("ENVIRONMENT"))
-    assert "there is no profile 'p'" in failure(lambda: places.get(profile="p")).message
+    assert "profile 'p' does not exist" in failure(lambda: places.get(profile="p")).message
 
 
 def test_the_relative_url_comes_before_the_whole_one() -> None:
@@ -987,17 +987,17 @@ def test_the_relative_url_comes_before_the_whole_one() -> None:
 
 def test_none_at_all() -> None:
     error = failure(Places().get)
-    assert error.message == "there are no AWS credentials"
-    assert [place for place, _ in error.looked] == ALL
-    assert dict(error.looked) == {
+    assert error.message == "no AWS credentials were found"
+    assert [place for place, _ in error.tried] == ALL
+    assert dict(error.tried) == {
         "environment": "AWS_ACCESS_KEY_ID is not set",
         "web identity": "AWS_WEB_IDENTITY_TOKEN_FILE is not set",
         "profile": "~/.aws/credentials cannot be read (No such file or directory), "
         "~/.aws/config cannot be read (No such file or directory)",
-        "container": "no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or AWS_CONTAINER_CREDENTIALS_FULL_URI is set",
+        "container": "neither AWS_CONTAINER_CREDENTIALS_RELATIVE_URI nor AWS_CONTAINER_CREDENTIALS_FULL_URI is set",
         "instance metadata": "AWS_EC2_METADATA_DISABLED is true",
     }
-    for place, reason in error.looked:
+    for place, reason in error.tried:
         assert f"{place}: {reason}" in error.hint
 
 
@@ -1086,13 +1086,13 @@ def test_getting_what_is_fresh_costs_next_to_nothing() -> None:
     ],
 )
 def test_when_to_look_again(expires: float | None, look: float) -> None:
-    assert next_look(expires, 0.0) == look
-    assert next_look(None if expires is None else expires + 1e6, 1e6) == look + 1e6
+    assert next_renewal(expires, 0.0) == look
+    assert next_renewal(None if expires is None else expires + 1e6, 1e6) == look + 1e6
 
 
 def test_a_failed_renewal_keeps_the_old_ones_as_long_as_they_are_valid() -> None:
     clock = Clock()
-    source = Fake(OLD, NothingHere("gone"), SourceBroken("broken"), RuntimeError("a bug"), NothingHere("no more"))
+    source = Fake(OLD, SourceEmpty("gone"), SourceFailed("broken"), RuntimeError("a bug"), SourceEmpty("no more"))
     chain = CredentialChain([source], runtime=Runtime(clock=clock))
     chain.get()
     clock.now = 3600 - ADVISORY_SECONDS
@@ -1105,7 +1105,7 @@ def test_a_failed_renewal_keeps_the_old_ones_as_long_as_they_are_valid() -> None
     assert chain.get() is OLD
     clock.now = 3600
     error = failure(chain.get)
-    assert error.looked == (("fake", "no more"),)
+    assert error.tried == (("fake", "no more"),)
     source.results = [NEW]
     assert chain.get() is NEW
 
@@ -1133,7 +1133,7 @@ def test_those_that_are_short_lived_are_not_loaded_for_each_request() -> None:
 
 
 def test_only_the_source_that_had_them_is_asked_again() -> None:
-    clock, first, second = Clock(), Fake(NothingHere("not here"), OLD), Fake(OLD, NEW)
+    clock, first, second = Clock(), Fake(SourceEmpty("not here"), OLD), Fake(OLD, NEW)
     chain = CredentialChain([first, second], runtime=Runtime(clock=clock))
     chain.get()
     clock.now = 3600 - 60
@@ -1144,10 +1144,10 @@ def test_only_the_source_that_had_them_is_asked_again() -> None:
 def test_a_source_that_is_broken_stops_the_search() -> None:
     second = Fake(OLD)
     error = failure(
-        CredentialChain([Fake(NothingHere("a")), Fake(SourceBroken("b")), second], runtime=Runtime(clock=Clock())).get
+        CredentialChain([Fake(SourceEmpty("a")), Fake(SourceFailed("b")), second], runtime=Runtime(clock=Clock())).get
     )
     assert error.message == "the AWS credentials cannot be used: fake: b"
-    assert error.looked == (("fake", "a"), ("fake", "b"))
+    assert error.tried == (("fake", "a"), ("fake", "b"))
     assert not second.loads
 
 
@@ -1269,7 +1269,7 @@ def test_all_wait_for_the_first_ones() -> None:
 
 
 def test_those_who_waited_share_the_error() -> None:
-    source = Gate(SourceBroken("broken"), free=0)
+    source = Gate(SourceFailed("broken"), free=0)
     chain = CredentialChain([source], runtime=Runtime(clock=Clock()))
     crowd = Crowd(chain, 8)
     eventually(lambda: len(crowd.lock.came) == 8)
@@ -1345,13 +1345,13 @@ def test_the_region_of_a_profile_that_is_asked_for() -> None:
     places = Places(AWS_PROFILE="p")
     places.files[CONFIG_FILE] = section("profile p", region="a") + section("profile q", region="b")
     assert places.region(profile="q") == "b"
-    assert "there is no profile 'r'" in failure(lambda: places.region(profile="r")).message
+    assert "profile 'r' does not exist" in failure(lambda: places.region(profile="r")).message
 
 
 def test_the_region_of_a_file_that_is_wrong() -> None:
     places = Places()
     places.files[CONFIG_FILE] = "SENTINEL"
-    assert "~/.aws/config cannot be understood, line 1" in failure(places.region).message
+    assert "~/.aws/config cannot be parsed, line 1" in failure(places.region).message
 
 
 # What must not be seen, and what may be loaded.

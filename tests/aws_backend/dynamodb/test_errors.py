@@ -15,7 +15,7 @@ from aws_backend.dynamodb.errors import (
     ServerFault,
     Throttled,
     TransactionCanceled,
-    error_of,
+    error_from_response,
 )
 
 PREFIX = "com.amazonaws.dynamodb.v20120810#"
@@ -27,7 +27,7 @@ def wire(code: str, message: str = "because", **more: object) -> bytes:
 
 @pytest.mark.parametrize("code", BY_CODE)
 def test_a_name_on_the_wire_makes_its_class(code: str) -> None:
-    error = error_of(400, wire(code), "id-1")
+    error = error_from_response(400, wire(code), "id-1")
     assert type(error) is BY_CODE[code]
     assert error.code == code
     assert error.message == f"{code}: because"
@@ -51,21 +51,21 @@ def test_a_name_on_the_wire_makes_its_class(code: str) -> None:
     ],
 )
 def test_whatever_comes_back_makes_an_error(status: int, body: bytes, kind: type[DynamoDBError]) -> None:
-    assert type(error_of(status, body)) is kind
+    assert type(error_from_response(status, body)) is kind
 
 
 def test_a_failed_condition_shows_the_item_as_it_was() -> None:
-    error = error_of(400, wire("ConditionalCheckFailedException", Item={"value": {"N": "7"}}))
+    error = error_from_response(400, wire("ConditionalCheckFailedException", Item={"value": {"N": "7"}}))
     assert isinstance(error, ConditionFailed)
     assert error.item == {"value": {"N": "7"}}
-    error = error_of(400, wire("ConditionalCheckFailedException"))
+    error = error_from_response(400, wire("ConditionalCheckFailedException"))
     assert isinstance(error, ConditionFailed)
     assert error.item is None
 
 
 def test_a_canceled_transaction_gives_a_reason_for_each_action() -> None:
     reasons = [{"Code": "None"}, {"Code": "ConditionalCheckFailed", "Message": "no", "Item": {"a": {"S": "b"}}}]
-    error = error_of(400, wire("TransactionCanceledException", CancellationReasons=reasons))
+    error = error_from_response(400, wire("TransactionCanceledException", CancellationReasons=reasons))
     assert isinstance(error, TransactionCanceled)
     assert error.reasons == tuple(reasons)
 

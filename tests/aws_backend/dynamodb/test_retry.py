@@ -48,7 +48,7 @@ def test_what_would_fail_again_is_not_tried_again(kind: type[SlttError]) -> None
 def test_what_was_not_carried_out_may_always_be_tried_again(kind: type[SlttError]) -> None:
     rule = rule_for(kind("x"))
     assert rule is not None
-    assert not rule.carried_out
+    assert not rule.maybe_carried_out
 
 
 @pytest.mark.parametrize("kind", [ServerFault, OutcomeUnknown, BadResponse])
@@ -59,7 +59,7 @@ def test_what_may_have_been_carried_out_is_known(kind: type[SlttError]) -> None:
 def test_a_transaction_in_progress_is_asked_for_again_only_under_its_token() -> None:
     rule = rule_for(TransactionInProgress("x"))
     assert rule is not None
-    assert rule.carried_out
+    assert rule.maybe_carried_out
 
 
 def test_every_rule_is_of_an_error_that_says_it_is_retryable() -> None:
@@ -82,10 +82,10 @@ def test_the_quota_is_used_up_and_paid_back() -> None:
         taken += 5
     assert taken == QUOTA
     assert not quota.take(1)
-    quota.give_back(5)
+    quota.refund(5)
     assert quota.take(5)
     for _ in range(2 * QUOTA):
-        quota.give_back(1)
+        quota.refund(1)
     assert quota.left == QUOTA
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from aws_backend.dynamodb.tls import ROOTS, MinimalTls, amazon_tls, trusting
+from aws_backend.dynamodb.tls import ROOTS, MinimalTls, amazon_tls, tls_with_roots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +125,7 @@ def test_where_the_c_module_is_another_python_s_own_is_taken(
     other.__dict__.update(_ssl.__dict__)
     spoil(other)
     monkeypatch.setitem(sys.modules, "_ssl", other)
-    context = trusting(ROOTS)
+    context = tls_with_roots(ROOTS)
     assert isinstance(context, ssl.SSLContext)
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2

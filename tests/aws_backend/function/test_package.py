@@ -98,7 +98,7 @@ print(json.dumps([at_once, files, missing, sorted(sys.modules)]))
 
 def test_every_module_in_it_can_be_imported_with_nothing_but_python() -> None:
     sources = package.sources(package.ROOT / "src")
-    names = {*package.at_once(sources), *package.apart(sources)}
+    names = {*package.startup_modules(sources), *package.separate_modules(sources)}
     every = {file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in sources}
     assert all(package.is_empty_package(name) for name in every - names)
     assert {"sltt_core.api.app", "sltt_core.api.openapi", "aws_backend.dynamodb.metadata_sources"} < names
@@ -206,7 +206,7 @@ except Exception as error:
         ({}, "DYNAMODB_TABLE is not set"),
         ({"DYNAMODB_TABLE": "log", "PROJECT_ID": "a/b"}, "PROJECT_ID"),
         ({"DYNAMODB_TABLE": "log", "MAX_WAIT_SECONDS": "soon"}, "MAX_WAIT_SECONDS is not a number of seconds"),
-        ({"DYNAMODB_TABLE": "log"}, "no AWS region is known"),
+        ({"DYNAMODB_TABLE": "log"}, "no AWS region is set"),
     ],
 )
 def test_a_wrong_setting_ends_the_init_phase_and_is_named(environment: dict[str, str], says: str) -> None:
@@ -223,7 +223,7 @@ def test_where_lambdas_python_is_not_the_command_says_so(monkeypatch: pytest.Mon
     command = [sys.executable, "-m", "scripts.package", "--target", str(tmp_path / "lambda.zip")]
     done = subprocess.run(command, cwd=package.ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("package: there is no python3.13")
+    assert done.stderr.startswith("package: python3.13 is not installed")
     assert "Traceback" not in done.stderr
 
 

@@ -21,6 +21,7 @@ from sltt_core.base.errors import (
     SlttError,
     StorageBusy,
     StorageError,
+    StorageUnavailable,
 )
 from tests.sltt_core.base.test_errors import CLASSES
 from tests.sltt_core.samples import NOW
@@ -57,7 +58,7 @@ def test_every_error_is_answered_with_a_problem_document(kind: type[SlttError]) 
     assert problem["title"] == kind.title
     assert problem["detail"] == problem["error"] == error.message
     assert (problem["timestamp"], problem["server"], problem["requestId"]) == (NOW, "here", "r-1")
-    assert problem.get("hint", "") == error.hint
+    assert problem.get("hint", "") == error.hint.replace("idempotency_key", "Idempotency-Key")
     assert problem.get("retryable", False) == error.retryable
     assert response.header("retry-after") == (str(error.retry_after) if error.retryable else None)
     assert (response.header("allow") is not None) == (kind is MethodNotAllowed)
@@ -110,7 +111,7 @@ def test_a_batch_that_was_stored_in_part_says_what_was() -> None:
     assert problem["created"] == 3
     assert problem["createdSeqs"] == [5, None, 6, 7]
     assert problem["retryable"] is True
-    assert problem["hint"] == PartialAppend.hint
+    assert problem["hint"] == PartialAppend.hint.replace("idempotency_key", "Idempotency-Key")
     assert problem["detail"] == "stored 3 of 4 changes, then: not now"
 
 
@@ -150,3 +151,13 @@ def test_a_trace_and_a_cause_stay_here() -> None:
     except StorageError as error:
         response, _ = answer_to(error)
     assert not re.search(rb"hunter2|Traceback|RuntimeError|\.py", response.content)
+
+
+@pytest.mark.parametrize(
+    "error", [StorageBusy("x"), StorageUnavailable("x"), PartialAppend([1, None], StorageBusy("x"))]
+)
+def test_a_hint_names_the_header_for_the_parameter(error: SlttError) -> None:
+    assert "the same idempotency_key" in error.hint
+    hint = answer_to(error)[1]["hint"]
+    assert "the same Idempotency-Key" in hint
+    assert "idempotency_key" not in hint

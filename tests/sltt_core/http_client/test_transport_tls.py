@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from aws_backend.dynamodb.tls import amazon_tls, trusting
+from aws_backend.dynamodb.tls import amazon_tls, tls_with_roots
 from sltt_core.http_client.transport import ConnectFailed, HttpTransport, OutcomeUnknown, open_connection, system_tls
 from tests.sltt_core.http_client.peers import (
     LARGE,
@@ -78,7 +78,7 @@ def own_tls(
         return python_tls
     roots = tmp_path_factory.mktemp("roots") / "own.pem"
     ca.cert_pem.write_to_path(str(roots))
-    return lambda: trusting(str(roots))
+    return lambda: tls_with_roots(str(roots))
 
 
 def server_with(certificate: trustme.LeafCert) -> ssl.SSLContext:
@@ -442,11 +442,11 @@ def test_a_request_loads_nothing_that_was_not_there(ca: trustme.CA, server: ssl.
 import sys
 sys.path.insert(0, {str(SRC)!r})
 from time import monotonic
-from aws_backend.dynamodb.tls import trusting
+from aws_backend.dynamodb.tls import tls_with_roots
 from sltt_core.http_client.transport import HttpTransport, parse_origin
 
 def own_tls():
-    return trusting({str(tmp_path / "ca.pem")!r})
+    return tls_with_roots({str(tmp_path / "ca.pem")!r})
 
 transport = HttpTransport(parse_origin("https://127.0.0.1:{peer.origin.port}"), tls=[own_tls])
 before = set(sys.modules)
