@@ -60,7 +60,7 @@ def sources(src: Path) -> dict[str, ast.Module]:
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         if path.is_file():
             file = path.relative_to(src).as_posix()
-            tree = found[file] = _StripAnnotations().visit(ast.parse(b"" if file in FRONT_DOORS else path.read_bytes()))
+            tree = found[file] = _Strip().visit(ast.parse(b"" if file in FRONT_DOORS else path.read_bytes()))
             waiting += [*_packages(module), *_imported(tree)]
     return dict(sorted(found.items()))
 
@@ -163,10 +163,15 @@ def _without_qualified_names(code: CodeType) -> CodeType:
     return code.replace(co_consts=inner, co_qualname=code.co_name)
 
 
-class _StripAnnotations(ast.NodeTransformer):
-    """Removes what only a type checker reads. A class keeps its annotated names, which define a record's fields."""
+class _Strip(ast.NodeTransformer):
+    """Removes what only a type checker reads, and abstract methods, which a storage overrides.
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+    A class keeps its annotated names, which define a record's fields.
+    """
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST | None:
+        if any(ast.unparse(decorator) == "abstractmethod" for decorator in node.decorator_list):
+            return None
         node.returns = None
         return self.generic_visit(node)
 

@@ -208,38 +208,18 @@ def number_changes(chunk: Chunk, head: Head, now: str) -> tuple[Change, ...]:
     stored = []
     for new in chunk.changes:
         seq += 1
-        operation, timestamp = new.operation or "create", new.timestamp or now
-        previous = link(
-            previous,
+        values = (
             chunk.project_id,
             seq,
             new.entity_type,
             new.entity_id,
-            operation,
-            timestamp,
+            new.operation or "create",
+            new.timestamp or now,
             now,
             new.data_json,
-            new.cid,
-            new.change_by,
         )
-        stored.append(
-            Change.of(
-                (
-                    chunk.project_id,
-                    seq,
-                    new.entity_type,
-                    new.entity_id,
-                    operation,
-                    timestamp,
-                    now,
-                    new.data_json,
-                    None,
-                    new.cid,
-                    new.change_by,
-                    previous,
-                )
-            )
-        )
+        previous = link(previous, *values, new.cid, new.change_by)
+        stored.append(Change.of((*values, None, new.cid, new.change_by, previous)))
     return tuple(stored)
 
 
