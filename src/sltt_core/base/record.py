@@ -32,9 +32,11 @@ class _Signature:
     """The `__signature__` of a record class, computed on each use."""
 
     def __get__(self, record: object, owner: type[Record]) -> Any:
-        from sltt_core.base.signatures import signature_of  # loads `inspect`
+        from sltt_core.base.signatures import constructor_signature, fields_signature  # loads `inspect`
 
-        return signature_of(owner)
+        if owner.__new__ is not Record.__new__:
+            return constructor_signature(owner.__new__)
+        return fields_signature(owner.__dict__.get("__annotations__", {}), owner._defaults)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=False)
