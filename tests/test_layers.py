@@ -16,7 +16,7 @@ SRC = Path(__file__).resolve().parent.parent / "src"
 ROOMS = {
     "sltt_core": "",
     "sltt_core.base": "version record hashes errors timestamps runtime json_reader json_writer",
-    "sltt_core.http_client": "responses sockets transport",
+    "sltt_core.http_client": "responses sockets exchange transport",
     "sltt_core.model": "fields drafts changes chain",
     "sltt_core.log": "pages batches findings verifier arguments storage",
     "sltt_core.sqlite": "schema file rows raw_rows notifier readers writer verification storage",

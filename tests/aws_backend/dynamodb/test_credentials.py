@@ -694,9 +694,9 @@ WRONG_ANSWERS = [
     (Response(500, HTML), "status 500", ATTEMPTS),
     (Response(429, HTML), "status 429", ATTEMPTS),
     (Response(raw=f'{{"SecretAccessKey": "{SECRET}"}}\r\n\r\n'.encode()), "is not HTTP", ATTEMPTS),
-    (Response(raw=b""), "the connection was closed instead of an answer", ATTEMPTS),
+    (Response(raw=b""), "the connection was closed without a response", ATTEMPTS),
     (Response(raw=f"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{SECRET}".encode()), "the connection ended", ATTEMPTS),
-    (Response(200, "x", seconds=0.5), "no whole answer came in time", ATTEMPTS),
+    (Response(200, "x", seconds=0.5), "no complete response came in time", ATTEMPTS),
 ]
 WRONG_DOCUMENTS: list[tuple[str | bytes, str]] = [
     (HTML, "its response is not a JSON object"),
@@ -923,7 +923,7 @@ def test_a_slow_instance_costs_what_it_may(monkeypatch: pytest.MonkeyPatch, resp
         begin = time.monotonic()
         error = failure(chain.get)
         took = time.monotonic() - begin
-    assert "no whole answer came in time" in error.tried[-1][1]
+    assert "no complete response came in time" in error.tried[-1][1]
     assert len(service.asked) == ATTEMPTS
     assert 0.1 * ATTEMPTS <= took < 0.9 * ATTEMPTS
 
