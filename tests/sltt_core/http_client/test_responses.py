@@ -307,6 +307,17 @@ def assert_as_strict_as_h11(pieces: list[bytes]) -> None:
     assert expected.reusable or not parsed.reusable or (b"HTTP/1.0" in wire and "connection" in parsed.headers)
 
 
+@pytest.mark.parametrize("status", ["99", "9", "", "099", "1000", "2O0", "20"])
+def test_a_status_has_three_digits(status: str) -> None:
+    with pytest.raises(TransportError):
+        ours(
+            [
+                f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode(),
+                b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            ]
+        )
+
+
 @settings(max_examples=3 * EXAMPLES, deadline=None)
 @given(responses(["length", "chunked", "chunked", "close"]), styles, edits, cuts)
 def test_responses_that_h11_refuses_are_refused(
