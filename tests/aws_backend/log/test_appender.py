@@ -31,7 +31,7 @@ from sltt_core.base.errors import InvalidBatch, StorageError, StorageThrottled, 
 from sltt_core.base.runtime import Runtime
 from sltt_core.http_client.responses import BadResponse, ConnectFailed, OutcomeUnknown
 from sltt_core.log.batches import Chunk
-from tests.aws_backend.faults import Faults, Gate, canceled, late, not_sent, reply_lost
+from tests.aws_backend.faults import Faults, Gate, canceled, late, not_sent, response_lost
 from tests.contract.logs import DynoxideLog, HurriedClock, batch, everything, new
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def entities(log: DynoxideLog) -> list[str]:
 def test_what_was_carried_out_unheard_is_found_and_not_repeated(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults, error: SlttError, key: str | None
 ) -> None:
-    faults.plan(WRITE, reply_lost(error))
+    faults.plan(WRITE, response_lost(error))
     appended = storage.create_changes([new("a"), new("b")], key)
     assert (appended.seqs, appended.replayed) == ((3, 4), False)
     assert faults.calls == [WRITE, "GetItem"]
@@ -72,7 +72,7 @@ def test_what_was_carried_out_unheard_is_found_and_not_repeated(
 
 
 def test_the_change_itself_is_returned_though_the_answer_was_lost(storage: BaseStorageService, faults: Faults) -> None:
-    faults.plan(WRITE, reply_lost(OutcomeUnknown("gone")))
+    faults.plan(WRITE, response_lost(OutcomeUnknown("gone")))
     stored = storage.create_change(new("a"))
     assert faults.calls == [WRITE, "GetItem"], "and needs no further read"
     assert storage.get_change(3) == stored
@@ -116,7 +116,7 @@ def test_what_arrives_after_its_successor_is_refused(
 def test_when_nobody_can_tell_the_caller_is_told_so_and_its_key_settles_it(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
-    faults.plan(WRITE, reply_lost(OutcomeUnknown("gone")))
+    faults.plan(WRITE, response_lost(OutcomeUnknown("gone")))
     faults.plan("GetItem", not_sent(ConnectFailed("no network")))
     with pytest.raises(StorageUnavailable):
         storage.create_changes([new("a")], KEY)
@@ -130,7 +130,7 @@ def test_an_error_after_an_unheard_success_hides_nothing(
 ) -> None:
     """The client tried again by itself, and its last attempt met something else."""
     for error in (ConnectFailed("refused"), Throttled("slow down"), AccessDenied("expired")):
-        faults.plan(WRITE, reply_lost(error))
+        faults.plan(WRITE, response_lost(error))
         appended = storage.create_changes([new(type(error).__name__)])
         assert not appended.replayed
     assert entities(log)[2:] == ["ConnectFailed", "Throttled", "AccessDenied"]
