@@ -142,17 +142,17 @@ class Network:
             if len(model.held) == held:
                 return response, 0.0
             hold = self._random.choice((0.01, 0.1, 1.0)) * self._random.random()
-            self._scheduler.later(hold, model.let_go, *model.held[-1])
+            self._scheduler.later(hold, model.release, *model.held[-1])
             return response, hold
         if faults.occurs("stale read"):
             oldest = max(model.oldest, model.version - self._random.randint(1, MAX_LAG))
-            model.sight = self._as_of(oldest)
+            model.view = self._as_of(oldest)
         if request.operation in ("Query", "Scan") and model.held and faults.occurs("half a transaction seen"):
-            model.query_sight = self._half_seen
+            model.query_view = self._half_seen
         if faults.occurs("short page"):
             model.page_bytes = self._random.choice((1, 300, 700, 1500))
         response = carry_out(model, request)
-        model.sight = model.query_sight = latest
+        model.view = model.query_view = latest
         model.page_bytes = 1024 * 1024
         return response, 0.0
 

@@ -21,7 +21,7 @@ def test_a_page_that_a_stale_read_cut_short_has_a_cursor() -> None:
     storage.create_changes(batch(2))
     stale = model.version
     storage.create_changes(batch(3))
-    model.sight = lambda slot: slot.at(stale)
+    model.view = lambda slot: slot.at(stale)
     page = storage.get_changes_with_cursor(0)
     assert (page.through, page.cursor) == (2, 2)
     assert len(list(storage.get_changes_since(0))) == 5
@@ -56,10 +56,10 @@ def test_a_late_response_does_not_undo_the_head_known_from_a_newer_append() -> N
         if operation == "GetItem" and payload["ConsistentRead"]:
             model.call = call  # type: ignore[method-assign]
             storage.create_changes(batch(3))
-            model.sight = lambda slot: slot.at(old)
+            model.view = lambda slot: slot.at(old)
         return response
 
-    model.sight = lambda slot: slot.at(old - 1)
+    model.view = lambda slot: slot.at(old - 1)
     model.call = overtaken  # type: ignore[method-assign]
     storage.get_head()
     page = storage.get_changes_with_cursor(0)

@@ -306,7 +306,7 @@ class World:
         """Restore the table to its state before some of the last writes; this may leave half a transaction."""
         back = self.random.randint(1, 6)
         torn = self.random.choice((0, 0, 1, 2, 4))
-        self.model.go_back(lambda: self.model.version - back - self.random.randint(0, torn))
+        self.model.restore(lambda: self.model.version - back - self.random.randint(0, torn))
         self._order += 1
         self.restored.append(Restored(self._order, torn > 0))
         self.note("restore", back, torn)
