@@ -1,8 +1,8 @@
-"""`Record`: an immutable value whose places have names.
+"""`Record`: the base class of immutable values with named fields.
 
-What `collections.namedtuple` and a frozen dataclass do, without the `exec` of the one and the import
-of the other (`dataclasses` alone loads `inspect`, dearer than the rest of a cold start), and as cheap to
-create as a tuple: `Change.of(row)` is one C call.
+It does what `collections.namedtuple` and a frozen dataclass do. `namedtuple` needs `exec`, and `dataclasses` imports
+`inspect`, which takes longer than the rest of a cold start. Creating a record costs as little as creating a tuple:
+`Change.of(row)` is one C call.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, ClassVar, Self, dataclass_transform
 
-    Tuple = object  # a record's being a tuple is nobody's business but this module's
+    Tuple = object  # hides from other modules that a record is a tuple
 else:
     Tuple = tuple
 
     def dataclass_transform(**_: object) -> Any:
-        """Stand in for `typing.dataclass_transform`, which only a type checker needs."""
+        """Replace `typing.dataclass_transform`, which only a type checker needs."""
         return lambda cls: cls
 
 
@@ -54,10 +54,10 @@ class _Signature:
 
 @dataclass_transform(frozen_default=True, kw_only_default=False)
 class Record(Tuple):
-    """Base of the immutable values: annotate the fields in the class body, give defaults with `=`.
+    """Base of immutable values: annotate the fields in the class body, and set defaults with `=`.
 
-    A record equals another of its own class with equal fields, is hashable when its fields are, and
-    refuses assignment (`AttributeError`).
+    A record equals another of the same class with equal fields. It is hashable when its fields are. An assignment to a
+    field raises `AttributeError`.
     """
 
     __slots__ = ()
@@ -75,10 +75,10 @@ class Record(Tuple):
             setattr(cls, name, property(itemgetter(place), doc=kinds[name]))
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Bind positional and keyword arguments to the fields, as a dataclass would."""
+        """Bind positional and keyword arguments to the fields as a dataclass does; raises `TypeError`."""
         names = cls.fields
         if len(args) > len(names):
-            raise TypeError(f"{cls.__name__}() takes {len(names)} fields, {len(args)} given")
+            raise TypeError(f"{cls.__name__}() has {len(names)} fields, but {len(args)} values were given")
         values = list(args)
         for name in names[len(args) :]:
             if name in kwargs:
@@ -93,7 +93,7 @@ class Record(Tuple):
 
     @classmethod
     def of(cls, values: Iterable[Any]) -> Self:
-        """Make a record from all its values in order, unchecked: the fast way from a database row."""
+        """Create a record from all its values in order, without checks: the fast way from a database row."""
         return _new(cls, values)  # type: ignore[no-any-return]
 
     def replace(self, **changes: Any) -> Self:
@@ -115,7 +115,7 @@ class Record(Tuple):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).of, (self.as_tuple(),)
 
-    if not TYPE_CHECKING:  # or a type checker would take every name for one that can be set
+    if not TYPE_CHECKING:  # with `__setattr__`, a type checker would accept any attribute
 
         def __setattr__(self, name: str, value: object) -> None:
             raise AttributeError(f"{type(self).__name__} is immutable: {name!r} cannot be set")
