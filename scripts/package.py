@@ -31,8 +31,11 @@ EXCLUDED = (
     "aws_backend.log.restore",
     "aws_backend.log.schema",
     "sltt_core.base.json_writer",
+    "sltt_core.base.signatures",
+    "sltt_core.log.restored",
+    "sltt_core.model.from_python",
 )
-"""Modules that are imported only to look after a table, or for `data` from Python: a Lambda function does neither."""
+"""Modules for maintaining and restoring tables, and for callers in Python. A Lambda function never imports them."""
 REPLACED = "aws_backend/__init__.py"
 """The loader replaces this file."""
 FRONT_DOORS = ("aws_backend/__init__.py", "sltt_core/__init__.py")

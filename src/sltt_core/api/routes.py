@@ -85,16 +85,24 @@ def _include_or_exclude(value: object) -> bool:
 MAX_REPEATED = 100
 """How often a repeatable parameter may be given."""
 
-_PROJECT_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$"}
-_FREE_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"}
+PROJECT_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$"}
+ENTITY_TYPE_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"}
+FREE_TEXT_SCHEMA = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 255,
+    "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+}
+LINK_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}
+SEQ_SCHEMA = {"type": "integer", "minimum": 1, "maximum": MAX_SEQ}
 
-PROJECT = Parameter("projectId", "path", "The project", check_project_id, _PROJECT_SCHEMA, example="ruth")
+PROJECT = Parameter("projectId", "path", "The project", check_project_id, PROJECT_SCHEMA, example="ruth")
 SEQ = Parameter(
     "seq",
     "path",
     "The change's sequence number",
     _integer(check_seq),
-    {"type": "integer", "minimum": 1, "maximum": MAX_SEQ},
+    SEQ_SCHEMA,
     example=1,
 )
 CURSOR = Parameter(
@@ -104,7 +112,7 @@ CURSOR = Parameter(
     _integer(lambda value: check_seq(value, 0)),
     {"type": "integer", "minimum": 0, "maximum": MAX_SEQ, "default": 0},
 )
-PROJECT_CURSOR = Parameter("cursor", "query", "Returns projects after this id", check_project_id, _PROJECT_SCHEMA)
+PROJECT_CURSOR = Parameter("cursor", "query", "Returns projects after this id", check_project_id, PROJECT_SCHEMA)
 LIMIT = Parameter(
     "limit",
     "query",
@@ -117,7 +125,7 @@ CHAIN = Parameter(
     "query",
     "The link (chain hash) that the reader knows at its cursor; 409 if the log has another",
     _check_link,
-    {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"},
+    LINK_SCHEMA,
 )
 
 WAIT = Parameter(
@@ -132,7 +140,7 @@ ENTITY_TYPE = Parameter(
     "query",
     "Returns only changes of this entity type; repeatable",
     check_entity_type,
-    {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"},
+    ENTITY_TYPE_SCHEMA,
     repeatable=True,
 )
 ENTITY_ID = Parameter(
@@ -140,7 +148,7 @@ ENTITY_ID = Parameter(
     "query",
     "Returns only changes of this entity; repeatable",
     check_free_text,
-    _FREE_SCHEMA,
+    FREE_TEXT_SCHEMA,
     repeatable=True,
 )
 OUTDATED = Parameter(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from sltt_core.base.errors import InvalidBatch, InvalidInput, NotFound, Problem
 from sltt_core.log.batches import Batch
-from sltt_core.log.pages import Head, check_limit
-from sltt_core.model.chain import is_link, link_of
+from sltt_core.log.pages import check_limit
+from sltt_core.model.chain import is_link
 from sltt_core.model.changes import NewChange, item_size
 from sltt_core.model.fields import MAX_ITEM_BYTES, check_project_id, check_seq, checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from sltt_core.model.changes import Change
 
 
 def served_project(project_id: str | None, bound: str | None) -> str:
@@ -69,27 +67,3 @@ def check_page(cursor: int, limit: int, chain: str | None) -> None:
     checked(check_limit, limit, "limit")
     if chain is not None and not is_link(chain):
         raise InvalidInput("chain is not a link: 22 characters of base64url", field="chain")
-
-
-def check_restored(changes: Sequence[Change], project_id: str, head: Head) -> Head:
-    """Check that changes of another log come next after `head`, and return the last one's end of the log.
-
-    Raises `InvalidBatch` for the first that does not.
-    """
-    for index, change in enumerate(changes):
-        reason = refusal(change, project_id, head)
-        if reason:
-            raise InvalidBatch([Problem(index, f"changes[{index}]", reason)])
-        head = Head(change.seq, change.chain)
-    return head
-
-
-def refusal(change: Change, project_id: str, head: Head) -> str:
-    """Say why a change does not come next after `head`; empty when it does."""
-    if change.project_id != project_id:
-        return f"is of project {change.project_id}, the first of {project_id}"
-    if change.seq != head.seq + 1:
-        return f"has the number {change.seq}; the next of the log is {head.seq + 1}"
-    if change.chain != link_of(head.chain, change):
-        return "does not carry on the chain: it was altered, or is of another history"
-    return ""

@@ -10,7 +10,7 @@ from sltt_core.base.errors import InvalidBatch, Problem
 from sltt_core.base.hashes import sha256
 from sltt_core.base.json_reader import JsonProblem, Reader, decode_utf8, quote, whole_number
 from sltt_core.base.record import Record
-from sltt_core.model.drafts import MAX_PROBLEMS, PARAMETERS, Draft, TooManyProblems
+from sltt_core.model.drafts import MAX_PROBLEMS, Draft, TooManyProblems
 from sltt_core.model.fields import item_bytes, utf8_length
 
 TYPE_CHECKING = False
@@ -109,20 +109,12 @@ class NewChange(Record, init=False):
         change_by: str | None = None,
         client_seq: int | None = None,
     ) -> NewChange:
-        """Check the fields as they come from Python."""
-        problems: list[Problem] = []
-        draft = Draft(0, "change", problems, PARAMETERS)
-        if data is not None:
-            draft.take_data(data)
-        # In the order of NEW_FIELDS, without the data.
-        given = (project_id, entity_type, entity_id, operation, timestamp, cid, change_by, client_seq)
-        for name, value in zip(_NAMES, given, strict=True):
-            if value is not None:
-                draft.take(name, value)
-        values = draft.finish()
-        if problems:
-            raise InvalidBatch(problems)
-        return cls.of(values)
+        """Check the parameters; raises `InvalidBatch` with every problem."""
+        from sltt_core.model.from_python import check_parameters  # the Lambda function gets JSON
+
+        # In the order of `NEW_FIELDS`.
+        given = (project_id, entity_type, entity_id, data, operation, timestamp, cid, change_by, client_seq)
+        return cls.of(check_parameters(given))
 
     @property
     def data(self) -> dict[str, Any]:
@@ -131,11 +123,10 @@ class NewChange(Record, init=False):
 
     def replace(self, **changes: Any) -> NewChange:
         """Return a copy in which the named parameters have other values, checked like those of a new one."""
+        from sltt_core.model.from_python import PARAMETERS
+
         given = dict(zip(PARAMETERS.values(), self.as_tuple(), strict=True))
         return NewChange(**{**given, **changes})
-
-
-_NAMES = tuple(name for name in PARAMETERS if name != "data")
 
 
 def _parsed(data_json: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sltt_core.base.errors import Problem
-from sltt_core.base.json_reader import JsonProblem, quote, read
+from sltt_core.base.json_reader import quote
 from sltt_core.base.timestamps import is_same
 from sltt_core.model.fields import CHECKS, MAX_ITEM_BYTES, NEW_FIELDS, item_bytes
 
@@ -18,9 +18,6 @@ MAX_PROBLEMS = 1000
 _KEPT = tuple(field.wire for field in NEW_FIELDS)
 _REQUIRED = tuple(field.wire for field in NEW_FIELDS if field.required)
 _SIZED = tuple(field.wire for field in NEW_FIELDS if field.sized)
-
-PARAMETERS = {field.wire: field.parameter or field.name for field in NEW_FIELDS}
-"""The parameters of `NewChange`, by the wire names of the fields."""
 
 
 class TooManyProblems(Exception):
@@ -69,24 +66,6 @@ class Draft:
                 self.values[name] = CHECKS[name](value)
             except ValueError as error:
                 self.fault(name, str(error))
-
-    def take_data(self, data: object) -> None:
-        """Check `data` that comes from Python, as a mapping or as text."""
-        from sltt_core.base.json_writer import NotJson, write  # what comes as JSON does not need it
-
-        self.seen.add("data")
-        try:
-            text = data if isinstance(data, str) else write(data)
-            text.encode()
-            if type(read(text)) is not dict:
-                raise JsonProblem("is not a JSON object")
-            self.data_json = text.strip()
-        except UnicodeEncodeError:
-            self.fault("data", "holds half of a surrogate pair, which is no character")
-        except NotJson as error:
-            self.fault("data", error.reason, inside=error.path)
-        except JsonProblem as error:
-            self.fault("data", str(error))
 
     def imply_project(self, project_id: str | None) -> None:
         """Give the change the project that is served, or see that it names one."""

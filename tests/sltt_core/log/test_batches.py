@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sltt_core.base.errors import KeyReused, NotFound, PartialAppend, SlttError, StorageBusy
-from sltt_core.log.arguments import refusal
 from sltt_core.log.batches import (
     CHUNK_BYTES,
     CHUNK_CHANGES,
@@ -22,6 +21,7 @@ from sltt_core.log.batches import (
     too_many_entity_types,
 )
 from sltt_core.log.pages import EMPTY_LOG, Head
+from sltt_core.log.restored import why_not_next
 from sltt_core.model.chain import GENESIS, check_links
 from sltt_core.model.changes import Change, NewChange, fingerprint, item_size
 from sltt_core.model.fields import MAX_ENTITY_TYPES
@@ -344,15 +344,15 @@ WHOLE = log(*(new_change(entity_id=f"e{number}") for number in range(3)))
         (WHOLE[0], EMPTY_LOG, ""),
         (WHOLE[2], Head(2, WHOLE[1].chain), ""),
         (WHOLE[2].replace(outdated_by=9), Head(2, WHOLE[1].chain), ""),
-        (WHOLE[0].replace(project_id="esther"), EMPTY_LOG, "is of project esther, the first of ruth"),
-        (WHOLE[1], EMPTY_LOG, "has the number 2; the next of the log is 1"),
-        (WHOLE[0], Head(1, WHOLE[0].chain), "has the number 1; the next of the log is 2"),
-        (WHOLE[1], Head(1, GENESIS), "does not carry on the chain"),
-        (WHOLE[1].replace(data_json="{ }"), Head(1, WHOLE[0].chain), "does not carry on the chain"),
+        (WHOLE[0].replace(project_id="esther"), EMPTY_LOG, "belongs to project esther, the first change to ruth"),
+        (WHOLE[1], EMPTY_LOG, "has the number 2; the next number of the log is 1"),
+        (WHOLE[0], Head(1, WHOLE[0].chain), "has the number 1; the next number of the log is 2"),
+        (WHOLE[1], Head(1, GENESIS), "does not continue the hash chain"),
+        (WHOLE[1].replace(data_json="{ }"), Head(1, WHOLE[0].chain), "does not continue the hash chain"),
     ],
 )
 def test_a_change_that_does_not_come_next_is_refused(item: Change, head: Head, reason: str) -> None:
-    found = refusal(item, "ruth", head)
+    found = why_not_next(item, "ruth", head)
     assert found.startswith(reason)
     assert bool(found) == bool(reason)
 
