@@ -34,7 +34,7 @@ class _Signature:
     def __get__(self, record: object, owner: type[Record]) -> Any:
         from sltt_core.base.signatures import signature_of  # loads `inspect`
 
-        return signature_of(owner)
+        return signature_of(owner, Record.__new__)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=False)

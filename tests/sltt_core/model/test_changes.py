@@ -485,9 +485,9 @@ def test_a_mapping_is_written_compactly() -> None:
     ("data", "reason"),
     [
         ("NaN", "NaN is not JSON"),
-        ({"a": "\ud800"}, "holds half of a surrogate pair, which is no character"),
-        ({"\udfff": 1}, "holds half of a surrogate pair, which is no character"),
-        ('{"a":"\ud800"}', "holds half of a surrogate pair, which is no character"),
+        ({"a": "\ud800"}, "contains half of a surrogate pair, which is not a character"),
+        ({"\udfff": 1}, "contains half of a surrogate pair, which is not a character"),
+        ('{"a":"\ud800"}', "contains half of a surrogate pair, which is not a character"),
         ([1], "is not a JSON object"),
         ([("a", 1)], "is not a JSON object"),
         (5, "is not a JSON object"),
