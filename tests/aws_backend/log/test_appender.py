@@ -350,13 +350,14 @@ def test_one_key_has_one_flight_at_a_time(log: DynoxideLog, storage: BaseStorage
 def test_a_refusal_that_names_no_item_is_narrowed_down(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
-    def refuse_bad(call: Callable[[], Any]) -> Any:
-        if "bad" in json.dumps(faults.payloads[-1]):
+    # The name is not hexadecimal: a random token in the payload must not contain it.
+    def refuse_unwanted(call: Callable[[], Any]) -> Any:
+        if "unwanted" in json.dumps(faults.payloads[-1]):
             raise InvalidRequest("an item is not to my liking")
         return call()
 
-    faults.always[WRITE] = refuse_bad
-    results = together(storage, faults, append_each(storage, ["a", "b", "bad", "c"]))
+    faults.always[WRITE] = refuse_unwanted
+    results = together(storage, faults, append_each(storage, ["a", "b", "unwanted", "c"]))
     assert isinstance(results[2], StorageError)
     assert entities(log)[2:] == ["a", "b", "c"]
 
