@@ -26,9 +26,9 @@ def table_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dynamo
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[DynoxideLog]:
-    made = DynoxideLog(tmp_path)
-    yield made
-    made.close()
+    created = DynoxideLog(tmp_path)
+    yield created
+    created.close()
 
 
 @pytest.fixture

@@ -103,9 +103,9 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
 def foreign() -> dict[str, str]:
     """Tables that are not logs, on one engine."""
     names = {"wrong_keys": f"wrong-keys-{uuid4().hex}", "no_index": f"no-index-{uuid4().hex}"}
-    made = definition(names["no_index"])
-    del made["GlobalSecondaryIndexes"]
-    made["AttributeDefinitions"] = made["AttributeDefinitions"][:2]
+    table = definition(names["no_index"])
+    del table["GlobalSecondaryIndexes"]
+    table["AttributeDefinitions"] = table["AttributeDefinitions"][:2]
     other = {
         "TableName": names["wrong_keys"],
         "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
@@ -113,7 +113,7 @@ def foreign() -> dict[str, str]:
         "BillingMode": "PAY_PER_REQUEST",
     }
     with closing(DynamoDBClient("us-east-1", lambda: Credentials("a", "b"), endpoint=engine_url("dynoxide"))) as client:
-        client.call("CreateTable", made)
+        client.call("CreateTable", table)
         client.call("CreateTable", other)
     return names
 

@@ -61,7 +61,7 @@ class OutcomeUnknown(TransportError):
 class BadResponse(TransportError):
     """The response is not valid HTTP, or too large; the request may have been executed."""
 
-    kind = "bad-reply"
+    kind = "bad-response"
     title = "Bad response"
 
 

@@ -42,9 +42,9 @@ NOW = 1_740_821_400.0
 
 @pytest.fixture
 def client(dynamodb_url: str) -> Iterator[DynamoDBClient]:
-    made = DynamoDBClient("eu-west-1", lambda: CREDENTIALS, endpoint=dynamodb_url)
-    yield made
-    made.close()
+    created = DynamoDBClient("eu-west-1", lambda: CREDENTIALS, endpoint=dynamodb_url)
+    yield created
+    created.close()
 
 
 @pytest.fixture

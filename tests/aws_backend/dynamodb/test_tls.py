@@ -36,9 +36,9 @@ PUBLISHED = {
 
 def minimal_context() -> Any:
     """The C context with Amazon's roots. It has the methods that `ssl.SSLContext` inherits from it."""
-    made = amazon_tls()
-    assert isinstance(made, MinimalTls)
-    return made.context
+    tls = amazon_tls()
+    assert isinstance(tls, MinimalTls)
+    return tls.context
 
 
 def test_only_the_published_roots_are_trusted() -> None:

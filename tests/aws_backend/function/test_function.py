@@ -201,7 +201,7 @@ def test_access_is_checked_again_after_a_wait(storage: LocalStorageService, monk
 
 
 def test_a_function_from_the_environment_accepts_an_access() -> None:
-    def nobody(principal: str | None, action: str, project: str | None) -> None:
+    def deny(principal: str | None, action: str, project: str | None) -> None:
         raise NotAllowed(f"{principal} may not {action}")
 
     environ = {
@@ -211,7 +211,7 @@ def test_a_function_from_the_environment_accepts_an_access() -> None:
         "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b",
     }
-    handler = function_of(environ, access=Asks(nobody))
+    handler = function_of(environ, access=Asks(deny))
     got = received(handler(url_event(get("/api/projects")), Invocation()))
     assert (got.status, json.loads(got.body)["detail"]) == (403, "None may not list")
 

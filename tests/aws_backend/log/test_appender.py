@@ -348,13 +348,14 @@ def test_concurrent_appends_with_one_key_are_stored_once(
 def test_a_refused_group_is_sent_one_by_one_to_find_the_invalid_append(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
-    def refuse_bad(call: Callable[[], Any]) -> Any:
-        if "bad" in json.dumps(faults.payloads[-1]):
+    # The name is not hexadecimal: a random token in the payload must not contain it.
+    def refuse_unwanted(call: Callable[[], Any]) -> Any:
+        if "unwanted" in json.dumps(faults.payloads[-1]):
             raise InvalidRequest("an item is not valid")
         return call()
 
-    faults.always[WRITE] = refuse_bad
-    results = together(storage, faults, append_each(storage, ["a", "b", "bad", "c"]))
+    faults.always[WRITE] = refuse_unwanted
+    results = together(storage, faults, append_each(storage, ["a", "b", "unwanted", "c"]))
     assert isinstance(results[2], StorageError)
     assert entities(log)[2:] == ["a", "b", "c"]
 
