@@ -274,7 +274,7 @@ ConditionFailed(message: str, *, hint: str | None = None) -> None
 ConditionFailed.from_response(code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError
 CredentialChain(sources: Iterable[Source], *, runtime: Runtime = Runtime) -> None
 CredentialChain.get(self) -> Credentials
-CredentialError(message: str, looked: Iterable[tuple[str, str]] = ()) -> None
+CredentialError(message: str, tried: Iterable[tuple[str, str]] = ()) -> None
 Credentials(access_key: str, secret_key: str, token: str | None = None, expires: float | None = None)
 DynamoDBClient(region: str, credentials: Callable[[], Credentials], *, endpoint: str | None = None,
     max_attempts: int = 5, runtime: Runtime = Runtime) -> None
@@ -315,7 +315,7 @@ TransactionConflict(message: str, *, hint: str | None = None) -> None
 TransactionInProgress(message: str, *, hint: str | None = None) -> None
 UnknownEvent: Exception
 default_chain(explicit: Credentials | None = None, *, profile: str | None = None, environ: Mapping[str, str] =
-    environ, read_text: ReadText = read_text, run: Run = run_command, runtime: Runtime = Runtime) ->
+    environ, read_text: ReadText = read_text, run: RunCommand = run_command, runtime: Runtime = Runtime) ->
     CredentialChain
 function_of(environ: Mapping[str, str], access: Access | None = None, *, runtime: Runtime = Runtime) -> Function
 region_from_environment(environ: Mapping[str, str] = environ, *, profile: str | None = None, read_text: ReadText

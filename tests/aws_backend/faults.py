@@ -1,4 +1,4 @@
-"""`Faults`: makes the calls of a storage's client fail on demand. All other calls reach a real engine."""
+"""`Faults`: makes calls to a real engine fail on demand. All other calls are real."""
 
 from __future__ import annotations
 
@@ -15,24 +15,20 @@ if TYPE_CHECKING:
 
     Call = Callable[[], dict[str, Any]]
     Fault = Callable[[Call], dict[str, Any]]
-    """Replaces a call. Its parameter is the real call."""
+    """Replaces a call, which it receives as its argument."""
 
 
 class Faults:
-    """Replaces `call` of a storage's client. Each operation meets the faults that are planned for it, in order."""
+    """Intercepts the calls of a storage's client. Each operation gets its planned faults, in order."""
 
     def __init__(self, storage: BaseStorageService) -> None:
         self._client: Any = storage._client  # type: ignore[attr-defined]
         self._call = self._client.call
         self._client.call = self.call
         self.planned: dict[str, list[Fault]] = {}
-        """By operation: the faults of its next calls."""
         self.always: dict[str, Fault] = {}
-        """By operation: the fault of every call that no planned fault meets."""
         self.calls: list[str] = []
-        """The operations that were called."""
         self.payloads: list[Any] = []
-        """Their payloads."""
 
     def call(self, operation: str, payload: Any, **options: Any) -> dict[str, Any]:
         self.calls.append(operation)
@@ -48,12 +44,11 @@ class Faults:
         return real() if fault is None else fault(real)
 
     def plan(self, operation: str, *faults: Fault) -> None:
-        """Let the next calls of an operation meet these faults, one each."""
         self.planned.setdefault(operation, []).extend(faults)
 
 
 def not_sent(error: SlttError) -> Fault:
-    """The call never reaches DynamoDB."""
+    """Return a fault: the call does not reach DynamoDB."""
 
     def fault(call: Call) -> dict[str, Any]:
         raise error
@@ -61,8 +56,8 @@ def not_sent(error: SlttError) -> Fault:
     return fault
 
 
-def reply_lost(error: SlttError) -> Fault:
-    """DynamoDB carries out the call, but the response is lost."""
+def response_lost(error: SlttError) -> Fault:
+    """Return a fault: DynamoDB carries out the call, but its response does not arrive."""
 
     def fault(call: Call) -> dict[str, Any]:
         call()
@@ -72,7 +67,7 @@ def reply_lost(error: SlttError) -> Fault:
 
 
 def late(error: SlttError, arrives: list[Call]) -> Fault:
-    """The error comes before the call arrives; the test calls the function in `arrives` to let it arrive."""
+    """Return a fault: the error is raised, and the call is added to a list, from which a test can make it later."""
 
     def fault(call: Call) -> dict[str, Any]:
         arrives.append(call)
@@ -82,7 +77,7 @@ def late(error: SlttError, arrives: list[Call]) -> Fault:
 
 
 def canceled(*codes: str | None) -> TransactionCanceled:
-    """Return the error of a transaction that was refused for these reasons."""
+    """Return the error of a transaction that was canceled for these reasons."""
     error = TransactionCanceled("TransactionCanceledException")
     error.code = "TransactionCanceledException"
     error.reasons = tuple({"Code": code or "None"} for code in codes)
@@ -90,7 +85,7 @@ def canceled(*codes: str | None) -> TransactionCanceled:
 
 
 class Gate:
-    """A fault that blocks a call until `open` is set, and sets `came` when it begins. Then the call may meet `then`."""
+    """A fault that delays a call until `open` is set. It sets `came` when the call comes; `then` is the next fault."""
 
     def __init__(self, then: Fault | None = None) -> None:
         self.came = Event()

@@ -1,4 +1,4 @@
-"""Logs in tables of the local engines, and functions that damage them."""
+"""Logs in tables of the local DynamoDBs, and functions that damage them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ P = "p"
 
 
 def new_table(endpoint: str) -> str:
-    """Create a table and return its name. A Lambda function does not check or create its table."""
+    """Create a table and return its name; a Lambda function does not check that its table exists."""
     name = f"log-{uuid4().hex}"
     with DynamoDBStorageService(name, use_local_dynamodb=True, local_endpoint=endpoint):
         return name
@@ -30,7 +30,7 @@ def put(log: DynamoDBLog, item: dict[str, Any]) -> None:
 
 
 def sequence(log: DynamoDBLog) -> dict[str, Any]:
-    """Return the sequence item."""
+    """Return the current sequence item."""
     found: dict[str, Any] = log.call("GetItem", Key=sequence_key(P), ConsistentRead=True)["Item"]
     return found
 
@@ -46,7 +46,7 @@ def set_sequence(log: DynamoDBLog, name: str, value: dict[str, Any]) -> None:
 
 
 def fill(log: DynamoDBLog) -> dict[str, Any]:
-    """Append 20 changes without a key, then 10 with one; return the sequence item after the first 20."""
+    """Append 20 changes without a key and 10 with one; return the sequence item from before the 10."""
     storage = log.open(P)
     storage.create_changes(batch(20))
     before = sequence(log)
@@ -63,7 +63,7 @@ def lose(*numbers: int) -> Callable[[DynamoDBLog, dict[str, Any]], None]:
 
 
 def value_behind(*numbers: int) -> Callable[[DynamoDBLog, dict[str, Any]], None]:
-    """Reset the sequence item to its state before the last transaction, and delete these changes of it."""
+    """Return a damage: the sequence item is from before the last transaction, and the changes `numbers` are missing."""
 
     def damage(log: DynamoDBLog, before: dict[str, Any]) -> None:
         lose(*numbers)(log, before)
@@ -73,12 +73,12 @@ def value_behind(*numbers: int) -> Callable[[DynamoDBLog, dict[str, Any]], None]
 
 
 def request_alone(log: DynamoDBLog, before: dict[str, Any]) -> None:
-    """Leave only the request item of the last transaction."""
+    """Of the last transaction, only the request item exists."""
     value_behind(*range(21, 31))(log, before)
 
 
 def request_for_others(log: DynamoDBLog, before: dict[str, Any]) -> None:
-    """Leave only the request item of the last transaction, then let another batch write its numbers."""
+    """Only the request item existed, and then other changes got its numbers."""
     request_alone(log, before)
     log.open(P, runtime=Runtime(clock=lambda: 1_740_000_000_000_000_000)).create_changes(batch(10, entity_type="other"))
 
@@ -107,8 +107,8 @@ def wrong_end_link(log: DynamoDBLog, before: dict[str, Any]) -> None:
     set_sequence(log, "chain", {"S": "x" * 22})
 
 
-def marked_missing(log: DynamoDBLog, before: dict[str, Any]) -> None:
-    """Create the item that the original backend left when it marked a missing change."""
+def marked_ghost(log: DynamoDBLog, before: dict[str, Any]) -> None:
+    """The original backend could mark a change that did not exist, which left an item like this."""
     log.lose(P, 25)
     log.call(
         "UpdateItem",
@@ -133,19 +133,19 @@ DAMAGES: dict[str, tuple[Callable[[DynamoDBLog, dict[str, Any]], None], set[str]
     "value behind": (value_behind(), {"value-behind"}),
     "value behind half a transaction": (value_behind(21, 25, 30), {"hole", "value-behind", "request"}),
     "a request without its changes": (request_alone, {"request"}),
-    "a request whose numbers another batch wrote": (request_for_others, {"request"}),
+    "a request whose numbers others took": (request_for_others, {"request"}),
     "no sequence item": (no_sequence, {"no-sequence"}),
     "wrong counts": (wrong_counts, {"counts"}),
     "no counts": (no_counts, {"counts"}),
     "another link at the end": (wrong_end_link, {"end-link"}),
-    "a marked missing change": (marked_missing, {"not-a-change", "request"}),
+    "a ghost": (marked_ghost, {"not-a-change", "request"}),
     "everything at once": (everything_at_once, {"hole", "no-sequence", "request"}),
 }
 """For each damage: the function that causes it, and the kinds of findings that the audit must report."""
 
 
 def original_item(seq: int, **more: Any) -> dict[str, Any]:
-    """Return a change in the format of the original backend."""
+    """Return a change as the original backend wrote it."""
     return {
         "pk": {"S": P},
         "seq": {"N": str(seq)},
@@ -160,10 +160,7 @@ def original_item(seq: int, **more: Any) -> dict[str, Any]:
 
 
 def fill_as_the_original(log: DynamoDBLog) -> None:
-    """Create a log of the original backend: without a format, with holes and an item without content.
-
-    Its counter is the last number that was assigned.
-    """
+    """Fill a log as the original backend did: no format, holes, a ghost; the counter is the last assigned number."""
     log.open(P)
     for seq in (1, 2, 4, 5, 9):
         put(log, original_item(seq))

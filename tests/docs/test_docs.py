@@ -36,7 +36,7 @@ from aws_backend.storage import DynamoDBStorageService
 from examples.support.server import Server
 from scripts.engines import DYNOXIDE
 from sltt_core import __version__
-from sltt_core.api import http, routes, waiting
+from sltt_core.api import http, routes
 from sltt_core.api.app import Api
 from sltt_core.api.routes import ROUTES, Route
 from sltt_core.base import errors, json_reader
@@ -97,7 +97,7 @@ LIMITS = {
     "Changes or projects on a page": pages.MAX_LIMIT,
     "Bytes of a page's changes": pages.PAGE_BYTES,
     "Changes examined for a filtered page": pages.MAX_EXAMINED,
-    "Seconds that a request may wait for a change": waiting.MAX_WAIT_SECONDS,
+    "Seconds that a request may wait for a change": http.MAX_WAIT_SECONDS,
     "Times that a repeatable parameter may be given": routes.MAX_REPEATED,
     "Bytes of a request's first line and headers": protocol.MAX_HEADER_BYTES,
     "Seconds for them to arrive": protocol.HEADER_SECONDS,

@@ -14,7 +14,6 @@ from aws_backend.dynamodb.errors import ClockSkewed, error_from_response
 from aws_backend.dynamodb.retry import (
     MAX_ATTEMPTS,
     RetryQuota,
-    may_have_been_carried_out,
     rule_for,
     wait_before,
 )
@@ -228,7 +227,7 @@ class DynamoDBClient:
         return True
 
     def _wait_before_retry(self, error: SlttError, attempt: int, deadline: float, repeatable: bool) -> int:
-        """Wait before the next attempt, and return its cost; raises the error when there is no next attempt."""
+        """Wait before the next attempt, and return its cost; raises the error if no attempt is left."""
         rule = rule_for(error)
         if rule is None:
             raise error
@@ -237,7 +236,7 @@ class DynamoDBClient:
         seconds = wait_before(attempt, rule, self._random())
         too_late = self._steady_clock() + seconds >= deadline
         if attempt >= self._max_attempts or too_late or not self._quota.take(rule.cost):
-            raise _outcome_unknown(error) if may_have_been_carried_out(error) and not repeatable else error
+            raise error
         self._pause(seconds)
         return rule.cost
 

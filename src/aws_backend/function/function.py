@@ -14,7 +14,6 @@ from aws_backend.function.gateway import (
     request_from,
     shape_of,
 )
-from sltt_core.api.waiting import Waiting
 from sltt_core.base.errors import SlttError
 from sltt_core.base.runtime import SYSTEM
 
@@ -99,6 +98,10 @@ class Function:
     def _respond(self, request: Request, deadline: float) -> Response:
         """Return the API's response; if it waits for a change, handle the request again after one."""
         response = self._api.handle(request)
+        if response.wait is None:
+            return response
+        from sltt_core.api.waiting import Waiting
+
         waiting = Waiting(response.wait, self._clock(), max_seconds=self._max_wait, deadline=deadline)
         while (wait := response.wait) and (seconds := waiting.seconds_left(wait, self._clock())):
             if not self._storage.wait_for_changes(wait.cursor, seconds, project_id=wait.project_id):

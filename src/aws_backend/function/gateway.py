@@ -78,7 +78,7 @@ class Shape(Record):
     """Returns the request, without its body, for an event and its path."""
     path: Callable[[Event], str]
     """Returns the path of an event."""
-    decoded: bool
+    decodes_path: bool
     """Whether the gateway decodes the path."""
     decodes_base64: bool
     """Whether the gateway decodes a response in base64, whatever its settings."""
@@ -106,7 +106,7 @@ def request_from(event: Event, shape: Shape, gateway: Gateway) -> Request:
     """Return the request of an event, without its body and its principal."""
     path = shape.path(event)
     request = shape.read(event, _without_prefix(path, event["requestContext"].get("stage"), gateway.base_path))
-    if shape.decoded:
+    if shape.decodes_path:
         request = request.replace(path=request.path.translate(_ENCODED_PATH))
     if not _decodes_base64(shape, gateway) and "accept-encoding" in request.headers:
         headers = {name: value for name, value in request.headers.items() if name != "accept-encoding"}
@@ -269,7 +269,7 @@ def _path_v2(event: Event) -> str:
     return path
 
 
-REST_API = Shape("REST API", _read_v1, _path_v1, decoded=False, decodes_base64=False)
-HTTP_API_1 = Shape("HTTP API, format 1.0", _read_v1, _path_v1, decoded=True, decodes_base64=True)
-HTTP_API_2 = Shape("HTTP API, format 2.0", _read_v2, _path_v2, decoded=True, decodes_base64=True)
-FUNCTION_URL = Shape("function URL", _read_v2, _path_v2, decoded=False, decodes_base64=True)
+REST_API = Shape("REST API", _read_v1, _path_v1, decodes_path=False, decodes_base64=False)
+HTTP_API_1 = Shape("HTTP API, format 1.0", _read_v1, _path_v1, decodes_path=True, decodes_base64=True)
+HTTP_API_2 = Shape("HTTP API, format 2.0", _read_v2, _path_v2, decodes_path=True, decodes_base64=True)
+FUNCTION_URL = Shape("function URL", _read_v2, _path_v2, decodes_path=False, decodes_base64=True)

@@ -10,7 +10,7 @@ from aws_backend.function.gateway import MAX_PAGE_BYTES, Gateway
 from aws_backend.log.table import REQUEST_SECONDS
 from aws_backend.settings import storage_from_environment
 from sltt_core.api.app import Api
-from sltt_core.api.waiting import MAX_WAIT_SECONDS
+from sltt_core.api.http import MAX_WAIT_SECONDS
 from sltt_core.base.errors import InvalidInput, SlttError
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.model.fields import check_project_id

@@ -5,9 +5,8 @@ from __future__ import annotations
 from json import dumps
 
 from sltt_core.api.coding import decoded_body
-from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, json_response
+from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, Wait, json_response
 from sltt_core.api.problems import API_NAMES
-from sltt_core.api.waiting import Wait
 from sltt_core.base.errors import SlttError, UnsupportedMediaType
 from sltt_core.log.pages import MAX_LIMIT, ChangeFilter, ProjectsPage
 from sltt_core.model.changes import NewChange, parse_changes

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sltt_core.api.access import Principal
-    from sltt_core.api.waiting import Wait
 
+MAX_WAIT_SECONDS = 60
+"""How long a client may ask to wait for a change."""
 MAX_BODY_BYTES = 4_000_000
 """Bytes of a request body."""
 JSON = "application/json"
@@ -34,6 +35,16 @@ class Request(Record):
     body: bytes = b""
     principal: Principal | None = None
     """Who sends it, as the server or the gateway has verified; `None` when nobody has."""
+
+
+class Wait(Record):
+    """What would make an empty page worth asking for again."""
+
+    project_id: str
+    cursor: int
+    """The change to wait for has a higher sequence number."""
+    seconds: float
+    """How long the client wants to wait, from its request on."""
 
 
 class Response(Record):

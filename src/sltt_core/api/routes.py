@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from sltt_core.api.access import APPEND, LIST, OPEN, READ
-from sltt_core.api.http import percent_decode, query_pairs
-from sltt_core.api.waiting import MAX_WAIT_SECONDS
+from sltt_core.api.http import MAX_WAIT_SECONDS, percent_decode, query_pairs
 from sltt_core.base.errors import InvalidInput, MethodNotAllowed, NotFound
 from sltt_core.base.record import Record
 from sltt_core.log.pages import MAX_LIMIT, check_limit

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from sltt_core.base.record import Record
+from sltt_core.api.http import MAX_WAIT_SECONDS
 
-MAX_WAIT_SECONDS = 60
-"""How long a client may ask to wait for a change."""
-
-
-class Wait(Record):
-    """What would make an empty page worth asking for again."""
-
-    project_id: str
-    cursor: int
-    """The change to wait for has a higher sequence number."""
-    seconds: float
-    """How long the client wants to wait, from its request on."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sltt_core.api.http import Wait
 
 
 class Waiting:

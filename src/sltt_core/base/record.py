@@ -19,7 +19,7 @@ else:
     Tuple = tuple
 
     def dataclass_transform(**_: object) -> Any:
-        """Stand in for `typing.dataclass_transform`, which only a type checker needs."""
+        """Replace `typing.dataclass_transform`, which only a type checker needs."""
         return lambda cls: cls
 
 
@@ -32,11 +32,9 @@ class _Signature:
     """The `__signature__` of a record class, computed on each use."""
 
     def __get__(self, record: object, owner: type[Record]) -> Any:
-        from sltt_core.base.signatures import constructor_signature, fields_signature  # loads `inspect`
+        from sltt_core.base.signatures import signature_of  # loads `inspect`
 
-        if owner.__new__ is not Record.__new__:
-            return constructor_signature(owner.__new__)
-        return fields_signature(owner.__dict__.get("__annotations__", {}), owner._defaults)
+        return signature_of(owner, Record.__new__)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=False)
@@ -63,10 +61,10 @@ class Record(Tuple):
             setattr(cls, name, property(itemgetter(place), doc=kinds[name]))
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Bind positional and keyword arguments to the fields, as a dataclass would."""
+        """Bind positional and keyword arguments to the fields as a dataclass does; raises `TypeError`."""
         names = cls.fields
         if len(args) > len(names):
-            raise TypeError(f"{cls.__name__}() takes {len(names)} fields, {len(args)} given")
+            raise TypeError(f"{cls.__name__}() has {len(names)} fields, but {len(args)} values were given")
         values = list(args)
         for name in names[len(args) :]:
             if name in kwargs:

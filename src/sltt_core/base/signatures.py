@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from inspect import Parameter, Signature, signature
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
+from typing import Any
 
 
-def constructor_signature(constructor: Callable[..., Any]) -> Signature:
-    """Return the parameters of a `__new__`, without the class."""
-    own = signature(constructor)
-    return own.replace(parameters=[*own.parameters.values()][1:], return_annotation=Signature.empty)
+def signature_of(owner: type[Any], inherited: object) -> Signature:
+    """Return the parameters of a record class: those of its own `__new__` if it has one, else its fields.
 
-
-def fields_signature(annotations: Mapping[str, Any], defaults: Mapping[str, Any]) -> Signature:
-    """Return parameters with these annotations by name, and with the defaults of those that have one."""
-    kind, no_default = Parameter.POSITIONAL_OR_KEYWORD, Parameter.empty
+    `inherited` is the `__new__` of a class that has none of its own.
+    """
+    constructor = owner.__new__
+    if constructor is not inherited:
+        own = signature(constructor)
+        return own.replace(parameters=[*own.parameters.values()][1:], return_annotation=Signature.empty)
+    annotations = owner.__dict__.get("__annotations__", {})
     return Signature(
         [
-            Parameter(name, kind, default=defaults.get(name, no_default), annotation=annotation)
-            for name, annotation in annotations.items()
+            Parameter(
+                name,
+                Parameter.POSITIONAL_OR_KEYWORD,
+                default=owner._defaults.get(name, Parameter.empty),
+                annotation=annotations[name],
+            )
+            for name in owner.fields
         ]
     )

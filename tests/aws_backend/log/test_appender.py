@@ -31,7 +31,7 @@ from sltt_core.base.errors import InvalidBatch, StorageError, StorageThrottled, 
 from sltt_core.base.runtime import Runtime
 from sltt_core.http_client.responses import BadResponse, ConnectFailed, OutcomeUnknown
 from sltt_core.log.batches import Chunk
-from tests.aws_backend.faults import Faults, Gate, canceled, late, not_sent, reply_lost
+from tests.aws_backend.faults import Faults, Gate, canceled, late, not_sent, response_lost
 from tests.contract.logs import DynoxideLog, HurriedClock, batch, everything, new
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def entities(log: DynoxideLog) -> list[str]:
 def test_a_write_whose_response_was_lost_is_found_and_not_repeated(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults, error: SlttError, key: str | None
 ) -> None:
-    faults.plan(WRITE, reply_lost(error))
+    faults.plan(WRITE, response_lost(error))
     appended = storage.create_changes([new("a"), new("b")], key)
     assert (appended.seqs, appended.replayed) == ((3, 4), False)
     assert faults.calls == [WRITE, "GetItem"]
@@ -72,7 +72,7 @@ def test_a_write_whose_response_was_lost_is_found_and_not_repeated(
 
 
 def test_the_change_is_returned_although_the_response_was_lost(storage: BaseStorageService, faults: Faults) -> None:
-    faults.plan(WRITE, reply_lost(OutcomeUnknown("gone")))
+    faults.plan(WRITE, response_lost(OutcomeUnknown("gone")))
     stored = storage.create_change(new("a"))
     assert faults.calls == [WRITE, "GetItem"], "no further read is needed"
     assert storage.get_change(3) == stored
@@ -116,7 +116,7 @@ def test_a_transaction_that_arrives_after_its_successor_is_refused(
 def test_an_outcome_that_stays_unknown_is_reported_and_the_key_settles_it(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
-    faults.plan(WRITE, reply_lost(OutcomeUnknown("gone")))
+    faults.plan(WRITE, response_lost(OutcomeUnknown("gone")))
     faults.plan("GetItem", not_sent(ConnectFailed("no network")))
     with pytest.raises(StorageUnavailable):
         storage.create_changes([new("a")], KEY)
@@ -130,7 +130,7 @@ def test_an_error_after_a_success_with_a_lost_response_does_not_hide_it(
 ) -> None:
     """The client repeats a request by itself; the error of its last attempt may differ from that of the first."""
     for error in (ConnectFailed("refused"), Throttled("slow down"), AccessDenied("expired")):
-        faults.plan(WRITE, reply_lost(error))
+        faults.plan(WRITE, response_lost(error))
         appended = storage.create_changes([new(type(error).__name__)])
         assert not appended.replayed
     assert entities(log)[2:] == ["ConnectFailed", "Throttled", "AccessDenied"]
@@ -348,13 +348,14 @@ def test_concurrent_appends_with_one_key_are_stored_once(
 def test_a_refused_group_is_sent_one_by_one_to_find_the_invalid_append(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
-    def refuse_bad(call: Callable[[], Any]) -> Any:
-        if "bad" in json.dumps(faults.payloads[-1]):
+    # The name is not hexadecimal: a random token in the payload must not contain it.
+    def refuse_unwanted(call: Callable[[], Any]) -> Any:
+        if "unwanted" in json.dumps(faults.payloads[-1]):
             raise InvalidRequest("an item is not valid")
         return call()
 
-    faults.always[WRITE] = refuse_bad
-    results = together(storage, faults, append_each(storage, ["a", "b", "bad", "c"]))
+    faults.always[WRITE] = refuse_unwanted
+    results = together(storage, faults, append_each(storage, ["a", "b", "unwanted", "c"]))
     assert isinstance(results[2], StorageError)
     assert entities(log)[2:] == ["a", "b", "c"]
 

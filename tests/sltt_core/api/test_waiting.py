@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sltt_core.api.waiting import MAX_WAIT_SECONDS, Wait, Waiting
+from sltt_core.api.http import MAX_WAIT_SECONDS, Wait
+from sltt_core.api.waiting import Waiting
 
 INFINITY = float("inf")
 

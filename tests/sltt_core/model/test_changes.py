@@ -346,7 +346,7 @@ def test_data_is_kept_to_the_letter(text: str, space: str) -> None:
         ('{"a":-Infinity}', "-Infinity is not JSON"),
         ('{"a":1e999}', "the number 1e999 is too large for a double"),
         ('{"a":{"b":1,"b":2}}', 'the key "b" appears twice in one object'),
-        ('{"a":"\\ud800"}', "a string holds half of a surrogate pair, which is no character"),
+        ('{"a":"\\ud800"}', "a string contains half of a surrogate pair, which is not a character"),
         ('{"a":' * 64 + "{}" + "}" * 64, "nested deeper than 64 levels"),
     ],
 )
