@@ -24,6 +24,8 @@ PYTHON = "3.13"
 """The version of Lambda's runtime `python3.13`. Other versions cannot run the zip's code."""
 TARGET = ROOT / "dist" / "lambda.zip"
 ENTRY = "aws_backend.lambda_handler"
+VERSION = "sltt_core.base.version"
+"""Only some requests need it, but it is smaller among the modules that every cold start runs than in its own file."""
 EXCLUDED = (
     "aws_backend.upkeep.audit",
     "aws_backend.upkeep.repair",
@@ -84,7 +86,8 @@ def startup_modules(trees: dict[str, ast.Module]) -> list[str]:
                 visit(name)
             order.append(module)
 
-    visit(ENTRY)
+    for module in (VERSION, ENTRY):
+        visit(module)
     return [module for module in order if module not in (ENTRY, _module(REPLACED))]
 
 
