@@ -1,7 +1,7 @@
-"""Everything AWS: the change log in DynamoDB, and the REST API as a Lambda function. Builds on `sltt_core`.
+"""Extends `sltt_core` for AWS: change logs in DynamoDB, and the REST API as a Lambda function.
 
-Everything public is imported from here: `from aws_backend import DynamoDBStorageService`. A name is loaded when it is
-first used (PEP 562), so importing the package costs nothing.
+Import all public names from here: `from aws_backend import DynamoDBStorageService`. A name is loaded when it is first
+used (PEP 562), so importing the package costs little.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _ROOMS = {
     "settings": "storage_from_environment",
     "storage": "DynamoDBStorageService",
 }
-"""Where each public name is defined."""
+"""The public names, by the modules that define them."""
 
 __all__ = [
     "AccessDenied",

@@ -1,7 +1,7 @@
-"""Offline-first team sync: a change log per project, the contract of its storages, a REST API, a server.
+"""Sync for offline-first apps: a change log for each project, the contract of storages, a REST API and a server.
 
-Everything public is imported from here: `from sltt_core import LocalStorageService, NewChange`. A name is loaded when
-it is first used (PEP 562), so importing the package costs nothing. Nothing here needs AWS; `aws_backend` builds on it.
+Import all public names from here: `from sltt_core import LocalStorageService, NewChange`. A name is loaded when it is
+first used (PEP 562), so importing the package costs little. This package does not need AWS; `aws_backend` extends it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _ROOMS = {
     "server.storages": "open_storage",
     "sqlite.storage": "LocalStorageService",
 }
-"""Where each public name is defined."""
+"""The public names, by the modules that define them."""
 
 __all__ = [
     "GENESIS",

@@ -1,4 +1,4 @@
-"""An error becomes a response here, and only here: problem details (RFC 9457) with the original's fields."""
+"""Responses for errors: problem details (RFC 9457), with the fields of the original backend's errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ API_NAMES = {**WIRE_NAMES, _KEY: "Idempotency-Key"}
 
 
 def problem_response(error: SlttError, *, server: str, timestamp: str, request_id: str) -> Response:
-    """Describe an error to the client: what, where, what to do. Never a stack trace, a key or foreign data."""
+    """Return the response for an error. It contains no stack trace, no secrets and no data of others."""
     problem: dict[str, Any] = {
         "type": f"urn:sltt:problem:{error.kind}",
         "title": error.title,

@@ -1,4 +1,4 @@
-"""The JSON Schemas of what the API takes and gives, with examples, for its OpenAPI document."""
+"""The JSON Schemas of requests and responses, with examples, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _NEW: dict[str, dict[str, Any]] = {
     "cloudAt": {**_TIME, "description": "Ignored: the log sets it"},
     "outdatedBy": {**_COUNT, "maximum": 2**63 - 1, "description": "Ignored: the log sets it"},
 }
-"""What a field may be that a client sends."""
+"""The schema of each field that a client may send."""
 
 _STORED: dict[str, dict[str, Any]] = {
     "projectId": PROJECT_SCHEMA,
@@ -74,14 +74,14 @@ _STORED: dict[str, dict[str, Any]] = {
     "changeBy": FREE_TEXT_SCHEMA,
     "chain": LINK_SCHEMA,
 }
-"""What a field is that the log sends."""
+"""The schema of each field of a stored change."""
 
 
 def _new_change() -> dict[str, Any]:
     fields = [*NEW_FIELDS, *(field for field in FIELDS if field.check and field.position is None)]
     names = [name for field in fields for name in (field.wire, field.alias) if name]
     required = {field.wire for field in fields if field.required}
-    # A project may be left out, too, but not be null.
+    # The project is optional, but not nullable.
     plain = {*required, "projectId"}
     return _object(
         {name: _NEW[name] if name in plain else _or_null(_NEW[name]) for name in names},

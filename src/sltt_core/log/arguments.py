@@ -1,4 +1,4 @@
-"""What callers give to a storage, checked before anything is touched: projects, batches, changes to restore."""
+"""Checks of the arguments of a storage's methods, which run before the storage is accessed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 def served_project(project_id: str | None, bound: str | None) -> str:
-    """Return the project that a call is about; `bound` is the one project of the service, if it is bound to one.
+    """Return the project of a call. `bound` is the project that the service is bound to, or `None`.
 
-    Raises `InvalidInput` for a missing or wrong project id, `NotFound` for a project that is not served.
+    Raises `InvalidInput` for a project id that is missing or not valid, and `NotFound` if it is not `bound`.
     """
     if project_id is None:
         if bound is None:
-            raise InvalidInput("project_id is required: this service is bound to none", field="project_id")
+            raise InvalidInput("project_id is required: this service is not bound to a project", field="project_id")
         return bound
     checked(check_project_id, project_id, "project_id")
     if bound not in (None, project_id):
-        raise NotFound(f"there is no project {project_id} here")
+        raise NotFound(f"project {project_id} does not exist here")
     return project_id
 
 
 def checked_batch(changes: Sequence[NewChange], bound: str | None) -> Batch:
-    """Check a batch as a whole and give each change its project; `bound` is the one project that is served, if so.
+    """Check a batch, and set the project of changes that have none to `bound`, the project of a bound service.
 
-    Raises `InvalidBatch` with every problem, `TypeError` for what is not a `NewChange`.
+    Raises `InvalidBatch` with all problems, and `TypeError` for an element that is not a `NewChange`.
     """
     problems: list[Problem] = []
     batch: list[NewChange] = []
@@ -45,7 +45,7 @@ def checked_batch(changes: Sequence[NewChange], bound: str | None) -> Batch:
                 problems.append(Problem(index, f"changes[{index}].project_id", "is required"))
             change = NewChange.of((bound, *change.as_tuple()[1:]))
         elif bound not in (None, change.project_id):
-            reason = f"is not {bound}, the one project that is served here"
+            reason = f"is not {bound}, the only project of this service"
             problems.append(Problem(index, f"changes[{index}].project_id", reason))
         batch.append(change)
         sizes.append(item_size(change))
@@ -55,14 +55,14 @@ def checked_batch(changes: Sequence[NewChange], bound: str | None) -> Batch:
         except ValueError as error:
             problems.append(Problem(index, f"changes[{index}].data", f"the change {error}", too_large=True))
     if not batch:
-        problems.append(Problem(None, "changes", "the batch is empty; give at least one change"))
+        problems.append(Problem(None, "changes", "the batch is empty; pass at least one change"))
     if problems:
         raise InvalidBatch(problems)
     return Batch(tuple(batch), tuple(sizes))
 
 
 def check_page(cursor: int, limit: int, chain: str | None) -> None:
-    """Check what a page is asked for by; raises `InvalidInput`."""
+    """Check the arguments for a page; raises `InvalidInput`."""
     checked(lambda value: check_seq(value, 0), cursor, "cursor")
     checked(check_limit, limit, "limit")
     if chain is not None and not is_link(chain):

@@ -1,4 +1,4 @@
-"""A change on its way in: one field after the other is checked, and what is wrong is collected."""
+"""`Draft`: checks the fields of a new change one by one, and collects the problems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_PROBLEMS = 1000
-"""Problems of a batch that are looked for."""
+"""Checking stops after this number of problems in a batch."""
 
 _KEPT = tuple(field.wire for field in NEW_FIELDS)
 _REQUIRED = tuple(field.wire for field in NEW_FIELDS if field.required)
@@ -21,13 +21,13 @@ _SIZED = tuple(field.wire for field in NEW_FIELDS if field.sized)
 
 
 class TooManyProblems(Exception):
-    """So many problems that the rest is not read."""
+    """The batch has `MAX_PROBLEMS` problems; the rest is not checked."""
 
 
 class Draft:
-    """A change on its way in: takes one field after the other and collects what is wrong with them.
+    """A new change whose fields are checked one by one. Problems are added to the list of the batch.
 
-    Fields go by their wire names here; the problems call them by `names`, where those have another one.
+    The methods use the wire names of fields. `names` has the names for problems, where they differ.
     """
 
     __slots__ = ("data_json", "faulty", "index", "names", "path", "problems", "seen", "values")
@@ -43,9 +43,9 @@ class Draft:
         self.data_json: str | None = None
 
     def fault(self, name: str, reason: str, *, inside: str = "", too_large: bool = False) -> None:
-        """Note a problem with the named field, or with the change itself when the name is empty.
+        """Add a problem of the named field, or of the whole change if the name is empty.
 
-        `inside` is the path from the field to the place at fault: `.verses[2].at`.
+        `inside` is the path within the value of the field: `.verses[2].at`.
         """
         self.faulty.add(name)
         field = f"{self.path}.{_shown(self.names.get(name, name))}{inside}" if name else self.path
@@ -54,7 +54,7 @@ class Draft:
             raise TooManyProblems
 
     def take(self, name: str, value: object) -> None:
-        """Check one field's value, under its wire name."""
+        """Check and store the value of a field."""
         if name in self.seen:
             self.fault(name, "is given twice")
             return
@@ -68,14 +68,14 @@ class Draft:
                 self.fault(name, str(error))
 
     def imply_project(self, project_id: str | None) -> None:
-        """Give the change the project that is served, or see that it names one."""
+        """Set the project of a service that serves only one; otherwise require that the change has a project."""
         if project_id is None:
             self._require("projectId")
         elif self.values.setdefault("projectId", project_id) != project_id:
-            self.fault("projectId", f"is not {project_id}, the one project that is served here")
+            self.fault("projectId", f"is not {project_id}, the only project of this service")
 
     def finish(self) -> tuple[Any, ...]:
-        """Check what needs the whole change; return its values in the order of `NewChange`'s fields."""
+        """Check the change as a whole, and return its values in the order of the fields of `NewChange`."""
         values = self.values
         if self.data_json is not None:
             values["data"] = self.data_json
@@ -83,7 +83,7 @@ class Draft:
             self._require(name)
         timestamp, change_at = values.get("timestamp"), values.get("changeAt")
         if timestamp is not None and change_at is not None and not is_same(timestamp, change_at):
-            self.fault("changeAt", "says another time than timestamp, of which it is another name")
+            self.fault("changeAt", "differs from timestamp; it is another name for the same field")
         values["timestamp"] = timestamp or change_at
         fields = tuple(map(values.get, _KEPT))
         if not self.faulty:

@@ -70,7 +70,7 @@ def test_a_route_is_whole(route: Route) -> None:
 def test_another_path_is_not_found(method: str, path: str) -> None:
     if path == "/api/projects/ruth/changes/":  # a change without a number: a 400, below
         return
-    with pytest.raises(NotFound, match="there is nothing at"):
+    with pytest.raises(NotFound, match="no route has the path"):
         match(method, path)
     with pytest.raises(NotFound):
         allowed_at(path)
@@ -234,12 +234,12 @@ def test_what_may_be_repeated_may_not_be_repeated_without_end() -> None:
 
 
 def test_an_unknown_parameter_is_told_which_are_known() -> None:
-    with pytest.raises(InvalidInput, match="there is no parameter 'offset' here") as caught:
+    with pytest.raises(InvalidInput, match="the parameter 'offset' is unknown") as caught:
         parse_parameters(PROJECTS, {}, "offset=5")
-    assert caught.value.hint == "Known are: cursor, limit."
+    assert caught.value.hint == "This route has: cursor, limit."
     with pytest.raises(InvalidInput) as caught:
         parse_parameters(HELP, {}, "offset=5")
-    assert caught.value.hint == "Known are: none."
+    assert caught.value.hint == "This route has: none."
 
 
 RAW_IDS = [

@@ -230,7 +230,7 @@ def test_no_more_than_a_thousand_problems_are_looked_for() -> None:
     found = problems_of(lambda: parse_changes(b"[%s]" % b",".join([b"{}"] * 1000)))
     assert MAX_PROBLEMS == 1000
     assert len(found) == MAX_PROBLEMS + 1
-    assert found[-1] == (249, "changes", "after 1000 problems the rest was not read")
+    assert found[-1] == (249, "changes", "has at least 1000 problems; the rest was not checked")
     one = b'{"entityId":1}'
     assert len(problems_of(lambda: parse_changes(b"[%s]" % b",".join([one] * 249 + [b"5"] * 3)))) == 999
     many = b"{%s}" % b",".join(b'"%d":0' % number for number in range(2000))
@@ -249,7 +249,7 @@ def test_a_bound_project_is_implied_or_named() -> None:
 def test_another_project_than_the_bound_one_is_refused() -> None:
     body = json.dumps([wire_change(), wire_change(projectId="esther"), wire_change(projectId=5)]).encode()
     assert problems_of(lambda: parse_changes(body, "ruth")) == [
-        (1, "changes[1].projectId", "is not ruth, the one project that is served here"),
+        (1, "changes[1].projectId", "is not ruth, the only project of this service"),
         (2, "changes[2].projectId", "is not a string"),
     ]
 
@@ -276,7 +276,7 @@ def test_change_at_is_another_name_for_timestamp(given: dict[str, Any], kept: st
 @pytest.mark.parametrize("change_at", ["2025-03-01T09:30:01Z", "2025-03-01T09:30:00.001Z", "2025-03-01T09:30:00+01:00"])
 def test_change_at_may_not_say_another_time(change_at: str) -> None:
     [(_, field, reason)] = problems_of(lambda: parse(wire_change(timestamp="2025-03-01T09:30:00Z", changeAt=change_at)))
-    assert (field, reason) == ("changes[0].changeAt", "says another time than timestamp, of which it is another name")
+    assert (field, reason) == ("changes[0].changeAt", "differs from timestamp; it is another name for the same field")
 
 
 # What the original's client also sends.
