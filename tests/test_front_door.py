@@ -31,7 +31,7 @@ def typed_names(door: ModuleType) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_every_list_of_a_front_door_names_the_same(door: ModuleType) -> None:
+def test_the_lists_of_a_front_door_have_the_same_names(door: ModuleType) -> None:
     rooms = {name: f"{door.__name__}.{room}" for room, names in door._ROOMS.items() for name in names.split()}
     assert typed_names(door) == rooms
     assert {*door.__all__} == rooms.keys()
@@ -40,7 +40,7 @@ def test_every_list_of_a_front_door_names_the_same(door: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_public_name_is_the_one_of_its_room(door: ModuleType) -> None:
+def test_a_public_name_is_the_object_of_its_module(door: ModuleType) -> None:
     for room, names in door._ROOMS.items():
         module = importlib.import_module(f"{door.__name__}.{room}")
         for name in names.split():
@@ -48,12 +48,12 @@ def test_a_public_name_is_the_one_of_its_room(door: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_name_that_is_not_there_is_an_attribute_error(door: ModuleType) -> None:
+def test_an_unknown_name_is_an_attribute_error(door: ModuleType) -> None:
     with pytest.raises(AttributeError, match=f"module '{door.__name__}' has no attribute 'nothing'"):
         door.nothing  # noqa: B018
 
 
-def test_a_front_door_loads_nothing_until_it_is_asked() -> None:
+def test_a_front_door_loads_modules_on_first_use() -> None:
     program = "import sys; before = set(sys.modules); import sltt_core, aws_backend; print(*set(sys.modules) - before)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
     assert set(run.stdout.split()) <= {"sltt_core", "aws_backend", "__future__"}
@@ -328,7 +328,7 @@ storage_from_environment(environ: Mapping[str, str] = environ, project_id: str |
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_the_signatures_are_those_that_were_promised(door: ModuleType) -> None:
+def test_the_public_signatures_are_as_listed(door: ModuleType) -> None:
     promised = re.sub(r"\n +", " ", SIGNATURES[door.__name__]).strip().splitlines()
     found = signatures(door)
     assert sorted(set(found) ^ set(promised)) == [], "what differs: what was promised, and what is there"

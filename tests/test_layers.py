@@ -126,14 +126,14 @@ def test_the_list_of_layers_names_every_module_once() -> None:
     assert not missing, f"give these a place in LAYERS: {missing}"
 
 
-def test_a_room_holds_nothing_but_its_modules() -> None:
+def test_a_package_has_only_its_docstring() -> None:
     for room in ROOMS.keys() - FRONT_DOORS - {"aws_backend:", "aws_backend::"}:
         (docstring,) = ast.parse(MODULES[room].read_text(encoding="utf-8")).body
         assert isinstance(docstring, ast.Expr), room
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_what_stands_above_it(module: str) -> None:
+def test_a_module_imports_only_modules_above_it(module: str) -> None:
     assert module in LAYERS
     if module in FRONT_DOORS:
         return
@@ -176,7 +176,7 @@ print("\\n".join(sorted(set(sys.modules) - before)))
     return run.stdout.split()
 
 
-def test_the_lambda_path_loads_little() -> None:
+def test_the_lambda_path_loads_few_modules() -> None:
     path = [module for module in MODULES if any(fnmatchcase(module, pattern) for pattern in LAMBDA_PATH)]
     assert path, "no module of LAMBDA_PATH exists"
 

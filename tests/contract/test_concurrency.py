@@ -108,7 +108,7 @@ def test_a_polling_reader_sees_every_change_once_and_in_order(log: Log) -> None:
     check_links(GENESIS, seen)
 
 
-def test_who_appended_reads_it(log: Log) -> None:
+def test_an_append_is_visible_to_its_writer(log: Log) -> None:
     storage = log.reach()
 
     def write(writer: int) -> bool:

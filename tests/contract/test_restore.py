@@ -37,7 +37,7 @@ def target(direct: Log, tmp_path: Path) -> Iterator[BaseStorageService]:
     log.close()
 
 
-def test_a_log_is_carried_over_exactly(
+def test_a_log_is_restored_exactly(
     source: list[Change], target: BaseStorageService, direct_storage: BaseStorageService
 ) -> None:
     head = target.restore_changes(source[:100])
@@ -50,7 +50,7 @@ def test_a_log_is_carried_over_exactly(
     assert added.seq == len(source) + 1
 
 
-def test_what_does_not_continue_the_log_is_refused_whole(source: list[Change], target: BaseStorageService) -> None:
+def test_changes_that_do_not_continue_the_log_are_all_refused(source: list[Change], target: BaseStorageService) -> None:
     target.restore_changes(source[:5])
     altered = source[7].replace(data_json='{"a":1}')
     elsewhere = source[7].replace(project_id="q")

@@ -84,6 +84,6 @@ def test_the_comparison_sees_every_difference(other: dict[str, object]) -> None:
         compare([SENT], [{**STORED, **other}])
 
 
-def test_the_comparison_misses_nothing_that_is_missing() -> None:
+def test_the_comparison_reports_missing_changes() -> None:
     with pytest.raises(Difference, match="1 changes were sent, 0 came back"):
         compare([SENT], [])

@@ -62,7 +62,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_make_wheel_builds_like_this() -> None:
+def test_make_wheel_uses_the_tested_command() -> None:
     shown = run("make", "-n", "wheel", cwd=ROOT)
     assert "-m build --no-isolation" in shown
 
@@ -128,7 +128,7 @@ def server(environment: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]
         process.terminate()
 
 
-def test_an_environment_with_the_wheel_alone_serves(
+def test_an_environment_with_only_the_wheel_serves(
     environment: Path, server: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     for package in ("sltt_core", "aws_backend"):

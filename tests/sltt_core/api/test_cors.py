@@ -10,7 +10,7 @@ from sltt_core.base.errors import InvalidInput, NotAllowed
 @pytest.mark.parametrize(
     "origin", ["foo", "", "not an origin", "https://a.example/path", "https://", "https://a.example,https://b.example"]
 )
-def test_what_is_no_origin_is_refused_with_one_that_is(origin: str) -> None:
+def test_an_invalid_origin_is_refused_with_an_example(origin: str) -> None:
     with pytest.raises(InvalidInput, match="not the origin of a web page") as caught:
         Cors([origin])
     assert "https://app.example.org" in caught.value.hint

@@ -44,7 +44,7 @@ def test_a_sound_log_has_no_findings() -> None:
     assert found([], RecordedEnd(0, GENESIS, {"create": 0, "update": 0, "delete": 0}, {})) == []
 
 
-def test_a_tombstone_counts_by_its_type_alone() -> None:
+def test_a_tombstone_counts_only_in_its_entity_type() -> None:
     changes = log(2, operation=TOMBSTONE)
     assert found(changes, end(changes, operations={"create": 0, "update": 0, "delete": 0})) == []
     assert found(changes, end(changes)) == [("counts", None, None)]
@@ -59,7 +59,7 @@ def test_after_a_hole_the_next_link_cannot_be_checked_and_the_counts_cannot_be_c
     assert found(changes[:3], recorded) == [("hole", 4, 5)]
 
 
-def test_an_unreadable_change_with_a_link_vouches_for_the_next() -> None:
+def test_the_link_of_an_unreadable_change_is_used_to_check_the_next() -> None:
     changes = log(4)
     broken, altered = changes[1].replace(data_json="[]"), changes[2].replace(entity_id="x")
     assert found([changes[0], broken, altered, changes[3]], end(changes)) == [
