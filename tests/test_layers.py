@@ -1,4 +1,4 @@
-"""Who may import whom, and what the Lambda path may load."""
+"""Which modules may import which, and what the Lambda path may load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benches run, at a size that says nothing about speed; and what they make of figures is right."""
+"""The benches run at a small size, and their statistics are right."""
 
 from __future__ import annotations
 

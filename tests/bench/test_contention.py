@@ -1,4 +1,4 @@
-"""Writers that meet: the simulation of their conflicts, and what the bench counts with real ones."""
+"""Concurrent writers: the simulation of their conflicts, and the counts of the bench with real writers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_share_of_the_least() -> None:
 
 
 def tables(name: str, folder: Path) -> dict[str, Table]:
-    """Run a bench, and return its tables by what their titles end with."""
+    """Run a bench, and return its tables by the ends of their titles."""
     return {table.title.rpartition(": ")[2]: table for table in run([name], "tiny", folder, Progress(io.StringIO()))}
 
 

@@ -1,4 +1,4 @@
-"""Appending: density, isolation, order, atomicity, limits."""
+"""Appending: numbers without gaps, isolation, order, atomicity, limits."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_large_batch_is_stored_whole_and_in_order(storage: Reachable) -> None:
 
 
 def test_a_batch_is_atomic_up_to_98_changes(direct: Log) -> None:
-    """The cut is seen from outside: the third chunk fails, and two chunks are there."""
+    """The division into chunks shows when the third chunk fails: two chunks are stored."""
     storage = direct.open()
     append, asked = storage._append, []
 

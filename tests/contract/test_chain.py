@@ -1,4 +1,4 @@
-"""The chain: a log that was restored, replaced, cut short or altered behind a reader's back is found out."""
+"""The chain: readers find a log that was restored, replaced, truncated or altered."""
 
 from __future__ import annotations
 

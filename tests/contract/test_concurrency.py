@@ -1,4 +1,4 @@
-"""Many writers and readers at once: dense, none lost, none twice, chunks contiguous, nothing skipped."""
+"""Concurrent writers and readers: no gaps, no lost or repeated changes, contiguous chunks, nothing skipped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_log(changes: list[Change], acknowledged: dict[str, list[int]], size: int, chunk: int = 98) -> None:
-    """Check a log against what its writers were told: label of a batch -> numbers of its changes."""
+    """Compare a log with the numbers that its writers got, by the label of the batch."""
     assert [change.seq for change in changes] == list(range(1, len(changes) + 1))
     check_links(GENESIS, changes)
     assert len({change.entity_id for change in changes}) == len(changes)

@@ -1,4 +1,4 @@
-"""`mark_as_outdated`: the one thing about a change that may change."""
+"""`mark_as_outdated`: sets the only field of a stored change that can change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Idempotency keys: no change is written twice, whatever happens between the first try and the last."""
+"""Idempotency keys: no change is written twice, whatever fails between the first attempt and the last."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY = "key-0123456789abcdef"
 
 
 def failing_after(storage: BaseStorageService, chunks: int) -> BaseStorageService:
-    """Let a service store so many chunks and no more, as if it had crashed then."""
+    """Let a service store this number of chunks, as if it crashed then."""
     append = storage._append
     left = [chunks]
 

@@ -1,4 +1,4 @@
-"""`restore_changes`: a log carried over exactly, or not at all."""
+"""`restore_changes`: a log is restored exactly, or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def source(direct_storage: BaseStorageService) -> list[Change]:
-    """A log with a bit of everything in it."""
+    """A log with all kinds of changes."""
     direct_storage.create_changes(
         [new("x", operation="update", cid="c", change_by="Ruth", timestamp="2020-01-01T00:00Z")]
     )

@@ -1,4 +1,4 @@
-"""`verify`: a sound log yields nothing, however it came about and whoever writes meanwhile; damage is found."""
+"""`verify`: a sound log yields nothing, also while writers write; damage is found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = "key-0123456789abcdef"
 
 
 def fill(storage: BaseStorageService, project_id: str = "p") -> None:
-    """Write a bit of everything: 128 changes."""
+    """Write 128 changes of all kinds."""
     storage.create_changes(batch(20, project_id))
     storage.create_changes([new(f"note{place}", project_id, entity_type="note") for place in range(105)], KEY)
     storage.create_change(new("e1", project_id, operation="update", cid="é", change_by="Ruth", data='{"a": "\\u00e9"}'))

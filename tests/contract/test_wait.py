@@ -1,4 +1,4 @@
-"""`wait_for_changes`: news, whoever wrote it, or the time is up."""
+"""`wait_for_changes`: a change of any process, or a timeout."""
 
 from __future__ import annotations
 

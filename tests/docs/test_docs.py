@@ -109,7 +109,7 @@ LIMITS = {
     "Depth of nested objects and arrays in `data`": json_reader.MAX_DEPTH,
     "Days that an idempotency key is remembered": batches.KEY_DAYS,
 }
-"""The rows of the documents' tables of limits."""
+"""The rows of the tables of limits in the documents."""
 
 
 # Examples
@@ -199,7 +199,7 @@ def run_program(command: list[str], place: str) -> str:
 
 
 def compare(place: str, language: str, shown: str, real: str) -> None:
-    """Fail where the output is not as shown."""
+    """Fail if the output is not as shown."""
     if language == "json":
         assert not differences(parse_json(shown), parse_json(real)), f"{place}; the answer was {real}"
     else:

@@ -1,4 +1,4 @@
-"""The Dockerfile, as far as it can be checked without building it."""
+"""The Dockerfile, as far as tests can check it without a build."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def arguments(instruction: str) -> list[str]:
 
 
 def copied() -> list[str]:
-    """The sources of what is copied from the checkout."""
+    """The sources of the files that are copied from the checkout."""
     return [word for rest in arguments("COPY") if "--from" not in rest for word in rest.split()[:-1]]
 
 

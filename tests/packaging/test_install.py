@@ -1,4 +1,4 @@
-"""`make install`: on a Python that cannot run sltt it says so in one line, and leaves no environment behind."""
+"""`make install`: an unsuitable Python is reported in one line, and no environment remains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 
 def install(python: str, venv: Path) -> list[str]:
-    """Run `make install`, which must fail; the lines that are not make's own."""
+    """Run `make install`, which must fail. Return its lines without those of make itself."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     run = subprocess.run(
         ["make", "install", f"PYTHON={python}", f"VENV={venv}"],

@@ -32,7 +32,7 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make wheel` builds, from a copy of the sources."""
+    """The files that `make wheel` builds from a copy of the sources."""
     tree, dist = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
     for name in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         copy(ROOT / name, tree)
@@ -51,7 +51,7 @@ def wheel(dist: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel in it. The packages that it needs are those of this one, which has them already."""
+    """An environment with the wheel. It shares the other packages of this environment."""
     folder = tmp_path_factory.mktemp("environment") / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", folder)
     python = folder / "bin" / "python"

@@ -1,4 +1,4 @@
-"""Who may do what: principals, the action of every route, the projects that a list shows."""
+"""Access control: principals, the action of every route, the projects in a list."""
 
 from __future__ import annotations
 

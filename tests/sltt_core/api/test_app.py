@@ -43,7 +43,7 @@ refuse = Asks(say_no)
 
 @pytest.fixture
 def unopened(tmp_path: Path) -> LocalStorageService:
-    """A storage that nothing can be read from or written to, because nobody opened it."""
+    """A storage that is not open, so that every access fails."""
     return LocalStorageService(tmp_path / "log.db")
 
 
@@ -112,7 +112,7 @@ def fail(*_: object) -> None:
 
 @pytest.fixture
 def broken(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Storage:
-    """A storage that fails in a way nobody thought of."""
+    """A storage that fails with an unexpected error."""
     for name in ("_append", "_get", "_run", "_head", "_projects", "_change_stats"):
         monkeypatch.setattr(storage, name, fail)
     return storage

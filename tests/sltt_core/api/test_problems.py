@@ -130,7 +130,7 @@ def test_a_permanent_cause_of_a_partial_append_gives_the_hint(cause: SlttError) 
     assert response.header("retry-after") is None
     assert "retryable" not in problem
     assert problem.get("hint", "") == cause.hint
-    # What was stored is still told.
+    # The stored changes are still reported.
     assert problem["type"] == "urn:sltt:problem:partial-append"
     assert (problem["created"], problem["createdSeqs"], problem["failedAtIndex"]) == (1, [5, None], 1)
 

@@ -1,4 +1,4 @@
-"""How long a request waits, decided without a clock."""
+"""How long a request waits."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ KEY = "a-key-of-16-chars"
 
 
 class Memory:
-    """A storage for chunks: remembers keys, and fails when it is told to."""
+    """A storage for chunks that remembers keys, and fails on demand."""
 
     def __init__(self) -> None:
         self.logs: dict[str, list[Change]] = {}
@@ -63,12 +63,12 @@ def ready(batch: Sequence[NewChange]) -> Batch:
 
 
 def batch_for(projects: str) -> list[NewChange]:
-    """A change for each letter, of the project of that name."""
+    """Return a change for each letter; the letter is its project."""
     return [new_change(project_id=letter, entity_id=f"e{place}") for place, letter in enumerate(projects)]
 
 
 def in_logs(memory: Memory) -> dict[str, str]:
-    """Which places of the batch each project holds, in the order of its log."""
+    """The indexes in the batch of the changes of each project, in the order of its log."""
     return {name: "".join(item.entity_id[1:] for item in whole) for name, whole in memory.logs.items()}
 
 

@@ -129,7 +129,7 @@ def test_changes_that_do_not_match_the_filter_are_left_out(filter: ChangeFilter,
 
 
 def pages(size: int, cursor: int = 0, end: int = 30) -> Iterator[Page]:
-    """The log as a storage gives it, page by page; no page after the last."""
+    """The pages of the log as a storage returns them."""
     while True:
         run = LOG[cursor : min(cursor + size, end)]
         link = run[-1].chain if run else f"{cursor:022}"

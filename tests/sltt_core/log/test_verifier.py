@@ -26,7 +26,7 @@ def log(count: int, **fields: object) -> list[Change]:
 
 
 def end(changes: list[Change], **fields: object) -> RecordedEnd:
-    """The recorded end that belongs to changes of `log`."""
+    """The recorded end for changes of `log`."""
     count = len(changes)
     operations = {"create": count, "update": 0, "delete": 0}
     return RecordedEnd(count, changes[-1].chain, operations, {"verse": count}).replace(**fields)

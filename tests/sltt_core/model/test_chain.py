@@ -16,7 +16,7 @@ from tests.sltt_core.samples import change, log, new_change, stored_changes
 
 
 def link_by_the_book(*parts: str | None) -> str:
-    """The link as docs/chain.md tells it, with nothing of ours in it."""
+    """The link as docs/chain.md specifies it, computed without code of the project."""
     octets = b""
     for part in parts:
         octets += b"\xff\xff\xff\xff" if part is None else struct.pack(">I", len(part.encode())) + part.encode()
@@ -154,7 +154,7 @@ RELINKED = ALTERED.replace(chain=link_of(LOG[1].chain, ALTERED))
     ("forged", "first"),
     [
         ([*LOG[:2], ALTERED, *LOG[3:]], 3),
-        ([*LOG[:2], RELINKED, *LOG[3:]], 4),  # whoever makes one link new must make all after it new
+        ([*LOG[:2], RELINKED, *LOG[3:]], 4),  # after a new link, all later links must be new
         ([*LOG[:2], *LOG[3:]], 4),
         (LOG[1:], 2),
         ([LOG[1], LOG[0], *LOG[2:]], 2),

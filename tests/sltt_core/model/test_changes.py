@@ -32,7 +32,7 @@ from tests.sltt_core.samples import (
 
 
 def problems_of(call: Callable[[], object]) -> list[tuple[int | None, str, str]]:
-    """What is wrong, as index, field and reason."""
+    """The problems, each as index, field and reason."""
     with pytest.raises(InvalidBatch) as caught:
         call()
     return [(problem.index, problem.field, problem.reason) for problem in caught.value.problems]
@@ -300,7 +300,7 @@ def test_fields_that_the_log_sets_are_checked_and_ignored() -> None:
     assert [field for _, field, _ in found] == ["changes[0].cloudAt", "changes[0].outdatedBy"]
 
 
-# `data`, to the letter.
+# `data`, verbatim.
 
 DATA = [
     "{}",
@@ -370,7 +370,7 @@ def test_any_object_is_parsed_back_from_data(value: dict[str, Any]) -> None:
 
 
 def sized(size: int, **given: Any) -> dict[str, Any]:
-    """A change of so many bytes as an item."""
+    """A change whose item has this number of bytes."""
     rest = 256 + len("ruth" + "document" + "e1" + '{"a": ""}') + sum(len(str(text).encode()) for text in given.values())
     return wire_change(data={"a": "x" * (size - rest)}, **given)
 
@@ -421,7 +421,7 @@ def test_the_size_counts_bytes_not_characters() -> None:
 
 
 def dynamodb_size(item: Change) -> int:
-    """By AWS's formula: names and texts in UTF-8, a number a byte for two digits and one more."""
+    """The size by AWS's formula: names and texts in UTF-8; a number has one byte for two digits, and one more."""
     attributes = {
         "pk": item.project_id,
         "seq": item.seq,
@@ -749,7 +749,7 @@ def test_equal_batches_have_equal_fingerprints() -> None:
         # Nor can a value pretend to be two.
         ([new_change(cid="a-1:b", change_by="c")], [new_change(cid="a", change_by="b-1:c")]),
         ([new_change(cid="a1:b", change_by="c")], [new_change(cid="a", change_by="b1:c")]),
-        # `data` to the letter.
+        # `data` verbatim.
         ([new_change(data='{"a":1}')], [new_change(data='{"a": 1}')]),
         ([new_change(data='{"a":1}')], [new_change(data='{"a":1.0}')]),
         *(
