@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
     from aws_backend.log.items import Item
     from aws_backend.log.table import LogTable
-
-    Progress = Callable[[int], None]
-    """Called at intervals with the number of changes examined so far."""
+    from sltt_core.log.findings import Progress
 
 TOMBSTONE_TYPE = "void"
 """The entity type and id of a tombstone: the change that repair puts in place of a missing one."""
@@ -50,7 +48,7 @@ def completed(item: Item, clock: Callable[[], int]) -> tuple[dict[str, Any], boo
     """Return an item with all attributes of a change, and whether it has content of its own.
 
     Missing attributes get default values. The original backend wrote `changeAt` for `timestamp`. An item without an
-    entity has no content: it becomes a tombstone. A missing link becomes `GENESIS`, which is wrong.
+    entity has no content: it becomes a tombstone. A missing link becomes `GENESIS`, as a placeholder.
     """
     full = dict(item)
     now = now_utc(clock)

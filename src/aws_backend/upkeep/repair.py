@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from aws_backend.log.items import Item, LogEnd
     from aws_backend.log.table import LogTable
-    from aws_backend.upkeep.audit import Progress
+    from sltt_core.log.findings import Progress
 
 MAX_ROUNDS = 1000
 """How often the pass continues after a condition failed."""
