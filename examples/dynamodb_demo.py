@@ -90,7 +90,7 @@ def _append(storage: DynamoDBStorageService, ruth: str, jonah: str, report: Repo
     try:
         storage.create_change(other.replace(project_id=f"{jonah}#0"))
     except InvalidInput as error:
-        report.refusal(f"the project id {jonah}#0: {error.message.partition(';')[0]}")
+        report.refusal(f"the project id {jonah}#0: {error.message.partition(':')[0]}")
     else:
         raise Broken("a project id that could reach other items is refused")
     return stored

@@ -24,6 +24,8 @@ PYTHON = "3.13"
 """The version of Lambda's runtime `python3.13`. Other versions cannot run the zip's code."""
 TARGET = ROOT / "dist" / "lambda.zip"
 ENTRY = "aws_backend.lambda_handler"
+VERSION = "sltt_core.base.version"
+"""Only some requests need it, but it is smaller among the modules that every cold start runs than in its own file."""
 EXCLUDED = (
     "aws_backend.upkeep.audit",
     "aws_backend.upkeep.repair",
@@ -60,7 +62,7 @@ def sources(src: Path) -> dict[str, ast.Module]:
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         if path.is_file():
             file = path.relative_to(src).as_posix()
-            tree = found[file] = _StripAnnotations().visit(ast.parse(b"" if file in FRONT_DOORS else path.read_bytes()))
+            tree = found[file] = _Strip().visit(ast.parse(b"" if file in FRONT_DOORS else path.read_bytes()))
             waiting += [*_packages(module), *_imported(tree)]
     return dict(sorted(found.items()))
 
@@ -84,7 +86,8 @@ def startup_modules(trees: dict[str, ast.Module]) -> list[str]:
                 visit(name)
             order.append(module)
 
-    visit(ENTRY)
+    for module in (VERSION, ENTRY):
+        visit(module)
     return [module for module in order if module not in (ENTRY, _module(REPLACED))]
 
 
@@ -163,10 +166,15 @@ def _without_qualified_names(code: CodeType) -> CodeType:
     return code.replace(co_consts=inner, co_qualname=code.co_name)
 
 
-class _StripAnnotations(ast.NodeTransformer):
-    """Removes what only a type checker reads. A class keeps its annotated names, which define a record's fields."""
+class _Strip(ast.NodeTransformer):
+    """Removes what only a type checker reads, and abstract methods, which a storage overrides.
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+    A class keeps its annotated names, which define a record's fields.
+    """
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST | None:
+        if any(ast.unparse(decorator) == "abstractmethod" for decorator in node.decorator_list):
+            return None
         node.returns = None
         return self.generic_visit(node)
 

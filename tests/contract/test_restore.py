@@ -55,14 +55,14 @@ def test_what_does_not_continue_the_log_is_refused_whole(source: list[Change], t
     altered = source[7].replace(data_json='{"a":1}')
     elsewhere = source[7].replace(project_id="q")
     for changes, index, reason in (
-        ([], None, "nothing"),
-        (source[:5], 0, "the next of the log is 6"),
-        (source[6:9], 0, "the next of the log is 6"),
-        ([source[5], source[7]], 1, "the next of the log is 7"),
+        ([], None, "the batch is empty"),
+        (source[:5], 0, "the next number of the log is 6"),
+        (source[6:9], 0, "the next number of the log is 6"),
+        ([source[5], source[7]], 1, "the next number of the log is 7"),
         ([*source[5:7], altered], 2, "chain"),
-        ([*source[5:7], elsewhere], 2, "of project q"),
+        ([*source[5:7], elsewhere], 2, "to project q"),
         ([source[5].replace(chain="A" * 22)], 0, "chain"),
-        ([*source[5:200], altered], 195, "the next of the log is 201"),
+        ([*source[5:200], altered], 195, "the next number of the log is 201"),
     ):
         with pytest.raises(InvalidBatch, match=reason) as caught:
             target.restore_changes(changes)

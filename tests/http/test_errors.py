@@ -121,7 +121,7 @@ def test_an_error_names_the_fields_of_the_wire_and_an_unknown_one_as_it_was_sent
     assert body["detail"] == "changes[0].entity_type: is not a field of a change (and 2 more)"
     body = check(post(entry_point, *({"entityType": f"t{number}"} for number in range(201))), 400, "invalid-batch")
     assert [e["field"] for e in body["errors"]] == ["changes[200].entityType"]
-    assert body["detail"].startswith("changes[200].entityType: would be one entity type too many")
+    assert body["detail"].startswith("changes[200].entityType: is one entity type too many")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b"1", b'"x"', b"[1]", b"[[]]", b"\xff", b"[{}] x"])

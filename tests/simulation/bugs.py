@@ -163,15 +163,15 @@ def _treated_as_success(self: Any, queue: Any, appends: Any, deadline: float, er
 
 
 def _run_part_by_own_sizes(self: Any, project_id: str, part: Any) -> None:
-    changes = [self.batch.changes[place] for place in part.places]
+    changes = [self.batch.changes[place] for place in part.indexes]
     offset = number = 0
     while offset < len(changes):
-        end, size = part.piece_at(offset)
+        end, size = part.chunk_at(offset)
         stored = self._append(
             Chunk(project_id, self._key, number, offset, self.fingerprint, tuple(changes[offset:end]), size)
         )
         for step in range(end - offset):
-            self.seqs[part.places[offset + step]] = stored.first_seq + step
+            self.seqs[part.indexes[offset + step]] = stored.first_seq + step
         self.chunks.append(stored)
         offset = end
         number += 1

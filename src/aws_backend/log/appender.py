@@ -20,7 +20,7 @@ from aws_backend.log.table import THROTTLE_SECONDS
 from aws_backend.log.transactions import Member, build, read_reasons
 from sltt_core.base.errors import LogDamaged, NotALog, SlttError, TooManyWriters
 from sltt_core.base.timestamps import now_utc
-from sltt_core.log.batches import KEY_DAYS, StoredChunk, one_type_too_many, too_many_entity_types
+from sltt_core.log.batches import KEY_DAYS, StoredChunk, first_excess_type, too_many_entity_types
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Appender:
         for append in appends:
             chunk = append.member.chunk
             types = [change.entity_type for change in chunk.changes]
-            too_many = one_type_too_many(known, types)
+            too_many = first_excess_type(known, types)
             if too_many is None:
                 known.update(types)
                 admitted.append(append)

@@ -78,7 +78,7 @@ _STORED: dict[str, dict[str, Any]] = {
 
 
 def _new_change() -> dict[str, Any]:
-    fields = [*NEW_FIELDS, *(field for field in FIELDS if field.check and field.place is None)]
+    fields = [*NEW_FIELDS, *(field for field in FIELDS if field.check and field.position is None)]
     names = [name for field in fields for name in (field.wire, field.alias) if name]
     required = {field.wire for field in fields if field.required}
     # A project may be left out, too, but not be null.

@@ -83,8 +83,8 @@ class InvalidInput(SlttError):
         self.field = field
 
     def rename(self, names: Mapping[str, str]) -> None:
-        old = self.field
-        if old is not None and old in names:
+        old = self.field or ""
+        if old in names:
             self.field = names[old]
             if self.message.startswith(old):
                 self._say(self.field + self.message.removeprefix(old))
@@ -136,8 +136,8 @@ def _first_of(problems: Sequence[Problem]) -> str:
 def _renamed(path: str, names: Mapping[str, str]) -> str:
     """Rename the field of a change in a path; what lies inside the field is the caller's own: `data.entity_id`."""
     change, dot, rest = path.partition(".")
-    end = min((at for at in map(rest.find, ".[") if at >= 0), default=len(rest))
-    return f"{change}{dot}{names.get(rest[:end], rest[:end])}{rest[end:]}"
+    name = rest.partition(".")[0].partition("[")[0]
+    return f"{change}{dot}{names.get(name, name)}{rest.removeprefix(name)}"
 
 
 class PayloadTooLarge(InvalidInput):

@@ -7,7 +7,7 @@ from sltt_core.log.batches import Batch
 from sltt_core.log.pages import check_limit
 from sltt_core.model.chain import is_link
 from sltt_core.model.changes import NewChange, item_size
-from sltt_core.model.fields import MAX_ITEM_BYTES, check_project_id, check_seq, checked
+from sltt_core.model.fields import check_item_size, check_project_id, check_seq, checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ def checked_batch(changes: Sequence[NewChange], bound: str | None) -> Batch:
         elif bound not in (None, change.project_id):
             reason = f"is not {bound}, the one project that is served here"
             problems.append(Problem(index, f"changes[{index}].project_id", reason))
-        # Its project, and who signed in, may have come to it since it was checked.
-        size = item_size(change)
-        if size > MAX_ITEM_BYTES:
-            reason = f"the change takes more than {MAX_ITEM_BYTES:,} bytes as stored"
-            problems.append(Problem(index, f"changes[{index}].data", reason, too_large=True))
         batch.append(change)
-        sizes.append(size)
+        sizes.append(item_size(change))
+        try:
+            # The change was checked before it got its project id, or the principal's id as its `change_by`.
+            check_item_size(sizes[-1])
+        except ValueError as error:
+            problems.append(Problem(index, f"changes[{index}].data", f"the change {error}", too_large=True))
     if not batch:
         problems.append(Problem(None, "changes", "the batch is empty; give at least one change"))
     if problems:

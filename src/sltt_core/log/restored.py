@@ -1,23 +1,44 @@
-"""Checks of the changes that `restore_changes` accepts. Only `restore_changes` loads this module."""
+"""`restore`: the checks and the writes of `restore_changes`. Only `restore_changes` loads this module."""
 
 from __future__ import annotations
 
 from sltt_core.base.errors import InvalidBatch, Problem
+from sltt_core.log.batches import cut
 from sltt_core.log.pages import Head
 from sltt_core.model.chain import link_of
+from sltt_core.model.changes import item_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sltt_core.model.changes import Change
 
 
-def check_restored(changes: Sequence[Change], project_id: str, head: Head) -> Head:
-    """Check that the changes of another log continue this one after `head`. Return the new end of the log.
+def restore(
+    changes: Sequence[Change],
+    served_project: Callable[[str], str],
+    head_of: Callable[[str], Head],
+    write: Callable[[str, tuple[Change, ...]], None],
+    max_changes: int,
+    max_bytes: int,
+) -> Head:
+    """Append the changes of another log to a project, and return the new end of the log.
 
-    Raises `InvalidBatch` with the first change that does not.
+    `served_project` checks a project id, `head_of` returns the end of a log, and `write` stores a chunk of at most
+    `max_changes` changes and `max_bytes` bytes. Raises `InvalidBatch` with the first change that is not the next.
     """
+    if not changes:
+        raise InvalidBatch([Problem(None, "changes", "the batch is empty; pass at least one change")])
+    project_id = served_project(changes[0].project_id)
+    head = _check(changes, project_id, head_of(project_id))
+    for start, (end, _) in cut([*map(item_size, changes)], max_changes, max_bytes).items():
+        write(project_id, tuple(changes[start:end]))
+    return head
+
+
+def _check(changes: Sequence[Change], project_id: str, head: Head) -> Head:
+    """Check that the changes follow `head`, and return the last one's end of the log."""
     for index, change in enumerate(changes):
         reason = why_not_next(change, project_id, head)
         if reason:

@@ -67,19 +67,8 @@ def link(
 
 def link_of(previous: str, change: Change) -> str:
     """Return the link that a change must have after the given one."""
-    return link(
-        previous,
-        change.project_id,
-        change.seq,
-        change.entity_type,
-        change.entity_id,
-        change.operation,
-        change.timestamp,
-        change.cloud_at,
-        change.data_json,
-        change.cid,
-        change.change_by,
-    )
+    values = change.as_tuple()
+    return link(previous, *values[:8], *values[9:11])  # without `outdated_by` and `chain`
 
 
 def check_links(previous: str, changes: Iterable[Change]) -> str:

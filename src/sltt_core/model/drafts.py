@@ -5,7 +5,7 @@ from __future__ import annotations
 from sltt_core.base.errors import Problem
 from sltt_core.base.json_reader import quote
 from sltt_core.base.timestamps import is_same
-from sltt_core.model.fields import CHECKS, MAX_ITEM_BYTES, NEW_FIELDS, item_bytes
+from sltt_core.model.fields import CHECKS, NEW_FIELDS, check_item_size, item_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,10 +87,10 @@ class Draft:
         values["timestamp"] = timestamp or change_at
         fields = tuple(map(values.get, _KEPT))
         if not self.faulty:
-            size = item_bytes(*map(values.get, _SIZED))
-            if size > MAX_ITEM_BYTES:
-                reason = f"the change takes {size:,} bytes as stored; the limit is {MAX_ITEM_BYTES:,}"
-                self.fault("data", reason, too_large=True)
+            try:
+                check_item_size(item_bytes(*map(values.get, _SIZED)))
+            except ValueError as error:
+                self.fault("data", f"the change {error}", too_large=True)
         return fields
 
     def _require(self, name: str) -> None:

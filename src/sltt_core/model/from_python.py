@@ -50,7 +50,7 @@ def _take_data(draft: Draft, data: object) -> None:
             raise JsonProblem("is not a JSON object")
         draft.data_json = text.strip()
     except UnicodeEncodeError:
-        draft.fault("data", "contains half of a surrogate pair, which is not a character")
+        draft.fault("data", "contains half of a surrogate pair")
     except NotJson as error:
         draft.fault("data", error.reason, inside=error.path)
     except JsonProblem as error:

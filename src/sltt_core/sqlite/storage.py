@@ -19,8 +19,8 @@ from sltt_core.log.batches import (
     KEY_DAYS,
     Chunk,
     StoredChunk,
+    first_excess_type,
     number_changes,
-    one_type_too_many,
     too_many_entity_types,
 )
 from sltt_core.log.pages import EMPTY_LOG, PAGE_BYTES, ChangeStats, Head
@@ -169,7 +169,7 @@ class LocalStorageService(BaseStorageService):
         types = {change.entity_type for change in chunk.changes}
         if len(rows.known_types(connection, log, types)) < len(types):
             known = rows.all_types(connection, log)
-            too_many = one_type_too_many(known, (change.entity_type for change in chunk.changes))
+            too_many = first_excess_type(known, (change.entity_type for change in chunk.changes))
             if too_many is not None:
                 raise too_many_entity_types(chunk.offset + too_many)
         if log is None:

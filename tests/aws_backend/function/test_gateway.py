@@ -295,7 +295,7 @@ def test_iam_provides_the_principal_of_a_rest_api() -> None:
     [
         ({"jwt": {"claims": {"email": "x"}}}, "sub is not a string"),
         ({"jwt": {"claims": {"sub": ""}}}, "sub is empty"),
-        ({"jwt": {"claims": {"sub": "a\nb"}}}, "sub holds a control character"),
+        ({"jwt": {"claims": {"sub": "a\nb"}}}, "sub contains a control character"),
         ({"jwt": {"claims": {"sub": "x" * 256}}}, "sub is longer"),
         ({"jwt": {"claims": {"sub": ["a"]}}}, "sub is not a string"),
         ({"jwt": {"claims": {}}}, "sub is not a string"),

@@ -276,7 +276,7 @@ def test_a_long_log_of_the_original_backend_is_repaired_in_several_transactions(
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"entityType": {"S": 'Doc"ument'}}, "entityType holds a character"),
+        ({"entityType": {"S": 'Doc"ument'}}, "entityType is not valid: 1 to 64"),
         ({"operation": {"S": "replace"}}, "operation is not one of"),
         ({"dataJson": {"S": "[1]"}}, "dataJson is not a JSON object"),
         ({"dataJson": {"S": '{"a":NaN}'}}, "NaN"),

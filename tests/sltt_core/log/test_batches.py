@@ -16,8 +16,8 @@ from sltt_core.log.batches import (
     Chunk,
     StoredChunk,
     cut,
+    first_excess_type,
     number_changes,
-    one_type_too_many,
     too_many_entity_types,
 )
 from sltt_core.log.pages import EMPTY_LOG, Head
@@ -324,7 +324,7 @@ def test_changes_are_numbered_linked_and_completed() -> None:
 def test_a_project_has_at_most_200_entity_types(known: int, types: list[str], place: int | None) -> None:
     assert MAX_ENTITY_TYPES == 200
     names = {str(number) for number in range(known)}
-    assert one_type_too_many(names, types) == place
+    assert first_excess_type(names, types) == place
     assert len(names) == known
 
 

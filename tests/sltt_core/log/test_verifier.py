@@ -71,7 +71,7 @@ def test_an_unreadable_change_with_a_link_vouches_for_the_next() -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"entity_type": "a b"}, "entity_type holds a character"),
+        ({"entity_type": "a b"}, "entity_type is not valid: 1 to 64"),
         ({"entity_id": b"e"}, "entity_id is not a string"),
         ({"operation": 1}, "operation is not one of create, update, delete, void"),
         ({"timestamp": "now"}, "timestamp is not an ISO 8601 time"),

@@ -389,7 +389,7 @@ def test_one_byte_more_is_too_much(given: dict[str, str]) -> None:
     body = json.dumps([wire_change(), large, large], ensure_ascii=False).encode()
     with pytest.raises(InvalidBatch) as caught:
         parse_changes(body)
-    reason = "the change takes 409,601 bytes as stored; the limit is 409,600"
+    reason = "the change has 409,601 bytes as stored; the limit is 409,600"
     assert caught.value.problems == tuple(Problem(i, f"changes[{i}].data", reason, too_large=True) for i in (1, 2))
     assert (caught.value.status, caught.value.failed_at_index) == (413, 1)
 
@@ -485,9 +485,9 @@ def test_a_mapping_is_written_compactly() -> None:
     ("data", "reason"),
     [
         ("NaN", "NaN is not JSON"),
-        ({"a": "\ud800"}, "contains half of a surrogate pair, which is not a character"),
-        ({"\udfff": 1}, "contains half of a surrogate pair, which is not a character"),
-        ('{"a":"\ud800"}', "contains half of a surrogate pair, which is not a character"),
+        ({"a": "\ud800"}, "contains half of a surrogate pair"),
+        ({"\udfff": 1}, "contains half of a surrogate pair"),
+        ('{"a":"\ud800"}', "contains half of a surrogate pair"),
         ([1], "is not a JSON object"),
         ([("a", 1)], "is not a JSON object"),
         (5, "is not a JSON object"),

@@ -56,7 +56,7 @@ def test_a_change_has_the_fields_of_the_table() -> None:
 
 
 def test_a_new_change_has_the_fields_that_have_a_place() -> None:
-    assert [field.place for field in NEW_FIELDS] == list(range(len(NEW_FIELDS)))
+    assert [field.position for field in NEW_FIELDS] == list(range(len(NEW_FIELDS)))
     names = [field.name if field.name in NewChange.fields else field.parameter for field in NEW_FIELDS]
     assert NewChange.fields == tuple(names)
     parameters = inspect.signature(NewChange).parameters

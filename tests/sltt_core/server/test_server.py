@@ -296,7 +296,7 @@ def test_sltt_serve_with_a_project_needs_no_project_id_in_requests(tmp_path: Pat
         (["--storage", "mysql:x"], "storage 'mysql:x' is not valid"),
         (["--storage", "sqlite:/nowhere/at/all.db"], "there is no folder /nowhere/at"),
         (["--storage", "sqlite:{tmp}/diary"], "is not an SQLite database"),
-        (["--storage", "sqlite:{tmp}/x.db", "--project", "a#b"], "project_id holds a character"),
+        (["--storage", "sqlite:{tmp}/x.db", "--project", "a#b"], "project_id is not valid: 1 to 128"),
         (["--storage", "sqlite:{tmp}/x.db", "--host", "0.0.0.0"], "--open-to-network"),
         (["--storage", "sqlite:{tmp}/x.db", "--port", "{port}"], "port {port}: Address already in use"),
     ],
