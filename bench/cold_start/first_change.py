@@ -93,10 +93,10 @@ def _scene(folder: Path, python: Path, endpoint: str, front: Any) -> Scene:
     roots = ""
     if front is not None:
         front.write_roots(folder / "code" / "aws_backend" / "dynamodb" / Path(ROOTS).name)
-        told = subprocess.run(
+        output = subprocess.run(
             [python, "-c", "import certifi; print(certifi.where())"], capture_output=True, check=False
         )
-        usual = Path(told.stdout.decode().strip()) if told.returncode == 0 else Path(ROOTS)
+        usual = Path(output.stdout.decode().strip()) if output.returncode == 0 else Path(ROOTS)
         roots = str(front.write_roots(folder / "usual.pem", usual.read_bytes()))
     environment = {
         "PATH": os.environ.get("PATH", ""),
@@ -159,7 +159,7 @@ def _has(scene: Scene, distribution: str) -> bool:
     return subprocess.run([scene.python, "-c", look], capture_output=True, check=False).returncode == 0
 
 
-TOLD = """
+PRINT_FIGURES = """
 import sys
 found = dict(line.split(":", 1) for line in open("/proc/self/status")) if sys.platform == "linux" else {}
 print(len(sys.modules), found.get("VmHWM", "0").split()[0])
@@ -196,9 +196,9 @@ def _run(scene: Scene, name: str, text: str, command: tuple[str, ...] = ()) -> s
 
 def _program(scene: Scene, name: str) -> Run:
     begin = perf_counter()
-    told = _run(scene, name, _text(scene, name) + TOLD)
+    output = _run(scene, name, _text(scene, name) + PRINT_FIGURES)
     seconds = perf_counter() - begin
-    modules, kibibytes = told.split()
+    modules, kibibytes = output.split()
     return Run(seconds, float(modules), float(kibibytes) / 1024)
 
 
@@ -276,8 +276,8 @@ def _sizes(scene: Scene, names: list[str]) -> Table:
         packages = PROGRAMS[name].packages
         if packages:
             arguments = [str(scene.python), "-c", PACKED, *packages]
-            told = subprocess.run(arguments, capture_output=True, encoding="utf-8", check=True)
-            rows.append(Row(name, "KiB", [int(told.stdout) / 1024], OURS))
+            output = subprocess.run(arguments, capture_output=True, encoding="utf-8", check=True)
+            rows.append(Row(name, "KiB", [int(output.stdout) / 1024], OURS))
     return Table(
         "", "What is in the zip", rows, ["The others: their packages and what those need, without compiled code."]
     )

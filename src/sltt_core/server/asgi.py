@@ -30,13 +30,13 @@ WORKERS = 32
 """Threads that handle requests, and so the maximum number of writes that share a commit."""
 STACK_BYTES = 8 * 2**20
 """Stack size of each thread. The JSON reader of CPython 3.12 and 3.13 recurses up to 10,000 levels. On a stack of 1 MB,
-the default of musl, a body of brackets would crash the process."""
+which platforms with musl give to threads, a body of brackets would crash the process."""
 LIGHT_BYTES = 64_000
 """A larger or compressed body is heavy: it may occupy a thread for a while and take 40 times its size in memory."""
 HEAVY_WORKERS = 4
 """Maximum number of requests with heavy bodies at a time; the other threads stay free for other requests."""
 DRAINED_BYTES = 4 * MAX_BODY_BYTES
-"""Bytes of a body beyond the limit that are read and dropped; a client may read the response only after sending it."""
+"""Bytes of a too large body that are read and dropped, because a client may read the response only after sending."""
 IDLE_SECONDS = 20.0
 """Maximum time for the next piece of a body."""
 BODY_SECONDS = 300.0
