@@ -224,7 +224,7 @@ def test_the_operator_of_a_real_server_sees_the_error_of_dynamodb() -> None:
     _, err = process.communicate(timeout=30)
     assert (response.status_code, response.json()["type"]) == (500, "urn:sltt:problem:storage")
     assert "DYNAMODB_REGION" in response.json()["hint"]
-    assert "a request failed here, not through its own fault" in err
+    assert "a request failed because of an error in the server" in err
     assert "TableNotFound: ResourceNotFoundException" in err
     assert process.returncode == 0
 

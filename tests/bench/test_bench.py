@@ -63,7 +63,7 @@ def test_the_help_names_every_bench_and_shows_examples() -> None:
 def test_an_unknown_bench_is_refused() -> None:
     done = bench("speed")
     assert done.returncode == 2
-    assert "there is no bench 'speed'; there are: appends, growth," in done.stderr
+    assert "bench 'speed' is not valid: one of appends, growth," in done.stderr
 
 
 def test_figures_go_to_stdout_and_the_rest_to_stderr(tmp_path: Path) -> None:

@@ -162,9 +162,8 @@ def _transactions(draw: st.DrawFn) -> Call:
     for kind in kinds:
         request = draw(_writes(kind))
         key = _place(request.get("Item") or request["Key"])
-        if (
-            key not in keys
-        ):  # both engines refuse two actions on one item, but DynamoDB Local checks the conditions first
+        # Both engines refuse two actions on one item, but DynamoDB Local checks the conditions first.
+        if key not in keys:
             keys.append(key)
             actions.append({kind: request})
     request = {"TransactItems": actions}

@@ -39,9 +39,8 @@ class Tally:
         self.began = monotonic()
 
     def run(self, seed: int) -> None:
-        if (
-            seed % COLLECT_EVERY == 0
-        ):  # a world is one large reference cycle; automatic collection costs 20 % of the time
+        # A world is one large reference cycle; automatic collection costs 20 % of the time.
+        if seed % COLLECT_EVERY == 0:
             gc.collect()
         outcome = World(seed).run()
         self.schedules += 1

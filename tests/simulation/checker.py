@@ -45,7 +45,7 @@ def _identity(change: Change) -> Change:
     return change.replace(outdated_by=None)
 
 
-def nothing_breaks(history: History) -> Iterator[str]:
+def no_unexpected_errors(history: History) -> Iterator[str]:
     """Calls raise only errors of the contract, and never report a correct request as invalid."""
     for failure in history.failures:
         yield f"the simulation failed: {failure!r}"
@@ -261,7 +261,7 @@ def own_writes_are_read(history: History) -> Iterator[str]:
             yield f"{call.host} wrote up to {reach}, and get_change_stats returned {call.response.total}"
 
 
-def projects_are_apart(history: History) -> Iterator[str]:
+def projects_are_separate(history: History) -> Iterator[str]:
     """No change appears in another project; the list of projects contains exactly those that were written to."""
     own = {cid: project for batch in history.batches for project, cid in batch.cids}
     for project, log in history.final.items():
@@ -305,7 +305,7 @@ def marks_only_grow(history: History) -> Iterator[str]:
 
 
 CHECKS: dict[str, Check] = {
-    "nothing breaks": nothing_breaks,
+    "no unexpected errors": no_unexpected_errors,
     "no livelock": no_livelock,
     "dense": dense,
     "chain unbroken": chained,
@@ -319,12 +319,12 @@ CHECKS: dict[str, Check] = {
     "chunks contiguous": chunks_contiguous,
     "statistics equal the log": statistics_equal_the_log,
     "a caller reads its own writes": own_writes_are_read,
-    "nothing crosses projects": projects_are_apart,
+    "projects are separate": projects_are_separate,
     "marks only grow": marks_only_grow,
     "verify is right": verify_is_right,
 }
 AFTER_A_RESTORE = {
-    "nothing breaks",
+    "no unexpected errors",
     "no livelock",
     "dense",
     "chain unbroken",

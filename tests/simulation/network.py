@@ -82,7 +82,7 @@ class Network:
         response = self._refuse(request)
         hold = 0.0
         if response is None:
-            response, hold = self._carry_out(number, request)
+            response, hold = self._carry_out(request)
             if faults.occurs("server fault after"):
                 response = refusal(Refused("InternalServerError", status=500), self._model.now())
         self._note("response", number, response.status, response.body)
@@ -131,7 +131,7 @@ class Network:
             reasons[place] = {"Code": code, "Message": "for the simulation"}
         return Refused("TransactionCanceledException", "Transaction cancelled", CancellationReasons=reasons)
 
-    def _carry_out(self, number: int, request: Request) -> tuple[HttpResponse, float]:
+    def _carry_out(self, request: Request) -> tuple[HttpResponse, float]:
         """Let the model carry out a request; return the response, and how many seconds its transaction holds items."""
         model, faults = self._model, self._faults
         if request.operation == "TransactWriteItems":

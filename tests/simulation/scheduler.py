@@ -129,9 +129,7 @@ class Scheduler:
             self.later(task.host.asleep_until - self.now, self._resume, task, turn, value)
             return
         self.before_step(task)
-        if (
-            not task.host.alive or self.now < task.host.asleep_until
-        ):  # `before_step` has killed the host or put it to sleep
+        if not task.host.alive or self.now < task.host.asleep_until:  # changed by `before_step`
             self._resume(task, turn, value)
             return
         task.turn += 1

@@ -110,9 +110,9 @@ def split(history: History) -> History:
 
 
 BROKEN: list[tuple[str, Callable[[History], History]]] = [
-    ("nothing breaks", lambda h: h._replace(failures=[RuntimeError()])),
-    ("nothing breaks", lambda h: response(h, 4, KeyError("x"))),
-    ("nothing breaks", lambda h: response(h, 4, InvalidInput("x", field="x"))),
+    ("no unexpected errors", lambda h: h._replace(failures=[RuntimeError()])),
+    ("no unexpected errors", lambda h: response(h, 4, KeyError("x"))),
+    ("no unexpected errors", lambda h: response(h, 4, InvalidInput("x", field="x"))),
     ("no livelock", lambda h: h._replace(stuck=1)),
     ("no livelock", late),
     ("dense", lambda h: final(h, (P[0], *P[2:]))),
@@ -136,9 +136,9 @@ BROKEN: list[tuple[str, Callable[[History], History]]] = [
     ("a caller reads its own writes", lambda h: response(h, 4, Page(P[:2], 2, P[1].chain, None))),
     ("a caller reads its own writes", lambda h: response(h, 7, Head(3, P[2].chain))),
     ("a caller reads its own writes", lambda h: response(h, 5, ChangeStats(3, 3, 0, 0))),
-    ("nothing crosses projects", lambda h: final(h, logged("p", ["0.0", "0.1", "0.2", "2.0"]))),
-    ("nothing crosses projects", lambda h: response(h, 8, Q[0])),
-    ("nothing crosses projects", lambda h: h._replace(projects=("p",))),
+    ("projects are separate", lambda h: final(h, logged("p", ["0.0", "0.1", "0.2", "2.0"]))),
+    ("projects are separate", lambda h: response(h, 8, Q[0])),
+    ("projects are separate", lambda h: h._replace(projects=("p",))),
     ("marks only grow", marked),
     ("verify is right", lambda h: h._replace(final=h.final | {"p": logs(P)._replace(findings=("hole",))})),
 ]

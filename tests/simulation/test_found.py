@@ -67,7 +67,7 @@ def test_a_late_response_does_not_undo_the_head_known_from_a_newer_append() -> N
     assert len(list(storage.get_changes_since(0))) == 5
 
 
-def test_verify_finds_a_key_whose_chunk_was_torn_at_the_end_of_the_log() -> None:
+def test_verify_finds_a_key_whose_chunk_is_incomplete_at_the_end_of_the_log() -> None:
     """Its first change was present, and the sequence item was behind. The key would have returned other numbers."""
     model = new_model()
     storage = new_storage(model)

@@ -21,7 +21,7 @@ from aws_backend.log.maintenance import (
     request_items,
 )
 from aws_backend.log.transactions import MAX_ACTIONS, put_change
-from aws_backend.upkeep.audit import TOMBSTONE_TYPE, audit, completed, reaches, read_sequence
+from aws_backend.upkeep.audit import TOMBSTONE_TYPE, audit, completed, last_assigned, read_with_sequence
 from sltt_core.base.errors import LogDamaged, StorageBusy
 from sltt_core.base.timestamps import now_utc
 from sltt_core.log.findings import Report
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from aws_backend.log.items import Item, LogEnd
     from aws_backend.log.table import LogTable
-    from aws_backend.upkeep.audit import Progress
+    from sltt_core.log.findings import Progress
 
 MAX_ROUNDS = 1000
 """How often the pass continues after a condition failed."""
@@ -104,12 +104,12 @@ class _Repair:
 
     def run(self, progress: Progress) -> list[str]:
         done = []
-        dropped = self._drop_requests()
+        deleted = self._delete_requests()
         if self._relink_from is not None:
             self._note_relinking(self._relink_from)
         end = self._pass(progress)
-        if dropped:
-            keys = _counted(dropped, "idempotency key")
+        if deleted:
+            keys = _counted(deleted, "idempotency key")
             done.append(f"deleted {keys} whose changes are missing: if they are sent again, they are stored")
         if self._tombstones:
             done.append(f"put {_counted(self._tombstones, 'tombstone')} in place of missing changes")
@@ -118,20 +118,20 @@ class _Repair:
         done.append(f"set the sequence item to {end.value}, with its link and its counts")
         return done
 
-    def _drop_requests(self) -> int:
+    def _delete_requests(self) -> int:
         """Delete the request items that the audit reported, unless they have been written again; return how many."""
         bad = {(f.detail.split(" ")[0], f.detail.split(" ")[1]) for f in self._report.findings if f.kind == "request"}
-        dropped = 0
+        deleted = 0
         for item in request_items(self._table, self._project_id) if bad else ():
             if (item["pk"]["S"], item["seq"]["N"]) not in bad:
                 continue
-            dropped += delete_request(self._table, item)
-        return dropped
+            deleted += delete_request(self._table, item)
+        return deleted
 
     def _note_relinking(self, first: int) -> None:
         """Record on the sequence item the first number whose link may change."""
         note_relinking(self._table, self._project_id, first)
-        _, sequence = read_sequence(self._table, self._project_id, first)
+        _, sequence = read_with_sequence(self._table, self._project_id, first)
         assert sequence is not None
         self._relink_from = int(sequence["relinking"]["N"])
 
@@ -147,7 +147,7 @@ class _Repair:
             except (TransactionCanceled, _PartlyVisible) as error:
                 if isinstance(error, TransactionCanceled) and not error.is_transient:
                     raise
-                state.back()
+                state.go_back()
                 self._table.runtime.pause(ROUND_SECONDS * self._table.runtime.random())
         raise StorageBusy(f"too many concurrent writers to project {self._project_id}: the repair did not finish")
 
@@ -156,12 +156,12 @@ class _Repair:
         for item in all_items_after(self._table, self._project_id, state.at):
             seq = int(item["seq"]["N"])
             while state.at + 1 < seq:
-                self._seal(state)
+                self._put_tombstone(state)
             self._step(state, item)
             if state.at % PAGE_CHANGES == 0:
                 progress(state.at)
                 if not state.actions:
-                    state.keep()
+                    state.save()
 
     def _step(self, state: _State, item: Item) -> None:
         """Plan to replace the link of the next change if it is wrong."""
@@ -176,7 +176,7 @@ class _Repair:
             state.new_links += 1
         state.add(change.replace(chain=right))
 
-    def _seal(self, state: _State) -> None:
+    def _put_tombstone(self, state: _State) -> None:
         """Plan to put a tombstone in place of the next number, which is missing."""
         if self._relink_from is None or state.at + 1 < self._relink_from:
             raise _PartlyVisible  # the audit found no hole here: an append is in flight
@@ -192,28 +192,28 @@ class _Repair:
         """Add a write; first send the planned ones if they, this one and the sequence item exceed a transaction."""
         if len(state.actions) + 1 >= MAX_ACTIONS or state.size + size > MAX_BYTES:
             self._write(state.actions)
-            self._keep(state)
+            self._save(state)
         state.actions.append(action)
         state.size += size
 
     def _write(self, actions: list[dict[str, Any]]) -> None:
         self._table.transact(actions, self._table.runtime.new_token(), self._table.deadline())
 
-    def _keep(self, state: _State) -> None:
+    def _save(self, state: _State) -> None:
         """Record that the planned writes are done: the pass continues from here if a later condition fails."""
         self._tombstones += state.new_tombstones
         self._links += state.new_links
-        state.keep()
+        state.save()
 
     def _settle(self, state: _State) -> LogEnd | None:
         """Set the sequence item, in one transaction with the remaining writes; `None` if the log has more changes."""
         sequence = self._table.get_sequence(self._project_id, self._table.deadline())
-        if reaches(sequence) != state.at:
-            change, sequence = read_sequence(self._table, self._project_id, state.at + 1)
+        if last_assigned(sequence) != state.at:
+            change, sequence = read_with_sequence(self._table, self._project_id, state.at + 1)
             if change is not None:
                 return None
-        while state.at < reaches(sequence):
-            self._seal(state)
+        while state.at < last_assigned(sequence):
+            self._put_tombstone(state)
         repairs = int(sequence["repairs"]["N"]) if sequence is not None and "repairs" in sequence else 0
         end = state.counts.end(state.at, state.link, repairs + 1)
         try:
@@ -222,7 +222,7 @@ class _Repair:
             if not error.is_transient or any(reason.get("Code") not in (None, "None") for reason in error.reasons[:-1]):
                 raise
             return None  # an append changed the sequence item; the planned writes are still right
-        self._keep(state)
+        self._save(state)
         self._table.known_heads.note(self._project_id, state.at)
         return end
 
@@ -238,27 +238,27 @@ class _PartlyVisible(Exception):
 class _State:
     """The progress of the pass: the last number, its link, the counts so far, and the planned writes."""
 
-    __slots__ = ("_kept", "actions", "at", "counts", "link", "new_links", "new_tombstones", "size")
+    __slots__ = ("_saved", "actions", "at", "counts", "link", "new_links", "new_tombstones", "size")
 
     def __init__(self) -> None:
         self.at = 0
         self.link = GENESIS
         self.counts = Counts({}, {})
-        self.keep()
+        self.save()
 
     def add(self, change: Change) -> None:
         """Advance past a change."""
         self.at, self.link = change.seq, change.chain
         self.counts.add(change)
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Save the current place: everything before it is written."""
-        self._kept = (self.at, self.link, self.counts.copy())
+        self._saved = (self.at, self.link, self.counts.copy())
         self._clear()
 
-    def back(self) -> None:
+    def go_back(self) -> None:
         """Go back to the saved place, and drop the planned writes."""
-        self.at, self.link, counts = self._kept
+        self.at, self.link, counts = self._saved
         self.counts = counts.copy()
         self._clear()
 

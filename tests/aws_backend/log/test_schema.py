@@ -35,18 +35,18 @@ LOCAL = Credentials("local", "local")
 
 @pytest.fixture
 def client(dynamodb_url: str) -> Iterator[DynamoDBClient]:
-    made = DynamoDBClient("us-east-1", lambda: LOCAL, endpoint=dynamodb_url)
-    yield made
-    made.close()
+    created = DynamoDBClient("us-east-1", lambda: LOCAL, endpoint=dynamodb_url)
+    yield created
+    created.close()
 
 
 @pytest.fixture
 def name(client: DynamoDBClient) -> Iterator[str]:
     """The name of a table that does not exist yet; the table is deleted after the test."""
-    made = f"table-{uuid4().hex}"
-    yield made
+    created = f"table-{uuid4().hex}"
+    yield created
     try:
-        client.call("DeleteTable", {"TableName": made})
+        client.call("DeleteTable", {"TableName": created})
     except TableNotFound:
         pass
 
@@ -91,10 +91,10 @@ def test_a_missing_table_is_created_with_its_index(client: DynamoDBClient, name:
 def test_an_existing_table_is_used_unchanged(client: DynamoDBClient, name: str) -> None:
     with local(name, client) as storage:
         storage.create_changes(batch(3))
-    made = describe(client, name)["CreationDateTime"]
+    created = describe(client, name)["CreationDateTime"]
     with local(name, client) as again:
         assert again.get_head(project_id="p").seq == 3
-    assert describe(client, name)["CreationDateTime"] == made
+    assert describe(client, name)["CreationDateTime"] == created
 
 
 def test_threads_that_open_a_storage_at_once_create_one_table(client: DynamoDBClient, name: str) -> None:
@@ -171,25 +171,25 @@ CREATING: dict[str, Any] = {"TableStatus": "CREATING"}
 
 @pytest.fixture
 def scripted() -> Iterator[Callable[..., Scripted]]:
-    made: list[Scripted] = []
+    created: list[Scripted] = []
 
     def make(*script: dict[str, Any] | SlttError) -> Scripted:
-        made.append(Scripted(engine_url(DYNOXIDE), list(script)))
-        return made[-1]
+        created.append(Scripted(engine_url(DYNOXIDE), list(script)))
+        return created[-1]
 
     yield make
-    for client in made:
+    for client in created:
         client.close()
 
 
 @pytest.fixture
 def slow_table() -> str:
     """A table on one engine; these tests simulate the states, so one engine is enough."""
-    made = f"table-{uuid4().hex}"
+    created = f"table-{uuid4().hex}"
     client = DynamoDBClient("us-east-1", lambda: LOCAL, endpoint=engine_url(DYNOXIDE))
-    client.call("CreateTable", definition(made))
+    client.call("CreateTable", definition(created))
     client.close()
-    return made
+    return created
 
 
 def test_initialize_waits_for_a_table_that_is_being_created(slow_table: str, scripted: Callable[..., Scripted]) -> None:
@@ -285,21 +285,21 @@ def test_an_invalid_region_is_reported(region: str, monkeypatch: pytest.MonkeyPa
 
 
 def without_index(name: str) -> dict[str, Any]:
-    made = definition(name)
-    del made["GlobalSecondaryIndexes"]
-    made["AttributeDefinitions"] = made["AttributeDefinitions"][:2]
-    return made
+    created = definition(name)
+    del created["GlobalSecondaryIndexes"]
+    created["AttributeDefinitions"] = created["AttributeDefinitions"][:2]
+    return created
 
 
 def with_index(name: str, hash_key: str, range_key: str | None) -> dict[str, Any]:
-    made = definition(name)
+    created = definition(name)
     schema = [{"AttributeName": hash_key, "KeyType": "HASH"}]
     if range_key is not None:
         schema.append({"AttributeName": range_key, "KeyType": "RANGE"})
-    made["GlobalSecondaryIndexes"][0]["KeySchema"] = schema
+    created["GlobalSecondaryIndexes"][0]["KeySchema"] = schema
     used = {"pk", "seq", hash_key, range_key}
-    made["AttributeDefinitions"] = [a for a in made["AttributeDefinitions"] if a["AttributeName"] in used]
-    return made
+    created["AttributeDefinitions"] = [a for a in created["AttributeDefinitions"] if a["AttributeName"] in used]
+    return created
 
 
 def with_keys(name: str, *wanted: tuple[str, str, str]) -> dict[str, Any]:
@@ -330,11 +330,11 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("make", [local, on_aws])
-@pytest.mark.parametrize(("made", "message"), FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize(("schema", "message"), FOREIGN.values(), ids=FOREIGN)
 def test_a_table_with_another_schema_is_refused_and_not_altered(
-    client: DynamoDBClient, name: str, made: Any, message: str, make: Any
+    client: DynamoDBClient, name: str, schema: Any, message: str, make: Any
 ) -> None:
-    client.call("CreateTable", made(name))
+    client.call("CreateTable", schema(name))
     before = json.dumps(describe(client, name), sort_keys=True)
     for _ in range(2):  # a second attempt gets the same error
         with pytest.raises(NotALog, match=message) as caught:
