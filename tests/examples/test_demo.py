@@ -1,4 +1,4 @@
-"""The demonstration checks all it shows, so that it ends well is most of the test."""
+"""The demonstration. It checks what it shows, so most of these tests only require that it succeeds."""
 
 from __future__ import annotations
 

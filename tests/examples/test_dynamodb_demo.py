@@ -1,4 +1,4 @@
-"""The demonstration on a real engine: it ends well, again and again, and stops at the first thing that is not so."""
+"""The demonstration on a real engine: it succeeds repeatedly, and stops at the first broken promise."""
 
 from __future__ import annotations
 

@@ -67,10 +67,8 @@ class Cors:
 def _origin(text: str) -> str:
     """Return an origin for comparison: scheme, host and optional port, or `*` (RFC 6454, section 6.1)."""
     origin = text.rstrip("/").lower()
-    scheme, found, place = origin.partition("://")
-    if origin != ANY and not (
-        found and scheme and place and not any(c in origin for c in " ?#@,*") and "/" not in place
-    ):
+    scheme, found, host = origin.partition("://")
+    if origin != ANY and not (found and scheme and host and not any(c in origin for c in " ?#@,*") and "/" not in host):
         raise InvalidInput(
             f"{text!r} is not the origin of a web page",
             field="cors",

@@ -203,6 +203,6 @@ def _seq_map(changes: Sequence[NewChange], seqs: Sequence[int]) -> dict[str, int
 
 def _signed(change: NewChange, principal_id: str) -> NewChange:
     """Return the change with the principal's id as its `change_by`."""
-    place = NewChange.fields.index("change_by")
+    index = NewChange.fields.index("change_by")
     values = change.as_tuple()
-    return NewChange.of((*values[:place], principal_id, *values[place + 1 :]))
+    return NewChange.of((*values[:index], principal_id, *values[index + 1 :]))

@@ -59,7 +59,7 @@ class BaseStorageService(ABC):
       visible yet.
     - *Durability*: once a method has returned, its effect survives a crash of the process or of the machine.
     - *Isolation*: an operation on one project has no effect on another.
-    - *Read your writes*: after an append has returned, reads include its changes.
+    - *Read your writes*: after an append has returned, reads of the same service include its changes.
 
     Every method may raise these errors:
 
@@ -68,7 +68,7 @@ class BaseStorageService(ABC):
     - `StorageBusy`: the storage was in use or overloaded for too long. Nothing was written.
     - `StorageUnavailable`: the storage failed or did not respond. A write may have succeeded.
     - `LogDamaged`: the log contradicts itself.
-    - `StorageError`: any other failure of the storage. It is the base class of the last three.
+    - `StorageError`: any other failure of the storage. The three errors above are subclasses of it.
     """
 
     storage_type = "none"
