@@ -7,8 +7,6 @@ API").
 from __future__ import annotations
 
 from binascii import crc32
-from json.decoder import JSONDecoder
-from json.encoder import JSONEncoder, c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 
 from aws_backend.dynamodb.errors import ClockSkewed, error_from_response
 from aws_backend.dynamodb.retry import (
@@ -19,6 +17,7 @@ from aws_backend.dynamodb.retry import (
 )
 from aws_backend.dynamodb.sigv4 import RequestSigner
 from aws_backend.dynamodb.tls import amazon_tls
+from sltt_core.base.c_json import encoder, scanner
 from sltt_core.base.errors import SlttError
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import parse_http_date
@@ -30,49 +29,21 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aws_backend.dynamodb.sigv4 import Credentials
-    from sltt_core.base.runtime import Observer, Runtime
+    from sltt_core.base.runtime import Runtime
 
 CALL_SECONDS = 10.0
 """Time limit for one call with all its attempts, when the caller passes no deadline."""
 MAX_SKEW_SECONDS = 240
 """The client corrects a difference between the two clocks from this on. DynamoDB refuses requests at 300 seconds."""
 
-READS = frozenset(
-    {
-        "BatchGetItem",
-        "DescribeContinuousBackups",
-        "DescribeEndpoints",
-        "DescribeLimits",
-        "DescribeTable",
-        "DescribeTimeToLive",
-        "GetItem",
-        "ListTables",
-        "ListTagsOfResource",
-        "Query",
-        "Scan",
-        "TransactGetItems",
-    }
-)
-"""Read-only operations. Repeating one changes nothing."""
-UNMETERED = frozenset(
-    {
-        "CreateTable",
-        "DescribeContinuousBackups",
-        "DescribeEndpoints",
-        "DescribeLimits",
-        "DescribeTable",
-        "DescribeTimeToLive",
-        "ListTables",
-        "ListTagsOfResource",
-    }
-)
-"""Operations that consume no capacity units and reject the parameter `ReturnConsumedCapacity`."""
+READS = frozenset(("BatchGetItem", "DescribeTable", "GetItem", "ListTables", "Query", "Scan", "TransactGetItems"))
+"""Operations that are repeated by default, because they do no harm; `repeatable=True` repeats any other."""
+METERED = ("Item", "Items", "Query", "Scan")
+"""How the names of operations end that consume capacity units; others reject `ReturnConsumedCapacity`."""
 
-# The C encoder and the C scanner, created once: JSONEncoder.encode and json.loads make three times as many calls.
-_encode: Callable[[Any, int], tuple[str, ...]] = c_make_encoder(
-    None, JSONEncoder().default, encode_basestring, None, ":", ",", False, False, False
-)
-_scan: Callable[[str, int], tuple[Any, int]] = JSONDecoder().scan_once  # type: ignore[attr-defined]
+# Created once: JSONEncoder.encode and json.loads make three times as many calls.
+_encode = encoder()
+_scan = scanner()
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -149,47 +120,34 @@ class DynamoDBClient:
             deadline = self._steady_clock() + CALL_SECONDS
         if repeatable is None:
             repeatable = operation in READS or "ClientRequestToken" in payload
-        if self._observer is not None:
-            return self._observed(self._observer, operation, payload, deadline, repeatable)
-        return self._call(operation, payload, deadline, repeatable, [0])
-
-    def _observed(
-        self, observer: Observer, operation: str, payload: Mapping[str, Any], deadline: float, repeatable: bool
-    ) -> dict[str, Any]:
-        """Make a call and notify the observer."""
-        begin = self._steady_clock()
-        attempts = [0]
-        units: float | None = None
-        if operation not in UNMETERED:
-            payload = {**payload, "ReturnConsumedCapacity": "TOTAL"}
-        try:
-            response = self._call(operation, payload, deadline, repeatable, attempts)
-            units = _units(response.pop("ConsumedCapacity", None))
-            return response
-        finally:
-            observer.on_call(operation, attempts[0], self._steady_clock() - begin, units)
-
-    def _call(
-        self, operation: str, payload: Mapping[str, Any], deadline: float, repeatable: bool, attempts: list[int]
-    ) -> dict[str, Any]:
-        """Make a call, with retries; `attempts[0]` counts the attempts."""
+        observer, begin, units = self._observer, 0.0, None
+        if observer is not None:
+            begin = self._steady_clock()
+            if operation.endswith(METERED):
+                payload = {**payload, "ReturnConsumedCapacity": "TOTAL"}
         body = "".join(_encode(payload, 0)).encode()
-        cost = 0
+        attempt = cost = 0
         corrected = False
-        while True:
-            attempts[0] += 1
-            try:
-                response = self._attempt(operation, body, deadline, repeatable)
-            except ClockSkewed as error:
-                if corrected or not self._correct_clock(error):
-                    raise
-                corrected = True
-            except SlttError as error:
-                cost = self._wait_before_retry(error, attempts[0], deadline, repeatable)
-            else:
-                if not self._quota.full:
-                    self._quota.refund(cost or 1)
-                return response
+        try:
+            while True:
+                attempt += 1
+                try:
+                    response = self._attempt(operation, body, deadline, repeatable)
+                except ClockSkewed as error:
+                    if corrected or not self._correct_clock(error):
+                        raise
+                    corrected = True
+                except SlttError as error:
+                    cost = self._wait_before_retry(error, attempt, deadline, repeatable)
+                else:
+                    if not self._quota.full:
+                        self._quota.refund(cost or 1)
+                    if observer is not None:
+                        units = _units(response.pop("ConsumedCapacity", None))
+                    return response
+        finally:
+            if observer is not None:
+                observer.on_call(operation, attempt, self._steady_clock() - begin, units)
 
     def warm(self, seconds: float = CALL_SECONDS) -> None:
         """Load credentials and open a connection, so that the first call needs neither. Takes up to `seconds`.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from json import dumps
 
 from aws_backend.function.gateway import (
     Gateway,
@@ -14,6 +13,7 @@ from aws_backend.function.gateway import (
     request_from,
     shape_of,
 )
+from sltt_core.base.c_json import dumps
 from sltt_core.base.errors import SlttError
 from sltt_core.base.runtime import SYSTEM
 

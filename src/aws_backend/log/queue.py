@@ -6,12 +6,11 @@ its own append is done. Then the thread of the first append in the queue becomes
 
 from __future__ import annotations
 
-from collections import deque
-
 from aws_backend.log.transactions import MAX_ACTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Sequence
     from typing import Any
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from aws_backend.log.transactions import Member
     from sltt_core.log.batches import StoredChunk
     from sltt_core.model.changes import Change
+else:
+    from _collections import deque  # `collections` loads more than a cold start needs
 
 MAX_PROJECTS = 10_000
 """Number of projects whose log end is cached."""

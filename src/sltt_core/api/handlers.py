@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from json import dumps
-
 from sltt_core.api.coding import decoded_body
 from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, Wait, json_response
 from sltt_core.api.problems import API_NAMES
+from sltt_core.base.c_json import dumps
 from sltt_core.base.errors import SlttError, UnsupportedMediaType
 from sltt_core.log.pages import MAX_LIMIT, ChangeFilter, ProjectsPage
 from sltt_core.model.changes import NewChange, parse_changes
@@ -188,7 +187,7 @@ def _page_of(visible: Iterable[str], cursor: str | None, limit: int, bound_to: s
 
 def _respond(timestamp: str | None = None, **members: Any) -> Response:
     """Return a response whose entity tag covers everything except the timestamp."""
-    same = dumps(members, ensure_ascii=False)
+    same = dumps(members, ascii_only=False)
     return json_response(same if timestamp is None else f'{same[:-1]}, "timestamp": "{timestamp}"}}', same=same)
 
 

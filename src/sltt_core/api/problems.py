@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from json import dumps
-
 from sltt_core.api.http import PROBLEM_JSON, Response
+from sltt_core.base.c_json import dumps
 from sltt_core.base.errors import InvalidBatch, InvalidInput, MethodNotAllowed, PartialAppend, SlttError
 from sltt_core.model.fields import WIRE_NAMES
 
@@ -39,7 +38,7 @@ def problem_response(error: SlttError, *, server: str, timestamp: str, request_i
         headers.append(("retry-after", str(error.retry_after)))
     if isinstance(error, MethodNotAllowed):
         headers.append(("allow", ", ".join(error.allow)))
-    return Response(error.status, tuple(headers), dumps(problem, ensure_ascii=False).encode("utf-8", "replace"))
+    return Response(error.status, tuple(headers), dumps(problem, ascii_only=False).encode("utf-8", "replace"))
 
 
 def _particulars(error: SlttError) -> dict[str, Any]:

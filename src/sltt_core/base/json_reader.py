@@ -6,10 +6,7 @@ double, duplicate keys, lone surrogates and any depth. With the places of values
 
 from __future__ import annotations
 
-from json import JSONDecodeError
-from json.decoder import JSONDecoder
-from json.encoder import encode_basestring as quote
-
+from sltt_core.base.c_json import quote, scanner
 from sltt_core.base.record import Record
 
 TYPE_CHECKING = False
@@ -70,15 +67,10 @@ def _digits(text: str) -> int | LongInteger:
     return int(text) if len(text) <= 40 else LongInteger(text)
 
 
-def _scanner(**hooks: Any) -> Any:
-    """Return the C scanner of a decoder: a function of text and place that returns value and end."""
-    return JSONDecoder(**hooks).scan_once  # type: ignore[attr-defined]
-
-
-_strict = _scanner(
+_strict = scanner(
     object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_check_float, parse_int=_digits
 )
-_lenient = _scanner(parse_constant=lambda _: None, parse_int=lambda _: 0, parse_float=lambda _: 0.0)
+_lenient = scanner(parse_constant=lambda _: None, parse_int=lambda _: 0, parse_float=lambda _: 0.0)
 
 
 def whole_number(digits: str) -> int:
@@ -188,7 +180,13 @@ class Reader:
             scanned: tuple[Any, int] = scanner(self.text, self.at)
         except StopIteration as stop:
             raise JsonProblem(f"expected a value at {where(self.text, stop.value)}") from None
-        except JSONDecodeError as error:
+        except JsonProblem:
+            raise
+        except ValueError as error:
+            from json import JSONDecodeError  # the scanner has loaded it
+
+            if not isinstance(error, JSONDecodeError):
+                raise
             reason = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
             raise JsonProblem(f"{reason} at {where(self.text, error.pos)}") from None
         except RecursionError:

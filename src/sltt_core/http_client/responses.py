@@ -10,7 +10,7 @@ is unfolded (RFC 9112, section 5.2).
 
 from __future__ import annotations
 
-from operator import itemgetter, methodcaller
+from _operator import itemgetter, methodcaller
 
 from sltt_core.base.errors import SlttError
 from sltt_core.base.record import Record
@@ -194,7 +194,7 @@ def _parse_headers(raw: bytes) -> tuple[str, int, dict[str, str]]:
     version, digits = first[:8], first[9:12]
     if version not in ("HTTP/1.1", "HTTP/1.0") or first[8:9] != " " or first[12:13] not in ("", " "):
         _refuse_start(raw)
-    if len(digits) != 3 or not digits.isdecimal() or digits < "100":  # in Latin-1, only 0 to 9 are decimal
+    if not digits[2:] or not digits.isdecimal() or digits < "100":  # in Latin-1, only 0 to 9 are decimal
         raise BadResponse(f"the response's status {digits!r} is not valid")
     count = len(lines)
     if raw.translate(None, _TEXT) != b"\r\n" * count:
