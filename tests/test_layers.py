@@ -19,7 +19,7 @@ ROOMS = {
     "sltt_core.http_client": "responses sockets transport",
     "sltt_core.model": "fields drafts changes chain",
     "sltt_core.log": "pages batches findings verifier arguments storage",
-    "sltt_core.sqlite": "schema file rows raw_rows notifier readers writer verification storage",
+    "sltt_core.sqlite": "schema file database rows raw_rows notifier readers writer connections verification storage",
     "sltt_core.api": "access waiting http problems coding cors routes schemas openapi handlers app",
     "sltt_core.server": "hosts access_log watcher protocol sending asgi rest_api_server storages",
     "sltt_core.cli": "main",

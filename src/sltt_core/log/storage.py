@@ -340,6 +340,13 @@ class BaseStorageService(ABC):
     def close(self) -> None:
         """Let go of everything; writes in progress are finished first. Twice does no harm."""
 
+    def check(self) -> None:
+        """Raise `StorageError` when the storage cannot serve requests, as far as this is known without a request.
+
+        Called by `/health`, so it must cost little.
+        """
+        self.write_mark()
+
     def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
         """Return the numbers that `get_heads` does; a storage that can look at many logs at once does so."""
         heads = {project_id: self._head(project_id).seq for project_id in project_ids}
