@@ -150,6 +150,7 @@ Api.request_id(self, headers: Mapping[str, str]) -> str
 Appended(seqs: tuple[int, ...], replayed: bool)
 BaseStorageService(project_id: str | None = None, *, runtime: Runtime = Runtime, chunk_changes: int = 98,
     chunk_bytes: int = 3500000, page_bytes: int = 4000000) -> None
+BaseStorageService.check(self) -> None
 BaseStorageService.close(self) -> None
 BaseStorageService.create_change(self, change: NewChange, idempotency_key: str | None = None) -> Change
 BaseStorageService.create_changes(self, changes: Sequence[NewChange], idempotency_key: str | None = None) ->
@@ -200,6 +201,7 @@ KeyReused(message: str, *, hint: str | None = None) -> None
 LocalStorageService(path: str | Path, project_id: str | None = None, *, runtime: Runtime = Runtime,
     busy_seconds: float = 10.0, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000)
     -> None
+LocalStorageService.check(self) -> None
 LocalStorageService.close(self) -> None
 LocalStorageService.initialize(self) -> None
 LocalStorageService.wait_for_write(self, mark: object, seconds: float) -> None

@@ -38,7 +38,8 @@ class Context:
 
 
 def health(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
-    """`GET /health`."""
+    """`GET /health`; raises what `BaseStorageService.check` does."""
+    context.storage.check()
     return json_response(
         dumps(
             {

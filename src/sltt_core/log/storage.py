@@ -332,6 +332,13 @@ class BaseStorageService(ABC):
     def close(self) -> None:
         """Finish the writes in progress and release all resources. Idempotent."""
 
+    def check(self) -> None:
+        """Raise `StorageError` when the storage cannot serve requests, as far as this is known without a request.
+
+        Called by `/health`, so it must cost little.
+        """
+        self.write_mark()
+
     def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
         """Return what `get_heads` returns. A storage that can read many logs at once overrides this."""
         heads = {project_id: self._head(project_id).seq for project_id in project_ids}

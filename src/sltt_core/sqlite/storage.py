@@ -8,7 +8,6 @@ wait for no writer). Several processes may share a file. All SQL is in `sltt_cor
 from __future__ import annotations
 
 from pathlib import Path
-from threading import Lock
 
 from sltt_core.base.errors import StorageBusy
 from sltt_core.base.runtime import SYSTEM
@@ -26,8 +25,9 @@ from sltt_core.log.batches import (
 from sltt_core.log.pages import EMPTY_LOG, PAGE_BYTES, ChangeStats, Head
 from sltt_core.log.storage import BaseStorageService
 from sltt_core.model.chain import GENESIS
-from sltt_core.sqlite import file as sqlite_file
 from sltt_core.sqlite import rows
+from sltt_core.sqlite.connections import Connections
+from sltt_core.sqlite.database import Database
 from sltt_core.sqlite.notifier import Notifier
 from sltt_core.sqlite.readers import Readers
 from sltt_core.sqlite.verification import Verification
@@ -74,35 +74,22 @@ class LocalStorageService(BaseStorageService):
             chunk_bytes=chunk_bytes,
             page_bytes=page_bytes,
         )
-        self.path = Path(path)
-        self._busy_seconds = busy_seconds
-        self._notifier = Notifier(self.path, busy_seconds)
-        self._readers = Readers(self.path, busy_seconds)
-        self._writer = Writer(self.path, busy_seconds, self._purge, self._notifier.notify)
-        self._opening = Lock()
+        self.path = Path(path).absolute()  # the program may change its working directory
+        self._database = Database(self.path, busy_seconds)
+        self._notifier = Notifier(self._database)
+        self._readers = Readers(self._database)
+        self._writer = Writer(self._database, self._purge, self._notifier.notify)
+        self._connections = Connections(self._database, self._readers, self._writer, self._notifier)
         self._next_purge = 0
 
     def initialize(self) -> None:
-        with self._opening:
-            if self._writer.connection is not None:
-                return
-            sqlite_file.prepare(self.path, self._busy_seconds)
-            try:
-                self._notifier.open()
-                self._readers.open()
-                self._writer.open()
-            except BaseException:
-                self._close()
-                raise
+        self._connections.open()
 
     def close(self) -> None:
-        with self._opening:
-            self._close()
+        self._connections.close()
 
-    def _close(self) -> None:
-        self._readers.close()
-        self._notifier.close()
-        self._writer.close()  # the last connection to close tidies up the file, and only a writer can
+    def check(self) -> None:
+        self._database.check()
 
     # Reading
 

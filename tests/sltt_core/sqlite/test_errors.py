@@ -79,7 +79,7 @@ METHODS: dict[str, Callable[[BaseStorageService], Any]] = {
 }
 """A call of each public method that touches the file; `initialize` has a test of its own."""
 
-QUIET = {"initialize", "close", "place", "storage_type", "project_id"}
+QUIET = {"initialize", "close", "check", "place", "storage_type", "project_id"}
 
 RESTORED: list[Any] = []
 
