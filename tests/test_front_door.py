@@ -26,7 +26,10 @@ def typed_names(door: ModuleType) -> dict[str, str]:
     tree = ast.parse(Path(str(door.__file__)).read_text(encoding="utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     return {
-        alias.name: str(node.module) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{door.__name__}.")
+        for alias in node.names
     }
 
 

@@ -6,6 +6,8 @@ used (PEP 562), so importing the package costs little.
 
 from __future__ import annotations
 
+from sltt_core import _lazy
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from aws_backend.dynamodb.client import DynamoDBClient
@@ -85,18 +87,4 @@ __all__ = [
     "storage_from_environment",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load a public name from its module, on first use."""
-    for room, names in _ROOMS.items():
-        if name in names.split():
-            module = __import__(f"{__name__}.{room}", fromlist=[name])
-            value: object = getattr(module, name)
-            globals()[name] = value
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted(__all__)
+__getattr__, __dir__ = _lazy(__name__, _ROOMS)
