@@ -92,14 +92,14 @@ def startup_modules(trees: dict[str, ast.Module]) -> list[str]:
 
 
 def separate_modules(trees: dict[str, ast.Module]) -> list[str]:
-    """Return the modules with a file of their own: the entry, those that only some requests need, and their packages.
+    """Return the modules with a file of their own: the loader, the entry, and those that only some requests need.
 
-    A package that has only a docstring and no such file is left out.
+    A package that has only a docstring is left out. Python imports its modules from the folder all the same, as those
+    of a namespace package (PEP 420).
     """
     modules = {_module(file): tree for file, tree in trees.items()}
     others = modules.keys() - set(startup_modules(trees))
-    files = {name for name in others if len(modules[name].body) > 1}
-    return sorted(files | {package for name in files for package in _packages(name)} & others)
+    return sorted({name for name in others if len(modules[name].body) > 1} | {_module(REPLACED)})
 
 
 def is_empty_package(module: str, src: Path = ROOT / "src") -> bool:

@@ -84,7 +84,8 @@ for name in json.loads(sys.argv[2]):
 for name in at_startup:
     package, _, last = name.rpartition(".")
     assert package not in at_startup or getattr(sys.modules[package], last) is sys.modules[name], name
-files = {name: module.__file__ for name, module in sys.modules.items() if name.startswith(("aws_backend", "sltt_core"))}
+ours = {name: module for name, module in sys.modules.items() if name.startswith(("aws_backend", "sltt_core"))}
+files = {name: module.__file__ for name, module in ours.items() if getattr(module, "__file__", None)}
 missing = {}
 for name in json.loads(sys.argv[3]):
     try:
