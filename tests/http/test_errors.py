@@ -264,7 +264,7 @@ def test_our_own_mistake_is_a_bare_500(entry_point: EntryPoint) -> None:
     def broken(project_id: str) -> Any:
         raise RuntimeError("secret key AKIA0123456789")
 
-    inside(entry_point)._change_stats = broken  # type: ignore[method-assign]
+    inside(entry_point)._stats = broken  # type: ignore[method-assign]
     response = entry_point.ask("GET", "/api/projects/p/stats")
     check(response, 500, "internal")
     assert b"AKIA" not in response.body

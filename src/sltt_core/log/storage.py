@@ -260,11 +260,15 @@ class BaseStorageService(ABC):
 
     def get_change_stats(self, *, project_id: str | None = None) -> ChangeStats:
         """Return exact counts, at a cost that does not grow with the log; zeros for a log without changes."""
-        return self._change_stats(self._project(project_id))
+        return self._stats(self._project(project_id))[0]
 
     def get_entity_type_stats(self, *, project_id: str | None = None) -> dict[str, int]:
         """Return how many changes there are of each entity type, in the types' order."""
-        return self._entity_type_stats(self._project(project_id))
+        return self._stats(self._project(project_id))[1]
+
+    def get_stats(self, *, project_id: str | None = None) -> tuple[ChangeStats, dict[str, int]]:
+        """Return `get_change_stats` and `get_entity_type_stats` of one moment: the totals of both are equal."""
+        return self._stats(self._project(project_id))
 
     def get_all_projects(self, cursor: str | None = None, limit: int = MAX_LIMIT) -> ProjectsPage:
         """Return the ids of the projects that have changes, in order, after the cursor (any id).
@@ -313,7 +317,7 @@ class BaseStorageService(ABC):
         if append.writes > 1:
             # One atomic write checks this itself; of several, a later one must not fail on it.
             append.check_key(self._stored_chunk)
-            append.check_entity_types(self._entity_type_stats)
+            append.check_entity_types(lambda project_id: self._stats(project_id)[1])
         return append.run(), append.chunks
 
     def _page(self, cursor: int, limit: int, project_id: str, chain: str | None) -> Page:
@@ -341,11 +345,8 @@ class BaseStorageService(ABC):
         """Let go of everything; writes in progress are finished first. Twice does no harm."""
 
     def check(self) -> None:
-        """Raise `StorageError` when the storage cannot serve requests, as far as this is known without a request.
-
-        Called by `/health`, so it must cost little.
-        """
-        self.write_mark()
+        """Raise `StorageError` when the open storage is known to have failed. Costs little: `/health` calls it."""
+        return
 
     def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
         """Return the numbers that `get_heads` does; a storage that can look at many logs at once does so."""
@@ -399,12 +400,8 @@ class BaseStorageService(ABC):
         """Return the log's end; `EMPTY_LOG` when nothing was written."""
 
     @abstractmethod
-    def _change_stats(self, project_id: str) -> ChangeStats:
-        """Return the counts by operation."""
-
-    @abstractmethod
-    def _entity_type_stats(self, project_id: str) -> dict[str, int]:
-        """Return the counts by entity type, in the types' order."""
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
+        """Return the counts by operation, and those by entity type in the types' order, of one moment."""
 
     @abstractmethod
     def _verify(self, project_id: str, requests: bool, progress: Progress) -> Iterator[Finding]:

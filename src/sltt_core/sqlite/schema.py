@@ -19,6 +19,8 @@ FORMAT = OLDEST_FORMAT + len(UPGRADES)
 
 SEQ_BITS = 40
 """`changes.id` is the number of the log (`logs.log`), shifted left by this many bits, plus the sequence number."""
+MAX_LOG = (1 << 63 - SEQ_BITS) - 1
+"""The greatest number of a log that `changes.id` has room for: 8,388,607 projects in a file."""
 
 SCHEMA = """
 CREATE TABLE logs (

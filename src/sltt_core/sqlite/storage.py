@@ -89,7 +89,7 @@ class LocalStorageService(BaseStorageService):
         self._connections.close()
 
     def check(self) -> None:
-        self._database.check()
+        self._database.check_open_file()
 
     # Reading
 
@@ -116,13 +116,9 @@ class LocalStorageService(BaseStorageService):
         with self._readers.snapshot() as connection:
             return rows.find_ends(connection, project_ids)
 
-    def _change_stats(self, project_id: str) -> ChangeStats:
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
         with self._readers.snapshot() as connection:
-            return rows.count_operations(connection, project_id)
-
-    def _entity_type_stats(self, project_id: str) -> dict[str, int]:
-        with self._readers.snapshot() as connection:
-            return rows.count_types(connection, project_id)
+            return rows.count_operations(connection, project_id), rows.count_types(connection, project_id)
 
     def _projects(self, after: str | None, limit: int) -> list[str]:
         with self._readers.snapshot() as connection:
@@ -173,7 +169,7 @@ class LocalStorageService(BaseStorageService):
     def _restore_in(self, connection: Connection, project_id: str, changes: tuple[Change, ...]) -> None:
         log, head = rows.find_log(connection, project_id) or (None, EMPTY_LOG)
         if head.seq + 1 != changes[0].seq:
-            raise StorageBusy(f"somebody else wrote to project {project_id} while it was being restored")
+            raise StorageBusy(f"another process wrote to project {project_id} while it was being restored")
         if log is None:
             log = rows.insert_log(connection, project_id)
         rows.insert_changes(connection, log, changes)
