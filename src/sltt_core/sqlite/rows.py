@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from sltt_core.base.errors import LogDamaged, StorageError
-from sltt_core.log.batches import StoredChunk
+from sltt_core.log.batches import KEY_DAYS, StoredChunk
 from sltt_core.log.pages import ChangeStats, Head, contiguous_run
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import Change
@@ -184,12 +184,12 @@ def insert_changes(connection: Connection, log: int, changes: Sequence[Change]) 
     )
 
 
-def insert_request(connection: Connection, log: int, chunk: Chunk, first_seq: int, expires: int) -> None:
-    """Remember what an idempotency key wrote; `expires` is in seconds since 1970."""
+def insert_request(connection: Connection, log: int, chunk: Chunk, first_seq: int) -> None:
+    """Remember what an idempotency key wrote, for `KEY_DAYS` days of use (`count_day`)."""
     connection.execute(
         "INSERT INTO requests (log, key, number, offset, first_seq, count, fingerprint, expires) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (log, chunk.key, chunk.number, chunk.offset, first_seq, len(chunk.changes), chunk.fingerprint, expires),
+        "VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT days FROM calendar) + ?)",
+        (log, chunk.key, chunk.number, chunk.offset, first_seq, len(chunk.changes), chunk.fingerprint, KEY_DAYS),
     )
 
 
@@ -203,6 +203,11 @@ def mark_change(connection: Connection, project_id: str, seq: int, outdated_by: 
         )
 
 
-def delete_expired_requests(connection: Connection, now: int) -> None:
-    """Forget the idempotency keys that expired before `now`, in seconds since 1970."""
-    connection.execute("DELETE FROM requests WHERE expires < ?", (now,))
+def count_day(connection: Connection, day: int) -> None:
+    """Count a day of use when `day`, in days since 1970, is later than every day before; then forget old keys.
+
+    However far a clock jumps, and however often it returns, the jump counts as one day.
+    """
+    counted = connection.execute("UPDATE calendar SET last_day = ?, days = days + 1 WHERE last_day < ?", (day, day))
+    if counted.rowcount > 0:
+        connection.execute("DELETE FROM requests WHERE expires < (SELECT days FROM calendar)")
