@@ -170,6 +170,7 @@ BaseStorageService.get_changes_with_cursor(self, cursor: int = 0, limit: int = 1
 BaseStorageService.get_entity_type_stats(self, *, project_id: str | None = None) -> dict[str, int]
 BaseStorageService.get_head(self, *, project_id: str | None = None) -> Head
 BaseStorageService.get_heads(self, project_ids: Iterable[str]) -> dict[str, int]
+BaseStorageService.get_stats(self, *, project_id: str | None = None) -> tuple[ChangeStats, dict[str, int]]
 BaseStorageService.initialize(self) -> None
 BaseStorageService.mark_as_outdated(self, seq: int, outdated_by: int, *, project_id: str | None = None) ->
     Change

@@ -214,12 +214,9 @@ class DynamoDBStorageService(BaseStorageService):
         self._notifier.wait(mark, min(seconds, POLL_SECONDS))
 
     @translated
-    def _change_stats(self, project_id: str) -> ChangeStats:
-        return self._read_end(project_id).stats
-
-    @translated
-    def _entity_type_stats(self, project_id: str) -> dict[str, int]:
-        return dict(sorted(self._read_end(project_id).entity_types.items()))
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
+        end = self._read_end(project_id)
+        return end.stats, dict(sorted(end.entity_types.items()))
 
     def _read_end(self, project_id: str) -> LogEnd:
         table = self._open.table

@@ -73,13 +73,14 @@ METHODS: dict[str, Callable[[BaseStorageService], Any]] = {
     "get_heads": lambda storage: storage.get_heads(["p"]),
     "get_change_stats": lambda storage: storage.get_change_stats(),
     "get_entity_type_stats": lambda storage: storage.get_entity_type_stats(),
+    "get_stats": lambda storage: storage.get_stats(),
     "get_all_projects": lambda storage: storage.get_all_projects(),
     "verify": lambda storage: list(storage.verify()),
     "repair": lambda storage: storage.repair(dry_run=False),  # type: ignore[attr-defined]
 }
 """A call of each public method."""
 
-QUIET = {"close", "write_mark", "wait_for_write", "place", "storage_type", "project_id"}
+QUIET = {"check", "close", "write_mark", "wait_for_write", "place", "storage_type", "project_id"}
 """Public names that make no call."""
 
 RESTORED: list[Any] = []

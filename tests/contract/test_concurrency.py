@@ -121,3 +121,24 @@ def test_an_append_is_visible_to_its_writer(log: Log) -> None:
 
     with ThreadPoolExecutor(6) as threads:
         assert all(threads.map(write, range(6)))
+
+
+def test_statistics_are_of_one_moment(direct: Log) -> None:
+    storage = direct.open("p")
+    storage.create_changes(batch(2))
+    stop = Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            storage.create_changes(batch(3))
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(100):
+            stats, types = storage.get_stats()
+            assert stats.total == stats.creates + stats.updates + stats.deletes == sum(types.values())
+    finally:
+        stop.set()
+        writer.join()
+    assert storage.get_stats() == (storage.get_change_stats(), storage.get_entity_type_stats())

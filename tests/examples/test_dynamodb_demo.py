@@ -116,13 +116,14 @@ class Skipping(DynamoDBStorageService):
 
 
 class Counting(DynamoDBStorageService):
-    def _change_stats(self, project_id: str) -> ChangeStats:
-        return super()._change_stats(project_id).replace(updates=0)
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
+        stats, types = super()._stats(project_id)
+        return stats.replace(updates=0), types
 
 
 class Typeless(DynamoDBStorageService):
-    def _entity_type_stats(self, project_id: str) -> dict[str, int]:
-        return {"passage": 1}
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
+        return super()._stats(project_id)[0], {"passage": 1}
 
 
 class Hiding(DynamoDBStorageService):

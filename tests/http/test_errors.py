@@ -264,7 +264,7 @@ def test_an_internal_error_is_a_500_without_details(entry_point: EntryPoint) -> 
     def broken(project_id: str) -> Any:
         raise RuntimeError("secret key AKIA0123456789")
 
-    inside(entry_point)._change_stats = broken  # type: ignore[method-assign]
+    inside(entry_point)._stats = broken  # type: ignore[method-assign]
     response = entry_point.ask("GET", "/api/projects/p/stats")
     check(response, 500, "internal")
     assert b"AKIA" not in response.body

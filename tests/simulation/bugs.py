@@ -59,7 +59,7 @@ class CounterThenPut(DynamoDBStorageService):
 class RepairThatScansThenSets(DynamoDBStorageService):
     """Each request for statistics counts the changes and sets the counts, without a condition."""
 
-    def _change_stats(self, project_id: str) -> Any:
+    def _stats(self, project_id: str) -> Any:
         table: Any = self._open.table
         deadline = table.deadline()
         end = table.read_end(project_id, deadline)
@@ -79,7 +79,7 @@ class RepairThatScansThenSets(DynamoDBStorageService):
                 deadline,
                 repeatable=True,
             )
-        return end.stats
+        return end.stats, dict(end.entity_types)
 
 
 class HalfTransactions(Model):

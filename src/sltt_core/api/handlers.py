@@ -148,12 +148,12 @@ def get_change(context: Context, request: Request, parameters: Mapping[str, Any]
 def get_stats(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /api/projects/{projectId}/stats`."""
     project_id = parameters["projectId"]
-    stats = context.storage.get_change_stats(project_id=project_id)
+    stats, types = context.storage.get_stats(project_id=project_id)
     return _respond(
         context.now(),
         projectId=project_id,
         changeStats=dict(zip(stats.fields, stats.as_tuple(), strict=True)),
-        entityTypeStats=context.storage.get_entity_type_stats(project_id=project_id),
+        entityTypeStats=types,
         storageType=context.storage.storage_type,
     )
 

@@ -252,11 +252,15 @@ class BaseStorageService(ABC):
 
     def get_change_stats(self, *, project_id: str | None = None) -> ChangeStats:
         """Return the exact numbers of changes, in all and by operation. The cost does not grow with the log."""
-        return self._change_stats(self._project(project_id))
+        return self._stats(self._project(project_id))[0]
 
     def get_entity_type_stats(self, *, project_id: str | None = None) -> dict[str, int]:
         """Return the exact number of changes of each entity type, sorted by type."""
-        return self._entity_type_stats(self._project(project_id))
+        return self._stats(self._project(project_id))[1]
+
+    def get_stats(self, *, project_id: str | None = None) -> tuple[ChangeStats, dict[str, int]]:
+        """Return `get_change_stats` and `get_entity_type_stats` of one moment: the totals of both are equal."""
+        return self._stats(self._project(project_id))
 
     def get_all_projects(self, cursor: str | None = None, limit: int = MAX_LIMIT) -> ProjectsPage:
         """Return the sorted ids of the projects that have changes, after `cursor` (any project id), at most `limit`.
@@ -305,7 +309,7 @@ class BaseStorageService(ABC):
         append = BatchAppend(batch, key, self._append, self._chunk_changes, self._chunk_bytes)
         if append.writes > 1:
             # A single write checks this itself. With several, the check comes before the first.
-            append.check(self._stored_chunk, self._entity_type_stats)
+            append.check(self._stored_chunk, lambda project_id: self._stats(project_id)[1])
         return append.run(), append.chunks
 
     def _page(self, cursor: int, limit: int, project_id: str, chain: str | None) -> Page:
@@ -333,11 +337,8 @@ class BaseStorageService(ABC):
         """Finish the writes in progress and release all resources. Idempotent."""
 
     def check(self) -> None:
-        """Raise `StorageError` when the storage cannot serve requests, as far as this is known without a request.
-
-        Called by `/health`, so it must cost little.
-        """
-        self.write_mark()
+        """Raise `StorageError` when the open storage is known to have failed. Costs little: `/health` calls it."""
+        return
 
     def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
         """Return what `get_heads` returns. A storage that can read many logs at once overrides this."""
@@ -388,12 +389,8 @@ class BaseStorageService(ABC):
         """Return the end of the log; `EMPTY_LOG` if it has no changes."""
 
     @abstractmethod
-    def _change_stats(self, project_id: str) -> ChangeStats:
-        """Return the number of changes, in all and by operation."""
-
-    @abstractmethod
-    def _entity_type_stats(self, project_id: str) -> dict[str, int]:
-        """Return the number of changes of each entity type, sorted by type."""
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
+        """Return the numbers of changes by operation, and by entity type (sorted by type), of one moment."""
 
     @abstractmethod
     def _verify(self, project_id: str, requests: bool, progress: Progress) -> Iterator[Finding]:

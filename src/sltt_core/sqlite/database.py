@@ -123,9 +123,13 @@ class Database:
         Costs two system calls. Raises `StorageError` when the database is closed.
         """
         self._check_open()
-        if self._is_moved():
+        self.check_open_file()
+
+    def check_open_file(self) -> None:
+        """Do what `check` does, but accept a closed database."""
+        if self._is_open and self._is_moved():
             with self.lock:  # a fork may have closed the anchor, and with it the WAL, in between
-                if self._is_moved():
+                if self._is_open and self._is_moved():
                     raise self._moved()
 
     def _open_anchor(self) -> Connection:

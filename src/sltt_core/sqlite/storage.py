@@ -15,7 +15,6 @@ from sltt_core.base.timestamps import now_utc
 from sltt_core.log.batches import (
     CHUNK_BYTES,
     CHUNK_CHANGES,
-    KEY_DAYS,
     Chunk,
     StoredChunk,
     first_excess_type,
@@ -43,7 +42,8 @@ if TYPE_CHECKING:
     from sltt_core.log.pages import Run
     from sltt_core.model.changes import Change
 
-_DAY = 86_400
+_DAY = 86_400 * 10**9
+"""Nanoseconds."""
 
 
 class LocalStorageService(BaseStorageService):
@@ -78,9 +78,8 @@ class LocalStorageService(BaseStorageService):
         self._database = Database(self.path, busy_seconds)
         self._notifier = Notifier(self._database)
         self._readers = Readers(self._database)
-        self._writer = Writer(self._database, self._purge, self._notifier.notify)
+        self._writer = Writer(self._database, self._count_day, self._notifier.notify)
         self._connections = Connections(self._database, self._readers, self._writer, self._notifier)
-        self._next_purge = 0
 
     def initialize(self) -> None:
         self._connections.open()
@@ -89,7 +88,7 @@ class LocalStorageService(BaseStorageService):
         self._connections.close()
 
     def check(self) -> None:
-        self._database.check()
+        self._database.check_open_file()
 
     # Reading
 
@@ -116,13 +115,9 @@ class LocalStorageService(BaseStorageService):
         with self._readers.snapshot() as connection:
             return rows.find_ends(connection, project_ids)
 
-    def _change_stats(self, project_id: str) -> ChangeStats:
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
         with self._readers.snapshot() as connection:
-            return rows.count_operations(connection, project_id)
-
-    def _entity_type_stats(self, project_id: str) -> dict[str, int]:
-        with self._readers.snapshot() as connection:
-            return rows.count_types(connection, project_id)
+            return rows.count_operations(connection, project_id), rows.count_types(connection, project_id)
 
     def _projects(self, after: str | None, limit: int) -> list[str]:
         with self._readers.snapshot() as connection:
@@ -164,7 +159,7 @@ class LocalStorageService(BaseStorageService):
         stored = number_changes(chunk, head, now_utc(self._runtime.clock))
         rows.insert_changes(connection, log, stored)
         if chunk.key is not None:
-            rows.insert_request(connection, log, chunk, head.seq + 1, self._now() + KEY_DAYS * _DAY)
+            rows.insert_request(connection, log, chunk, head.seq + 1)
         return StoredChunk(head.seq + 1, len(stored), chunk.fingerprint, stored, chunk.offset)
 
     def _restore(self, project_id: str, changes: tuple[Change, ...]) -> None:
@@ -173,7 +168,7 @@ class LocalStorageService(BaseStorageService):
     def _restore_in(self, connection: Connection, project_id: str, changes: tuple[Change, ...]) -> None:
         log, head = rows.find_log(connection, project_id) or (None, EMPTY_LOG)
         if head.seq + 1 != changes[0].seq:
-            raise StorageBusy(f"somebody else wrote to project {project_id} while it was being restored")
+            raise StorageBusy(f"another process wrote to project {project_id} while it was being restored")
         if log is None:
             log = rows.insert_log(connection, project_id)
         rows.insert_changes(connection, log, changes)
@@ -182,16 +177,8 @@ class LocalStorageService(BaseStorageService):
         self._writer.write(lambda connection: rows.mark_change(connection, project_id, seq, outdated_by))
         return self._get(project_id, seq)
 
-    def _purge(self, connection: Connection) -> None:
-        """Once a day, forget the keys that have expired."""
-        now = self._now()
-        if now >= self._next_purge:
-            self._next_purge = now + _DAY
-            rows.delete_expired_requests(connection, now)
-
-    def _now(self) -> int:
-        """Return the time in seconds since 1970."""
-        return self._runtime.clock() // 1_000_000_000
+    def _count_day(self, connection: Connection) -> None:
+        rows.count_day(connection, self._runtime.clock() // _DAY)
 
 
 def open_sqlite(path: str, project_id: str | None = None) -> LocalStorageService:

@@ -31,12 +31,12 @@ GROUP_JOBS = 256
 class Writer:
     """The writing connection of a storage, and the queue of writes before it."""
 
-    __slots__ = ("_committed", "_database", "_finish", "_is_open", "connection", "jobs", "lock")
+    __slots__ = ("_begin", "_committed", "_database", "_is_open", "connection", "jobs", "lock")
 
-    def __init__(self, database: Database, finish: Work[None], committed: Callable[[], None]) -> None:
-        """`finish` is called at the end of each transaction, before its commit; `committed` after the last one."""
+    def __init__(self, database: Database, begin: Work[None], committed: Callable[[], None]) -> None:
+        """`begin` is called at the begin of each transaction; `committed` after the commit of the last one."""
         self._database = database
-        self._finish = finish
+        self._begin = begin
         self._committed = committed
         self.lock = Lock()
         """Held by the thread that writes."""
@@ -128,9 +128,9 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 sqlite_file.check_format(connection, self._database.path)
+                self._begin(connection)
                 for job in group:
                     self._run(connection, job)
-                self._finish(connection)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:

@@ -238,7 +238,7 @@ sys.path.insert(0, {str(lambda_code())!r})
 from aws_backend.lambda_handler import handler
 def broken(project_id):
     raise RuntimeError("secret key AKIA0123456789")
-handler._storage._change_stats = broken
+handler._storage._stats = broken
 """
     )
     settings = {"DYNAMODB_TABLE": "broken", "DYNAMODB_ENDPOINT": engine_url(DYNOXIDE)}

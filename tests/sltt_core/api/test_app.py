@@ -113,7 +113,7 @@ def fail(*_: object) -> None:
 @pytest.fixture
 def broken(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Storage:
     """A storage that fails with an unexpected error."""
-    for name in ("_append", "_get", "_run", "_head", "_projects", "_change_stats"):
+    for name in ("_append", "_get", "_run", "_head", "_projects", "_stats"):
         monkeypatch.setattr(storage, name, fail)
     return storage
 
@@ -276,10 +276,10 @@ def test_a_client_with_the_current_response_gets_a_304(storage: Storage, target:
 def test_errors_that_need_an_operator_are_reported(
     storage: LocalStorageService, error: StorageError, told: bool
 ) -> None:
-    def fail(project_id: str) -> ChangeStats:
+    def fail(project_id: str) -> tuple[ChangeStats, dict[str, int]]:
         raise error
 
-    storage._change_stats = fail  # type: ignore[method-assign]
+    storage._stats = fail  # type: ignore[method-assign]
     reports: list[BaseException] = []
     Api(storage, report=reports.append).handle(Request("GET", "/api/projects/p/stats"))
     assert reports == ([error] if told else [])

@@ -74,6 +74,8 @@ METHODS: dict[str, Callable[[BaseStorageService], Any]] = {
     "get_heads": lambda storage: storage.get_heads(["p"]),
     "get_change_stats": lambda storage: storage.get_change_stats(),
     "get_entity_type_stats": lambda storage: storage.get_entity_type_stats(),
+    "get_stats": lambda storage: storage.get_stats(),
+    "get_stats": lambda storage: storage.get_stats(),
     "get_all_projects": lambda storage: storage.get_all_projects(),
     "verify": lambda storage: list(storage.verify()),
 }

@@ -195,7 +195,7 @@ def test_a_child_of_a_fork_during_a_read_refuses(
     monkeypatch.setattr(connections, "WAIT_SECONDS", 0.05)
 
     def child() -> None:
-        for work in (storage.get_head, lambda: storage.create_change(new()), storage.check, storage.write_mark):
+        for work in (storage.get_head, lambda: storage.create_change(new()), storage.write_mark):
             with pytest.raises(StorageError, match="forked while the storage was in use"):
                 work()
         storage.close()

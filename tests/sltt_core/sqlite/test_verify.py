@@ -80,9 +80,8 @@ def test_keys_are_left_out_on_demand(filled: Path) -> None:
 
 
 def test_keys_are_examined_page_after_page(filled: Path) -> None:
-    milliseconds = count(1_750_000_000_000)  # the changes of two requests never have the same time
-    runtime = Runtime(clock=lambda: next(milliseconds) * 1_000_000)
-    with LocalStorageService(filled, "p", runtime=runtime) as storage:
+    clock = count(1_750_000_000 * 10**9, 10**9).__next__  # no two batches are stored in the same millisecond
+    with LocalStorageService(filled, "p", runtime=Runtime(clock=clock)) as storage:
         for number in range(20):
             storage.create_changes(batch(3), f"{KEY}-{number:02}")
         assert list(verification(storage, lambda _: None)) == []
