@@ -42,6 +42,8 @@ _ENVELOPE_BYTES = 20_000  # for the status and the headers, which need far less
 _MAX_BASE64_BYTES = (MAX_RESPONSE_BYTES - _ENVELOPE_BYTES) // 4 * 3  # base64 turns three bytes into four
 
 _DEFAULT_STAGE = "$default"
+_NO_AUTHORIZER = {"claims": None, "scopes": None}  # what API Gateway sends without an authorizer, except in format 2.0
+_IAM = ("userArn", "user", "caller", "accessKey", "accountId", "cognitoIdentityId")  # null unless IAM verified a caller
 _ROOTS = tuple({"/" + route.path.split("/")[1] for route in ROUTES})
 _ENCODED_PATH = str.maketrans({"%": "%25", "\ufffd": "%FF"})
 _ENCODED_QUERY = str.maketrans({"%": "%25", "&": "%26", "+": "%2B", "=": "%3D", "\ufffd": "%FF"})
@@ -129,31 +131,36 @@ def principal_from(event: Event, claim: str) -> Principal | None:
     """Return the principal that the gateway's authorizer has verified; `None` if there is no authorizer.
 
     `claim` names the member with the principal's id. The principal's claims are those of the token, or the authorizer's
-    context, or the identity that IAM verified. Raises `NotAllowed` if an authorizer provides no id, or an id that
-    cannot be stored with a change: a mistake in the settings must not make clients anonymous.
+    context, or the identity that IAM verified. Raises `NotAllowed` if an authorizer is present and does not provide an
+    id that can be stored with a change: neither a mistake in the settings nor an odd event makes clients anonymous.
     """
     context = event["requestContext"]
-    # An absent authorizer may still have members: {"claims": null, "scopes": null}.
-    authorizer = {name: value for name, value in (context.get("authorizer") or {}).items() if value is not None}
-    jwt, iam, custom = authorizer.get("jwt"), authorizer.get("iam"), authorizer.get("lambda")
-    claims = jwt.get("claims") if jwt else authorizer.get("claims")
-    if claims is not None:  # Cognito for a REST API; a JWT authorizer for an HTTP API
-        found = claims.get(claim)
-    elif iam is not None:
-        claims, found = iam, iam.get("userArn")
-    elif authorizer:  # a Lambda authorizer; format 2.0 has its context in the member `lambda`
-        claims = authorizer if custom is None else custom
-        found = claims.get(claim, claims.get("principalId"))
-    else:  # IAM for a REST API
-        claims = context.get("identity") or {}
-        found = claims.get("userArn")
-        if found is None:
+    authorizer = context.get("authorizer")
+    keys: tuple[str, ...] = (claim,)
+    if authorizer is None or (authorizer == _NO_AUTHORIZER and "http" not in context):
+        claims, keys = context.get("identity"), ("userArn",)  # IAM for a REST API
+        if claims is None or (isinstance(claims, dict) and all(claims.get(name) is None for name in _IAM)):
             return None
+    else:
+        for path, names in (
+            (("jwt", "claims"), (claim,)),  # a JWT authorizer for an HTTP API
+            (("claims",), (claim,)),  # Cognito for a REST API
+            (("iam",), ("userArn",)),
+            (("lambda",), (claim, "principalId")),  # a Lambda authorizer, format 2.0
+            ((), (claim, "principalId")),  # a Lambda authorizer, other formats
+        ):
+            claims = authorizer
+            for name in path:
+                claims = claims.get(name) if isinstance(claims, dict) else None
+            if isinstance(claims, dict):
+                keys = names
+                break
+    claims = claims if isinstance(claims, dict) else {}
     try:
-        return Principal(check_free_text(found), claims)
+        return Principal(check_free_text(next((claims[key] for key in keys if key in claims), None)), claims)
     except ValueError as error:
         raise NotAllowed(
-            f"the authorizer does not provide a valid principal: {claim} {error}",
+            f"the authorizer does not provide a valid principal: {keys[0]} {error}",
             hint="Set PRINCIPAL_CLAIM to the claim, or the key of the authorizer's context, with the principal's id.",
         ) from None
 
