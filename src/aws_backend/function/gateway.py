@@ -45,6 +45,17 @@ _DEFAULT_STAGE = "$default"
 _NO_AUTHORIZER = {"claims": None, "scopes": None}  # what API Gateway sends without an authorizer, except in format 2.0
 _IAM = ("userArn", "user", "caller", "accessKey", "accountId", "cognitoIdentityId")  # null unless IAM verified a caller
 _ROOTS = tuple({"/" + route.path.split("/")[1] for route in ROUTES})
+_MEMBERS: dict[str, tuple[type, ...]] = {
+    "headers": (dict, str),
+    "multiValueHeaders": (dict, list, str),
+    "queryStringParameters": (dict, str),
+    "multiValueQueryStringParameters": (dict, list, str),
+    "cookies": (list, str),
+    "rawQueryString": (str,),
+    "body": (str,),
+    "isBase64Encoded": (bool,),
+}
+"""The type of each member that is read: an object or an array, and then the type of what it contains."""
 _ENCODED_PATH = str.maketrans({"%": "%25", "\ufffd": "%FF"})
 _ENCODED_QUERY = str.maketrans({"%": "%25", "&": "%26", "+": "%2B", "=": "%3D", "\ufffd": "%FF"})
 
@@ -90,17 +101,35 @@ def shape_of(event: object) -> Shape:
     """Return the shape of an event; raises `UnknownEvent`."""
     if not isinstance(event, dict):
         raise UnknownEvent(f"the event is a {type(event).__name__}, not an object")
+    wrong = [name for name, types in _MEMBERS.items() if not _has_type(event.get(name), types)]
+    if wrong:
+        raise UnknownEvent(f"the event's {wrong[0]} has a wrong type")
     context = event.get("requestContext")
-    if isinstance(context, dict) and "elb" not in context:
-        version = event.get("version")
-        if version == "2.0" and isinstance(context.get("http"), dict) and isinstance(event.get("rawPath"), str):
+    if isinstance(context, dict) and "elb" not in context and _has_type(context.get("stage"), (str,)):
+        version, http = event.get("version"), context.get("http")
+        if (
+            version == "2.0"
+            and isinstance(http, dict)
+            and isinstance(http.get("method"), str)
+            and isinstance(event.get("rawPath"), str)
+        ):
             return FUNCTION_URL if ".lambda-url." in str(context.get("domainName")) else HTTP_API_2
         if isinstance(event.get("httpMethod"), str) and isinstance(event.get("path"), str):
             return HTTP_API_1 if version == "1.0" else REST_API
     known = ", ".join(sorted(map(str, event))[:10]) or "nothing"
     raise UnknownEvent(
         "the event is not from an API Gateway REST API, an HTTP API or a function URL: these have requestContext"
-        f" with httpMethod and path, or with rawPath and requestContext.http; this event has {known[:200]}"
+        f" with httpMethod and path, or with rawPath and requestContext.http; this event has {known[:200]!a}"
+    )
+
+
+def _has_type(value: object, types: tuple[type, ...]) -> bool:
+    """Return whether a value is null or has a type, and what it contains the next type; an array contains no null."""
+    if value is None:
+        return True
+    contents = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, types[0]) and all(
+        _has_type(item, types[1:]) and (item is not None or types[0] is dict) for item in contents
     )
 
 
@@ -242,7 +271,9 @@ def _without_prefix(path: str, stage: str | None, base_path: str) -> str:
 
 def _read_v1(event: Event, path: str) -> Request:
     """Read format 1.0: it has all values of each header and query parameter, decoded."""
-    several = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
+    several = event.get("multiValueHeaders") or {
+        name: [value or ""] for name, value in (event.get("headers") or {}).items()
+    }
     headers: dict[str, str] = {}
     for name, values in several.items():
         name = name.lower()
@@ -259,7 +290,7 @@ def _read_v1(event: Event, path: str) -> Request:
 
 def _read_v2(event: Event, path: str) -> Request:
     """Read format 2.0: it has headers with joined values, separate cookies, and the query as sent."""
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    headers = {name.lower(): value or "" for name, value in (event.get("headers") or {}).items()}
     cookies = event.get("cookies")
     if cookies:
         headers["cookie"] = "; ".join(cookies)
