@@ -97,6 +97,23 @@ class Shape(Record):
     """Whether the gateway decodes a response in base64, whatever its settings."""
 
 
+_WARM_UPS = (
+    ("source", "aws.events"),
+    ("source", "aws.scheduler"),
+    ("source", "serverless-plugin-warmup"),
+    ("warmup", True),
+)
+
+
+def is_warm_up(event: object) -> bool:
+    """Return whether an event is a scheduled event of EventBridge, or a warm-up event, and not a request."""
+    return (
+        isinstance(event, dict)
+        and "requestContext" not in event
+        and any(event.get(name) == value for name, value in _WARM_UPS)
+    )
+
+
 def shape_of(event: object) -> Shape:
     """Return the shape of an event; raises `UnknownEvent`."""
     if not isinstance(event, dict):
@@ -154,6 +171,22 @@ def body_from(event: Event) -> bytes:
         return a2b_base64(body, strict_mode=True)
     except (Base64Error, ValueError):
         raise InvalidInput("the body is not valid base64, but the event has isBase64Encoded", field="body") from None
+
+
+def with_body(request: Request, body: bytes, shape: Shape, event: Event) -> Request:
+    """Return the request with its body, and without `Content-Encoding` if a REST API has decompressed the body.
+
+    A REST API decompresses a gzip body and keeps the header. Text that begins as JSON is not gzip.
+    """
+    headers = request.headers
+    if (
+        shape == REST_API
+        and not event.get("isBase64Encoded")
+        and headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
+        and body.lstrip(b" \t\r\n").startswith((b"{", b"["))
+    ):
+        headers = {name: value for name, value in headers.items() if name != "content-encoding"}
+    return request.replace(body=body, headers=headers)
 
 
 def principal_from(event: Event, claim: str) -> Principal | None:
@@ -256,12 +289,12 @@ def _decodes_base64(shape: Shape, gateway: Gateway) -> bool:
 
 
 def _without_prefix(path: str, stage: str | None, base_path: str) -> str:
-    """Return a path without its prefix: a custom domain's base path, a stage, or the base path and then the stage.
+    """Return a path without its prefix: a custom domain's base path, a stage, or both in either order.
 
     A prefix is removed only if one of the API's paths follows, so that a stage may be called `api`.
     """
     named = f"/{stage}" if stage and stage != _DEFAULT_STAGE else ""
-    for prefix in (base_path + named, base_path, named):
+    for prefix in (base_path + named, named + base_path, base_path, named):
         if prefix and path.startswith(prefix):
             rest = path[len(prefix) :]
             if any(rest == root or rest.startswith(f"{root}/") for root in _ROOTS):

@@ -36,18 +36,19 @@ class Api:
         *,
         access: Access | None = None,
         cors: Sequence[str] = (),
+        cors_setting: str = "--cors",
         runtime: Runtime = SYSTEM,
         report: Callable[[BaseException], None] | None = None,
     ) -> None:
         """`access` decides who may do what; by default everybody may do everything.
 
-        `cors` lists the origins whose pages may use the API, or `*`. `report` is called with an error that is not the
-        client's, before the response is made.
+        `cors` lists the origins whose pages may use the API, or `*`; `cors_setting` is what a hint calls it. `report`
+        is called with an error that is not the client's, before the response is made.
         """
         self.server_name = server_name
         self._access = AllowAll() if access is None else access
         self._clock = runtime.clock
-        self._cors = Cors(cors)
+        self._cors = Cors(cors, cors_setting)
         self._new_token = runtime.new_token
         self._report = report
         self._context = Context(storage, server_name, self._access, lambda: now_utc(runtime.clock))

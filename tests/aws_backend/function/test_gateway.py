@@ -197,6 +197,7 @@ def test_a_decoded_path_is_encoded_again(name: str, decoded: str, encoded: str) 
         ("$default", "", "/$default/health", "/$default/health"),
         ("prod", "/sync", "/sync/health", "/health"),
         ("prod", "/sync", "/sync/prod/health", "/health"),
+        ("prod", "/sync", "/prod/sync/health", "/health"),
         ("prod", "/sync", "/prod/health", "/health"),
         ("prod", "/sync", "/health", "/health"),
         ("prod", "/v1/nested", "/v1/nested/api/projects", "/api/projects"),
