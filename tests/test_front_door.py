@@ -145,7 +145,8 @@ AllowAll()
 AllowAll.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None
 AllowAll.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
 Api(storage: BaseStorageService, server_name: str = 'sltt', *, access: Access | None = None, cors: Sequence[str]
-    = (), runtime: Runtime = Runtime, report: Callable[[BaseException], None] | None = None) -> None
+    = (), cors_setting: str = '--cors', runtime: Runtime = Runtime, report: Callable[[BaseException], None] |
+    None = None) -> None
 Api.failed(self, error: Exception, request: Request) -> Response
 Api.handle(self, request: Request) -> Response
 Api.problem(self, error: SlttError, request: Request) -> Response
@@ -304,7 +305,8 @@ DynamoDBStorageService.wait_for_write(self, mark: object, seconds: float) -> Non
 DynamoDBStorageService.warm(self) -> None
 DynamoDBStorageService.write_mark(self) -> object
 Function(api: Api, storage: BaseStorageService, gateway: Gateway = Gateway, *, max_wait: float = 0.0, limit:
-    Callable[[float], None] = Function.<lambda>, runtime: Runtime = Runtime) -> None
+    Callable[[float], None] = Function.<lambda>, warm: Callable[[], None] = Function.<lambda>, runtime: Runtime
+    = Runtime) -> None
 Gateway(base_path: str = '', principal_claim: str = 'sub', rest_binary: bool = False)
 InvalidRequest(message: str, *, hint: str | None = None) -> None
 ServerFault(message: str, *, hint: str | None = None) -> None

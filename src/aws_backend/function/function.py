@@ -9,9 +9,11 @@ from aws_backend.function.gateway import (
     body_from,
     collect_body,
     event_response,
+    is_warm_up,
     principal_from,
     request_from,
     shape_of,
+    with_body,
 )
 from sltt_core.base.c_json import dumps
 from sltt_core.base.errors import SlttError
@@ -54,18 +56,21 @@ class Function:
         *,
         max_wait: float = 0.0,
         limit: Callable[[float], None] = lambda deadline: None,
+        warm: Callable[[], None] = lambda: None,
         runtime: Runtime = SYSTEM,
     ) -> None:
         """Create a handler for an API and the storage behind it.
 
         `max_wait` is the longest time, in seconds, that an invocation waits for a change. `limit` is called at the
-        start of each invocation with its deadline, in seconds of the steady clock.
+        start of each invocation with its deadline, in seconds of the steady clock. `warm` is called for a
+        scheduled event or a warm-up event; it raises nothing.
         """
         self._api = api
         self._storage = storage
         self._gateway = gateway
         self._max_wait = max_wait
         self._limit = limit
+        self._warm = warm
         self._clock = runtime.steady_clock
 
     def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
@@ -74,6 +79,9 @@ class Function:
         Without a context, the invocation has no deadline. A streamed body is collected first, because Lambda does not
         pass on a stream. A stream that is too large, or not complete by the deadline, becomes an error response.
         """
+        if is_warm_up(event):
+            self._warm()
+            return {"statusCode": 200, "headers": {}, "body": "", "isBase64Encoded": False}
         shape = shape_of(event)
         deadline = float("inf")
         if context is not None:
@@ -81,9 +89,8 @@ class Function:
         self._limit(deadline)
         request = request_from(event, shape, self._gateway)
         try:
-            request = request.replace(
-                body=body_from(event), principal=principal_from(event, self._gateway.principal_claim)
-            )
+            request = with_body(request, body_from(event), shape, event)
+            request = request.replace(principal=principal_from(event, self._gateway.principal_claim))
             response = self._respond(request, deadline)
             if request.method != "HEAD":
                 response = collect_body(response, lambda: self._clock() < deadline)

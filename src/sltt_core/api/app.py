@@ -36,18 +36,19 @@ class Api:
         *,
         access: Access | None = None,
         cors: Sequence[str] = (),
+        cors_setting: str = "--cors",
         runtime: Runtime = SYSTEM,
         report: Callable[[BaseException], None] | None = None,
     ) -> None:
         """`access` decides which actions are allowed; by default, all are.
 
-        `cors` lists the origins whose pages may use the API, or contains `*`. `report` is called with each error that
-        the client did not cause, before the response is created.
+        `cors` lists the origins whose pages may use the API, or contains `*`; `cors_setting` is its name in hints.
+        `report` is called with each error that the client did not cause, before the response is created.
         """
         self.server_name = server_name
         self._access = AllowAll() if access is None else access
         self._clock = runtime.clock
-        self._cors = Cors(cors)
+        self._cors = Cors(cors, cors_setting)
         self._new_token = runtime.new_token
         self._report = report
         self._context = Context(storage, server_name, self._access, lambda: now_utc(runtime.clock))

@@ -6,12 +6,16 @@ from sltt_core.base.errors import InvalidInput, NotAllowed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sltt_core.api.http import Request
 
 ANY = "*"
-_REQUEST_HEADERS = "content-type, content-encoding, idempotency-key, if-none-match, x-request-id, authorization"
+_REQUEST_HEADERS = (
+    "content-type, content-encoding, idempotency-key, if-none-match, x-request-id, authorization, x-api-key, "
+    "x-amz-date, x-amz-security-token, x-amz-content-sha256, x-amz-user-agent, traceparent, tracestate, baggage"
+)
+_TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _EXPOSED_HEADERS = "etag, retry-after, x-request-id"
 _PREFLIGHT_SECONDS = 600
 
@@ -19,8 +23,12 @@ _PREFLIGHT_SECONDS = 600
 class Cors:
     """The origins whose pages may read responses and send changes: a list, or `*` for all."""
 
-    def __init__(self, origins: Sequence[str] = ()) -> None:
-        """Raises `InvalidInput` for a text that is not an origin: it would silently allow no page."""
+    def __init__(self, origins: Sequence[str] = (), setting: str = "--cors") -> None:
+        """`setting` is the name of the setting of the origins, for a hint.
+
+        Raises `InvalidInput` for a text that is not an origin: it would silently allow no page.
+        """
+        self._setting = setting
         self._origins = frozenset(map(_origin, origins))
 
     def check(self, request: Request) -> None:
@@ -28,11 +36,8 @@ class Cors:
         origin = request.headers.get("origin")
         if origin is None or request.method in ("GET", "HEAD", "OPTIONS"):
             return
-        own = origin.lower().partition("://")[2] == request.headers.get("host", "").lower()
-        if not own and not self._allows(origin):
-            raise NotAllowed(
-                f"pages of {origin[:100]} may not write here", hint="Add the origin to --cors of the server."
-            )
+        if not _is_own(origin.lower(), request.headers) and not self._allows(origin):
+            raise NotAllowed(f"pages of {origin[:100]} may not write here", hint=f"Add the origin to {self._setting}.")
 
     def headers(self, request: Request) -> tuple[tuple[str, str], ...]:
         """Return the CORS headers of a response."""
@@ -56,12 +61,31 @@ class Cors:
             return ()
         return (
             ("access-control-allow-methods", ", ".join(methods)),
-            ("access-control-allow-headers", _REQUEST_HEADERS),
+            ("access-control-allow-headers", _allowed(request.headers.get("access-control-request-headers", ""))),
             ("access-control-max-age", str(_PREFLIGHT_SECONDS)),
         )
 
     def _allows(self, origin: str) -> bool:
         return ANY in self._origins or origin.lower() in self._origins
+
+
+def _is_own(origin: str, headers: Mapping[str, str]) -> bool:
+    """Return whether a page of the API's own origin sent a request, also behind a proxy such as CloudFront.
+
+    A page of another origin cannot send `X-Forwarded-Host`: the preflight response does not allow it.
+    """
+    scheme, _, place = origin.partition("://")
+    forwarded = headers.get("x-forwarded-host", "").partition(",")[0].strip()
+    return bool(place) and (
+        place == headers.get("host", "").lower() or (scheme == "https" and place == forwarded.lower())
+    )
+
+
+def _allowed(asked: str) -> str:
+    """Return the headers that a page of an allowed origin may send: the usual ones, and the valid ones of `asked`."""
+    names = (name.strip().lower() for name in asked.split(","))
+    valid = [name for name in names if name and not name.strip(_TOKEN)]
+    return ", ".join(dict.fromkeys((*_REQUEST_HEADERS.split(", "), *valid)))
 
 
 def _origin(text: str) -> str:

@@ -58,7 +58,7 @@ def test_a_change_is_appended_and_read(storage: LocalStorageService) -> None:
 
 def test_an_event_that_is_not_a_request_raises_unknown_event(storage: LocalStorageService) -> None:
     with pytest.raises(UnknownEvent):
-        function(storage)({"source": "aws.events"}, Invocation())
+        function(storage)({"source": "aws.s3"}, Invocation())
 
 
 def test_an_invalid_base64_body_is_a_400(storage: LocalStorageService) -> None:

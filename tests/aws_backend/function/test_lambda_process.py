@@ -76,7 +76,7 @@ def test_an_unknown_event_fails_and_the_next_event_is_handled(start: Callable[..
     function.invoke(HEALTH)
     before = pid(function)
     with pytest.raises(FunctionError) as caught:
-        function.invoke({"source": "aws.events", "detail": {"secret": "AKIA0123456789"}})
+        function.invoke({"source": "aws.s3", "detail": {"secret": "AKIA0123456789"}})
     assert caught.value.report["errorType"] == "UnknownEvent"
     assert "detail, source" in caught.value.report["errorMessage"]
     assert "AKIA" not in json.dumps(caught.value.report) + function.output()

@@ -75,7 +75,6 @@ METHODS: dict[str, Callable[[BaseStorageService], Any]] = {
     "get_change_stats": lambda storage: storage.get_change_stats(),
     "get_entity_type_stats": lambda storage: storage.get_entity_type_stats(),
     "get_stats": lambda storage: storage.get_stats(),
-    "get_stats": lambda storage: storage.get_stats(),
     "get_all_projects": lambda storage: storage.get_all_projects(),
     "verify": lambda storage: list(storage.verify()),
 }
