@@ -23,7 +23,7 @@ from tests.test_layers import FORBIDDEN, OUR_PACKAGES
 
 MAX_BYTES = 125 * 1024
 """The largest size of the zip, which Lambda fetches at each cold start."""
-MAX_MODULES = 80
+MAX_MODULES = 64
 """The largest number of modules after the first append, without those of an interpreter as it usually starts (with
 `site`)."""
 
