@@ -137,6 +137,7 @@ Access()
 Access.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None
 Access.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
 AccessLog(stream: TextIO | None = None, *, runtime: Runtime = Runtime) -> None
+AccessLog.flush(self, seconds: float = 1.0) -> bool
 AccessLog.write(self, entry: AccessEntry) -> None
 AllowAll()
 AllowAll.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None

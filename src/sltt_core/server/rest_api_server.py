@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import signal
 import socket
@@ -14,6 +15,7 @@ from sltt_core.api.app import Api
 from sltt_core.base.errors import InvalidInput, StorageError
 from sltt_core.server.asgi import BODY_SECONDS, IDLE_SECONDS, AsgiApp
 from sltt_core.server.hosts import is_loopback
+from sltt_core.server.log_lines import ServerReports
 from sltt_core.server.protocol import HEADER_SECONDS, bounded_protocol
 from sltt_core.server.watcher import Watcher
 
@@ -72,6 +74,7 @@ class RestApiServer:
         self._uvicorn: uvicorn.Server | None = None
         self._socket: socket.socket | None = None
         self._thread: Thread | None = None
+        self._reports: ServerReports | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -80,7 +83,13 @@ class RestApiServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop()
+        if error is None:
+            self.stop()
+            return
+        try:
+            self.stop()
+        except Exception as clean_up:  # the error of the block is the one to raise
+            error.add_note(f"The server did not stop cleanly either: {clean_up!r}")
 
     @property
     def url(self) -> str:
@@ -93,14 +102,22 @@ class RestApiServer:
     def start(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None = None) -> None:
         """Open the storage and serve in the background; returns when requests get responses.
 
-        What is given replaces what the constructor was given. Raises what `bind` raises.
+        What is given replaces what the constructor was given. Raises what `bind` raises, and `StorageError` when the
+        server ends before it serves. When the program ends without `stop`, the server stops as with it: it does not
+        keep the process alive. `serve_forever` does.
         """
         self.bind(port, host, open_to_network=open_to_network)
         assert self._uvicorn is not None
-        self._thread = Thread(target=self._uvicorn.run, kwargs={"sockets": [self._socket]}, name="sltt-server")
+        atexit.register(self.stop)
+        self._thread = Thread(
+            target=self._uvicorn.run, kwargs={"sockets": [self._socket]}, name="sltt-server", daemon=True
+        )
         self._thread.start()
         while not self._uvicorn.started and self._thread.is_alive():
             sleep(0.005)
+        if not self._uvicorn.started:
+            self.stop()
+            raise StorageError("the server ended before it served a request; the log of errors contains the reason")
 
     def bind(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None = None) -> None:
         """Take the port and open the storage, so that what can go wrong goes wrong before anything is served.
@@ -151,6 +168,7 @@ class RestApiServer:
         config = uvicorn.Config(
             app,
             http=bounded_protocol(app.refuse, self._header_seconds, self._body_seconds),
+            log_config=None,  # its own needs a stream and writes on the event loop: `ServerReports` does it
             log_level="error",
             access_log=False,
             server_header=False,
@@ -160,6 +178,8 @@ class RestApiServer:
             ws="none",
         )
         self._uvicorn = _Server(config, watcher)
+        self._reports = ServerReports()
+        self._reports.attach()
 
     def serve_forever(self, ready: Callable[[str], None]) -> None:
         """Serve in this thread, after `bind`, until SIGINT or SIGTERM; requests in flight are finished first.
@@ -176,10 +196,17 @@ class RestApiServer:
         # uvicorn heeds signals too, but then raises them again, which would end us before the storage is closed.
         before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            ready(self.url)
-            uvicorn_server.run(sockets=[self._socket])
-        finally:
+            try:
+                ready(self.url)
+                uvicorn_server.run(sockets=[self._socket])
+            except BaseException as error:
+                try:
+                    self._release()
+                except Exception as clean_up:  # the first error is the one to raise
+                    error.add_note(f"The server did not stop cleanly either: {clean_up!r}")
+                raise
             self._release()
+        finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -189,6 +216,7 @@ class RestApiServer:
             self._uvicorn.should_exit = True
             self._thread.join()
             self._thread = None
+            atexit.unregister(self.stop)
             self._release()
 
     def _release(self) -> None:
@@ -196,7 +224,14 @@ class RestApiServer:
             self._socket.close()
             self._socket = None
         self._uvicorn = None
-        self._storage.close()
+        try:
+            self._storage.close()
+        finally:
+            if self._access_log is not None:
+                self._access_log.flush()
+            if self._reports is not None:
+                self._reports.detach()
+                self._reports = None
 
 
 class _Server(uvicorn.Server):
