@@ -143,7 +143,8 @@ AllowAll()
 AllowAll.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None
 AllowAll.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
 Api(storage: BaseStorageService, server_name: str = 'sltt', *, access: Access | None = None, cors: Sequence[str]
-    = (), runtime: Runtime = Runtime, report: Callable[[BaseException], None] | None = None) -> None
+    = (), runtime: Runtime = Runtime, report: Callable[[BaseException], None] | None = None, checks:
+    Sequence[Callable[[], str | None]] = ()) -> None
 Api.failed(self, error: Exception, request: Request) -> Response
 Api.handle(self, request: Request) -> Response
 Api.problem(self, error: SlttError, request: Request) -> Response

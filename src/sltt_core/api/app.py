@@ -38,11 +38,13 @@ class Api:
         cors: Sequence[str] = (),
         runtime: Runtime = SYSTEM,
         report: Callable[[BaseException], None] | None = None,
+        checks: Sequence[Callable[[], str | None]] = (),
     ) -> None:
         """`access` decides who may do what; by default everybody may do everything.
 
         `cors` lists the origins whose pages may use the API, or `*`. `report` is called with an error that is not the
-        client's, before the response is made.
+        client's, before the response is made. `checks` are asked by `/ready`: each returns a reason not to be ready,
+        or `None`.
         """
         self.server_name = server_name
         self._access = AllowAll() if access is None else access
@@ -50,7 +52,7 @@ class Api:
         self._cors = Cors(cors)
         self._new_token = runtime.new_token
         self._report = report
-        self._context = Context(storage, server_name, self._access, lambda: now_utc(runtime.clock))
+        self._context = Context(storage, server_name, self._access, lambda: now_utc(runtime.clock), checks)
 
     def handle(self, request: Request) -> Response:
         """Return the response to a request. Nothing is raised, and nothing waits: `Response.wait` asks the caller to.

@@ -67,7 +67,7 @@ class RestApiServer:
         self._host = host
         self._open_to_network = open_to_network
         self._storage = storage
-        self._api = Api(storage, server_name, access=access, cors=cors, report=_report)
+        self._api = Api(storage, server_name, access=access, cors=cors, report=_report, checks=(self._fault,))
         self._access_log = access_log
         self._header_seconds = header_seconds
         self._body_seconds = body_seconds
@@ -75,6 +75,7 @@ class RestApiServer:
         self._socket: socket.socket | None = None
         self._thread: Thread | None = None
         self._reports: ServerReports | None = None
+        self._watcher: Watcher | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -156,7 +157,7 @@ class RestApiServer:
             self._socket.close()
             self._socket = None
             raise
-        watcher = Watcher(self._storage)
+        watcher = self._watcher = Watcher(self._storage, _report)
         app = AsgiApp(
             self._api,
             watcher,
@@ -218,6 +219,9 @@ class RestApiServer:
             self._thread = None
             atexit.unregister(self.stop)
             self._release()
+
+    def _fault(self) -> str | None:
+        return None if self._watcher is None else self._watcher.fault()
 
     def _release(self) -> None:
         if self._socket is not None:
