@@ -140,13 +140,14 @@ Access()
 Access.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None
 Access.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
 AccessLog(stream: TextIO | None = None, *, runtime: Runtime = Runtime) -> None
+AccessLog.flush(self, seconds: float = 1.0) -> bool
 AccessLog.write(self, entry: AccessEntry) -> None
 AllowAll()
 AllowAll.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None
 AllowAll.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
 Api(storage: BaseStorageService, server_name: str = 'sltt', *, access: Access | None = None, cors: Sequence[str]
     = (), cors_setting: str = '--cors', runtime: Runtime = Runtime, report: Callable[[BaseException], None] |
-    None = None) -> None
+    None = None, checks: Sequence[Callable[[], str | None]] = ()) -> None
 Api.failed(self, error: Exception, request: Request) -> Response
 Api.handle(self, request: Request) -> Response
 Api.problem(self, error: SlttError, request: Request) -> Response

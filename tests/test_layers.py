@@ -21,7 +21,7 @@ ROOMS = {
     "sltt_core.log": "pages batches findings verifier arguments restored storage",
     "sltt_core.sqlite": "schema file database rows raw_rows notifier readers writer connections verification storage",
     "sltt_core.api": "access http waiting problems coding cors routes schemas openapi handlers app",
-    "sltt_core.server": "hosts access_log watcher protocol sending asgi rest_api_server storages",
+    "sltt_core.server": "hosts log_lines access_log watcher protocol lanes sending asgi rest_api_server storages",
     "sltt_core.cli": "main",
     "aws_backend": "",
     "aws_backend.dynamodb": "tls errors sigv4 credential_documents credential_sources metadata_sources credentials "

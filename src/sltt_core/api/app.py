@@ -39,11 +39,13 @@ class Api:
         cors_setting: str = "--cors",
         runtime: Runtime = SYSTEM,
         report: Callable[[BaseException], None] | None = None,
+        checks: Sequence[Callable[[], str | None]] = (),
     ) -> None:
         """`access` decides which actions are allowed; by default, all are.
 
         `cors` lists the origins whose pages may use the API, or contains `*`; `cors_setting` is its name in hints.
-        `report` is called with each error that the client did not cause, before the response is created.
+        `report` is called with each error that the client did not cause, before the response is created. `checks` are
+        called by `/ready`: each returns the reason why the server is not ready, or `None`.
         """
         self.server_name = server_name
         self._access = AllowAll() if access is None else access
@@ -51,7 +53,7 @@ class Api:
         self._cors = Cors(cors, cors_setting)
         self._new_token = runtime.new_token
         self._report = report
-        self._context = Context(storage, server_name, self._access, lambda: now_utc(runtime.clock))
+        self._context = Context(storage, server_name, self._access, lambda: now_utc(runtime.clock), checks)
 
     def handle(self, request: Request) -> Response:
         """Return the response to a request. The method does not raise, and does not block for `wait`.

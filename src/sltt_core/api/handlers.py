@@ -6,7 +6,7 @@ from sltt_core.api.coding import decoded_body
 from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, Wait, json_response
 from sltt_core.api.problems import API_NAMES
 from sltt_core.base.c_json import dumps
-from sltt_core.base.errors import SlttError, UnsupportedMediaType
+from sltt_core.base.errors import SlttError, StorageUnavailable, UnsupportedMediaType
 from sltt_core.log.pages import MAX_LIMIT, ChangeFilter, ProjectsPage
 from sltt_core.model.changes import NewChange, parse_changes
 
@@ -28,28 +28,41 @@ PAGE_FORM = 1
 class Context:
     """The objects that handlers use. Each server has one context."""
 
-    __slots__ = ("access", "now", "server", "storage")
+    __slots__ = ("access", "checks", "now", "server", "storage")
 
-    def __init__(self, storage: BaseStorageService, server: str, access: Access, now: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        storage: BaseStorageService,
+        server: str,
+        access: Access,
+        now: Callable[[], str],
+        checks: Sequence[Callable[[], str | None]] = (),
+    ) -> None:
         self.storage = storage
         self.server = server
         self.access = access
         self.now = now
+        self.checks = checks
+        """Each returns what is wrong with the server's own threads, or `None`."""
 
 
 def health(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
-    """`GET /health`; raises what `BaseStorageService.check` does."""
+    """`GET /health`: whether the process responds; raises what `BaseStorageService.check` does. Reads no storage."""
     context.storage.check()
-    return json_response(
-        dumps(
-            {
-                "status": "healthy",
-                "timestamp": context.now(),
-                "server": context.server,
-                "storageType": context.storage.storage_type,
-            }
-        )
-    )
+    return _status(context, "healthy")
+
+
+def ready(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
+    """`GET /ready`: whether the storage responds. Raises `StorageUnavailable` with the reason when it does not."""
+    try:
+        context.storage.get_all_projects(None, 1)
+    except SlttError as error:
+        raise StorageUnavailable(f"the storage is not ready: {error.message}", hint=error.hint) from error
+    for check in context.checks:
+        reason = check()
+        if reason is not None:
+            raise StorageUnavailable(f"the server is not ready: {reason}")
+    return _status(context, "ready")
 
 
 def help_page(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
@@ -160,6 +173,7 @@ def get_stats(context: Context, request: Request, parameters: Mapping[str, Any])
 
 HANDLERS: dict[str, Handler] = {
     "health": health,
+    "ready": ready,
     "help_page": help_page,
     "openapi": openapi,
     "post_changes": post_changes,
@@ -184,6 +198,19 @@ def _page_of(visible: Iterable[str], cursor: str | None, limit: int, bound_to: s
             if len(found) > limit:
                 break
     return ProjectsPage(tuple(found[:limit]), found[limit - 1] if len(found) > limit else None)
+
+
+def _status(context: Context, status: str) -> Response:
+    return json_response(
+        dumps(
+            {
+                "status": status,
+                "timestamp": context.now(),
+                "server": context.server,
+                "storageType": context.storage.storage_type,
+            }
+        )
+    )
 
 
 def _respond(timestamp: str | None = None, **members: Any) -> Response:

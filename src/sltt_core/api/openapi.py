@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _RESPONSES = {
     "health": "Health",
+    "ready": "Ready",
     "help_page": "Help",
     "openapi": "OpenApi",
     "post_changes": "Appended",
@@ -39,6 +40,7 @@ _PROBLEMS = {
 }
 _PROBLEMS_OF = {
     "health": "400",
+    "ready": "400 503",
     "help_page": "400",
     "openapi": "400",
     "post_changes": "400 403 404 413 415 422 429 500 503",

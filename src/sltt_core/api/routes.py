@@ -163,6 +163,14 @@ ROUTES = (
     Route(
         "GET", "/health", "health", OPEN, "Returns whether the server is up, and its kind of storage", cache="no-store"
     ),
+    Route(
+        "GET",
+        "/ready",
+        "ready",
+        OPEN,
+        "Returns whether the storage responds; 503 with the reason when it does not",
+        cache="no-store",
+    ),
     Route("GET", "/api/help", "help_page", OPEN, "Lists the routes", cache="public, max-age=300"),
     Route("GET", "/openapi.json", "openapi", OPEN, "Returns this API as OpenAPI 3.1", cache="public, max-age=300"),
     Route("POST", "/api/changes", "post_changes", APPEND, "Appends changes: an array, or one object", cache="no-store"),

@@ -154,6 +154,14 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "storageType": {"type": "string"},
         }
     ),
+    "Ready": _object(
+        {
+            "status": {"const": "ready"},
+            "timestamp": _TIME,
+            "server": {"type": "string"},
+            "storageType": {"type": "string"},
+        }
+    ),
     "Help": _object(
         {
             "server": {"type": "string"},

@@ -86,6 +86,7 @@ def serve(
     """
     try:
         from sltt_core.server.access_log import AccessLog
+        from sltt_core.server.log_lines import line_writer
         from sltt_core.server.rest_api_server import RestApiServer
     except ModuleNotFoundError as missing:
         raise click.ClickException(
@@ -105,8 +106,11 @@ def serve(
         raise _as_click_error(error) from None
     except OSError as error:
         raise click.ClickException(f"cannot open {storage_url}: {error.strerror}") from None
-    server.serve_forever(lambda url: _banner(url, f"{storage_url} {storage.place}".strip(), project))
-    click.echo("stopped")
+    # A terminal or a pipe that nobody reads holds up neither the start nor the end.
+    console = line_writer(sys.stdout, lambda count: f"{count} lines were dropped")
+    server.serve_forever(lambda url: console.put(_banner(url, f"{storage_url} {storage.place}".strip(), project)))
+    console.put("stopped")
+    console.flush()
 
 
 def _as_click_error(error: SlttError) -> click.ClickException:
@@ -118,13 +122,17 @@ def _as_click_error(error: SlttError) -> click.ClickException:
     return click.ClickException(f"{text}\nHint: {error.hint}" if error.hint else text)
 
 
-def _banner(url: str, log: str, project: str | None) -> None:
+def _banner(url: str, log: str, project: str | None) -> str:
     example = project or "ruth"
     named = "" if project else f'"projectId":"{example}",'
     change = f'{named}"entityType":"passage","entityId":"ruth-1","data":{{"title":"Famine in Bethlehem"}}'
-    click.echo(f"sltt {__version__} serves {log}" + (f", project {project}" if project else ""))
-    click.echo(f"on {url} (press Ctrl-C to stop)")
-    click.echo("\nTry:")
-    click.echo(f"  curl {url}/api/changes -H 'Content-Type: application/json' -d '[{{{change}}}]'")
-    click.echo(f"  curl {url}/api/projects/{example}/changes")
-    click.echo(f"  curl {url}/api/projects/{example}/stats\n")
+    return "\n".join(
+        [
+            f"sltt {__version__} serves {log}" + (f", project {project}" if project else ""),
+            f"on {url} (press Ctrl-C to stop)",
+            "\nTry:",
+            f"  curl {url}/api/changes -H 'Content-Type: application/json' -d '[{{{change}}}]'",
+            f"  curl {url}/api/projects/{example}/changes",
+            f"  curl {url}/api/projects/{example}/stats\n",
+        ]
+    )

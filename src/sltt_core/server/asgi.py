@@ -6,19 +6,25 @@ Only the waiting for clients and for changes is asynchronous, so that a client t
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from threading import Barrier, stack_size
 
 from sltt_core.api.http import MAX_BODY_BYTES, Request, Response
 from sltt_core.api.waiting import Waiting
-from sltt_core.base.errors import HostNotAllowed, PayloadTooLarge, RequestTimeout, SlttError
+from sltt_core.base.errors import (
+    HostNotAllowed,
+    PayloadTooLarge,
+    RequestTimeout,
+    SlttError,
+    StorageBusy,
+    StorageUnavailable,
+)
 from sltt_core.server.access_log import AccessEntry
 from sltt_core.server.hosts import host_of, is_loopback
+from sltt_core.server.lanes import PROBE, READ, THREADS, WRITE, Lanes, lane_of
 from sltt_core.server.sending import Sending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from concurrent.futures import Future as Job
     from typing import Any
 
     from sltt_core.api.app import Api
@@ -26,11 +32,18 @@ if TYPE_CHECKING:
     from sltt_core.server.sending import Receive, Send
     from sltt_core.server.watcher import Watcher
 
-WORKERS = 32
-"""Threads that handle requests, and so the maximum number of writes that share a commit."""
-STACK_BYTES = 8 * 2**20
-"""Stack size of each thread. The JSON reader of CPython 3.12 and 3.13 recurses up to 10,000 levels. On a stack of 1 MB,
-which platforms with musl give to threads, a body of brackets would crash the process."""
+WORKERS = sum(THREADS.values())
+"""Threads that handle requests."""
+QUEUE_SECONDS = 10.0
+"""How long a request may wait for a thread; nothing has been done for it then."""
+PROMPT_SECONDS = 1.0
+"""A request that waits longer than that for a thread gets its response within `BUSY_SECONDS`."""
+BUSY_SECONDS = 12.0
+"""How long such a request may take, from its arrival on."""
+LONGEST_SECONDS = 60.0
+"""How long any other may take: the storages end their own waiting much earlier."""
+READY_SECONDS = 5.0
+"""How long `/ready` waits for the storage."""
 LIGHT_BYTES = 64_000
 """A larger or compressed body is heavy: it may occupy a thread for a while and take 40 times its size in memory."""
 HEAVY_WORKERS = 4
@@ -57,7 +70,6 @@ class AsgiApp:
         *,
         loopback_only: bool,
         access_log: AccessLog | None = None,
-        workers: int = WORKERS,
         idle_seconds: float = IDLE_SECONDS,
         body_seconds: float = BODY_SECONDS,
     ) -> None:
@@ -70,8 +82,7 @@ class AsgiApp:
         self._watcher = watcher
         self._loopback_only = loopback_only
         self._access_log = access_log
-        self._workers = workers
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="sltt-request")
+        self._lanes = Lanes()
         self._heavy = asyncio.Semaphore(HEAVY_WORKERS)
         self._idle_seconds = idle_seconds
         self._body_seconds = body_seconds
@@ -87,7 +98,7 @@ class AsgiApp:
                 response = await self._respond(request, receive)
             except ClientGone:
                 return
-            sending = Sending(response, receive, send, self._threads)
+            sending = Sending(response, receive, send, self._lanes[READ])
             try:
                 await sending.run(with_body=request.method != "HEAD")
             finally:
@@ -104,22 +115,11 @@ class AsgiApp:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                self._start_threads()
+                self._lanes.start()
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
-                self._threads.shutdown()
+                self._lanes.shutdown()
                 return
-
-    def _start_threads(self) -> None:
-        """Start all threads now, because the stack size of new threads is a setting of the whole process."""
-        all_there = Barrier(self._workers + 1)
-        before = stack_size(STACK_BYTES)
-        try:
-            for _ in range(self._workers):
-                self._threads.submit(all_there.wait)
-        finally:
-            stack_size(before)
-        all_there.wait()
 
     async def _respond(self, request: Request, receive: Receive) -> Response:
         if self._loopback_only and not is_loopback(host_of(request.headers.get("host", ""))):
@@ -142,10 +142,31 @@ class AsgiApp:
         return response
 
     async def _handle(self, request: Request) -> Response:
-        """Handle the request on a thread."""
-        heavy = len(request.body) > LIGHT_BYTES or "content-encoding" in request.headers
-        async with self._heavy if heavy else nullcontext():
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._api.handle, request)
+        """Let a thread of its lane handle the request, within a time that counts from now."""
+        arrival = asyncio.get_running_loop().time()
+        lane = lane_of(request)
+        gate = self._heavy if len(request.body) > LIGHT_BYTES or "content-encoding" in request.headers else None
+        try:
+            if gate is not None:
+                async with asyncio.timeout(QUEUE_SECONDS):
+                    await gate.acquire()
+            try:
+                job = self._lanes[lane].submit(self._api.handle, request)
+            except BaseException:
+                if gate is not None:
+                    gate.release()
+                raise
+        except TimeoutError:
+            return self._api.problem(StorageBusy(_BUSY), request)
+        except RuntimeError:
+            return _last(self._api.problem(StorageBusy("the server is stopping; nothing was written"), request))
+        handled = asyncio.wrap_future(job)
+        # The thread may still be at work when the time is up, or when the client has gone.
+        handled.add_done_callback(_ignore)
+        if gate is not None:
+            handled.add_done_callback(lambda _: gate.release())
+        error = await _until_handled(handled, job, lane, arrival)
+        return handled.result() if error is None else self._api.failed(error, request)
 
     async def _wait(self, response: Response, seconds: float, receive: Receive) -> None:
         """Wait for a change or the end of the time; raises `ClientGone` when the client closes the connection."""
@@ -193,6 +214,40 @@ class AsgiApp:
                     response.header("x-request-id") or "-",
                 )
             )
+
+
+_BUSY = "the server had no thread for the request in time; nothing was written"
+
+
+async def _until_handled(
+    handled: asyncio.Future[Response], job: Job[Response], lane: str, arrival: float
+) -> SlttError | None:
+    """Wait for a job; return the error to report when its time is up first."""
+    loop = asyncio.get_running_loop()
+
+    async def done_within(seconds: float) -> bool:
+        await asyncio.wait((handled,), timeout=max(arrival + seconds - loop.time(), 0))
+        return handled.done()
+
+    if await done_within(PROMPT_SECONDS):
+        return None
+    limit = READY_SECONDS if lane == PROBE else LONGEST_SECONDS
+    if not job.running():
+        limit = min(limit, BUSY_SECONDS)
+        if await done_within(min(limit, QUEUE_SECONDS)):
+            return None
+        if job.cancel():
+            return StorageBusy(_BUSY)
+    if await done_within(limit):
+        return None
+    written = "; the changes may have been written" if lane == WRITE else ""
+    return StorageUnavailable(f"the storage did not respond within {limit:g} seconds{written}")
+
+
+def _ignore(handled: asyncio.Future[Response]) -> None:
+    """Mark the error of a job as seen: asyncio logs it otherwise, when the client does not wait any more."""
+    if not handled.cancelled():
+        handled.exception()
 
 
 def _request(scope: dict[str, Any]) -> Request:

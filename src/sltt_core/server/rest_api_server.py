@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import signal
 import socket
@@ -14,6 +15,7 @@ from sltt_core.api.app import Api
 from sltt_core.base.errors import InvalidInput, StorageError
 from sltt_core.server.asgi import BODY_SECONDS, IDLE_SECONDS, AsgiApp
 from sltt_core.server.hosts import is_loopback
+from sltt_core.server.log_lines import ServerReports
 from sltt_core.server.protocol import HEADER_SECONDS, bounded_protocol
 from sltt_core.server.watcher import Watcher
 
@@ -65,13 +67,15 @@ class RestApiServer:
         self._host = host
         self._open_to_network = open_to_network
         self._storage = storage
-        self._api = Api(storage, server_name, access=access, cors=cors, report=_report)
+        self._api = Api(storage, server_name, access=access, cors=cors, report=_report, checks=(self._fault,))
         self._access_log = access_log
         self._header_seconds = header_seconds
         self._body_seconds = body_seconds
         self._uvicorn: uvicorn.Server | None = None
         self._socket: socket.socket | None = None
         self._thread: Thread | None = None
+        self._reports: ServerReports | None = None
+        self._watcher: Watcher | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -80,7 +84,13 @@ class RestApiServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop()
+        if error is None:
+            self.stop()
+            return
+        try:
+            self.stop()
+        except Exception as clean_up:  # the error of the block is the one to raise
+            error.add_note(f"The server did not stop cleanly either: {clean_up!r}")
 
     @property
     def url(self) -> str:
@@ -93,14 +103,22 @@ class RestApiServer:
     def start(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None = None) -> None:
         """Open the storage and serve in a background thread; return when the server accepts requests.
 
-        Arguments replace those of the constructor. Raises the errors of `bind`.
+        Arguments replace those of the constructor. Raises the errors of `bind`. Raises `StorageError` if the
+        server ends before it serves. When the program ends without `stop`, the server stops and does not keep the
+        process alive; `serve_forever` does.
         """
         self.bind(port, host, open_to_network=open_to_network)
         assert self._uvicorn is not None
-        self._thread = Thread(target=self._uvicorn.run, kwargs={"sockets": [self._socket]}, name="sltt-server")
+        atexit.register(self.stop)
+        self._thread = Thread(
+            target=self._uvicorn.run, kwargs={"sockets": [self._socket]}, name="sltt-server", daemon=True
+        )
         self._thread.start()
         while not self._uvicorn.started and self._thread.is_alive():
             sleep(0.005)
+        if not self._uvicorn.started:
+            self.stop()
+            raise StorageError("the server ended before it served a request; the log of errors contains the reason")
 
     def bind(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None = None) -> None:
         """Listen on the port and open the storage, so that errors come before the first request is served.
@@ -139,7 +157,7 @@ class RestApiServer:
             self._socket.close()
             self._socket = None
             raise
-        watcher = Watcher(self._storage)
+        watcher = self._watcher = Watcher(self._storage, _report)
         app = AsgiApp(
             self._api,
             watcher,
@@ -151,6 +169,7 @@ class RestApiServer:
         config = uvicorn.Config(
             app,
             http=bounded_protocol(app.refuse, self._header_seconds, self._body_seconds),
+            log_config=None,  # its own needs a stream and writes on the event loop: `ServerReports` does it
             log_level="error",
             access_log=False,
             server_header=False,
@@ -160,6 +179,8 @@ class RestApiServer:
             ws="none",
         )
         self._uvicorn = _Server(config, watcher)
+        self._reports = ServerReports()
+        self._reports.attach()
 
     def serve_forever(self, ready: Callable[[str], None]) -> None:
         """Serve in this thread, after `bind`, until SIGINT or SIGTERM; then finish the requests in flight.
@@ -176,10 +197,17 @@ class RestApiServer:
         # uvicorn handles signals too, but raises them again, which would end the process before the storage is closed.
         before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            ready(self.url)
-            uvicorn_server.run(sockets=[self._socket])
-        finally:
+            try:
+                ready(self.url)
+                uvicorn_server.run(sockets=[self._socket])
+            except BaseException as error:
+                try:
+                    self._release()
+                except Exception as clean_up:  # the first error is the one to raise
+                    error.add_note(f"The server did not stop cleanly either: {clean_up!r}")
+                raise
             self._release()
+        finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -189,14 +217,25 @@ class RestApiServer:
             self._uvicorn.should_exit = True
             self._thread.join()
             self._thread = None
+            atexit.unregister(self.stop)
             self._release()
+
+    def _fault(self) -> str | None:
+        return None if self._watcher is None else self._watcher.fault()
 
     def _release(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
         self._uvicorn = None
-        self._storage.close()
+        try:
+            self._storage.close()
+        finally:
+            if self._access_log is not None:
+                self._access_log.flush()
+            if self._reports is not None:
+                self._reports.detach()
+                self._reports = None
 
 
 class _Server(uvicorn.Server):

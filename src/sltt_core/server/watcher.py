@@ -16,12 +16,15 @@ from sltt_core.model.fields import MAX_SEQ
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
+    from collections.abc import Callable
 
     from sltt_core.log.storage import BaseStorageService
 
 PACE_SECONDS = 0.02
 """Minimum time between two rounds, so that the thread does not run for each of many quick writes. A client that waits
 for the first of them gets its response immediately."""
+STUCK_SECONDS = 60.0
+"""A thread that has not finished a round for this time is reported: every storage call ends earlier."""
 ROUND_SECONDS = 0.5
 """Maximum time of a wait for a write; then the thread checks whether clients still wait."""
 
@@ -29,8 +32,11 @@ ROUND_SECONDS = 0.5
 class Watcher:
     """Wakes coroutines when their project has a change after their cursor."""
 
-    def __init__(self, storage: BaseStorageService) -> None:
+    def __init__(self, storage: BaseStorageService, report: Callable[[BaseException], None] | None = None) -> None:
+        """`report` is called with an error of the thread; the thread goes on."""
         self._storage = storage
+        self._report = report
+        self._looked = 0.0
         self._lock = Lock()
         self._waiting: dict[str, dict[Future[None], int]] = {}
         self._thread: Thread | None = None
@@ -41,6 +47,16 @@ class Watcher:
         """Whether `close` was called: `wait` then returns immediately."""
         return self._closed.is_set()
 
+    def fault(self) -> str | None:
+        """Return what is wrong with the thread: it has ended although clients wait, or it does not advance."""
+        with self._lock:
+            if self.closed or not self._waiting:
+                return None
+            if self._thread is None or not self._thread.is_alive():
+                return "the thread that looks for changes has ended"
+            seconds = monotonic() - self._looked
+        return f"the thread that looks for changes is stuck for {seconds:.0f} s" if seconds > STUCK_SECONDS else None
+
     async def wait(self, project_id: str, cursor: int, seconds: float) -> None:
         """Return when the project may have a change after the cursor, or after `seconds`."""
         loop = asyncio.get_running_loop()
@@ -49,7 +65,8 @@ class Watcher:
             if self.closed:
                 return
             self._waiting.setdefault(project_id, {})[future] = cursor
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
+                self._looked = monotonic()
                 self._thread = Thread(target=self._watch, args=(loop,), name="sltt-watcher", daemon=True)
                 self._thread.start()
         try:
@@ -79,17 +96,34 @@ class Watcher:
                     self._thread = None
                     return
                 projects = list(self._waiting)
-            looked = monotonic()
+                looked = self._looked = monotonic()
             try:
                 mark = self._storage.write_mark()
-                for project, head in self._storage.get_heads(projects).items():
-                    self._notify(loop, project, head)
+                self._look(loop, projects)
                 self._storage.wait_for_write(mark, ROUND_SECONDS)
-            except SlttError:
-                # The woken requests read the log themselves and report the error.
-                for project in projects:
-                    self._notify(loop, project, MAX_SEQ)
+            except Exception as error:  # the thread survives anything: every client that waits depends on it
+                self._failed(loop, projects, error)
             self._closed.wait(looked + PACE_SECONDS - monotonic())
+
+    def _look(self, loop: AbstractEventLoop, projects: list[str]) -> None:
+        try:
+            heads = self._storage.get_heads(projects)
+        except Exception as error:
+            if len(projects) == 1:
+                self._failed(loop, projects, error)
+                return
+            for project in projects:  # one of them is damaged, and the others are not to suffer from it
+                self._look(loop, [project])
+            return
+        for project, head in heads.items():
+            self._notify(loop, project, head)
+
+    def _failed(self, loop: AbstractEventLoop, projects: list[str], error: Exception) -> None:
+        """Report an error and wake the clients: they look into the log themselves and get the error there."""
+        if self._report is not None and not isinstance(error, SlttError):
+            self._report(error)
+        for project in projects:
+            self._notify(loop, project, MAX_SEQ)
 
     def _notify(self, loop: AbstractEventLoop, project: str, head: int) -> None:
         """Wake the coroutines that wait for the project with a cursor before `head`."""

@@ -21,6 +21,7 @@ NAMES = ["a", "b", "c", "d"]
 # A new route needs a line here: what its client must be allowed to do.
 EXPECTED = {
     "health": "open",
+    "ready": "open",
     "help_page": "open",
     "openapi": "open",
     "post_changes": "append",

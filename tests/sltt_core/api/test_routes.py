@@ -16,6 +16,7 @@ from tests.sltt_core.model.test_fields import GOOD_PROJECT_IDS, HOSTILE_PROJECT_
 # The routes of the original, and what was added: none of them may vanish.
 TABLE = [
     ("GET", "/health", "health", {}),
+    ("GET", "/ready", "ready", {}),
     ("GET", "/api/help", "help_page", {}),
     ("GET", "/openapi.json", "openapi", {}),
     ("POST", "/api/changes", "post_changes", {}),

@@ -19,7 +19,9 @@ class Terminal(io.StringIO):
 
 
 def log_to(stream: io.StringIO, entry: AccessEntry) -> str:
-    AccessLog(stream, runtime=Runtime(clock=lambda: 1_740_821_400_123_000_000)).write(entry)
+    log = AccessLog(stream, runtime=Runtime(clock=lambda: 1_740_821_400_123_000_000))
+    log.write(entry)
+    assert log.flush(30)
     return stream.getvalue()
 
 
