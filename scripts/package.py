@@ -24,6 +24,8 @@ PYTHON = "3.13"
 TARGET = ROOT / "dist" / "lambda.zip"
 ENTRY = "aws_backend.lambda_handler"
 LEFT_OUT = (
+    "aws_backend.dynamodb.credential_sources",
+    "aws_backend.dynamodb.profiles",
     "aws_backend.upkeep.audit",
     "aws_backend.upkeep.repair",
     "aws_backend.log.maintenance",

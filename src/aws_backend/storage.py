@@ -61,6 +61,7 @@ class DynamoDBStorageService(BaseStorageService):
         region: str | None = None,
         use_local_dynamodb: bool = False,
         local_endpoint: str = LOCAL_ENDPOINT,
+        endpoint: str | None = None,
         client: DynamoDBClient | None = None,
         check_table: bool = True,
         runtime: Runtime = SYSTEM,
@@ -71,7 +72,9 @@ class DynamoDBStorageService(BaseStorageService):
     ) -> None:
         """Connect to nothing yet.
 
-        `region` is by default what AWS_REGION, AWS_DEFAULT_REGION or the profile says. `check_table=False` skips the
+        `region` is by default what AWS_REGION, AWS_DEFAULT_REGION or the profile says. `endpoint` is the URL of a
+        DynamoDB on AWS, such as that of a VPC endpoint; by default AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL or the
+        profile define it, else the region. `check_table=False` skips the
         check of the table at `initialize`, which costs a round trip; a local table is then not created either.
         `time_limit` returns how many seconds a request that begins may take, with all its calls and waiting. A given
         `client` must have the same `runtime`.
@@ -82,7 +85,7 @@ class DynamoDBStorageService(BaseStorageService):
         self.table_name = table_name
         self.local = use_local_dynamodb
         self.region = region
-        self._endpoint = local_endpoint if use_local_dynamodb else None
+        self._endpoint = local_endpoint if use_local_dynamodb else endpoint
         self._check_table = check_table
         self._client = client
         self._given_client = client is not None
@@ -136,16 +139,29 @@ class DynamoDBStorageService(BaseStorageService):
             self._client = None
 
     def _make_client(self) -> DynamoDBClient:
+        """Return the client. Raises `InvalidInput` for a setting of AWS that is not valid."""
+        from aws_backend.dynamodb.credentials import connection_is_configured, default_chain, region_from_environment
+
+        region = _region(self.region or (LOCAL_REGION if self.local else region_from_environment()))
+        endpoint, make_transport = self._endpoint, None
+        # A local DynamoDB over http is always reached directly.
+        if (not self.local or str(endpoint).startswith("https:")) and connection_is_configured():
+            from aws_backend.dynamodb.connections import Connection
+
+            connection = Connection(runtime=self._runtime)
+            make_transport = connection.make_transport
+            if not self.local:
+                endpoint = connection.endpoint("dynamodb", region, endpoint)
         if self.local:
             from aws_backend.dynamodb.sigv4 import Credentials
 
             made_up = Credentials("local", "local")
-            region = _region(self.region or LOCAL_REGION)
-            return DynamoDBClient(region, lambda: made_up, endpoint=self._endpoint, runtime=self._runtime)
-        from aws_backend.dynamodb.credentials import default_chain, region_from_environment
-
-        region = _region(self.region or region_from_environment())
-        return DynamoDBClient(region, default_chain(runtime=self._runtime).get, runtime=self._runtime)
+            credentials = lambda: made_up  # noqa: E731
+        else:
+            credentials = default_chain(region=region, runtime=self._runtime).get
+        return DynamoDBClient(
+            region, credentials, endpoint=endpoint, make_transport=make_transport, runtime=self._runtime
+        )
 
     # Writing
 

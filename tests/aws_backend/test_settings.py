@@ -83,15 +83,13 @@ def test_an_endpoint_is_a_place_to_connect_to_or_refused(text: str) -> None:
 
 @pytest.mark.parametrize("host", ["dynamodb.eu-west-1.amazonaws.com", "dynamodb.cn-north-1.amazonaws.com.cn"])
 def test_an_endpoint_on_aws_is_no_local_one(host: str) -> None:
-    with pytest.raises(InvalidInput, match="DYNAMODB_ENDPOINT is for a local DynamoDB"):
-        place_of({"DYNAMODB_ENDPOINT": f"https://{host}"})
+    assert place_of({"DYNAMODB_ENDPOINT": f"https://{host}"}) == (False, None, f"at https://{host}")
 
 
-def test_an_endpoint_and_the_word_that_there_is_none_contradict_each_other() -> None:
+def test_an_endpoint_that_is_not_local_gets_real_credentials() -> None:
     for no in FALSE:
-        with pytest.raises(InvalidInput, match=r"DYNAMODB_ENDPOINT .* USE_LOCAL_DYNAMODB") as caught:
-            place_of({"DYNAMODB_ENDPOINT": "http://127.0.0.1:9", "USE_LOCAL_DYNAMODB": no})
-        assert caught.value.hint
+        place = place_of({"DYNAMODB_ENDPOINT": "http://127.0.0.1:9", "USE_LOCAL_DYNAMODB": no})
+        assert place == (False, None, "at http://127.0.0.1:9")
 
 
 @given(st.text(TABLE_CHARS, min_size=3, max_size=255))

@@ -10,6 +10,7 @@ from binascii import crc32
 from json.decoder import JSONDecoder
 from json.encoder import JSONEncoder, c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 
+from aws_backend.dynamodb.endpoints import default_endpoint
 from aws_backend.dynamodb.errors import ClockSkewed, error_from_response
 from aws_backend.dynamodb.retry import (
     MAX_ATTEMPTS,
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
     from aws_backend.dynamodb.sigv4 import Credentials
     from sltt_core.base.runtime import Observer, Runtime
+    from sltt_core.http_client.transport import Origin
+
+    MakeTransport = Callable[[Origin, float], HttpTransport]
+    """Creates a transport to an origin, with a time limit in seconds for a response."""
 
 CALL_SECONDS = 10.0
 """Time limit for one call with all its attempts, when the caller passes no deadline."""
@@ -97,20 +102,23 @@ class DynamoDBClient:
         *,
         endpoint: str | None = None,
         max_attempts: int = MAX_ATTEMPTS,
+        make_transport: MakeTransport | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
         """Create a client; it connects with the first call.
 
         `credentials` returns the current credentials; it is called before every request. `endpoint` is a URL; the
         default is the region's endpoint. `max_attempts` counts the first attempt of a call, too. Deadlines are seconds
-        of `runtime.steady_clock`. With `runtime.observer`, every call asks DynamoDB for the capacity it consumes.
+        of `runtime.steady_clock`. `make_transport` creates a transport with other certificates or a proxy;
+        `runtime.transport` has precedence. With `runtime.observer`, every call asks DynamoDB for the capacity it
+        consumes.
 
         Raises `ValueError` for an endpoint that is not a valid URL.
         """
         self.region = region
         self.endpoint = endpoint or default_endpoint(region)
         origin = parse_origin(self.endpoint)
-        make_transport = runtime.transport
+        make_transport = runtime.transport or make_transport
         self._transport: HttpTransport = (
             HttpTransport(origin, tls=(amazon_tls, system_tls), steady_clock=runtime.steady_clock)
             if make_transport is None
@@ -254,9 +262,3 @@ def _outcome_unknown(error: SlttError) -> SlttError:
     if isinstance(error, OutcomeUnknown):
         return error
     return OutcomeUnknown(f"the request may have been carried out: {error.message}")
-
-
-def default_endpoint(region: str) -> str:
-    """Return the URL of DynamoDB in a region (AWS: "Amazon DynamoDB endpoints and quotas")."""
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://dynamodb.{region}.{suffix}"

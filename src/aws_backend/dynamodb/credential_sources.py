@@ -1,4 +1,7 @@
-"""Sources of credentials on this machine: given by the caller, in the environment, in a profile of AWS's files."""
+"""Sources of credentials in files: a web identity, a profile of AWS's shared files.
+
+A Lambda function has no such files; the package for Lambda does not have this module.
+"""
 
 from __future__ import annotations
 
@@ -9,59 +12,36 @@ from aws_backend.dynamodb.credential_documents import (
     SourceFailed,
     checked_credentials,
     credentials_from_document,
-    expand,
     parse_document,
-    parse_instant,
     reason_of,
     variable,
 )
-from aws_backend.dynamodb.sigv4 import Credentials
-from sltt_core.base.record import Record
+from aws_backend.dynamodb.profiles import read_profile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aws_backend.dynamodb.credential_documents import ReadText, RunCommand
+    from aws_backend.dynamodb.credential_documents import ReadText, RunCommand, Source
+    from aws_backend.dynamodb.profiles import Profile
+    from aws_backend.dynamodb.sigv4 import Credentials
+    from sltt_core.base.runtime import Runtime
 
 PROCESS_SECONDS = 60.0
 """Time limit for a `credential_process`."""
 
 
-class ExplicitSource:
-    """Credentials that the caller passes."""
-
-    place = "given credentials"
-
-    def __init__(self, credentials: Credentials) -> None:
-        self._credentials = credentials
-
-    def load(self) -> Credentials:
-        return self._credentials
-
-
-class EnvironmentSource:
-    """Keys in environment variables, as in a Lambda function."""
-
-    place = "environment"
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-
-    def load(self) -> Credentials:
-        environ = self._environ
-        access_key = variable(environ, "AWS_ACCESS_KEY_ID")
-        if not access_key:
-            raise SourceEmpty("AWS_ACCESS_KEY_ID is not set")
-        expiration = variable(environ, "AWS_CREDENTIAL_EXPIRATION")
-        return checked_credentials(
-            {
-                "AWS_ACCESS_KEY_ID": access_key,
-                "AWS_SECRET_ACCESS_KEY": variable(environ, "AWS_SECRET_ACCESS_KEY"),
-                "AWS_SESSION_TOKEN": variable(environ, "AWS_SESSION_TOKEN") or None,
-            },
-            parse_instant("AWS_CREDENTIAL_EXPIRATION", expiration) if expiration else None,
-        )
+def file_sources(
+    environ: Mapping[str, str],
+    profile: str | None,
+    region: str | None,
+    read_text: ReadText,
+    run: RunCommand | None,
+    runtime: Runtime,
+) -> list[Source]:
+    """Return the sources of this module in order; the parameters are those of `credentials.default_chain`."""
+    sources: list[Source] = [] if profile else [WebIdentitySource(environ)]
+    return [*sources, ProfileSource(environ, profile, read_text, run or run_command)]
 
 
 class WebIdentitySource:
@@ -125,79 +105,6 @@ class ProfileSource:
         if version != 1 or isinstance(version, bool):
             raise SourceFailed("the output of its credential_process does not have Version 1")
         return credentials_from_document(document, "SessionToken", temporary=False)
-
-
-class Profile(Record):
-    """The settings of a profile in the two shared files."""
-
-    name: str
-    credentials: Mapping[str, str]
-    """From the credentials file, which has precedence; empty if the profile is not in it."""
-    config: Mapping[str, str]
-    """From the config file; empty if the profile is not in it."""
-
-
-def read_profile(environ: Mapping[str, str], profile: str | None, read_text: ReadText) -> Profile:
-    """Read a profile, by default that of AWS_PROFILE; raises `SourceEmpty` and `SourceFailed` as a source does."""
-    asked_for = profile or variable(environ, "AWS_PROFILE")
-    name = asked_for or "default"
-    found = []
-    missing = []
-    for setting, default_path, prefixed in _FILES:
-        path = variable(environ, setting)
-        shown = f"the file of {setting}" if path else default_path
-        try:
-            found.append(_read_section(expand(path or default_path, environ), shown, name, prefixed, read_text))
-        except SourceEmpty as reason:
-            missing.append(str(reason))
-            found.append({})
-    if len(missing) < len(_FILES):
-        return Profile(name, *found)
-    if asked_for:
-        raise SourceFailed(f"profile {name!r} does not exist: {', '.join(missing)}")
-    raise SourceEmpty(", ".join(missing))
-
-
-_FILES = (
-    ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", False),
-    ("AWS_CONFIG_FILE", "~/.aws/config", True),
-)
-"""For each file: the variable with its path, its default path, and whether its sections are named `profile NAME`."""
-
-
-def _read_section(path: str, shown: str, name: str, prefixed: bool, read_text: ReadText) -> dict[str, str]:
-    import configparser
-
-    parser = configparser.RawConfigParser()
-    problem = ""
-    try:
-        parser.read_string(read_text(path))
-    except OSError as error:
-        raise SourceEmpty(f"{shown} cannot be read ({reason_of(error)})") from None
-    except ValueError:
-        problem = "is not UTF-8"
-    except configparser.Error as error:  # its message may quote the line
-        lines = getattr(error, "errors", None) or [(getattr(error, "lineno", "?"), "")]
-        problem = f"cannot be parsed, line {lines[0][0]}"
-    if problem:
-        raise SourceFailed(f"{shown} {problem}")
-    titles = [name]
-    if prefixed:
-        titles = [title for title in parser.sections() if _profile_of(title) == name]
-        titles += [name] if name == "default" else []
-    for title in titles:
-        if parser.has_section(title):
-            return dict(parser.items(title))
-    raise SourceEmpty(f"{shown} has no profile {name!r}")
-
-
-def _profile_of(title: str) -> str:
-    """Return the name in a section title of the config file, `profile NAME` or `profile "NAME"`; otherwise `""`."""
-    word, _, name = title.partition(" ")
-    name = name.strip()
-    if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
-        name = name[1:-1]
-    return name if word == "profile" else ""
 
 
 def _refuse(profile: Profile, settings: Mapping[str, str], *keys: str) -> None:

@@ -2,8 +2,8 @@
 
     CredentialChain        tries its sources in order, keeps the first credentials found, and renews them in time
       EnvironmentSource    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN; used by Lambda functions
-      WebIdentitySource    not supported: it fails instead of letting the next source use another identity
-      ProfileSource        ~/.aws/credentials and ~/.aws/config: keys, or `credential_process`
+      WebIdentitySource    AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN: EKS service accounts, GitHub Actions
+      ProfileSource        ~/.aws/credentials and ~/.aws/config: keys, SSO, web identity, or `credential_process`
       ContainerSource      ECS, EKS Pod Identity, Lambda SnapStart, and services with the same protocol
       InstanceSource       EC2's instance metadata, version 2
 
@@ -20,17 +20,17 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 
-from aws_backend.dynamodb.credential_documents import SourceEmpty, SourceFailed, read_text, variable
-from aws_backend.dynamodb.credential_sources import (
-    EnvironmentSource,
-    ExplicitSource,
-    ProfileSource,
-    WebIdentitySource,
-    read_profile,
-    run_command,
+from aws_backend.dynamodb.credential_documents import (
+    CredentialError,
+    SourceEmpty,
+    SourceFailed,
+    checked_credentials,
+    on_lambda,
+    parse_instant,
+    read_text,
+    variable,
 )
 from aws_backend.dynamodb.sigv4 import Credentials
-from sltt_core.base.errors import SlttError
 from sltt_core.base.runtime import SYSTEM
 
 TYPE_CHECKING = False
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from aws_backend.dynamodb.credential_documents import ReadText, RunCommand, Source
     from sltt_core.base.runtime import Runtime
+
+__all__ = ["CredentialChain", "CredentialError", "default_chain", "region_from_environment"]
 
 ADVISORY_SECONDS = 15 * 60
 """The chain looks for new credentials from this long before expiry (botocore: `_DEFAULT_ADVISORY_REFRESH_TIMEOUT`)."""
@@ -50,17 +52,40 @@ MANDATORY_PAUSE = 10.0
 """Seconds between two attempts to renew, after that."""
 
 
-class CredentialError(SlttError):
-    """No usable credentials were found. `tried` holds each place that was tried, with the reason why it failed."""
+class ExplicitSource:
+    """Credentials that the caller passes."""
 
-    kind = "no-credentials"
-    title = "No AWS credentials"
-    hint = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached."
+    place = "given credentials"
 
-    def __init__(self, message: str, tried: Iterable[tuple[str, str]] = ()) -> None:
-        self.tried = tuple(tried)
-        places = "; ".join(f"{place}: {reason}" for place, reason in self.tried)
-        super().__init__(message, hint=f"Places tried: {places}." if places else None)
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def load(self) -> Credentials:
+        return self._credentials
+
+
+class EnvironmentSource:
+    """Keys in environment variables, as in a Lambda function."""
+
+    place = "environment"
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def load(self) -> Credentials:
+        environ = self._environ
+        access_key = variable(environ, "AWS_ACCESS_KEY_ID")
+        if not access_key:
+            raise SourceEmpty("AWS_ACCESS_KEY_ID is not set")
+        expiration = variable(environ, "AWS_CREDENTIAL_EXPIRATION")
+        return checked_credentials(
+            {
+                "AWS_ACCESS_KEY_ID": access_key,
+                "AWS_SECRET_ACCESS_KEY": variable(environ, "AWS_SECRET_ACCESS_KEY"),
+                "AWS_SESSION_TOKEN": variable(environ, "AWS_SESSION_TOKEN") or None,
+            },
+            parse_instant("AWS_CREDENTIAL_EXPIRATION", expiration) if expiration else None,
+        )
 
 
 class CredentialChain:
@@ -164,23 +189,23 @@ def default_chain(
     explicit: Credentials | None = None,
     *,
     profile: str | None = None,
+    region: str | None = None,
     environ: Mapping[str, str] = os.environ,
     read_text: ReadText = read_text,
-    run: RunCommand = run_command,
+    run: RunCommand | None = None,
     runtime: Runtime = SYSTEM,
 ) -> CredentialChain:
     """Return the chain of sources that AWS's SDKs use.
 
     With `explicit` credentials, only these are used. With a `profile` (as opposed to AWS_PROFILE), the keys in the
-    environment are not used. `read_text` reads a file (see `ReadText`), `run` runs a command (see `RunCommand`).
+    environment are not used. `region` is the region whose STS creates credentials for a web identity; by default, that
+    of `region_from_environment`. `read_text` reads a file (see `ReadText`), `run` runs a command (see `RunCommand`;
+    by default `credential_sources.run_command`).
     """
     if explicit is not None:
         return CredentialChain([ExplicitSource(explicit)], runtime=runtime)
-    sources: list[Source] = [ProfileSource(environ, profile, read_text, run)]
-    if not profile:
-        sources = [EnvironmentSource(environ), WebIdentitySource(environ), *sources]
 
-    def metadata_sources() -> list[Source]:
+    def other_sources() -> list[Source]:
         from aws_backend.dynamodb.metadata_sources import (
             ContainerSource,
             InstanceSource,
@@ -189,24 +214,32 @@ def default_chain(
         )
 
         metadata = MetadataClient(runtime.transport or make_transport, runtime.steady_clock, runtime.pause)
-        return [ContainerSource(environ, metadata, read_text), InstanceSource(environ, metadata)]
+        sources: list[Source] = [ContainerSource(environ, metadata, read_text), InstanceSource(environ, metadata)]
+        if on_lambda(environ):
+            return sources
+        try:
+            from aws_backend.dynamodb.credential_sources import file_sources
+        except ModuleNotFoundError:  # the package for Lambda, somewhere else
+            return sources
+        return [*file_sources(environ, profile, region, read_text, run, runtime), *sources]
 
-    return CredentialChain(_LocalThenMetadata(sources, metadata_sources), runtime=runtime)
+    first: list[Source] = [] if profile else [EnvironmentSource(environ)]
+    return CredentialChain(_FirstThenOthers(first, other_sources), runtime=runtime)
 
 
-class _LocalThenMetadata:
-    """The sources of this machine, then those of a metadata service, whose code is imported only when needed."""
+class _FirstThenOthers:
+    """The sources in the environment, then all others, whose code is imported only when needed."""
 
-    def __init__(self, local: list[Source], make_metadata: Callable[[], list[Source]]) -> None:
-        self._local = local
-        self._make_metadata = make_metadata
-        self._metadata: list[Source] | None = None
+    def __init__(self, first: list[Source], make_others: Callable[[], list[Source]]) -> None:
+        self._first = first
+        self._make_others = make_others
+        self._others: list[Source] | None = None
 
     def __iter__(self) -> Iterator[Source]:
-        yield from self._local
-        if self._metadata is None:
-            self._metadata = self._make_metadata()
-        yield from self._metadata
+        yield from self._first
+        if self._others is None:
+            self._others = self._make_others()
+        yield from self._others
 
 
 def region_from_environment(
@@ -214,16 +247,39 @@ def region_from_environment(
 ) -> str | None:
     """Return the region from AWS_REGION, AWS_DEFAULT_REGION or the profile; `None` if none of them has one.
 
-    Raises `CredentialError` if a file cannot be parsed, or the profile named by `profile` or AWS_PROFILE does not
-    exist.
+    Raises `CredentialError` if a file cannot be read or parsed, or the profile named by `profile`, AWS_PROFILE or
+    AWS_DEFAULT_PROFILE does not exist.
     """
     region = variable(environ, "AWS_REGION") or variable(environ, "AWS_DEFAULT_REGION")
-    if region:
-        return region
+    if region or on_lambda(environ):
+        return region or None
+    try:
+        from aws_backend.dynamodb.profiles import read_profile
+    except ModuleNotFoundError:  # the package for Lambda, somewhere else
+        return None
     try:
         found = read_profile(environ, profile, read_text)
     except SourceEmpty:
         return None
     except SourceFailed as error:
         raise CredentialError(str(error)) from None
-    return found.credentials.get("region") or found.config.get("region") or None
+    return found.merged.get("region") or None
+
+
+CONNECTION_SETTINGS = (
+    "AWS_CA_BUNDLE",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_USE_FIPS_ENDPOINT",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "https_proxy",
+)
+"""The variables that change how AWS is reached; see `aws_backend.dynamodb.connections`."""
+
+
+def connection_is_configured(environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether `aws_backend.dynamodb.connections` is needed: there may be settings for it."""
+    return not on_lambda(environ) or any(environ.get(name) for name in CONNECTION_SETTINGS)

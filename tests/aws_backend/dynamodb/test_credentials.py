@@ -434,16 +434,33 @@ def test_keys_of_the_credentials_file_come_before_a_login_session() -> None:
     assert places.get() == Credentials("A", SECRET)
 
 
-def test_a_file_that_cannot_be_read_is_as_good_as_none() -> None:
+def test_a_missing_file_is_as_good_as_none() -> None:
     places = Places()
-    places.files[CREDENTIALS_FILE] = PermissionError(13, "Permission denied", "/SENTINEL")
     places.files[CONFIG_FILE] = section("default", region="r")
     error = failure(places.get)
     assert "profile: 'default' has neither aws_access_key_id nor credential_process" in error.hint
     del places.files[CONFIG_FILE]
+    places.files[CREDENTIALS_FILE] = NotADirectoryError(20, "Not a directory", "/SENTINEL")
     error = failure(places.get)
-    assert "~/.aws/credentials cannot be read (Permission denied)" in error.hint
+    assert "~/.aws/credentials cannot be read (Not a directory)" in error.hint
     assert "~/.aws/config cannot be read (No such file or directory)" in error.hint
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        PermissionError(13, "Permission denied", "/SENTINEL"),
+        IsADirectoryError(21, "Is a directory", "/SENTINEL"),
+        OSError(5, "Input/output error", "/SENTINEL"),
+    ],
+)
+@pytest.mark.parametrize("file", [CREDENTIALS_FILE, CONFIG_FILE])
+def test_an_unreadable_file_stops_the_search(file: str, wrong: OSError) -> None:
+    places = Places()
+    places.files = {CREDENTIALS_FILE: key_section("default", "A"), CONFIG_FILE: key_section("default", "B")}
+    places.files[file] = wrong
+    assert f"cannot be read ({wrong.strerror})" in failure(places.get).message
+    assert f"cannot be read ({wrong.strerror})" in failure(places.region).message
 
 
 # A command.
@@ -525,7 +542,7 @@ def test_a_real_command_gets_no_input() -> None:
     program = f"""
 import sys
 sys.path.insert(0, {str(SRC)!r})
-from aws_backend.dynamodb.credentials import run_command
+from aws_backend.dynamodb.credential_sources import run_command
 print(run_command({f'{PYTHON} -c "import sys; print(sys.stdin.read())"'!r})[1].split(), sys.stdin.read())
 """
     run = subprocess.run([sys.executable, "-c", program], input="given", capture_output=True, text=True, timeout=60)
@@ -1383,7 +1400,6 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         "aws_backend",
         "aws_backend.dynamodb",
         "aws_backend.dynamodb.credential_documents",
-        "aws_backend.dynamodb.credential_sources",
         "aws_backend.dynamodb.credentials",
         "aws_backend.dynamodb.sigv4",
         "sltt_core",
