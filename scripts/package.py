@@ -26,6 +26,7 @@ ENTRY = "aws_backend.lambda_handler"
 LEFT_OUT = (
     "aws_backend.dynamodb.credential_sources",
     "aws_backend.dynamodb.profiles",
+    "aws_backend.dynamodb.token_sources",
     "aws_backend.upkeep.audit",
     "aws_backend.upkeep.repair",
     "aws_backend.log.maintenance",

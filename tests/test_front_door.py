@@ -273,9 +273,12 @@ ClockSkewed(message: str, *, hint: str | None = None) -> None
 ConditionFailed(message: str, *, hint: str | None = None) -> None
 ConditionFailed.from_response(code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError
 CredentialChain(sources: Iterable[Source], *, runtime: Runtime = Runtime) -> None
+CredentialChain.correct_clock(self, skew: float) -> None
+CredentialChain.replace_expired(self, expired: Credentials) -> None
 CredentialChain.get(self) -> Credentials
 CredentialError(message: str, tried: Iterable[tuple[str, str]] = ()) -> None
 Credentials(access_key: str, secret_key: str, token: str | None = None, expires: float | None = None)
+CredentialsExpired(message: str, *, hint: str | None = None) -> None
 DynamoDBClient(region: str, credentials: Callable[[], Credentials], *, endpoint: str | None = None,
     max_attempts: int = 5, make_transport: MakeTransport | None = None, runtime: Runtime = Runtime) -> None
 DynamoDBClient.call(self, operation: str, payload: Mapping[str, Any], *, deadline: float | None = None,

@@ -25,7 +25,7 @@ ROOMS = {
     "sltt_core.cli": "main",
     "aws_backend": "",
     "aws_backend.dynamodb": "endpoints tls errors sigv4 credential_documents profiles metadata_sources "
-    "proxies connections credential_sources credentials retry client",
+    "proxies connections token_sources credential_sources credentials retry client",
     "aws_backend.log": "errors items transactions table notifier schema reader queue appender restore maintenance",
     "aws_backend.upkeep": "audit repair",
     "aws_backend:": "storage settings rest_api_server",

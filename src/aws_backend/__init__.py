@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         AccessDenied,
         ClockSkewed,
         ConditionFailed,
+        CredentialsExpired,
         DynamoDBError,
         InvalidRequest,
         ServerFault,
@@ -44,8 +45,9 @@ if TYPE_CHECKING:
 _ROOMS = {
     "dynamodb.client": "DynamoDBClient",
     "dynamodb.credentials": "CredentialChain CredentialError default_chain region_from_environment",
-    "dynamodb.errors": "AccessDenied ClockSkewed ConditionFailed DynamoDBError InvalidRequest ServerFault TableInUse "
-    "TableNotFound Throttled TokenReused TransactionCanceled TransactionConflict TransactionInProgress",
+    "dynamodb.errors": "AccessDenied ClockSkewed ConditionFailed CredentialsExpired DynamoDBError InvalidRequest "
+    "ServerFault TableInUse TableNotFound Throttled TokenReused TransactionCanceled "
+    "TransactionConflict TransactionInProgress",
     "dynamodb.sigv4": "Credentials",
     "function.function": "Function",
     "function.gateway": "Gateway UnknownEvent",
@@ -64,6 +66,7 @@ __all__ = [
     "CredentialChain",
     "CredentialError",
     "Credentials",
+    "CredentialsExpired",
     "DynamoDBClient",
     "DynamoDBError",
     "DynamoDBStorageService",

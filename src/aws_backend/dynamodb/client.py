@@ -11,7 +11,7 @@ from json.decoder import JSONDecoder
 from json.encoder import JSONEncoder, c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 
 from aws_backend.dynamodb.endpoints import default_endpoint
-from aws_backend.dynamodb.errors import ClockSkewed, error_from_response
+from aws_backend.dynamodb.errors import ClockSkewed, CredentialsExpired, error_from_response
 from aws_backend.dynamodb.retry import (
     MAX_ATTEMPTS,
     RetryQuota,
@@ -107,7 +107,9 @@ class DynamoDBClient:
     ) -> None:
         """Create a client; it connects with the first call.
 
-        `credentials` returns the current credentials; it is called before every request. `endpoint` is a URL; the
+        `credentials` returns the current credentials; it is called before every request. If it is the method `get` of
+        a `CredentialChain`, credentials that DynamoDB reports as expired are replaced once in a call, and the chain
+        learns of a clock that is wrong. `endpoint` is a URL; the
         default is the region's endpoint. `max_attempts` counts the first attempt of a call, too. Deadlines are seconds
         of `runtime.steady_clock`. `make_transport` creates a transport with other certificates or a proxy;
         `runtime.transport` has precedence. With `runtime.observer`, every call asks DynamoDB for the capacity it
@@ -126,6 +128,8 @@ class DynamoDBClient:
         )
         self._signer = RequestSigner(region, "dynamodb", origin.authority)
         self._credentials = credentials
+        chain: Any = getattr(credentials, "__self__", None)
+        self._chain = chain if hasattr(chain, "replace_expired") else None
         self._max_attempts = max_attempts
         self._clock = runtime.clock
         self._steady_clock = runtime.steady_clock
@@ -184,15 +188,21 @@ class DynamoDBClient:
         """Make a call, with retries; `attempts[0]` counts the attempts."""
         body = "".join(_encode(payload, 0)).encode()
         cost = 0
-        corrected = False
+        corrected = replaced = False
         while True:
             attempts[0] += 1
             try:
-                response = self._attempt(operation, body, deadline, repeatable)
+                credentials = self._credentials()
+                response = self._attempt(operation, body, credentials, deadline, repeatable)
             except ClockSkewed as error:
                 if corrected or not self._correct_clock(error):
                     raise
                 corrected = True
+            except CredentialsExpired:
+                if replaced or self._chain is None:
+                    raise
+                self._chain.replace_expired(credentials)
+                replaced = True
             except SlttError as error:
                 cost = self._wait_before_retry(error, attempts[0], deadline, repeatable)
             else:
@@ -212,9 +222,11 @@ class DynamoDBClient:
         """Close the connections."""
         self._transport.close()
 
-    def _attempt(self, operation: str, body: bytes, deadline: float, repeatable: bool) -> dict[str, Any]:
+    def _attempt(
+        self, operation: str, body: bytes, credentials: Credentials, deadline: float, repeatable: bool
+    ) -> dict[str, Any]:
         now = self._clock() / 1e9 + self._skew
-        headers = self._signer.write_headers(self._credentials(), f"DynamoDB_20120810.{operation}", body, now)
+        headers = self._signer.write_headers(credentials, f"DynamoDB_20120810.{operation}", body, now)
         response = self._transport.send(headers + body, deadline=deadline, repeatable=repeatable)
         checksum = response.headers.get("x-amz-crc32")
         if checksum is not None and checksum != str(crc32(response.body)):
@@ -233,6 +245,8 @@ class DynamoDBClient:
         if abs(skew) < MAX_SKEW_SECONDS:
             return False
         self._skew += skew
+        if self._chain is not None:
+            self._chain.correct_clock(self._skew)
         return True
 
     def _wait_before_retry(self, error: SlttError, attempt: int, deadline: float, repeatable: bool) -> int:

@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     from aws_backend.dynamodb.credential_documents import ReadText, RunCommand, Source
     from sltt_core.base.runtime import Runtime
 
+EXTENSION_SECONDS = 12 * 60
+"""While an instance has no new credentials, the expired ones are used for at least this many seconds …"""
+EXTENSION_JITTER = 8 * 60
+"""… and at most this many more: botocore's 10 minutes and 2 to 10 more (`InstanceMetadataFetcher`)."""
+
 __all__ = ["CredentialChain", "CredentialError", "default_chain", "region_from_environment"]
 
 ADVISORY_SECONDS = 15 * 60
@@ -93,16 +98,21 @@ class CredentialChain:
 
     One thread renews the credentials from the same source before they expire, while the other threads use the old
     ones. While the old ones are valid, a renewal that fails is tried again soon. Once they have expired, all threads
-    wait for the attempt of one thread, and raise its error if it fails.
+    wait for the attempt of one thread, and raise its error if it fails. The credentials of an EC2 instance are an
+    exception: while its metadata service is out or has no new ones, the expired ones are used, because AWS then accepts
+    them longer. botocore does this if the service returns the expired ones.
     """
 
-    __slots__ = ("_clock", "_failed", "_lock", "_sources", "_state")
+    __slots__ = ("_clock", "_failed", "_lock", "_random", "_replaced_at", "_skew", "_sources", "_state")
 
     def __init__(self, sources: Iterable[Source], *, runtime: Runtime = SYSTEM) -> None:
         """`sources` are tried in order until one has credentials."""
         self._sources = sources
         self._clock = runtime.clock
+        self._random = runtime.random
         self._lock = allocate_lock()
+        self._skew = 0.0
+        self._replaced_at: float | None = None
         # The credentials and when to renew them (nanoseconds); replaced as a whole, so that `get` needs no lock.
         self._state: tuple[Credentials, float] | None = None
         self._failed: tuple[str, tuple[tuple[str, str], ...]] | None = None
@@ -114,9 +124,36 @@ class CredentialChain:
             return state[0]
         return self._renew()
 
+    def replace_expired(self, expired: Credentials) -> None:
+        """Load new credentials in place of those that AWS reported as expired; raises `CredentialError`.
+
+        Does nothing if another thread has replaced them, or a replacement was tried `MANDATORY_PAUSE` ago or less.
+        """
+        with self._lock:
+            now = self._now()
+            tried = self._replaced_at
+            recently = tried is not None and 0 <= now - tried < MANDATORY_PAUSE
+            if self._state is None or _key_of(self._state[0]) != _key_of(expired) or recently:
+                return
+            self._replaced_at = now
+            self._store(self._load())
+
+    def correct_clock(self, skew: float) -> None:
+        """Take into account that AWS's clock is `skew` seconds ahead of the runtime's."""
+        with self._lock:
+            self._skew = skew
+            if self._state is not None:
+                credentials, _ = self._state
+                if credentials.expires is not None:
+                    self._state = (credentials, (credentials.expires - ADVISORY_SECONDS - skew) * 1e9)
+
     def _now(self) -> float:
-        """Return the seconds since 1970."""
-        return self._clock() / 1e9
+        """Return the seconds since 1970 on AWS's clock, as far as it is known."""
+        return self._clock() / 1e9 + self._skew
+
+    def _store(self, credentials: Credentials) -> None:
+        look = next_renewal(credentials.expires, self._now()) - self._skew
+        self._state = (credentials, look * 1e9)
 
     def _renew(self) -> Credentials:
         failed = self._failed
@@ -129,7 +166,7 @@ class CredentialChain:
         try:
             state = self._state
             now = self._now()
-            if state is not None and now * 1e9 < state[1]:
+            if state is not None and self._clock() < state[1]:
                 return state[0]  # another thread has renewed them
             if state is not None and not _has_expired(state[0], now):
                 try:
@@ -142,12 +179,18 @@ class CredentialChain:
                 try:
                     fresh = self._load()
                 except CredentialError as error:
-                    self._failed = (error.message, error.tried)
-                    raise
-            self._state = (fresh, next_renewal(fresh.expires, self._now()) * 1e9)
+                    if state is None or not _outlives(self._sources):
+                        self._failed = (error.message, error.tried)
+                        raise
+                    fresh = self._extended(state[0])
+            self._store(fresh)
             return fresh
         finally:
             self._lock.release()
+
+    def _extended(self, credentials: Credentials) -> Credentials:
+        """Return credentials that are used beyond their expiry for a random time, as botocore does."""
+        return credentials.replace(expires=self._now() + EXTENSION_SECONDS + self._random() * EXTENSION_JITTER)
 
     def _load(self) -> Credentials:
         """Try the sources in order. Once a source has had credentials, it stays the only one."""
@@ -156,6 +199,8 @@ class CredentialChain:
         for source in self._sources:
             try:
                 found = source.load()
+                if _has_expired(found, self._now()) and _outlives((source,)):
+                    found = self._extended(found)
                 problem = "they have expired" if _has_expired(found, self._now()) else ""
             except SourceEmpty as reason:
                 tried.append((source.place, str(reason)))
@@ -179,6 +224,15 @@ def next_renewal(expires: float | None, now: float) -> float:
     if left > ADVISORY_SECONDS:
         return expires - ADVISORY_SECONDS
     return min(expires, now + (ADVISORY_PAUSE if left > MANDATORY_SECONDS else MANDATORY_PAUSE))
+
+
+def _key_of(credentials: Credentials) -> tuple[str, str | None]:
+    return credentials.access_key, credentials.token
+
+
+def _outlives(sources: Iterable[Source]) -> bool:
+    """Return whether these are the one source whose credentials are used beyond their expiry."""
+    return all(getattr(source, "outlives_expiry", False) for source in sources)
 
 
 def _has_expired(credentials: Credentials, now: float) -> bool:
@@ -221,7 +275,11 @@ def default_chain(
             from aws_backend.dynamodb.credential_sources import file_sources
         except ModuleNotFoundError:  # the package for Lambda, somewhere else
             return sources
-        return [*file_sources(environ, profile, region, read_text, run, runtime), *sources]
+
+        def find_region() -> str | None:
+            return region or region_from_environment(environ, profile=profile, read_text=read_text)
+
+        return [*file_sources(environ, profile, find_region, read_text, run, runtime), *sources]
 
     first: list[Source] = [] if profile else [EnvironmentSource(environ)]
     return CredentialChain(_FirstThenOthers(first, other_sources), runtime=runtime)

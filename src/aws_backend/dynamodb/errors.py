@@ -12,6 +12,7 @@
       TableNotFound                     500             the table (or index, or backup) does not exist
       TableInUse                        500             the table is being created, changed or deleted
       AccessDenied                      500             the credentials are not valid, or do not allow the call
+        CredentialsExpired              500             the credentials have expired
       ClockSkewed                       500             the request's time is too far from DynamoDB's
 
 `OutcomeUnknown` (`sltt_core.http_client`) is raised for a write that may have been applied and must not be repeated.
@@ -152,6 +153,13 @@ class AccessDenied(DynamoDBError):
     hint = "Check the policies of the role or user of these credentials, and whether the credentials have expired."
 
 
+class CredentialsExpired(AccessDenied):
+    """The credentials have expired; nothing was done."""
+
+    title = "Credentials have expired"
+    hint = "Renew the credentials, for example with `aws sso login`."
+
+
 class ClockSkewed(DynamoDBError):
     """The request's time is more than five minutes from DynamoDB's, because this machine's clock is wrong."""
 
@@ -194,8 +202,8 @@ BY_CODE: dict[str, type[DynamoDBError]] = {
     "MissingAuthenticationTokenException": AccessDenied,
     "MissingAuthenticationToken": AccessDenied,
     "InvalidClientTokenId": AccessDenied,
-    "ExpiredTokenException": AccessDenied,
-    "ExpiredToken": AccessDenied,
+    "ExpiredTokenException": CredentialsExpired,
+    "ExpiredToken": CredentialsExpired,
     "OptInRequired": AccessDenied,
     "NotAuthorized": AccessDenied,
     "RequestTimeTooSkewed": ClockSkewed,

@@ -105,6 +105,7 @@ def test_every_module_in_it_can_be_imported_with_nothing_but_python() -> None:
     left_out = [
         "aws_backend.dynamodb.credential_sources",
         "aws_backend.dynamodb.profiles",
+        "aws_backend.dynamodb.token_sources",
         "aws_backend.upkeep.audit",
         "aws_backend.upkeep.repair",
         "sltt_core.cli.main",
