@@ -288,11 +288,10 @@ DynamoDBClient.warm(self, seconds: float = 10.0) -> None
 DynamoDBError(message: str, *, hint: str | None = None) -> None
 DynamoDBError.from_response(code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError
 DynamoDBStorageService(table_name: str, project_id: str | None = None, *, region: str | None = None,
-    use_local_dynamodb: bool = False, local_endpoint: str = 'http://localhost:8000', endpoint: str | None = None,
-    client: DynamoDBClient | None = None, check_table: bool = True, runtime: Runtime = Runtime, time_limit:
-    Callable[[], float] =
-    DynamoDBStorageService.<lambda>, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int =
-    4000000) -> None
+    use_local_dynamodb: bool = False, local_endpoint: str = 'http://localhost:8000', endpoint: str | None =
+    None, write_region: str | None = None, client: DynamoDBClient | None = None, check_table: bool = True,
+    runtime: Runtime = Runtime, time_limit: Callable[[], float] = DynamoDBStorageService.<lambda>,
+    chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000) -> None
 DynamoDBStorageService.close(self) -> None
 DynamoDBStorageService.initialize(self) -> None
 DynamoDBStorageService.place -> str
@@ -305,6 +304,7 @@ Function(api: Api, storage: BaseStorageService, gateway: Gateway = Gateway, *, m
     Callable[[float], None] = Function.<lambda>, runtime: Runtime = Runtime) -> None
 Gateway(base_path: str = '', principal_claim: str = 'sub', rest_binary: bool = False)
 InvalidRequest(message: str, *, hint: str | None = None) -> None
+NotDynamoDB(message: str, *, hint: str | None = None) -> None
 ServerFault(message: str, *, hint: str | None = None) -> None
 TableInUse(message: str, *, hint: str | None = None) -> None
 TableNotFound(message: str, *, hint: str | None = None) -> None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         CredentialsExpired,
         DynamoDBError,
         InvalidRequest,
+        NotDynamoDB,
         ServerFault,
         TableInUse,
         TableNotFound,
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
 _ROOMS = {
     "dynamodb.client": "DynamoDBClient",
     "dynamodb.credentials": "CredentialChain CredentialError default_chain region_from_environment",
-    "dynamodb.errors": "AccessDenied ClockSkewed ConditionFailed CredentialsExpired DynamoDBError InvalidRequest "
-    "ServerFault TableInUse TableNotFound Throttled TokenReused TransactionCanceled "
-    "TransactionConflict TransactionInProgress",
+    "dynamodb.errors": "AccessDenied ClockSkewed ConditionFailed CredentialsExpired DynamoDBError "
+    "InvalidRequest NotDynamoDB ServerFault TableInUse TableNotFound Throttled "
+    "TokenReused TransactionCanceled TransactionConflict TransactionInProgress",
     "dynamodb.sigv4": "Credentials",
     "function.function": "Function",
     "function.gateway": "Gateway UnknownEvent",
@@ -73,6 +74,7 @@ __all__ = [
     "Function",
     "Gateway",
     "InvalidRequest",
+    "NotDynamoDB",
     "ServerFault",
     "TableInUse",
     "TableNotFound",

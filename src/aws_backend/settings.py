@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from aws_backend.dynamodb.endpoints import AWS_SUFFIXES
+from aws_backend.dynamodb.client import AWS_SUFFIXES
 from aws_backend.storage import LOCAL_ENDPOINT, DynamoDBStorageService
 from sltt_core.base.errors import InvalidInput
 from sltt_core.http_client.transport import parse_origin
@@ -88,6 +88,7 @@ def _open(
         use_local_dynamodb=bool(local),
         local_endpoint=endpoint or LOCAL_ENDPOINT,
         endpoint=None if local else endpoint or None,
+        write_region=environ.get("DYNAMODB_WRITE_REGION", "").strip() or None,
         **options,
     )
 

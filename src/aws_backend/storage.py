@@ -62,6 +62,7 @@ class DynamoDBStorageService(BaseStorageService):
         use_local_dynamodb: bool = False,
         local_endpoint: str = LOCAL_ENDPOINT,
         endpoint: str | None = None,
+        write_region: str | None = None,
         client: DynamoDBClient | None = None,
         check_table: bool = True,
         runtime: Runtime = SYSTEM,
@@ -74,10 +75,10 @@ class DynamoDBStorageService(BaseStorageService):
 
         `region` is by default what AWS_REGION, AWS_DEFAULT_REGION or the profile says. `endpoint` is the URL of a
         DynamoDB on AWS, such as that of a VPC endpoint; by default AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL or the
-        profile define it, else the region. `check_table=False` skips the
-        check of the table at `initialize`, which costs a round trip; a local table is then not created either.
-        `time_limit` returns how many seconds a request that begins may take, with all its calls and waiting. A given
-        `client` must have the same `runtime`.
+        profile define it, else the region. `write_region` is the only region that writes to a global table; without it
+        a global table is refused. `check_table=False` skips the check of the table at `initialize`, which costs a round
+        trip; a local table is then not created either. `time_limit` returns how many seconds a request that begins may
+        take, with all its calls and waiting. A given `client` must have the same `runtime`.
         """
         super().__init__(
             project_id, runtime=runtime, chunk_changes=chunk_changes, chunk_bytes=chunk_bytes, page_bytes=page_bytes
@@ -86,6 +87,7 @@ class DynamoDBStorageService(BaseStorageService):
         self.local = use_local_dynamodb
         self.region = region
         self._endpoint = local_endpoint if use_local_dynamodb else endpoint
+        self._write_region = write_region
         self._check_table = check_table
         self._client = client
         self._given_client = client is not None
@@ -112,7 +114,7 @@ class DynamoDBStorageService(BaseStorageService):
                 if self._check_table:
                     from aws_backend.log.schema import check, create
 
-                    create(table) if self.local else check(table, self._client.region)
+                    create(table) if self.local else check(table, self._client.region, self._write_region)
             except BaseException:
                 self._drop_client()
                 raise
@@ -143,6 +145,11 @@ class DynamoDBStorageService(BaseStorageService):
         from aws_backend.dynamodb.credentials import connection_is_configured, default_chain, region_from_environment
 
         region = _region(self.region or (LOCAL_REGION if self.local else region_from_environment()))
+        if not self.local and self._write_region not in (None, region):
+            raise StorageError(
+                f"the region is {region}, but the only region that writes is {self._write_region}",
+                hint=f"Set DYNAMODB_REGION={self._write_region}, or change DYNAMODB_WRITE_REGION.",
+            )
         endpoint, make_transport = self._endpoint, None
         # A local DynamoDB over http is always reached directly.
         if (not self.local or str(endpoint).startswith("https:")) and connection_is_configured():

@@ -10,8 +10,7 @@ from binascii import crc32
 from json.decoder import JSONDecoder
 from json.encoder import JSONEncoder, c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 
-from aws_backend.dynamodb.endpoints import default_endpoint
-from aws_backend.dynamodb.errors import ClockSkewed, CredentialsExpired, error_from_response
+from aws_backend.dynamodb.errors import ClockSkewed, CredentialsExpired, NotDynamoDB, error_from_response
 from aws_backend.dynamodb.retry import (
     MAX_ATTEMPTS,
     RetryQuota,
@@ -74,6 +73,19 @@ UNMETERED = frozenset(
 )
 """Operations that consume no capacity units and reject the parameter `ReturnConsumedCapacity`."""
 
+_PARTITIONS = (
+    ("cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    ("eusc-", "amazonaws.eu", "api.amazonwebservices.eu"),
+    ("us-iso-", "c2s.ic.gov", "api.aws.ic.gov"),
+    ("us-isob-", "sc2s.sgov.gov", "api.aws.scloud"),
+    ("us-isof-", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+    ("eu-isoe-", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
+    ("", "amazonaws.com", "api.aws"),
+)
+"""For the beginning of a region's name: the suffix of a host, and that of a host with IPv4 and IPv6 (dual stack)."""
+AWS_SUFFIXES = tuple(f".{suffix}" for _, *suffixes in _PARTITIONS for suffix in suffixes)
+"""How the names of AWS's hosts end."""
+
 # The C encoder and the C scanner, created once: JSONEncoder.encode and json.loads make three times as many calls.
 _encode: Callable[[Any, int], tuple[str, ...]] = c_make_encoder(
     None, JSONEncoder().default, encode_basestring, None, ":", ",", False, False, False
@@ -86,9 +98,9 @@ def _parse(body: bytes) -> dict[str, Any]:
         text = body.decode()
         response, end = _scan(text, 0)
     except (ValueError, StopIteration, RecursionError):
-        raise BadResponse("the response is not JSON") from None
+        raise NotDynamoDB("the response is not JSON") from None
     if end != len(text) or type(response) is not dict:
-        raise BadResponse("the response is not a JSON object")
+        raise NotDynamoDB("the response is not a JSON object")
     return response
 
 
@@ -268,7 +280,10 @@ def _units(consumed: Any) -> float | None:
     """Return the capacity units in a response's `ConsumedCapacity`, which is for one table or a list of them."""
     if consumed is None:
         return None
-    return sum([float(one["CapacityUnits"]) for one in (consumed if isinstance(consumed, list) else [consumed])])
+    try:
+        return sum([float(one["CapacityUnits"]) for one in (consumed if isinstance(consumed, list) else [consumed])])
+    except (KeyError, TypeError, ValueError):
+        raise NotDynamoDB("the response has no valid ConsumedCapacity") from None
 
 
 def _outcome_unknown(error: SlttError) -> SlttError:
@@ -276,3 +291,19 @@ def _outcome_unknown(error: SlttError) -> SlttError:
     if isinstance(error, OutcomeUnknown):
         return error
     return OutcomeUnknown(f"the request may have been carried out: {error.message}")
+
+
+def default_endpoint(
+    region: str, service: str = "dynamodb", *, use_fips: bool = False, use_dualstack: bool = False
+) -> str:
+    """Return the URL of a service in a region. `service` is the beginning of its host name.
+
+    Source: botocore 1.44, `data/partitions.json` and the endpoint rule set of each service.
+    """
+    suffix, dual_suffix = next(
+        (suffix, dual_suffix) for prefix, suffix, dual_suffix in _PARTITIONS if region.startswith(prefix)
+    )
+    # The endpoints of GovCloud are all FIPS endpoints; only those with dual stack have a name of their own.
+    if use_fips and (use_dualstack or not region.startswith("us-gov-")):
+        service += "-fips"
+    return f"https://{service}.{region}.{dual_suffix if use_dualstack else suffix}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from aws_backend.dynamodb.client import default_endpoint
 from aws_backend.dynamodb.credential_documents import (
     CredentialError,
     SourceEmpty,
@@ -20,7 +21,6 @@ from aws_backend.dynamodb.credential_documents import (
     reason_of,
     variable,
 )
-from aws_backend.dynamodb.endpoints import default_endpoint
 from aws_backend.dynamodb.proxies import connect_through, proxy_of
 from aws_backend.dynamodb.tls import amazon_tls, tls_with_roots
 from sltt_core.base.errors import InvalidInput

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from aws_backend.dynamodb.credentials import CredentialError
-from aws_backend.dynamodb.errors import AccessDenied, DynamoDBError, TableInUse, TableNotFound
+from aws_backend.dynamodb.errors import AccessDenied, DynamoDBError, NotDynamoDB, TableInUse, TableNotFound
+from aws_backend.dynamodb.responses import check_response
 from aws_backend.log.table import INDEX, LOCAL_HINT
 from sltt_core.base.errors import NotALog, StorageError
 from sltt_core.http_client.transport import TransportError
@@ -44,8 +45,11 @@ def _schema(keys: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()]
 
 
-def check(table: LogTable, region: str) -> None:
-    """See that the table is there, and has the keys of this project; raises `StorageError` or `NotALog`."""
+def check(table: LogTable, region: str, write_region: str | None = None) -> None:
+    """Check that the table exists, is ready and has the right keys; raises `StorageError` or `NotALog`.
+
+    A global table is refused unless `write_region`, the only region in which it is written, is this `region`.
+    """
     try:
         found = _describe(table)
     except TableNotFound as error:
@@ -55,6 +59,10 @@ def check(table: LogTable, region: str) -> None:
         ) from error
     except CredentialError as error:
         raise StorageError("no AWS credentials that work", hint=f"{CredentialError.hint} {LOCAL_HINT}") from error
+    except NotDynamoDB as error:
+        raise StorageError(
+            f"the response at {table.client.endpoint} is not DynamoDB's", hint="Check the endpoint and the proxy."
+        ) from error
     except TransportError as error:
         raise StorageError(
             f"DynamoDB in {region} cannot be reached", hint="Look at DYNAMODB_REGION (or AWS_REGION) and the network."
@@ -64,6 +72,13 @@ def check(table: LogTable, region: str) -> None:
             f"the table {table.name} is not ready: it is {found['TableStatus']}", hint="Try again when it is ACTIVE."
         )
     _check_keys(table.name, found)
+    _check_replicas(table.name, found, region, write_region)
+    status = _index_status(found)
+    if status not in USABLE:
+        raise StorageError(
+            f"the index {INDEX} of the table {table.name} is not ready: it is {status}",
+            hint="Try again when it is ACTIVE; until then the list of projects is not complete.",
+        )
 
 
 _NEVER_MADE = "On AWS a table is never made by this program: docs/table.md shows the command."
@@ -78,6 +93,11 @@ def create(table: LogTable) -> None:
     try:
         table.client.warm(LOCAL_SECONDS)  # it is there at once or not at all: no use in trying again
         found = _made(table)
+    except NotDynamoDB as error:
+        raise StorageError(
+            f"no DynamoDB answers at {endpoint}: the server does not answer as DynamoDB does: {error.code}",
+            hint="Look at DYNAMODB_ENDPOINT.",
+        ) from error
     except TransportError as error:
         raise StorageError(
             f"no DynamoDB answers at {endpoint}",
@@ -107,17 +127,54 @@ def _made(table: LogTable) -> dict[str, Any]:
             pass  # another process was faster
         found = _describe(table)
     deadline = table.runtime.steady_clock() + READY_SECONDS
-    while found["TableStatus"] != "ACTIVE":
+    while found["TableStatus"] != "ACTIVE" or _index_status(found) not in USABLE:
         if table.runtime.steady_clock() >= deadline:
-            raise StorageError(f"the table {table.name} does not become active: it is {found['TableStatus']}")
+            status = found["TableStatus"]
+            if status == "ACTIVE":
+                status = f"ACTIVE, and its index {INDEX} is {_index_status(found)}"
+            raise StorageError(f"the table {table.name} does not become active: it is {status}")
         table.runtime.pause(READY_PAUSE)
         found = _describe(table)
     return found
 
 
 def _describe(table: LogTable) -> dict[str, Any]:
-    found: dict[str, Any] = table.client.call("DescribeTable", {"TableName": table.name})["Table"]
+    response = table.client.call("DescribeTable", {"TableName": table.name})
+    check_response("DescribeTable", response)
+    found: dict[str, Any] = response["Table"]
     return found
+
+
+def _index_status(found: Mapping[str, Any]) -> str:
+    """Return the status of the index of projects (AWS: GlobalSecondaryIndexDescription, `IndexStatus`).
+
+    An index that is missing counts as active: it is an error of its own.
+    """
+    for index in found.get("GlobalSecondaryIndexes") or ():
+        if index["IndexName"] == INDEX:
+            return "CREATING" if index.get("Backfilling") else str(index.get("IndexStatus") or "ACTIVE")
+    return "ACTIVE"
+
+
+def _check_replicas(name: str, found: Mapping[str, Any], region: str, write_region: str | None) -> None:
+    """Refuse a global table that other regions may write: DynamoDB then lets the last writer win, and loses changes.
+
+    AWS, "How DynamoDB global tables work": transactions hold in one region only, and not at all with strong consistency
+    between regions.
+    """
+    others = sorted({replica["RegionName"] for replica in found.get("Replicas") or ()} - {region})
+    if not others:
+        return
+    if found.get("MultiRegionConsistency") == "STRONG":
+        raise StorageError(
+            f"the table {name} is a global table with strong consistency, which has no transactions",
+            hint="Use a table in one region, or a global table with eventual consistency.",
+        )
+    if write_region != region:
+        raise StorageError(
+            f"the table {name} is a global table, with replicas in {', '.join(others)}",
+            hint=f"If {region} is the only region that writes to it, set DYNAMODB_WRITE_REGION={region}.",
+        )
 
 
 def _check_keys(name: str, found: Mapping[str, Any]) -> None:

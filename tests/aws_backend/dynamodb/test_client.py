@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aws_backend.dynamodb import client as client_module
-from aws_backend.dynamodb.client import CALL_SECONDS, DynamoDBClient
-from aws_backend.dynamodb.endpoints import default_endpoint
+from aws_backend.dynamodb.client import CALL_SECONDS, DynamoDBClient, default_endpoint
 from aws_backend.dynamodb.errors import (
     ClockSkewed,
     ConditionFailed,

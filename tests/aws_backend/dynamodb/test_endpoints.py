@@ -11,8 +11,8 @@ import pytest
 from botocore.endpoint_provider import EndpointProvider  # type: ignore[import-untyped]
 from botocore.loaders import Loader  # type: ignore[import-untyped]
 
+from aws_backend.dynamodb.client import AWS_SUFFIXES, default_endpoint
 from aws_backend.dynamodb.connections import SERVICES
-from aws_backend.dynamodb.endpoints import AWS_SUFFIXES, default_endpoint
 
 DATA = Path(botocore.__file__).parent / "data"
 PARTITIONS = json.loads((DATA / "endpoints.json").read_text())["partitions"]
