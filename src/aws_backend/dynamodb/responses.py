@@ -30,9 +30,14 @@ _VALUES = {
 """The types of attribute values (AWS: API reference, `AttributeValue`). The values inside of a map are not checked."""
 
 
-def check_response(operation: str, response: Mapping[str, Any]) -> None:
-    """Check the members of a response that callers read; raises `NotDynamoDB` for one that is missing or wrong."""
-    check = _CHECKS.get(operation)
+def check_response(
+    operation: str, response: Mapping[str, Any], check: Callable[[Mapping[str, Any]], bool] | None = None
+) -> None:
+    """Check the members of a response that callers read; raises `NotDynamoDB` for one that is missing or wrong.
+
+    `check` is the caller's own check; by default, that of this module for the operation, if it has one.
+    """
+    check = check or _CHECKS.get(operation)
     if check is None:
         return
     try:
@@ -77,22 +82,6 @@ def _is_transaction(response: Mapping[str, Any]) -> bool:
     return type(found) is list and len(found) == 2 and are_items([dict.get(one, "Item", {}) for one in found])
 
 
-def _has_table(response: Mapping[str, Any]) -> bool:
-    """Check a table's description: its members, and those of its indexes and replicas."""
-    table = response["Table"]
-    indexes, replicas = table.get("GlobalSecondaryIndexes") or [], table.get("Replicas") or []
-    schemas = [*table["KeySchema"], *chain.from_iterable(index["KeySchema"] for index in indexes)]
-    texts = [table["TableStatus"]]
-    texts += [entry[name] for entry in table["AttributeDefinitions"] for name in ("AttributeName", "AttributeType")]
-    texts += [entry[name] for entry in schemas for name in ("AttributeName", "KeyType")]
-    texts += [index["IndexName"] for index in indexes]
-    texts += [index.get("IndexStatus", "") for index in indexes]
-    texts += [replica["RegionName"] for replica in replicas]
-    lists = [indexes, replicas, table["KeySchema"], table["AttributeDefinitions"]]
-    lists += [index["KeySchema"] for index in indexes]
-    return set(map(type, texts)) == {str} and set(map(type, lists)) == {list}
-
-
 _CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "Query": _is_page,
     "Scan": _is_page,
@@ -100,5 +89,4 @@ _CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "UpdateItem": _has_attributes,
     "BatchGetItem": _is_batch,
     "TransactGetItems": _is_transaction,
-    "DescribeTable": _has_table,
 }

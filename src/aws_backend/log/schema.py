@@ -140,9 +140,25 @@ def _made(table: LogTable) -> dict[str, Any]:
 
 def _describe(table: LogTable) -> dict[str, Any]:
     response = table.client.call("DescribeTable", {"TableName": table.name})
-    check_response("DescribeTable", response)
+    check_response("DescribeTable", response, has_table)
     found: dict[str, Any] = response["Table"]
     return found
+
+
+def has_table(response: Mapping[str, Any]) -> bool:
+    """Check the response to DescribeTable: the table, its indexes and its replicas."""
+    table = response["Table"]
+    indexes, replicas = table.get("GlobalSecondaryIndexes") or [], table.get("Replicas") or []
+    schemas = [*table["KeySchema"], *(entry for index in indexes for entry in index["KeySchema"])]
+    texts = [table["TableStatus"]]
+    texts += [entry[name] for entry in table["AttributeDefinitions"] for name in ("AttributeName", "AttributeType")]
+    texts += [entry[name] for entry in schemas for name in ("AttributeName", "KeyType")]
+    texts += [index["IndexName"] for index in indexes]
+    texts += [index.get("IndexStatus", "") for index in indexes]
+    texts += [replica["RegionName"] for replica in replicas]
+    lists = [indexes, replicas, table["KeySchema"], table["AttributeDefinitions"]]
+    lists += [index["KeySchema"] for index in indexes]
+    return set(map(type, texts)) == {str} and set(map(type, lists)) == {list}
 
 
 def _index_status(found: Mapping[str, Any]) -> str:
