@@ -1,1 +1,1 @@
-"""Measurements (`make bench`): every figure beside a baseline that was measured in the same run."""
+"""Measurements (`make bench`): every figure has a baseline that is measured in the same run."""

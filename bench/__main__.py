@@ -42,7 +42,7 @@ BENCHES = {
 }
 RESULTS = Path(__file__).resolve().parent / "results"
 EXAMPLES = """examples:
-  make bench                                    everything; some minutes
+  make bench                                    everything; takes some minutes
   make bench ARGS=--quick                       a first look; logs of 100,000 changes at most
   make bench ARGS="appends waiting"             two of them
   make bench ARGS="imports --json" > out.json   figures for programs
@@ -53,7 +53,7 @@ exit code: 0, 1 when something could not be measured, 130 after Ctrl-C
 
 
 def arguments() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     what = [f"  {name:<10} {(module.__doc__ or '').splitlines()[0]}" for name, module in BENCHES.items()]
     parser = argparse.ArgumentParser(
         prog="bench",
@@ -64,16 +64,16 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("benches", nargs="*", metavar="BENCH", help="what to run; everything by default")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="size", action="store_const", const="quick", help="less of everything")
-    size.add_argument("--tiny", dest="size", action="store_const", const="tiny", help="only to see that it runs")
+    size.add_argument("--tiny", dest="size", action="store_const", const="tiny", help="only to check that it runs")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument("--folder", type=Path, help="where logs are made and removed; default: the temporary folder")
+    parser.add_argument("--folder", type=Path, help="where logs are created and removed; default: the temporary folder")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the plots go; default: bench/results")
     parser.set_defaults(size="full")
     return parser
 
 
 def about_machine() -> dict[str, object]:
-    """What it runs on."""
+    """Return the system and the versions of the run."""
     return {
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "versions": f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}",
@@ -81,7 +81,7 @@ def about_machine() -> dict[str, object]:
 
 
 def load() -> float:
-    """How many processes wanted a core in the last minute, those of the bench too."""
+    """Return the load average of the last minute, including the bench."""
     return round(os.getloadavg()[0], 2)
 
 
@@ -97,7 +97,7 @@ def run(names: list[str], size: str, folder: Path, progress: Progress) -> list[T
 
 
 def report(tables: list[Table], about: dict[str, object], *, as_json: bool) -> str:
-    """All tables, for people or for programs."""
+    """Return all tables as text or as JSON."""
     if as_json:
         return json.dumps({**about, "tables": [table.as_json() for table in tables]}, indent=2, ensure_ascii=False)
     head = "\n".join(f"{name}: {value}" for name, value in about.items())
@@ -105,12 +105,12 @@ def report(tables: list[Table], about: dict[str, object], *, as_json: bool) -> s
 
 
 def main() -> int:
-    """The command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = arguments()
     options = parser.parse_args()
     unknown = [name for name in options.benches if name not in BENCHES]
     if unknown:
-        parser.error(f"there is no bench {unknown[0]!r}; there are: {', '.join(BENCHES)}")
+        parser.error(f"bench {unknown[0]!r} is not valid: one of {', '.join(BENCHES)}")
     signal.signal(signal.SIGTERM, _end)
     progress = Progress()
     about = {**about_machine(), "size": options.size, "load before": load()}
@@ -129,7 +129,7 @@ def main() -> int:
     about |= {"load after": load(), "seconds": round(time.monotonic() - begin)}
     print(report(tables, about, as_json=options.json))
     if find_spec("matplotlib") is None:
-        print("bench: no plots, for matplotlib is not installed; `make bench` installs it", file=sys.stderr)
+        print("bench: no plots, because matplotlib is not installed; `make bench` installs it", file=sys.stderr)
     else:
         for path in plots.draw(tables, options.results):
             print(f"bench: drew {path}", file=sys.stderr)
@@ -137,7 +137,7 @@ def main() -> int:
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt  # so that a kill stops the servers just as Ctrl-C does
+    raise KeyboardInterrupt  # so that SIGTERM stops the servers as Ctrl-C does
 
 
 if __name__ == "__main__":

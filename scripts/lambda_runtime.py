@@ -1,7 +1,7 @@
-"""A Lambda process on this machine: AWS's own runtime client, a handler, and the Runtime API that feeds them.
+"""A Lambda function on this machine: AWS's own runtime client, a handler, and the Runtime API that they call.
 
-What Lambda does around a function is here as far as a function sees it: one event after another, a deadline with each,
-an end by force for one that takes longer, and a new process after that (AWS: "Lambda runtime API", 2018-06-01).
+It reproduces what a function sees of Lambda: one event at a time, each with a deadline; a function that takes longer is
+killed, and the next event starts a new process (AWS: "Lambda runtime API", 2018-06-01).
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".venv-lambda" / "bin" / "python"
-"""Of the environment that holds `awslambdaric` and nothing of ours; `make test` makes it."""
+"""The interpreter of an environment with `awslambdaric` but without this project; `make test` creates it."""
 HANDLER = "aws_backend.lambda_handler.handler"
 START_SECONDS = 30.0
 
 
-class Said(NamedTuple):
-    """What a process told the Runtime API."""
+class RuntimeCall(NamedTuple):
+    """A request that a process sent to the Runtime API."""
 
     path: str
-    """Behind `/2018-06-01/runtime/`."""
+    """Without the prefix `/2018-06-01/runtime/`."""
     body: bytes
 
 
 class RuntimeApi(ThreadingHTTPServer):
-    """Hands out events, takes answers."""
+    """The server from which a function gets events, and to which it sends responses."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Exchange)
         self.events: Queue[tuple[str, float, bytes] | None] = Queue()
-        self.said: Queue[Said] = Queue()
+        self.calls: Queue[RuntimeCall] = Queue()
         Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def address(self) -> str:
-        """Its host and port, as `AWS_LAMBDA_RUNTIME_API` has them."""
+        """Host and port, in the format of `AWS_LAMBDA_RUNTIME_API`."""
         return f"127.0.0.1:{self.server_address[1]}"
 
     def close(self) -> None:
-        """End, and let go of who waits for an event."""
+        """Stop the server, and end the request that waits for an event."""
         self.events.put(None)
         self.shutdown()
         self.server_close()
@@ -65,8 +65,8 @@ class _Exchange(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Hand out the next event, when there is one."""
-        self.server.said.put(Said("next", b""))
+        """Respond with the next event, as soon as there is one."""
+        self.server.calls.put(RuntimeCall("next", b""))
         event = self.server.events.get()
         if event is not None:
             request_id, deadline, body = event
@@ -82,11 +82,11 @@ class _Exchange(BaseHTTPRequestHandler):
             )
 
     def do_POST(self) -> None:
-        """Take an answer or an error."""
+        """Receive a response or an error."""
         path = self.path.removeprefix("/2018-06-01/runtime/")
         body = self._chunks() if "chunked" in self.headers.get("transfer-encoding", "") else self._body()
         self._respond(202, b'{"status":"OK"}', {})
-        self.server.said.put(Said(path, body))
+        self.server.calls.put(RuntimeCall(path, body))
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -107,11 +107,11 @@ class _Exchange(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class FunctionError(Exception):
-    """The function raised an error, or could not be started; `report` is what its runtime says of it."""
+    """The function raised an error, or did not start; `report` is the error report of its runtime."""
 
     def __init__(self, report: Any) -> None:
         self.report = report
@@ -119,11 +119,11 @@ class FunctionError(Exception):
 
 
 class TimedOut(Exception):
-    """The function took longer than it may, and was ended."""
+    """The function exceeded its time limit and was killed."""
 
 
 class LambdaProcess:
-    """A function under `awslambdaric`: started when it is needed, used again and again, replaced when it has ended."""
+    """A function under `awslambdaric`. Its process starts with the first event and is replaced after it has ended."""
 
     def __init__(
         self,
@@ -134,11 +134,14 @@ class LambdaProcess:
         handler: str = HANDLER,
         command: tuple[str, ...] = (),
     ) -> None:
-        """`code` is the folder of the unpacked zip; `command` stands before the interpreter's name."""
+        """`code` is the folder with the zip's files, `settings` are environment variables.
+
+        `command` is put before the interpreter's name in the command line.
+        """
         self._code = code
         self._settings = settings
         self._arguments = [*command, str(python), "-m", "awslambdaric", handler]
-        self._api: RuntimeApi | None = None  # one for each process: none asks another's for events
+        self._api: RuntimeApi | None = None  # one for each process, so that an old process gets no event of a new one
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
         self._count = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -152,7 +155,7 @@ class LambdaProcess:
         self.close()
 
     def start(self) -> None:
-        """Start a process, as Lambda's init phase does; raises `FunctionError` when it cannot be."""
+        """Start a process, as Lambda's init phase does; raises `FunctionError` if it does not start."""
         self.stop()
         self._api = RuntimeApi()
         self.process = subprocess.Popen(
@@ -171,13 +174,13 @@ class LambdaProcess:
             stdout=self._log,
             stderr=self._log,
         )
-        said = self._next(START_SECONDS)
-        if said.path != "next":
+        call = self._next(START_SECONDS)
+        if call.path != "next":
             self.process.wait(START_SECONDS)
-            raise FunctionError(json.loads(said.body))
+            raise FunctionError(json.loads(call.body))
 
     def send(self, event: object, seconds: float) -> str:
-        """Hand the function an event that it may take so many seconds for; returns the request's id."""
+        """Send an event to the function, with a time limit in seconds; returns the request's id."""
         if self.process is None or self.process.poll() is not None:
             self.start()
         assert self._api is not None
@@ -187,39 +190,39 @@ class LambdaProcess:
         return request_id
 
     def invoke(self, event: object, seconds: float = 30.0) -> Any:
-        """Let the function answer an event; raises `FunctionError`, or `TimedOut` after so many seconds."""
+        """Return the function's response to an event; raises `FunctionError`, or `TimedOut` after so many seconds."""
         request_id = self.send(event, seconds)
         try:
-            said = self._next(seconds)
+            call = self._next(seconds)
         except TimedOut:
             self.stop()
             raise
-        self._next(START_SECONDS)  # it asks for the next one
-        if said.path == f"invocation/{request_id}/error":
-            raise FunctionError(json.loads(said.body))
-        assert said.path == f"invocation/{request_id}/response", said.path
-        return json.loads(said.body)
+        self._next(START_SECONDS)  # the request for the next event
+        if call.path == f"invocation/{request_id}/error":
+            raise FunctionError(json.loads(call.body))
+        assert call.path == f"invocation/{request_id}/response", call.path
+        return json.loads(call.body)
 
-    def _next(self, seconds: float) -> Said:
+    def _next(self, seconds: float) -> RuntimeCall:
         assert self.process is not None
         assert self._api is not None
         until = time() + seconds
         while True:
             try:
-                return self._api.said.get(timeout=0.05)
+                return self._api.calls.get(timeout=0.05)
             except Empty:
                 if self.process.poll() is not None:
                     raise FunctionError({"errorType": "Runtime.ExitError", "errorMessage": self.output()}) from None
                 if time() > until:
-                    raise TimedOut(f"no answer in {seconds} seconds") from None
+                    raise TimedOut(f"no response in {seconds} seconds") from None
 
     def output(self) -> str:
-        """What all processes have written so far."""
+        """Return what all processes have written to stdout and stderr so far."""
         self._log.seek(0)
         return self._log.read().decode("utf-8", "replace")
 
     def stop(self) -> None:
-        """End the process as Lambda does, without asking."""
+        """Kill the process, as Lambda does."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -229,6 +232,6 @@ class LambdaProcess:
             self._api = None
 
     def close(self) -> None:
-        """End everything."""
+        """Kill the process and close the log."""
         self.stop()
         self._log.close()

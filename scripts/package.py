@@ -1,10 +1,11 @@
-"""`python -m scripts.package`: the zip for Lambda, what its handler imports of our two packages, compiled ahead.
+"""`python -m scripts.package`: writes the zip for Lambda. It holds the compiled modules that the handler imports.
 
-The same source gives the same bytes, on any day and from any folder: names in order, one date, the same file modes, and
-code that names its files as they are called in the zip. The code is compiled without what nothing looks at when it
-runs (docstrings, assertions, annotations of functions, columns of lines), for a cold start reads all of it. What every
-cold start runs is one file, which `scripts/zip_loader.py` reads. The rest stands where the source would (PEP 3147,
-"Case 4"), for a cold start need not look for that.
+The same source always gives the same bytes: entries are sorted by name, all have one date and one file mode, and the
+code has the file names of the zip. The code is compiled without parts that are not used when it runs (docstrings,
+assertions, annotations of functions, column numbers), because a cold start reads all of it.
+
+One file holds the modules that every cold start runs; `scripts/zip_loader.py` reads it. The other modules are where
+their source would be (PEP 3147, "Case 4"), where Python finds them without a search.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from types import CodeType
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "3.13"
-"""Lambda's runtime `python3.13`; another one refuses the zip's code."""
+"""The version of Lambda's runtime `python3.13`. Other versions cannot run the zip's code."""
 TARGET = ROOT / "dist" / "lambda.zip"
 ENTRY = "aws_backend.lambda_handler"
-LEFT_OUT = (
+VERSION = "sltt_core.base.version"
+"""Only some requests need it, but it is smaller among the modules that every cold start runs than in its own file."""
+EXCLUDED = (
     "aws_backend.dynamodb.credential_sources",
     "aws_backend.dynamodb.profiles",
     "aws_backend.dynamodb.token_sources",
@@ -33,23 +36,26 @@ LEFT_OUT = (
     "aws_backend.log.restore",
     "aws_backend.log.schema",
     "sltt_core.base.json_writer",
+    "sltt_core.base.signatures",
+    "sltt_core.log.restored",
+    "sltt_core.model.from_python",
 )
-"""What is imported only to look after a table, or for `data` that comes from Python: never in a Lambda function."""
-LOADED = "aws_backend/__init__.py"
-"""The loader takes its place."""
+"""Modules for maintaining and restoring tables, and for callers in Python. A Lambda function never imports them."""
+REPLACED = "aws_backend/__init__.py"
+"""The loader replaces this file."""
 FRONT_DOORS = ("aws_backend/__init__.py", "sltt_core/__init__.py")
-"""They serve users of the packages; nothing in the zip imports from them."""
+"""For users of the packages. No module in the zip imports from them."""
 LOADER = ROOT / "scripts" / "zip_loader.py"
 MODULES = "aws_backend/modules.bin"
 ROOTS = "aws_backend/dynamodb/amazon_roots.pem"
 DATE = (1980, 1, 1, 0, 0, 0)
-"""The first that a zip can say."""
+"""The earliest date that a zip can contain."""
 
 
 def sources(src: Path) -> dict[str, ast.Module]:
-    """Return what the entry imports, now or when it is needed, and what that imports: code by file, in order."""
+    """Return all modules that the entry imports, directly or not, at once or later: sorted syntax trees by file."""
     found: dict[str, ast.Module] = {}
-    waiting, seen = [ENTRY], set(LEFT_OUT)
+    waiting, seen = [ENTRY], set(EXCLUDED)
     while waiting:
         module = waiting.pop()
         if module in seen:
@@ -59,16 +65,16 @@ def sources(src: Path) -> dict[str, ast.Module]:
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         if path.is_file():
             file = path.relative_to(src).as_posix()
-            tree = found[file] = _Bare().visit(ast.parse(b"" if file in FRONT_DOORS else path.read_bytes()))
+            tree = found[file] = _Strip().visit(ast.parse(b"" if file in FRONT_DOORS else path.read_bytes()))
             waiting += [*_packages(module), *_imported(tree)]
     return dict(sorted(found.items()))
 
 
-def at_once(trees: dict[str, ast.Module]) -> list[str]:
-    """Return the modules that the entry imports before it does anything, each after those that it imports itself.
+def startup_modules(trees: dict[str, ast.Module]) -> list[str]:
+    """Return the modules that are imported when the entry is imported; each is after the modules that it imports.
 
-    A package that holds only a docstring is left out unless something is imported from it by name: Python finds a
-    loaded module without its package, and each package would be one more module to make at every cold start.
+    A package with only a docstring is left out, unless something is imported from it by name. Python finds a loaded
+    module without its package, and creating each package would cost time at every cold start.
     """
     modules = {_module(file): tree for file, tree in trees.items()}
     named = {name for tree in modules.values() for name in _imported(tree, functions=False)}
@@ -83,23 +89,24 @@ def at_once(trees: dict[str, ast.Module]) -> list[str]:
                 visit(name)
             order.append(module)
 
-    visit(ENTRY)
-    return [module for module in order if module not in (ENTRY, _module(LOADED))]
+    for module in (VERSION, ENTRY):
+        visit(module)
+    return [module for module in order if module not in (ENTRY, _module(REPLACED))]
 
 
-def apart(trees: dict[str, ast.Module]) -> list[str]:
-    """Return the modules that are files of their own: the entry, what only some requests need, the packages of both.
+def separate_modules(trees: dict[str, ast.Module]) -> list[str]:
+    """Return the modules with a file of their own: the loader, the entry, and those that only some requests need.
 
-    A package that holds only a docstring and no such file is left out altogether.
+    A package that has only a docstring is left out. Python imports its modules from the folder all the same, as those
+    of a namespace package (PEP 420).
     """
     modules = {_module(file): tree for file, tree in trees.items()}
-    others = modules.keys() - set(at_once(trees))
-    files = {name for name in others if len(modules[name].body) > 1}
-    return sorted(files | {package for name in files for package in _packages(name)} & others)
+    others = modules.keys() - set(startup_modules(trees))
+    return sorted({name for name in others if len(modules[name].body) > 1} | {_module(REPLACED)})
 
 
 def is_empty_package(module: str, src: Path = ROOT / "src") -> bool:
-    """Tell whether a module is a package that holds nothing in the zip: only a docstring, or a front door."""
+    """Return whether a module is a package without code in the zip: it has only a docstring, or is a front door."""
     path = src / module.replace(".", "/") / "__init__.py"
     front_door = path.relative_to(src).as_posix() in FRONT_DOORS
     return path.is_file() and (front_door or len(ast.parse(path.read_bytes()).body) <= 1)
@@ -110,13 +117,13 @@ def _module(file: str) -> str:
 
 
 def _packages(module: str) -> list[str]:
-    """Return the packages that a module is in, the outermost first."""
+    """Return the packages of a module, the outermost first."""
     parts = module.split(".")
     return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def _imported(tree: ast.AST, *, functions: bool = True) -> list[str]:
-    """What some code imports, and what may be a module or not; if need be without what its functions do."""
+    """Return the names that some code imports, modules or not; without `functions`, not the imports in functions."""
     names = []
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
@@ -128,24 +135,24 @@ def _imported(tree: ast.AST, *, functions: bool = True) -> list[str]:
     return names
 
 
-def pack(src: Path, target: Path) -> None:
-    """Write the zip, with the Python that runs this."""
+def write_zip(src: Path, target: Path) -> None:
+    """Write the zip with the code of the running Python."""
     import importlib.util
     import marshal
     from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
     trees = sources(src)
-    order = at_once(trees)
-    files = apart(trees)
-    trees[LOADED] = ast.parse(LOADER.read_bytes())
+    order = startup_modules(trees)
+    files = separate_modules(trees)
+    trees[REPLACED] = ast.parse(LOADER.read_bytes())
     codes = {
-        _module(file): _short_names(
+        _module(file): _without_qualified_names(
             compile(ast.fix_missing_locations(tree), file, "exec", dont_inherit=True, optimize=2)
         )
         for file, tree in trees.items()
     }
     contents = {ROOTS: (src / ROOTS).read_bytes(), MODULES: marshal.dumps([(name, codes.pop(name)) for name in order])}
-    # The header of a file that is never checked against its source (PEP 552).
+    # The header of a .pyc file that Python does not check against its source (PEP 552).
     header = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little") + bytes(8)
     contents |= {f"{codes[name].co_filename}c": header + marshal.dumps(codes[name]) for name in files}
     with ZipFile(target, "w") as file:
@@ -156,16 +163,21 @@ def pack(src: Path, target: Path) -> None:
             file.writestr(entry, content, ZIP_DEFLATED, compresslevel=9)
 
 
-def _short_names(code: CodeType) -> CodeType:
-    """Leave out the qualified names of functions, which only `repr` and messages of `TypeError` show."""
-    inner = tuple(_short_names(part) if isinstance(part, CodeType) else part for part in code.co_consts)
+def _without_qualified_names(code: CodeType) -> CodeType:
+    """Remove the qualified names of functions, which only `repr` and messages of `TypeError` use."""
+    inner = tuple(_without_qualified_names(part) if isinstance(part, CodeType) else part for part in code.co_consts)
     return code.replace(co_consts=inner, co_qualname=code.co_name)
 
 
-class _Bare(ast.NodeTransformer):
-    """Removes what only a type checker reads. A class keeps the names that it annotates: a record's fields."""
+class _Strip(ast.NodeTransformer):
+    """Removes what only a type checker reads, and abstract methods, which a storage overrides.
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+    A class keeps its annotated names, which define a record's fields.
+    """
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST | None:
+        if any(ast.unparse(decorator) == "abstractmethod" for decorator in node.decorator_list):
+            return None
         node.returns = None
         return self.generic_visit(node)
 
@@ -191,7 +203,10 @@ class _Bare(ast.NodeTransformer):
 
 
 def build(target: Path = TARGET, src: Path = ROOT / "src") -> Path:
-    """Write the zip with Lambda's Python; raises `interpreters.NoInterpreter` where there is none."""
+    """Write the zip with Lambda's Python and return its path.
+
+    Raises `interpreters.NoInterpreter` if that Python is not installed, and `OSError` if the target cannot be written.
+    """
     from scripts.interpreters import find
 
     python = find(PYTHON)
@@ -200,8 +215,8 @@ def build(target: Path = TARGET, src: Path = ROOT / "src") -> Path:
     if target == TARGET:
         target.parent.mkdir(exist_ok=True)
     elif not target.parent.is_dir():
-        raise FileNotFoundError(ENOENT, "there is no such folder", str(target.parent))
-    # Sets in code stand in the order of their hashes, which differ from process to process unless told not to.
+        raise FileNotFoundError(ENOENT, "its folder does not exist", str(target.parent))
+    # The order of a set in code depends on its hashes, which differ between processes unless the seed is fixed.
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONHASHSEED": "0"}
     arguments = [python, "-S", "-X", "no_debug_ranges", __file__, "--here", str(src), str(target)]
     subprocess.run(arguments, env=environment, check=True)
@@ -209,16 +224,16 @@ def build(target: Path = TARGET, src: Path = ROOT / "src") -> Path:
 
 
 def main() -> None:
-    """Build the zip and say where it is."""
+    """Build the zip and print its path."""
     if sys.argv[1:2] == ["--here"]:
-        pack(Path(sys.argv[2]), Path(sys.argv[3]))
+        write_zip(Path(sys.argv[2]), Path(sys.argv[3]))
         return
     parser = argparse.ArgumentParser(
         prog="python -m scripts.package",
-        description=f"Make the zip for AWS Lambda's python{PYTHON}: our code, compiled, and no dependency.",
+        description=f"Build the zip for AWS Lambda's python{PYTHON}: the compiled code, without dependencies.",
         epilog="example: python -m scripts.package --target /tmp/lambda.zip",
     )
-    parser.add_argument("--target", type=Path, default=TARGET, help="where the zip goes; default: dist/lambda.zip")
+    parser.add_argument("--target", type=Path, default=TARGET, help="path of the zip; default: dist/lambda.zip")
     from scripts.interpreters import NoInterpreter
 
     try:
@@ -228,7 +243,7 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"package: cannot write {error.filename}: {error.strerror}")
     except subprocess.CalledProcessError:
-        sys.exit("package: the zip could not be made; what went wrong is above")
+        sys.exit("package: cannot build the zip; the reason is above")
     except KeyboardInterrupt:
         sys.exit(130)
     print(f"{target}: {target.stat().st_size / 1024:.1f} KiB; handler aws_backend.lambda_handler.handler")

@@ -1,4 +1,4 @@
-"""The local DynamoDBs, started once a run, by whichever worker needs one first, and stopped with the run."""
+"""The local DynamoDBs: started once in a run, by the first worker that needs one, and stopped at the end of the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER = "SLTT_ENGINES_FOLDER"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if FOLDER not in os.environ:  # the workers of a parallel run have it from the process that started them
+    if FOLDER not in os.environ:  # a worker of a parallel run inherits it from the main process
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="sltt-engines-")
         config.stash[_OWNED] = Path(os.environ[FOLDER])
 
@@ -48,7 +48,7 @@ def start_model() -> engines.Engine:
 
 
 def engine_url(name: str) -> str:
-    """Return the URL of an engine, starting it if no worker has. Where it cannot run, the test is skipped; CI fails."""
+    """Return the URL of an engine; start it if no worker has. If it cannot run, skip the test, or fail under CI."""
     folder = Path(os.environ[FOLDER])
     note = folder / f"{name}.url"
     with (folder / f"{name}.lock").open("w") as lock:
@@ -61,12 +61,12 @@ def engine_url(name: str) -> str:
             else:
                 if engine.process is not None:
                     (folder / f"{name}.pid").write_text(str(engine.process.pid))
-                    engine.process.returncode = 0  # it outlives this worker; the run's end stops it
+                    engine.process.returncode = 0  # it outlives this worker and is stopped at the end of the run
                 note.write_text(engine.url)
     url = note.read_text()
     if url.startswith("!"):
         if os.environ.get("CI"):
-            pytest.fail(f"{url[2:]}; under CI every engine has to run")
+            pytest.fail(f"{url[2:]}; under CI every engine must run")
         pytest.skip(url[2:])
     return url
 

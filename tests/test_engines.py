@@ -1,4 +1,4 @@
-"""Where the local DynamoDBs come from, and what happens where one cannot run."""
+"""The local DynamoDB engines: where they are found, and what happens if one cannot run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_an_engine_that_runs_already_stands_in_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_engine_replaces_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYNAMODB_ENDPOINT", "http://127.0.0.1:9")
     for name in engines.NAMES:
         engine = engines.start(name)
@@ -21,7 +21,7 @@ def test_an_engine_that_runs_already_stands_in_for_all(monkeypatch: pytest.Monke
         engine.stop()
 
 
-def test_a_folder_with_another_jar_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_variable_for_the_jars_folder_has_precedence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "DynamoDBLocal.jar").touch()
     monkeypatch.setenv("DYNAMODB_LOCAL_HOME", str(tmp_path))
     command = engines.command(engines.DYNAMODB_LOCAL, 8000)
@@ -30,9 +30,7 @@ def test_a_folder_with_another_jar_wins(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 @pytest.mark.parametrize("name", engines.NAMES)
-def test_an_engine_that_is_not_installed_says_how_to_get_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
-) -> None:
+def test_a_missing_engine_is_reported_with_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     monkeypatch.delenv("DYNAMODB_ENDPOINT", raising=False)
     monkeypatch.delenv("DYNAMODB_LOCAL_HOME", raising=False)
     monkeypatch.setattr(engines, "MODULES", tmp_path)
@@ -40,7 +38,7 @@ def test_an_engine_that_is_not_installed_says_how_to_get_it(
         engines.start(name)
 
 
-def test_a_test_without_its_engine_is_skipped_and_under_ci_it_fails(
+def test_a_test_without_its_engine_is_skipped_and_fails_under_ci(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def cannot(name: str) -> engines.Engine:
@@ -56,5 +54,5 @@ def test_a_test_without_its_engine_is_skipped_and_under_ci_it_fails(
         conftest.engine_url(engines.DYNAMODB_LOCAL)
 
 
-def test_a_port_that_is_free_is_free() -> None:
+def test_a_free_port_is_free() -> None:
     assert not engines._listens(engines.free_port())

@@ -26,12 +26,15 @@ def typed_names(door: ModuleType) -> dict[str, str]:
     tree = ast.parse(Path(str(door.__file__)).read_text(encoding="utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     return {
-        alias.name: str(node.module) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{door.__name__}.")
+        for alias in node.names
     }
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_every_list_of_a_front_door_names_the_same(door: ModuleType) -> None:
+def test_the_lists_of_a_front_door_have_the_same_names(door: ModuleType) -> None:
     rooms = {name: f"{door.__name__}.{room}" for room, names in door._ROOMS.items() for name in names.split()}
     assert typed_names(door) == rooms
     assert {*door.__all__} == rooms.keys()
@@ -40,7 +43,7 @@ def test_every_list_of_a_front_door_names_the_same(door: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_public_name_is_the_one_of_its_room(door: ModuleType) -> None:
+def test_a_public_name_is_the_object_of_its_module(door: ModuleType) -> None:
     for room, names in door._ROOMS.items():
         module = importlib.import_module(f"{door.__name__}.{room}")
         for name in names.split():
@@ -48,12 +51,12 @@ def test_a_public_name_is_the_one_of_its_room(door: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_name_that_is_not_there_is_an_attribute_error(door: ModuleType) -> None:
+def test_an_unknown_name_is_an_attribute_error(door: ModuleType) -> None:
     with pytest.raises(AttributeError, match=f"module '{door.__name__}' has no attribute 'nothing'"):
         door.nothing  # noqa: B018
 
 
-def test_a_front_door_loads_nothing_until_it_is_asked() -> None:
+def test_a_front_door_loads_modules_on_first_use() -> None:
     program = "import sys; before = set(sys.modules); import sltt_core, aws_backend; print(*set(sys.modules) - before)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
     assert set(run.stdout.split()) <= {"sltt_core", "aws_backend", "__future__"}
@@ -142,7 +145,8 @@ AllowAll()
 AllowAll.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None
 AllowAll.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
 Api(storage: BaseStorageService, server_name: str = 'sltt', *, access: Access | None = None, cors: Sequence[str]
-    = (), runtime: Runtime = Runtime, report: Callable[[BaseException], None] | None = None) -> None
+    = (), cors_setting: str = '--cors', runtime: Runtime = Runtime, report: Callable[[BaseException], None] |
+    None = None) -> None
 Api.failed(self, error: Exception, request: Request) -> Response
 Api.handle(self, request: Request) -> Response
 Api.problem(self, error: SlttError, request: Request) -> Response
@@ -150,6 +154,7 @@ Api.request_id(self, headers: Mapping[str, str]) -> str
 Appended(seqs: tuple[int, ...], replayed: bool)
 BaseStorageService(project_id: str | None = None, *, runtime: Runtime = Runtime, chunk_changes: int = 98,
     chunk_bytes: int = 3500000, page_bytes: int = 4000000) -> None
+BaseStorageService.check(self) -> None
 BaseStorageService.close(self) -> None
 BaseStorageService.create_change(self, change: NewChange, idempotency_key: str | None = None) -> Change
 BaseStorageService.create_changes(self, changes: Sequence[NewChange], idempotency_key: str | None = None) ->
@@ -166,6 +171,7 @@ BaseStorageService.get_changes_with_cursor(self, cursor: int = 0, limit: int = 1
 BaseStorageService.get_entity_type_stats(self, *, project_id: str | None = None) -> dict[str, int]
 BaseStorageService.get_head(self, *, project_id: str | None = None) -> Head
 BaseStorageService.get_heads(self, project_ids: Iterable[str]) -> dict[str, int]
+BaseStorageService.get_stats(self, *, project_id: str | None = None) -> tuple[ChangeStats, dict[str, int]]
 BaseStorageService.initialize(self) -> None
 BaseStorageService.mark_as_outdated(self, seq: int, outdated_by: int, *, project_id: str | None = None) ->
     Change
@@ -200,6 +206,7 @@ KeyReused(message: str, *, hint: str | None = None) -> None
 LocalStorageService(path: str | Path, project_id: str | None = None, *, runtime: Runtime = Runtime,
     busy_seconds: float = 10.0, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000)
     -> None
+LocalStorageService.check(self) -> None
 LocalStorageService.close(self) -> None
 LocalStorageService.initialize(self) -> None
 LocalStorageService.wait_for_write(self, mark: object, seconds: float) -> None
@@ -301,7 +308,8 @@ DynamoDBStorageService.wait_for_write(self, mark: object, seconds: float) -> Non
 DynamoDBStorageService.warm(self) -> None
 DynamoDBStorageService.write_mark(self) -> object
 Function(api: Api, storage: BaseStorageService, gateway: Gateway = Gateway, *, max_wait: float = 0.0, limit:
-    Callable[[float], None] = Function.<lambda>, runtime: Runtime = Runtime) -> None
+    Callable[[float], None] = Function.<lambda>, warm: Callable[[], None] = Function.<lambda>, runtime: Runtime
+    = Runtime) -> None
 Gateway(base_path: str = '', principal_claim: str = 'sub', rest_binary: bool = False)
 InvalidRequest(message: str, *, hint: str | None = None) -> None
 NotDynamoDB(message: str, *, hint: str | None = None) -> None
@@ -332,7 +340,7 @@ storage_from_environment(environ: Mapping[str, str] = environ, project_id: str |
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_the_signatures_are_those_that_were_promised(door: ModuleType) -> None:
+def test_the_public_signatures_are_as_listed(door: ModuleType) -> None:
     promised = re.sub(r"\n +", " ", SIGNATURES[door.__name__]).strip().splitlines()
     found = signatures(door)
     assert sorted(set(found) ^ set(promised)) == [], "what differs: what was promised, and what is there"

@@ -1,4 +1,4 @@
-"""A cold start: from the start of a process to the first change in the table, beside what one would pick instead."""
+"""A cold start: from the start of a process to the first change in the table, compared with the usual libraries."""
 
 from __future__ import annotations
 
@@ -31,37 +31,37 @@ if TYPE_CHECKING:
     from bench.support.context import BenchContext
 
 PYTHON = ROOT / ".venv-cold" / "bin" / "python"
-"""Of the environment with the rivals, of Lambda's Python; `make bench` makes it."""
+"""The environment with the compared libraries, of Lambda's Python; `make bench` creates it."""
 RUNTIME, RUNTIME_OURS = "awslambdaric, a handler that does nothing", "awslambdaric, ours"
 LOG = "bench-log"
-"""The table that ours writes to."""
+"""The table of our programs."""
 COUNTED = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", "--log-file={log}")
 
 
 class Scene(NamedTuple):
-    """What a cold start happens in."""
+    """The surroundings of a cold start."""
 
     python: Path
     code: Path
     endpoint: str
     roots: str
-    """All that a client of the usual kind trusts, in a file; empty without TLS."""
+    """The file of all roots that a usual client trusts; empty without TLS."""
     folder: Path
     environment: dict[str, str]
 
 
 class Run(NamedTuple):
-    """What came of one."""
+    """The figures of one cold start."""
 
     seconds: float
     modules: float
-    """Those that were loaded at its end; 0 where nobody could look."""
+    """The modules that were loaded at its end; 0 when they could not be counted."""
     mebibytes: float
-    """Its peak."""
+    """The peak memory."""
 
 
 def measure(context: BenchContext) -> list[Table]:
-    """Measure everything over plain HTTP and over TLS, on one engine; count instructions where valgrind is there."""
+    """Measure everything over plain HTTP and over TLS, on one engine; count instructions when valgrind is installed."""
     try:
         engine = engines.start(engines.DYNOXIDE)
         interpreter = find(package.PYTHON)
@@ -72,7 +72,7 @@ def measure(context: BenchContext) -> list[Table]:
         closing.callback(engine.stop)
         fill(engine.url)
         with DynamoDBStorageService(LOG, use_local_dynamodb=True, local_endpoint=engine.url):
-            pass  # it is made; a function does not look for it
+            pass  # creates the table; a function does not check for it
         python = PYTHON if PYTHON.exists() else Path(interpreter)
         plain = _scene(context.folder / "plain", python, engine.url, None)
         tables = _measured(context, plain, "over plain HTTP")
@@ -93,10 +93,10 @@ def _scene(folder: Path, python: Path, endpoint: str, front: Any) -> Scene:
     roots = ""
     if front is not None:
         front.write_roots(folder / "code" / "aws_backend" / "dynamodb" / Path(ROOTS).name)
-        told = subprocess.run(
+        output = subprocess.run(
             [python, "-c", "import certifi; print(certifi.where())"], capture_output=True, check=False
         )
-        usual = Path(told.stdout.decode().strip()) if told.returncode == 0 else Path(ROOTS)
+        usual = Path(output.stdout.decode().strip()) if output.returncode == 0 else Path(ROOTS)
         roots = str(front.write_roots(folder / "usual.pem", usual.read_bytes()))
     environment = {
         "PATH": os.environ.get("PATH", ""),
@@ -159,7 +159,7 @@ def _has(scene: Scene, distribution: str) -> bool:
     return subprocess.run([scene.python, "-c", look], capture_output=True, check=False).returncode == 0
 
 
-TOLD = """
+PRINT_FIGURES = """
 import sys
 found = dict(line.split(":", 1) for line in open("/proc/self/status")) if sys.platform == "linux" else {}
 print(len(sys.modules), found.get("VmHWM", "0").split()[0])
@@ -196,9 +196,9 @@ def _run(scene: Scene, name: str, text: str, command: tuple[str, ...] = ()) -> s
 
 def _program(scene: Scene, name: str) -> Run:
     begin = perf_counter()
-    told = _run(scene, name, _text(scene, name) + TOLD)
+    output = _run(scene, name, _text(scene, name) + PRINT_FIGURES)
     seconds = perf_counter() - begin
-    modules, kibibytes = told.split()
+    modules, kibibytes = output.split()
     return Run(seconds, float(modules), float(kibibytes) / 1024)
 
 
@@ -270,14 +270,14 @@ print(size)
 
 
 def _sizes(scene: Scene, names: list[str]) -> Table:
-    """What the zips take: ours as it is, the others' packages with what they need, as wheels hold them."""
+    """Return the sizes of the zips: ours, and the wheels of the other packages with their dependencies."""
     rows = [Row(OURS, "KiB", [(scene.folder / "lambda.zip").stat().st_size / 1024], OURS)]
     for name in names:
         packages = PROGRAMS[name].packages
         if packages:
             arguments = [str(scene.python), "-c", PACKED, *packages]
-            told = subprocess.run(arguments, capture_output=True, encoding="utf-8", check=True)
-            rows.append(Row(name, "KiB", [int(told.stdout) / 1024], OURS))
+            output = subprocess.run(arguments, capture_output=True, encoding="utf-8", check=True)
+            rows.append(Row(name, "KiB", [int(output.stdout) / 1024], OURS))
     return Table(
         "", "What is in the zip", rows, ["The others: their packages and what those need, without compiled code."]
     )

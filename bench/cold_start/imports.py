@@ -1,4 +1,4 @@
-"""What importing the Lambda path costs, in modules and in instructions, beside what it does without."""
+"""The modules and instructions of importing the Lambda path, compared with modules that it avoids."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROUNDS = 2
 
 
 def measure(context: BenchContext) -> list[Table]:
-    """Count modules and, where valgrind is there, instructions: the same on a busy machine."""
+    """Count modules and, when valgrind is installed, instructions; a busy machine does not change them."""
     times = min(ROUNDS, context.size.rounds)
     modules = context.rounds({name: partial(_modules, path) for name, path in PATHS.items()}, times)
     tables = [
@@ -39,14 +39,14 @@ def measure(context: BenchContext) -> list[Table]:
             "imports-modules",
             "Modules that are loaded",
             [Row(name, "modules", values, BARE) for name, values in modules.items()],
-            ["Lambda path: sltt_core.api.app and sltt_core.log.storage, all that a request on AWS needs but DynamoDB."],
+            ["Lambda path: sltt_core.api.app and sltt_core.log.storage, all modules of a request except DynamoDB."],
         )
     ]
     if not context.size.instructions:
         return tables
     valgrind = shutil.which("valgrind")
     if valgrind is None:
-        context.progress.begin("imports: no instructions are counted, for there is no valgrind here")
+        context.progress.begin("imports: instructions are not counted, because valgrind is not installed")
         return tables
     counted = context.rounds({name: partial(_instructions, valgrind, path) for name, path in PATHS.items()}, times)
     rows = [Row(name, "million", values, BARE) for name, values in counted.items()]
@@ -65,15 +65,15 @@ def _modules(path: tuple[str, ...]) -> float:
 
 def _instructions(valgrind: str, path: tuple[str, ...]) -> float:
     command = [valgrind, "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
-    told = _run(command, _program(path)).stderr
-    found = re.search(r"I +refs: +([\d,]+)", told)
+    output = _run(command, _program(path)).stderr
+    found = re.search(r"I +refs: +([\d,]+)", output)
     if found is None:
-        raise BenchError(f"valgrind counted nothing: {told[-300:]}")
+        raise BenchError(f"valgrind counted nothing: {output[-300:]}")
     return int(found[1].replace(",", "")) / 1e6
 
 
 def _run(command: list[str], program: str) -> subprocess.CompletedProcess[str]:
-    # -S and -P: no site-packages and no current folder. The modules were compiled in the first round's count of them.
+    # -S and -P: no site-packages and no current folder. The first count of modules has compiled them.
     run = subprocess.run(
         [*command, sys.executable, "-S", "-P", "-c", program],
         capture_output=True,

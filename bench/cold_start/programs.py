@@ -1,4 +1,4 @@
-"""The programs whose cold start is measured: each from nothing to one change put into a table."""
+"""The programs whose cold start is measured: each puts one change into a table."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def put():
 
 
 class Program(NamedTuple):
-    """What is run."""
+    """A program to run."""
 
     text: str
-    """In Python, with the names ENDPOINT, TABLE, ROOTS (a file, or empty) and EVENT."""
+    """Python code, with the names ENDPOINT, TABLE, ROOTS (a file, or empty) and EVENT."""
     packages: tuple[str, ...] = ()
-    """What its zip would have to hold beside it."""
+    """The packages that its zip would need."""
 
 
 def _framework(app: str) -> str:
     return f"""{CLIENT}{CONTEXT}
 {app}
 from mangum import Mangum
-answer = Mangum(app, lifespan="off")(EVENT, Context())
-assert answer["statusCode"] == 200, answer
+response = Mangum(app, lifespan="off")(EVENT, Context())
+assert response["statusCode"] == 200, response
 """
 
 
@@ -80,8 +80,8 @@ import os, sys
 sys.path.insert(0, CODE)
 os.environ.update(DYNAMODB_TABLE=LOG, DYNAMODB_ENDPOINT=ENDPOINT)
 from aws_backend.lambda_handler import handler
-answer = handler(EVENT, Context())
-assert answer["statusCode"] == 200, answer
+response = handler(EVENT, Context())
+assert response["statusCode"] == 200, response
 """
     ),
     "boto3": Program(f"{CLIENT}put()", ("boto3",)),
@@ -127,8 +127,8 @@ app = LambdaFunctionUrlResolver()
 @app.post("/api/changes")
 def append():
     return {{"created": len([put()])}}
-answer = app.resolve(EVENT, Context())
-assert answer["statusCode"] == 200, answer
+response = app.resolve(EVENT, Context())
+assert response["statusCode"] == 200, response
 """,
         ("aws-lambda-powertools", "boto3"),
     ),
@@ -170,4 +170,4 @@ NOTHING = """
 def handler(event, context):
     return {"statusCode": 200}
 """
-"""A handler for what AWS's runtime client costs by itself."""
+"""A handler that does nothing, for the cost of AWS's runtime client alone."""

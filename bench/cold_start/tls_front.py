@@ -1,4 +1,4 @@
-"""TLS in front of a server on this machine that has none, with a certificate of an authority made for the occasion."""
+"""A TLS proxy for a plain server on this machine, with a certificate of a temporary authority."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TlsFront:
-    """Listens on a port of `localhost`, and hands on what comes, decrypted, to another."""
+    """Listens on a port of `localhost`, and forwards the decrypted bytes to another port."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -29,7 +29,7 @@ class TlsFront:
         Thread(target=self._serve, daemon=True).start()
 
     def write_roots(self, path: Path, like: bytes | None = None) -> Path:
-        """Write a file of roots with this authority in it: in place of one of Amazon's five, or behind others."""
+        """Write a file of roots with this authority: instead of one of Amazon's five, or after others."""
         own = self._authority.cert_pem.bytes()
         if like is None:
             with open(ROOTS, "rb") as file:
@@ -42,7 +42,7 @@ class TlsFront:
         return path
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         self._listener.close()
 
     def _serve(self) -> None:
@@ -53,7 +53,7 @@ class TlsFront:
 
     def _connect(self, connection: socket.socket) -> None:
         with (
-            suppress(OSError),  # whoever is measured may be gone in the middle of anything
+            suppress(OSError),  # the measured process may end at any moment
             socket.create_connection(("127.0.0.1", self._port)) as behind,
             self._context.wrap_socket(connection, server_side=True) as front,
         ):

@@ -1,4 +1,4 @@
-"""What a call of DynamoDB costs the client: PutItem, GetItem and Query of 100, beside what one would pick instead."""
+"""The cost of DynamoDB calls for the client: PutItem, GetItem and Query of 100, compared with other clients."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ FLOOR, OURS = "pre-signed raw loop", "ours"
 
 
 class Cost(NamedTuple):
-    """What an operation costs."""
+    """The cost of an operation."""
 
     cpu: float
     """Microseconds of the client's processor time."""
     rate: float
     """Operations a second."""
     calls: int
-    """Functions that Python calls, its own and C's, as sys.setprofile counts them."""
+    """Calls of functions in Python and in C, counted by sys.setprofile."""
 
 
 def measure(context: BenchContext) -> list[Table]:
-    """Measure every client on one engine, whose own cost is the same for all."""
+    """Measure every client on the same engine, whose cost is the same for all."""
     try:
         engine = engines.start(engines.DYNOXIDE)
     except engines.CannotRun as error:
@@ -98,7 +98,7 @@ def _cost(operation: Callable[[], object], seconds: float, name: str) -> Cost:
 
 
 def count_calls(operation: Callable[[], object]) -> int:
-    """Count the functions that one operation calls, in Python and in C, without those of counting."""
+    """Count the calls of one operation, in Python and in C, without those of the counting."""
     count = 0
 
     def profile(_frame: object, event: str, _argument: object) -> None:
@@ -114,7 +114,7 @@ def count_calls(operation: Callable[[], object]) -> int:
 
 
 def fill(url: str) -> None:
-    """Make the table and put 200 items in it."""
+    """Create the table and put 200 items into it."""
     client = DynamoDBClient(REGION, lambda: CREDENTIALS, endpoint=url)
     names = {"pk": "S", "seq": "N"}
     client.call(
@@ -147,7 +147,7 @@ def _clients(url: str, closing: ExitStack) -> dict[str, Operations]:
 
 
 def _floor(url: str, closing: ExitStack) -> Operations:
-    """What nobody can go below in Python: the bytes of a request that was signed once, a socket, and json.loads."""
+    """The minimum in Python: the bytes of a request that was signed once, a socket, and json.loads."""
     address = urlsplit(url)
     signer = RequestSigner(REGION, "dynamodb", address.netloc)
     connection = socket.create_connection((str(address.hostname), int(address.port or 80)))
@@ -204,7 +204,7 @@ def _aiodynamos() -> Iterator[tuple[str, Callable[[str, ExitStack], Operations]]
 
 
 def _aiodynamo(library: str, url: str, closing: ExitStack) -> Operations:
-    """Aiodynamo in an event loop of its own; each operation runs the loop until it is done."""
+    """Aiodynamo in its own event loop; each operation runs the loop until it is done."""
     from aiodynamo.client import Client  # type: ignore[import-not-found, unused-ignore]
     from aiodynamo.credentials import Key, StaticCredentials  # type: ignore[import-not-found, unused-ignore]
     from aiodynamo.expressions import HashKey, RangeKey  # type: ignore[import-not-found, unused-ignore]

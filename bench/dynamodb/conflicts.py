@@ -1,9 +1,9 @@
-"""Writers that meet each other's transactions, simulated: which wait between attempts serves them best. Pure.
+"""A simulation of writers whose transactions conflict, to compare waits between attempts. It has no side effects.
 
 No local engine refuses a transaction because another holds an item; DynamoDB does (AWS, "DynamoDB transactions: how it
-works", transaction conflict handling). Here a transaction that is let in holds the sequence item until it is carried
-out. One that comes meanwhile is refused at once as a conflict; one that comes later and expected another value is
-refused and told the true one. Time is virtual, and chance is seeded.
+works", transaction conflict handling). Here an accepted transaction holds the sequence item until it is executed. A
+transaction that comes meanwhile is refused at once as a conflict. One that comes later and expected another value is
+refused with the current value. Time is virtual, and random numbers are seeded.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 ROUND_TRIP_MS = 4.0
 HOLD_PART = 0.5
-"""The part of a round trip that a transaction holds its items for."""
+"""The part of a round trip during which a transaction holds its items."""
 PATIENCE_MS = 10_000.0
-"""When an append is given up, as `aws_backend.log.table.REQUEST_SECONDS` says."""
+"""The time after which an append fails, as `aws_backend.log.table.REQUEST_SECONDS`."""
 
 
 def none(failures: int, random: float) -> float:
@@ -31,17 +31,17 @@ def none(failures: int, random: float) -> float:
 
 
 def uniform(most: float) -> Wait:
-    """Wait a random part of so many milliseconds."""
+    """Wait a random part of `most` milliseconds."""
     return lambda failures, random: most * random
 
 
 def backoff(first: float, most: float = 20_000.0) -> Wait:
-    """Wait a random part of what doubles with each failure: full jitter, as AWS's SDKs have it."""
+    """Wait a random part of a time that doubles with each failure: full jitter, as in AWS's SDKs."""
     return lambda failures, random: min(most, first * 2.0 ** (failures - 1)) * random
 
 
 class Policy(NamedTuple):
-    """How long one waits."""
+    """The waits of a writer."""
 
     after_conflict: Wait
     after_loss: Wait
@@ -62,14 +62,14 @@ POLICIES = {
 
 
 class Outcome(NamedTuple):
-    """What became of the appends."""
+    """The result of the appends."""
 
     taken: list[list[float]]
-    """Of each writer, the milliseconds of each append."""
+    """For each writer, the milliseconds of each append."""
     attempts: int
     conflicts: int
     refused: int
-    """Appends that were given up."""
+    """Appends that failed after the maximum time."""
 
 
 def simulate(
@@ -81,21 +81,21 @@ def simulate(
     round_trip: float = ROUND_TRIP_MS,
     hold_part: float = HOLD_PART,
 ) -> Outcome:
-    """Let writers append to one project, each its next change as soon as it has the answer to the one before."""
+    """Let writers append to one project; each sends its next change when it has the response to the one before."""
     random = Random(seed)
     hold, travel = round_trip * hold_part, round_trip * (1 - hold_part) / 2
     value = 0
     held_until = -1.0
     now = 0.0
     events: list[tuple[float, int, int, str, int]] = []
-    """When, which (so that no two are alike), of whom, what, and the value that goes with it."""
+    """Time, number (so that events differ), writer, kind, and value."""
     count = attempts = conflicts = refused = 0
     begun = [0.0] * writers
     failures = [0] * writers
     taken: list[list[float]] = [[] for _ in range(writers)]
 
     def some(mean: float) -> float:
-        return mean * (0.5 + random.expovariate(2))  # never less than half, seldom more than thrice
+        return mean * (0.5 + random.expovariate(2))  # at least half, rarely more than three times the mean
 
     def later(after: float, writer: int, what: str, known: int = 0) -> None:
         nonlocal count
@@ -138,7 +138,7 @@ def simulate(
                 refused += 1
                 taken[writer].append(now - begun[writer])
                 later(0, writer, "begin", value)
-            elif what == "conflict":  # it reads the log's end before it tries again
+            elif what == "conflict":  # it reads the head of the log before it tries again
                 later(pause + some(travel), writer, "read")
             else:
                 later(pause + some(travel), writer, "write", known)

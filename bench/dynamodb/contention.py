@@ -1,4 +1,4 @@
-"""Appends to DynamoDB by writers that meet: on one project and on many, near and far, beside the original's way."""
+"""Appends to DynamoDB by concurrent writers, on one and many projects, compared with the original backend."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ FEW, MANY = 16, 32
 DELAY_MS = 4
 ROUNDS = 3
 TIMES = 6
-"""How many times what other benches take each case is measured: an append may take a second."""
+"""The factor of the time that other benches measure a case: an append may take a second."""
 START_SECONDS = 0.1
-"""From the order to the first append, so that all begin together."""
+"""Seconds from the order to the first append, so that all writers begin together."""
 OURS, ORIGINAL = "ours", "original"
 
 
 class Shape(NamedTuple):
-    """Who writes where."""
+    """A case: writers and projects."""
 
     way: str
     processes: int
@@ -46,7 +46,7 @@ class Shape(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the case is called."""
+        """The name of the case."""
         writers = self.processes * self.threads
         who = f"{writers} writer{'s' if writers > 1 else ''}"
         who += " in one process" if self.threads > 1 else ""
@@ -55,12 +55,12 @@ class Shape(NamedTuple):
 
     @property
     def original(self) -> str:
-        """The case that it is compared with."""
+        """The name of the baseline case."""
         return Shape(ORIGINAL, self.processes * self.threads, 1, 1, self.delay_ms).name
 
 
 class Sample(NamedTuple):
-    """What one case gave in one round."""
+    """The figures of one case in one round."""
 
     rate: float
     """Appends a second."""
@@ -69,16 +69,16 @@ class Sample(NamedTuple):
     attempts: float
     """Transactions for each append."""
     share: float
-    """What the slowest writer got, in percent of an even part."""
+    """The appends of the slowest writer, in percent of an equal share."""
     refused: int
-    """Appends that were given up."""
+    """Appends that failed after the maximum time."""
     appended: int
     missed: int | None
-    """Changes that a reader never saw; `None` where nobody reads."""
+    """Changes that a reader missed; `None` without a reader."""
 
 
 def measure(context: BenchContext) -> list[Table]:
-    """Let processes write to an engine, and simulate what no engine does."""
+    """Measure processes that write to an engine, and simulate the conflicts that local engines do not have."""
     simulated = policies.tables(context)
     try:
         engine = engines.start(engines.DYNOXIDE)
@@ -88,11 +88,11 @@ def measure(context: BenchContext) -> list[Table]:
     with ExitStack() as closing:
         closing.callback(engine.stop)
         with DynamoDBStorageService(TABLE, use_local_dynamodb=True, local_endpoint=engine.url):
-            pass  # the table is there now
+            pass  # creates the table
         most = MANY if context.size.shapes > 2 else 4
         team = [closing.enter_context(Process(engine.url)) for _ in range(most + 1)]
         for process in team:
-            process.hear()  # it is ready
+            process.hear()  # wait until it is ready
         projects = (f"project-{number}" for number in count())
         seconds = TIMES * context.size.seconds
         shapes = list(_shapes(most))
@@ -114,7 +114,7 @@ def _shapes(most: int) -> Iterator[Shape]:
 
 
 def _write(shape: Shape, team: Sequence[Process], projects: Iterator[str], seconds: float) -> Sample:
-    """Let the processes write to projects that are new, and another read the first of them."""
+    """Let the processes write to new projects, and another process read the first of them."""
     names = [next(projects) for _ in range(shape.projects)]
     writers, reader = team[: shape.processes], team[-1]
     reads = shape.projects == 1
@@ -156,9 +156,9 @@ def _tables(shapes: Sequence[Shape], found: Mapping[str, Sequence[Sample]]) -> I
         "Appends of one change a second",
         "/s",
         lambda sample: sample.rate,
-        "A writer is a process with a storage of its own, unless they are said to be in one process, which share "
-        "transactions. +4 ms: every round trip takes so much longer. All of them share the machine with the engine.",
-        "Original: the counter is moved on, then the change is put; nothing else is written.",
+        "A writer is a process with its own storage; writers in one process share "
+        "transactions. +4 ms: every round trip takes 4 ms longer. All of them share the machine with the engine.",
+        "Original: the counter is incremented, then the change is put; nothing else is written.",
     )
     for part, called in ((0.5, "p50"), (0.99, "p99"), (1.0, "slowest")):
         yield table(
@@ -169,7 +169,7 @@ def _tables(shapes: Sequence[Shape], found: Mapping[str, Sequence[Sample]]) -> I
         )
     yield table(
         "",
-        "Appends of the slowest writer, in percent of an even part",
+        "Appends of the slowest writer, in percent of an equal share",
         "%",
         lambda sample: sample.share,
         "Appends that were given up: "
@@ -182,7 +182,7 @@ def _tables(shapes: Sequence[Shape], found: Mapping[str, Sequence[Sample]]) -> I
     read = [shape for shape in shapes if found[shape.name][0].missed is not None]
     yield Table(
         "",
-        "Changes that a reader missed for good who goes on from the last number it saw",
+        "Changes that a reader missed which continues after the last number that it got",
         [Row(shape.name, "", [sample.missed or 0 for sample in found[shape.name]], shape.original) for shape in read],
         [f"Of, in all rounds: {'; '.join(f'{shape.name}: {_all(found[shape.name])}' for shape in read)}"],
     )
@@ -201,7 +201,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
-            start_new_session=True,  # Ctrl-C reaches us alone, and we end it
+            start_new_session=True,  # Ctrl-C reaches only this process, which ends it
         )
 
     @property
@@ -220,13 +220,13 @@ class Process:
             pipe.close()
 
     def say(self, **order: Any) -> None:
-        """Give an order."""
+        """Send an order."""
         say, _ = self._pipes
         say.write(json.dumps(order) + "\n")
         say.flush()
 
     def hear(self) -> Any:
-        """Return the answer."""
+        """Return the response."""
         _, heard = self._pipes
         line = heard.readline()
         if not line:

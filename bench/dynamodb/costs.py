@@ -1,4 +1,4 @@
-"""What statistics, projects, pages and appends cost on DynamoDB, on a short log and on a long one."""
+"""The cost of statistics, projects, pages and appends on DynamoDB, for a short and a long log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.support.context import BenchContext
 
 BATCH = 9_800
-"""Changes in a call that fills a log: a hundred transactions."""
+"""Changes of one call that fills a log: a hundred transactions."""
 OPERATIONS: dict[str, Callable[[DynamoDBStorageService, int], object]] = {
     "statistics": lambda storage, _: storage.get_change_stats(project_id=PROJECT),
     "statistics by entity type": lambda storage, _: storage.get_entity_type_stats(project_id=PROJECT),
@@ -31,7 +31,7 @@ OPERATIONS: dict[str, Callable[[DynamoDBStorageService, int], object]] = {
 
 
 class CountingClient(DynamoDBClient):
-    """A client that has DynamoDB say what each call consumed, and adds it up."""
+    """A client that requests the consumed capacity of each call, and adds it up."""
 
     units = 0.0
     requests = 0
@@ -46,11 +46,11 @@ class CountingClient(DynamoDBClient):
 
 
 class Cost(NamedTuple):
-    """What one call of an operation takes."""
+    """The cost of one call of an operation."""
 
     ms: float
     units: float
-    """Capacity units, as the engine says."""
+    """Capacity units, as reported by the engine."""
     requests: int
 
 
@@ -91,7 +91,7 @@ def measure(context: BenchContext) -> list[Table]:
 def _log(
     context: BenchContext, length: int, url: str, closing: ExitStack
 ) -> tuple[CountingClient, DynamoDBStorageService]:
-    """Make a table with a log of so many changes, and of a few other projects."""
+    """Create a table with a log of this length, and with a few other projects."""
     client = CountingClient("us-east-1", partial(Credentials, "bench", "bench"), endpoint=url)
     closing.callback(client.close)
     storage = DynamoDBStorageService(f"bench-costs-{length}", use_local_dynamodb=True, client=client)

@@ -1,4 +1,4 @@
-"""A page of 1,000 changes from DynamoDB's reply to the HTTP body, beside the mere parsing of that reply."""
+"""A page of 1,000 changes from DynamoDB's reply to the HTTP body, compared with only parsing that reply."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ PARSED, WRITTEN, ASKED = "json.loads of the reply", "reply to body", "request to
 
 
 class ReplayTransport(HttpTransport):
-    """A transport that keeps the last reply, and gives it again without asking when it is told to."""
+    """A transport that records the last reply, and returns it again without a request in replay mode."""
 
     response: HttpResponse | None = None
     replays = False
     replied = 0.0
-    """When it last gave a reply, in seconds of processor time."""
+    """The time of its last reply, in seconds of processor time."""
 
     def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> HttpResponse:
         if not self.replays or self.response is None:
@@ -43,7 +43,7 @@ class ReplayTransport(HttpTransport):
 
 
 def measure(context: BenchContext) -> list[Table]:
-    """Record a reply of an engine once, and make a page of it over and over, in turns with parsing it."""
+    """Record a reply of an engine once, and alternate between creating a page of it and parsing it."""
     try:
         engine = engines.start(engines.DYNOXIDE)
     except engines.CannotRun as error:
@@ -66,7 +66,7 @@ def measure(context: BenchContext) -> list[Table]:
         request = Request("GET", f"/api/projects/{PROJECT}/changes", f"limit={LIMIT}")
         body = api.handle(request).content
         if json.loads(body)["count"] != LIMIT or transport.response is None:
-            raise BenchError(f"the page was answered with {body[:300].decode()}")
+            raise BenchError(f"the response to the page was {body[:300].decode()}")
         response = transport.response.body
         transport.replays = True
         found = context.rounds({"page": lambda: _round(api, request, transport, response, context.size.seconds)})[

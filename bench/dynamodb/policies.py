@@ -1,4 +1,4 @@
-"""Waits between attempts of an append, compared where writers conflict: tables of what `conflicts.py` simulates."""
+"""Tables that compare waits between attempts of an append, from the simulation of `conflicts.py`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WRITERS = 16
 SECONDS_TIMES = 40
 """Virtual seconds for each second that other benches measure."""
 BRIEFLY = ("none", "0 – 2 ms after conflicts", "0 – 10 ms after conflicts", "backoff from 10 ms after both")
-"""The policies that are looked at in other settings, too."""
+"""The policies that are simulated in other settings, too."""
 BASELINE = BRIEFLY[0]
 SETTINGS: dict[str, dict[str, Any]] = {
     "4 writers": {"writers": 4},
@@ -29,15 +29,15 @@ METRICS: dict[str, tuple[str, Callable[[Outcome], float]]] = {
     "p50": ("ms", lambda outcome: quantile(every(outcome), 0.5)),
     "p99": ("ms", lambda outcome: quantile(every(outcome), 0.99)),
     "slowest": ("ms", lambda outcome: max(every(outcome))),
-    "slowest writer's appends, of an even part": ("%", lambda outcome: share_of_least([*map(len, outcome.taken)])),
+    "slowest writer's appends, of an equal share": ("%", lambda outcome: share_of_least([*map(len, outcome.taken)])),
     "transactions for each append": ("", lambda outcome: outcome.attempts / len(every(outcome))),
     "conflicts for each append": ("", lambda outcome: outcome.conflicts / len(every(outcome))),
-    "appends given up after 10 s": ("", lambda outcome: float(outcome.refused)),
+    "appends that failed after 10 s": ("", lambda outcome: float(outcome.refused)),
 }
 
 
 def tables(context: BenchContext) -> list[Table]:
-    """Simulate every policy, a round for each seed."""
+    """Simulate every policy once for each seed."""
     seconds = SECONDS_TIMES * context.size.seconds
     seeds = range(context.size.rounds)
 
@@ -64,9 +64,9 @@ def tables(context: BenchContext) -> list[Table]:
         for name in BRIEFLY:
             values = [quantile(every(outcome), 0.99) for outcome in outcomes(name, **options)]
             rows.append(Row(f"{where}: {name}", "ms", values, f"{where}: {BASELINE}"))
-    return [*made, Table("", "Waits between attempts, simulated, elsewhere: p99", rows)]
+    return [*made, Table("", "Waits between attempts, simulated, in other settings: p99", rows)]
 
 
 def every(outcome: Outcome) -> list[float]:
-    """What each append took, whoever did it."""
+    """Return the milliseconds of each append of all writers."""
     return [value for mine in outcome.taken for value in mine]

@@ -1,9 +1,9 @@
 """A process that writes to a log on DynamoDB, or reads it; `contention.py` gives it orders.
 
-Run as `python -m bench.dynamodb.writer URL TABLE`; takes orders on stdin and answers on stdout, a line of JSON each.
-Every request takes as much longer as the order says, half of it on its way there and half on its way back. The
-original's way is what its storage does: a counter is moved on, then a change is put under the number; its reader goes
-on from the last number that it saw.
+Run as `python -m bench.dynamodb.writer URL TABLE`; it reads orders from stdin and writes responses to stdout, a
+line of JSON each. An order can delay every request, by half of the time before it and half after it. The way of the
+original storage: it increments a counter, then puts the change under the number; its reader continues after the last
+number that it got.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DATA_JSON = json.dumps(DATA)
 
 
 class FarTransport(HttpTransport):
-    """A transport to a place that is further away, which counts what it sends."""
+    """A transport that delays requests and counts them."""
 
     seconds = 0.0
     transactions = 0
@@ -51,7 +51,7 @@ class FarTransport(HttpTransport):
 
 
 class Writer:
-    """What may be done with a table."""
+    """The orders on a table."""
 
     def __init__(self, url: str, table: str) -> None:
         self._transport = FarTransport(parse_origin(url), max_idle=64)
@@ -68,7 +68,7 @@ class Writer:
     def write(
         self, way: str, project: str, delay: float, threads: int, begin: float, seconds: float
     ) -> dict[str, object]:
-        """Let each thread append a change as soon as the one before is stored, from a moment on and for so long."""
+        """Let each thread append changes one after the other, from a given time for a given duration."""
         append = {"ours": self._append, "original": self._append_as_original}[way]
         self._transport.seconds, self._transport.transactions = delay, 0
         taken: list[list[float]] = [[] for _ in range(threads)]
@@ -97,7 +97,7 @@ class Writer:
         }
 
     def read(self, way: str, project: str, delay: float) -> list[int]:
-        """Follow a log until the next order is there and nothing more is found; return what was seen."""
+        """Follow a log until the next order has come and no more is found; return the numbers that were read."""
         page = {"ours": self._page, "original": self._page_of_original}[way]
         self._transport.seconds = delay
         cursor, seen = 0, []
@@ -150,11 +150,11 @@ class Writer:
 
 
 def main() -> None:
-    """Carry out orders until there are no more."""
+    """Execute orders until the end of stdin."""
     writer = Writer(sys.argv[1], sys.argv[2])
     do: dict[str, Callable[..., object]] = {"write": writer.write, "read": writer.read}
     print(json.dumps("ready"), flush=True)
-    with open(0, "rb", buffering=0) as orders:  # nothing is read ahead: a reader has to see whether another order waits
+    with open(0, "rb", buffering=0) as orders:  # unbuffered, so that `select` shows whether another order waits
         while line := orders.readline():
             order: dict[str, Any] = json.loads(line)
             name = order.pop("do")

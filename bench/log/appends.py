@@ -1,4 +1,4 @@
-"""Appends and reads a second: through Python and HTTP, beside SQLite by hand and the server's own floor."""
+"""Appends and reads per second: in Python and over HTTP, compared with plain SQLite and with an empty request."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SHAPES = [(1, 1), (16, 1), (1, 100), (16, 100)]
 """Clients, and changes in each batch or page."""
 CALLS = ["append by hand", "append in Python", "append over HTTP", "read by hand", "read in Python", "read over HTTP"]
 MORE = {(1, 1): ["append to file"], (16, 1): ["append with key", "append with access log"]}
-"""What is measured in one shape only; keys and access log are over HTTP, too."""
+"""Calls that are measured in one shape only; those with keys and access log are over HTTP."""
 POCKETBASE = {"0.24.0-dev": 92_500 / 49.867, "0.36.0": 92_500 / 45.394}
-"""Creates a second of two versions: the four runs of posts without a rule, their requests by their seconds."""
+"""Creates per second of two versions: requests divided by seconds, of the four runs of posts without a rule."""
 SOURCE = "https://github.com/pocketbase/benchmarks (results/hetzner_cax11.md)"
 
 
 def measure(context: BenchContext) -> list[Table]:
-    """Measure each shape in every way, one way right after the other."""
+    """Measure each shape with every call, one after the other."""
     cases: dict[str, Callable[[], Sample]] = {}
     with ExitStack() as stack:
         contenders = Contenders(context, stack)
@@ -40,22 +40,22 @@ def measure(context: BenchContext) -> list[Table]:
 
 
 def calls(shape: tuple[int, int]) -> list[str]:
-    """What is measured in a shape."""
+    """Return the calls that are measured in a shape."""
     return CALLS + MORE.get(shape, [])
 
 
 def named(call: str, shape: tuple[int, int]) -> str:
-    """What a case is called: `append over HTTP, 16 × 100`."""
+    """Return the name of a case: `append over HTTP, 16 × 100`."""
     return f"{call}, {shape[0]} × {shape[1]}"
 
 
 def floor(shape: tuple[int, int]) -> str:
-    """What the case is called that a request of that shape is compared with."""
+    """Return the name of the baseline case of a request of this shape."""
     return f"/health, {shape[0]}"
 
 
 def beside_hand(kind: str, found: Mapping[str, Sequence[Sample]]) -> Table:
-    """The changes a second, beside those of the same shape by hand."""
+    """Return the changes per second, compared with those by hand in the same shape."""
     rows = []
     for shape in SHAPES:
         for call in calls(shape):
@@ -67,15 +67,15 @@ def beside_hand(kind: str, found: Mapping[str, Sequence[Sample]]) -> Table:
     if kind == "append":
         notes += [
             "By hand: a bare SQLite table, WAL, synchronous=FULL, a commit for each batch; nothing is checked. Its 16 "
-            "threads have a connection each, and wait for one another as SQLite has them wait. To file: the same as a "
-            "line of JSON and an fdatasync, which is what the disk takes.",
+            "threads have a connection each, and wait for one another in SQLite. To file: the same as a "
+            "line of JSON and an fdatasync, which is the cost of the disk.",
             *pocketbase(figure([sample.rate for sample in found[named("append over HTTP", (16, 1))]]).median),
         ]
     return Table(f"{kind}s", f"{kind.capitalize()}s a second, beside SQLite by hand", rows, notes)
 
 
 def pocketbase(ours: float) -> list[str]:
-    """Say how we stand beside figures that others published; nothing of theirs is measured here."""
+    """Return notes that compare our rate with published figures, which are not measured here."""
     compared = [
         f"PocketBase {version}: {number(theirs)} creates/s; append over HTTP, 16 × 1, "
         f"{'passes' if ours > theirs else 'does NOT pass'} it: ×{number(ours / theirs)}."
@@ -89,18 +89,18 @@ def pocketbase(ours: float) -> list[str]:
 
 
 def beside_floor(found: Mapping[str, Sequence[Sample]]) -> Table:
-    """The requests a second, beside those that ask for nothing."""
+    """Return the requests per second, compared with empty requests."""
     rows = []
     for shape in sorted(SHAPES):
         names = [named(call, shape) for call in ("append over HTTP", "read over HTTP")]
         for name in (name for name in ([floor(shape), *names] if shape[1] == 1 else names) if name in found):
             rows.append(Row(name, "requests/s", [sample.rate for sample in found[name]], floor(shape)))
-    notes = ["/health asks nothing of the storage: the floor of a request through client, uvicorn and threads."]
+    notes = ["/health does not use the storage: it is the minimum of a request through client, uvicorn and threads."]
     return Table("requests", "Requests a second, beside /health", rows, notes)
 
 
 def processor(found: Mapping[str, Sequence[Sample]]) -> Table:
-    """The processor time of a call: what a faster disk would not help, and a busy machine hardly changes."""
+    """Return the processor time of a call, which the disk does not change, and a busy machine hardly."""
     rows = []
     for shape in SHAPES:
         for kind in ("append", "read"):

@@ -1,4 +1,4 @@
-"""The contenders: appends and reads by hand, in Python and over HTTP. Each has logs of its own."""
+"""The compared ways to append and read: by hand, in Python and over HTTP. Each has its own logs."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 THREADS = 16
 READ = 10_000
-"""Changes in the log that is read, from its middle."""
+"""Changes in the log that is read; reading starts in its middle."""
 MIDDLE = READ // 2
 
 
 class Sample(NamedTuple):
-    """What one case gave in one round."""
+    """The figures of one case in one round."""
 
     rate: float
-    """Calls a second: batches, pages or requests."""
+    """Calls per second: batches, pages or requests."""
     cpu: float
-    """Milliseconds of processor time for each; over HTTP, the server's."""
+    """Milliseconds of processor time of each call; over HTTP, of the server."""
 
 
 class ByHand:
-    """What one would write without this project: a bare table with the same journal (WAL) and durability (FULL).
+    """The code without this project: a plain table with the same journal (WAL) and durability (FULL).
 
     Every batch is a commit. Nothing is checked, counted, chained or replayed. Each thread has its own connection.
     """
@@ -75,7 +75,7 @@ class ByHand:
 
 
 class Contenders:
-    """Each method lets so many clients (threads, or connections) make calls of so many changes for a while."""
+    """Each method measures a number of clients (threads or connections) that make calls of a number of changes."""
 
     def __init__(self, context: BenchContext, stack: ExitStack) -> None:
         folder, log = context.folder, context.log(READ)
@@ -86,7 +86,7 @@ class Contenders:
         self._hand_read.append(0, READ)
         self._file = os.open(folder / "lines", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         stack.callback(os.close, self._file)
-        self._sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
+        self._sync = getattr(os, "fdatasync", os.fsync)  # macOS has only `fsync`
         self._python = stack.enter_context(LocalStorageService(folder / "python.db"))
         self._python_read = stack.enter_context(LocalStorageService(log))
         self._server = stack.enter_context(BenchServer(folder / "server", folder / "server.db", "--quiet"))
@@ -133,7 +133,7 @@ class Contenders:
         return Sample(found.rate, found.cpu)
 
     def _by_threads(self, threads: int, call: Callable[[int], object]) -> Sample:
-        """Let threads call a function with their number over and over."""
+        """Let threads repeatedly call a function with their number."""
         counts = [0] * threads
 
         def work(thread: int) -> None:

@@ -1,4 +1,4 @@
-"""How long statistics, pages and appends take on a short log and on a long one: it must be the same."""
+"""The latency of statistics, pages and appends on a short and on a long log, which must be the same."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 LIMIT = 100
 """Changes on a page."""
 SHARE = 4
-"""A part of the time that another bench gives to one thing: here are many."""
+"""The divisor of the time per case, because this bench has many cases."""
 
 
 def measure(context: BenchContext) -> list[Table]:
-    """Measure every operation on logs of every length, the lengths of one right after another."""
+    """Measure every operation on logs of every length, the lengths of one operation after one another."""
     seconds = context.size.seconds / SHARE
     cases: dict[str, dict[int, Callable[[], float]]] = {}
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The memory that reading a whole log takes: it must be the same for a short log and for a long one."""
+"""The memory for reading a whole log, which must be the same for a short and a long log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = Path("/proc")
 ROUNDS = 3
 WARM_PAGES = 10
-"""Pages of the log that a server is warmed up with, over and over."""
+"""Pages of the log that warm up a server, repeatedly."""
 READER = f"""
 import sys
 from pathlib import Path
@@ -43,9 +43,9 @@ with LocalStorageService(path, "{PROJECT}") as storage:
 
 
 def measure(context: BenchContext) -> list[Table]:
-    """Measure by how much the peak of a process rises above what it had when it was warm."""
+    """Measure by how much the peak memory of a process exceeds its memory after warming up."""
     if not (PROCESSES / "self" / "clear_refs").exists():
-        context.progress.begin("memory: left out, for this system does not tell (it takes Linux's /proc)")
+        context.progress.begin("memory: left out, because it needs Linux's /proc")
         return []
     lengths = context.size.memory
     cases: dict[str, Callable[[], float]] = {}
@@ -63,8 +63,8 @@ def measure(context: BenchContext) -> list[Table]:
     ]
     rows.append(Row(listed, "kB", values[listed], f"get_changes_since, {lengths[1]:,}"))
     notes = [
-        "Growth of the peak (VmHWM) over what the process had when it was warm, while it reads the whole log.",
-        "sltt serve: while a client goes through all pages of 1,000. All in a list: what it would be otherwise.",
+        "Growth of the peak (VmHWM) over the memory of the warm process, while it reads the whole log.",
+        "sltt serve: while a client reads all pages of 1,000. All in a list: for comparison.",
     ]
     return [Table("memory", "Memory to read a whole log, by its length", rows, notes)]
 
@@ -96,6 +96,6 @@ def _page(connection: HTTPConnection, cursor: int) -> int | None:
     response = connection.getresponse()
     body = response.read()
     if response.status != 200:
-        raise BenchError(f"a page was answered with {response.status}: {body[:300].decode('utf-8', 'replace')}")
+        raise BenchError(f"the response to a page was {response.status}: {body[:300].decode('utf-8', 'replace')}")
     _, found, rest = body[-300:].rpartition(b'"cursor":')
     return int(rest.partition(b",")[0]) if found else None

@@ -1,4 +1,4 @@
-"""A server with clients that wait for changes, and how long those take to reach them."""
+"""A server with clients that wait for changes, and the time from an append to their responses."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ LOG = 1_000
 WATCHED = "watched"
 """The project that clients wait for; the requests whose latency is measured go to another."""
 SETTLING = 0.1, 0.5
-"""Seconds for one who asks, or many, to become those who wait."""
+"""Seconds until one or many clients wait in the server."""
 LOOK = 0.05
-"""The seconds between two looks of the server for other processes' changes; appends come at any time between."""
+"""Seconds between two checks of the server for other processes' changes; appends come at random between them."""
 
 
 class Delivery(NamedTuple):
-    """Milliseconds from the start of an append, to the ends of three things."""
+    """Milliseconds from the start of an append to three events."""
 
     appended: float
-    """The append itself."""
+    """The end of the append."""
     half: float
-    """The answers to half of those who wait."""
+    """The responses to half of the waiting clients."""
     last: float
-    """The answers to all of them."""
+    """The responses to all of them."""
 
 
 class DeliveryBench:
-    """A server on a log of its own, and clients that wait for changes in it."""
+    """A server on its own log, and clients that wait for changes in it."""
 
     def __init__(self, server: BenchServer, storage: LocalStorageService, waiting: Waiters) -> None:
         self.server = server
@@ -63,37 +63,37 @@ class DeliveryBench:
             raise BenchError("the change that is waited for was refused")
 
     def append_by_another_process(self) -> None:
-        """Append through another process than the server: this one."""
+        """Append in another process than the server: in this one."""
         self._storage.create_changes([new_change(WATCHED)])
 
     def deliver(
         self, count: int, append: Callable[[], None], during: Callable[[], dict[str, float]]
     ) -> tuple[Delivery, dict[str, float]]:
-        """Let so many clients wait, do something `during` that, append, and note when they are answered."""
+        """Let `count` clients wait, call `during`, append, and record the times of their responses."""
         head = self._storage.get_head(project_id=WATCHED).seq
         self._waiting.wait([f"/api/projects/{WATCHED}/changes?cursor={head}&wait=60"] * count)
         time.sleep(SETTLING[count > 50] + LOOK * random())
         found = during()
-        self._connection.close()  # the server may have tired of it
+        self._connection.close()  # the server may have closed it
         self._connection.connect()
         self._waiting.expect()
         begin = time.monotonic()
         append()
         appended = time.monotonic()
-        answered = self._waiting.answered()
-        if min(answered) < begin:
-            raise BenchError(f"of {count} clients some were answered before the change that they waited for")
-        moments = (appended, quantile(answered, 0.5), max(answered))
+        times = self._waiting.response_times()
+        if min(times) < begin:
+            raise BenchError(f"some of {count} clients got a response before the change for which they waited")
+        moments = (appended, quantile(times, 0.5), max(times))
         return Delivery(*((moment - begin) * 1000 for moment in moments)), found
 
     def deliver_to_one(self, append: Callable[[], None], trials: int) -> Delivery:
-        """Several times, for an answer may take anything up to the next look; the medians."""
+        """Return the medians of several trials, because the time to the next check is random."""
         found = [self.deliver(1, append, nothing)[0] for _ in range(trials)]
         return Delivery(*(quantile(values, 0.5) for values in zip(*found, strict=True)))
 
 
 def nothing() -> dict[str, float]:
-    """What is done while clients wait, when there is nothing to do."""
+    """Do nothing while clients wait."""
     return {}
 
 

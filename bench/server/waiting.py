@@ -1,4 +1,4 @@
-"""What clients that wait cost those that do not, and how soon they learn of a change."""
+"""The cost of waiting clients for other clients, and the time until a waiting client gets a change."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 TURNS = 2
 SAME, OTHER = "same server", "another process"
-NOBODY = "nobody waits"
+NOBODY = "none wait"
 
 
 def measure(context: BenchContext) -> list[Table]:
-    """Latency with nobody and with many waiting, in turns; and the delivery of a change to those who wait."""
+    """Measure the latency without and with many waiting clients, in turns, and the delivery of a change to them."""
     size, many = context.size, context.size.waiters
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a server and its clients inherit it
@@ -44,10 +44,10 @@ def measure(context: BenchContext) -> list[Table]:
                     all_, found = together.deliver(many, append, compare if writer == SAME else nothing)
                 found |= {
                     f"{writer}: append, 1 waits": one.appended,
-                    f"{writer}: its answer": one.last,
+                    f"{writer}: its response": one.last,
                     f"{writer}: append, {many} wait": all_.appended,
-                    f"{writer}: half of the answers": all_.half,
-                    f"{writer}: the last answer": all_.last,
+                    f"{writer}: half of the responses": all_.half,
+                    f"{writer}: the last response": all_.last,
                 }
                 for name, value in found.items():
                     values.setdefault(name, []).append(value)
@@ -55,7 +55,7 @@ def measure(context: BenchContext) -> list[Table]:
 
 
 def _burdens(servers: dict[str, BenchServer], seconds: float) -> dict[str, float]:
-    """What requests take where nobody and where many wait, by turns; and what those who wait take of the machine."""
+    """Measure requests without and with waiting clients, in turns, and the resources that waiting takes."""
     taken: dict[str, list[float]] = {}
     for _ in range(TURNS):
         for method, request in (("GET", get(f"{CHANGES}?limit=100")), ("POST", post(1))):
@@ -88,8 +88,8 @@ def _tables(values: dict[str, list[float]], states: list[str]) -> Iterator[Table
 
     latencies = {f"{method} {part}": "ms" for method in ("GET", "POST") for part in ("p50", "p99")}
     notes = [
-        "GET: the first 100 changes; POST: one change, to a project that nobody waits for. Apart: each client waits "
-        "for a project of its own. Three servers by turns, a fraction of a second each.",
+        "GET: the first 100 changes; POST: one change, to a project without waiting clients. Apart: each client waits "
+        "for its own project. Three servers in turns, a fraction of a second each.",
     ]
     yield Table("waiting", "Latency of one client while others wait, and while none do", rows(latencies), notes)
     if f"threads, {NOBODY}" in values:
@@ -102,14 +102,14 @@ def _tables(values: dict[str, list[float]], states: list[str]) -> Iterator[Table
         if name.startswith(writer)
     ]
     notes = [
-        "From the start of the append until it had returned, and until those who wait were answered. Another process: "
-        "on the same SQLite file; the server looks for its changes 20 times a second.",
+        "From the start of the append to its end, and to the responses of the waiting clients. Another process: "
+        "on the same SQLite file; the server checks for its changes 20 times a second.",
     ]
-    yield Table("delivery", "From an append to the answers of those who wait", delivered, notes)
+    yield Table("delivery", "From an append to the responses of the waiting clients", delivered, notes)
 
 
 def _of_delivery(writer: str, name: str) -> str:
-    """What a row of the last table is compared with."""
+    """Return the baseline of a row of the last table."""
     if ": append" in name:
         return name
-    return f"{writer}: append, 1 waits" if name.endswith("its answer") else f"{writer}: its answer"
+    return f"{writer}: append, 1 waits" if name.endswith("its response") else f"{writer}: its response"

@@ -1,6 +1,6 @@
-"""A process of clients, which does as little as it can: its work takes processor time from the server it measures.
+"""A process of clients that does as little as possible, because its work takes processor time from the server.
 
-Run as `clients.py HOST PORT`; takes orders on stdin and answers on stdout, a line of JSON each.
+Run as `clients.py HOST PORT`; it reads orders from stdin and writes responses to stdout, a line of JSON each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KEY = b"@" * 16
 
 
 class Client:
-    """A connection that is kept alive. Sending waits for room; reading only where there is something to read."""
+    """A kept connection. Sending may block; reading is called only when bytes are available."""
 
     __slots__ = ("begun", "received", "socket")
 
@@ -32,10 +32,10 @@ class Client:
         self.socket.sendall(request)
 
     def read(self) -> bool:
-        """Read what there is; tell whether the answer is complete."""
+        """Read the available bytes; return whether the response is complete."""
         part = self.socket.recv(1 << 20)
         if not part:
-            raise ConnectionError("nothing: the server hung up")
+            raise ConnectionError("the server closed the connection")
         self.received = self.received + part if self.received else part
         head, found, body = self.received.partition(b"\r\n\r\n")
         if not found:
@@ -50,7 +50,7 @@ class Client:
 
 
 class Clients:
-    """Connections to one server, and what may be done with them."""
+    """Connections to one server, and the orders on them."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
@@ -67,7 +67,7 @@ class Clients:
         return clients
 
     def load(self, request: str, seconds: float) -> dict[str, Any]:
-        """Each client sends a request as soon as it has the answer to the one before."""
+        """Let each client send a request as soon as it has the response to the one before."""
         wanted = request.encode()
         taken: list[float] = []
         with selectors.DefaultSelector() as selector:
@@ -94,14 +94,14 @@ class Clients:
         return request.replace(KEY, b"%016x" % next(self._numbers), 1)
 
     def wait(self, requests: list[str]) -> int:
-        """For each request a client sends it, and nobody reads the answer yet."""
+        """Send each request on its own connection, without reading the responses."""
         self._waiting = self._connected(len(requests))
         for client, request in zip(self._waiting, requests, strict=True):
             client.send(request.encode())
         return len(requests)
 
     def collect(self) -> list[float]:
-        """Read the answers of those who wait, and return when each came."""
+        """Read the responses to the requests of `wait`, and return their times."""
         times: list[float] = []
         with selectors.DefaultSelector() as selector:
             for client in self._waiting:

@@ -24,11 +24,11 @@ DATA = {
     "video": {"seconds": 41.5, "file": "ruth-01-take-3.mp4", "signer": "Noémie Baptiste"},
     "reviewed": False,
 }
-"""What a change carries here: about 200 bytes."""
+"""The data of a change: about 200 bytes."""
 
 
 class BenchError(Exception):
-    """Something kept a bench from measuring what it claims to."""
+    """A bench could not measure what it reports."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class Size:
 
     rounds: int
     seconds: float
-    """How long each thing is measured in each round."""
+    """Seconds that each case is measured in each round."""
     growth: tuple[int, ...]
-    """The lengths of the logs whose reading must not slow down."""
+    """The lengths of the logs of the bench `growth`."""
     memory: tuple[int, ...]
     """The lengths of the logs whose reading must not take more memory."""
     stored: tuple[int, ...]
     """The lengths of the logs on DynamoDB that must cost the same."""
     waiters: int
     trials: int
-    """How often a round measures what happens once: the answer to a client that waits."""
+    """How often a round measures the response to one waiting client."""
     warm: int = 200
     """Pages that warm up a server, so that each of its threads has its memory before it is measured."""
     shapes: int = 4
@@ -62,37 +62,37 @@ SIZES = {
 
 
 def new_change(project: str = PROJECT) -> NewChange:
-    """A change to append, made as a program makes it."""
+    """Return a change to append, as a program creates it."""
     return NewChange(project_id=project, entity_type="passage", entity_id="ruth-1", operation="update", data=DATA)
 
 
 class Progress:
-    """Tells on stderr how far it is: one line that changes on a terminal, else a line for each bench."""
+    """Shows the progress on stderr: one changing line on a terminal, otherwise a line for each bench."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._terminal = self._stream.isatty()
 
     def begin(self, text: str) -> None:
-        """A new bench, or another thing that takes its time."""
+        """Show the start of a bench or another long task."""
         self._stream.write(f"\r\x1b[K{text}\n" if self._terminal else f"{text}\n")
         self._stream.flush()
 
     def step(self, text: str) -> None:
-        """A step of it."""
+        """Show a step of it."""
         if self._terminal:
             self._stream.write(f"\r\x1b[K  {text}"[:110])
             self._stream.flush()
 
     def end(self) -> None:
-        """No more to tell."""
+        """Clear the line at the end."""
         if self._terminal:
             self._stream.write("\r\x1b[K")
 
 
 @dataclass
 class BenchContext:
-    """What a bench works with. `log` makes a log once, however many benches of a run read it."""
+    """The settings and the logs of a run. `log` creates each log once for all benches."""
 
     folder: Path
     size: Size
@@ -100,7 +100,7 @@ class BenchContext:
     _logs: dict[int, Path] = field(default_factory=dict)
 
     def log(self, length: int) -> Path:
-        """An SQLite file with a log of so many changes."""
+        """Return an SQLite file with a log of this length."""
         if length not in self._logs:
             path = self.folder / f"log-{length}.db"
             with LocalStorageService(path, chunk_changes=10_000) as storage:
@@ -111,7 +111,7 @@ class BenchContext:
         return self._logs[length]
 
     def rounds(self, cases: Mapping[str, Callable[[], T]], times: int | None = None) -> dict[str, list[T]]:
-        """Measure every case once in each round, every other round in reverse order; what each gave."""
+        """Measure every case once in each round, every other round in reverse order; return the values."""
         found: dict[str, list[T]] = {name: [] for name in cases}
         count = times or self.size.rounds
         for at in range(count):
@@ -122,7 +122,7 @@ class BenchContext:
 
 
 def median_ms(call: Callable[[], object], seconds: float) -> float:
-    """Call something over and over for so long, and return the median of the milliseconds it took."""
+    """Call a function repeatedly for `seconds`, and return the median of its milliseconds."""
     taken: list[float] = []
     end = perf_counter() + seconds
     while not taken or perf_counter() < end:

@@ -1,4 +1,4 @@
-"""The tables as pictures: bars, or lines over the size of the log."""
+"""Plots of the tables: bars, or lines over the size of the log."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from bench.support.tables import Table
 
 FAR = 30
-"""How many times the least bar the greatest may be before both are drawn on a logarithmic scale."""
+"""The ratio of the largest to the smallest bar above which the scale is logarithmic."""
 BASE, MEASURED = "#9aa5b1", "#2563a8"
 
 
 def draw(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """Draw every table that has a name into a file of that name; needs matplotlib."""
+    """Draw every table with a name into a file of that name; needs matplotlib."""
     from matplotlib import use
 
     use("agg")
@@ -34,7 +34,7 @@ def draw(tables: Sequence[Table], folder: Path) -> list[Path]:
 
 
 def _bars(table: Table, path: Path) -> None:
-    """A bar for each row, with its spread and its ratio; grey are the baselines."""
+    """Draw a bar for each row, with its spread and its ratio; baselines are grey."""
     from matplotlib.figure import Figure
 
     shown = Figure(figsize=(8, 0.9 + 0.27 * len(table.rows)), layout="constrained")
@@ -62,7 +62,7 @@ def _bars(table: Table, path: Path) -> None:
 
 
 def _lines(table: Table, path: Path) -> None:
-    """A line for each thing that was measured at several sizes: its ratio to the smallest."""
+    """Draw a line for each case that was measured at several sizes: its ratio to the smallest."""
     from matplotlib.figure import Figure
 
     shown = Figure(figsize=(8, 4), layout="constrained")

@@ -1,4 +1,4 @@
-"""`sltt serve` as a process of its own, what the system says of it, and the processes that are its clients."""
+"""`sltt serve` in its own process, the system's figures of the process, and the processes of its clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHANGE = json.dumps(
     {"projectId": PROJECT, "entityType": "passage", "entityId": "ruth-1", "operation": "update", "data": DATA}
 )
 KEY = "Idempotency-Key: @@@@@@@@@@@@@@@@\r\n"
-"""A client puts another number in the place of the signs each time."""
+"""A client replaces the signs with another number for each request."""
 CHANGES = f"/api/projects/{PROJECT}/changes"
 
 
@@ -35,7 +35,7 @@ class BenchServer(Server):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port."""
+        """Host and port of the server."""
         url = urlsplit(self.url)
         assert url.hostname is not None
         assert url.port is not None
@@ -43,53 +43,53 @@ class BenchServer(Server):
 
     @property
     def process(self) -> Path:
-        """Where the system tells about the process, if it does (Linux)."""
+        """The folder of the process in /proc, which exists on Linux."""
         return Path(f"/proc/{self._process.pid}")
 
 
 def status(process: Path, name: str) -> int:
-    """A number of the system's on a process: `VmRSS` and `VmHWM` (now and at most, in kB), `Threads`."""
+    """Return a figure of a process: `VmRSS` and `VmHWM` (current and peak memory, in kB), `Threads`."""
     for line in (process / "status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1])
-    raise BenchError(f"the system does not tell {name} of a process")
+    raise BenchError(f"the system does not report {name} of a process")
 
 
 def cpu_ms(process: Path) -> float:
-    """How many milliseconds of processor time the threads of a process have taken; 0 where the system does not tell."""
+    """Return the milliseconds of processor time of a process's threads; 0 when the system does not report it."""
     return sum(int(thread.read_text().split()[0]) for thread in process.glob("task/*/schedstat")) / 1e6
 
 
 def forget_peak(process: Path) -> None:
-    """Let `VmHWM` begin anew at what is in memory now."""
+    """Reset `VmHWM` to the current memory."""
     (process / "clear_refs").write_text("5")
 
 
 def get(path: str) -> str:
-    """A request, as it goes over the wire."""
+    """Return a GET request as text."""
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def post(changes: int, headers: str = "") -> str:
-    """A request that appends so many changes."""
+    """Return a request that appends `changes` changes."""
     body = "[" + ",".join([CHANGE] * changes) + "]"
     head = f"POST /api/changes HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{headers}"
     return f"{head}Content-Length: {len(body)}\r\n\r\n{body}"
 
 
 class Load(NamedTuple):
-    """What clients that send requests got."""
+    """The figures of clients that send requests."""
 
     rate: float
-    """Answers a second."""
+    """Responses per second."""
     taken: list[float]
-    """How long each took, in milliseconds."""
+    """Milliseconds of each response."""
     cpu: float
-    """Milliseconds of processor time that the server took for each."""
+    """Milliseconds of processor time of the server for each."""
 
 
 def load(server: BenchServer, request: str, clients: int, seconds: float) -> Load:
-    """Let clients in one process of their own send a request over and over for so long."""
+    """Let clients in their own process repeat a request for `seconds`."""
     with _clients(server) as (say, heard):
         _write(say, {"do": "connect", "clients": clients, "request": request})
         _read(heard)
@@ -101,30 +101,30 @@ def load(server: BenchServer, request: str, clients: int, seconds: float) -> Loa
 
 
 class Waiters:
-    """Clients in one process of their own, that wait for a change."""
+    """Clients in their own process that wait for a change."""
 
     def __init__(self, say: IO[str], heard: IO[str]) -> None:
         self._say, self._heard = say, heard
 
     def wait(self, paths: list[str]) -> None:
-        """Let a client ask for each path; returns when they have."""
+        """Let one client request each path; return when all requests are sent."""
         _write(self._say, {"do": "wait", "requests": [get(path) for path in paths]})
         _read(self._heard)
 
     def expect(self) -> None:
-        """Note from here on when each is answered."""
+        """Start to record the times of the responses."""
         _write(self._say, {"do": "collect"})
         _read(self._heard)
 
-    def answered(self) -> list[float]:
-        """When each was answered, by the clock `time.monotonic`, which all processes share."""
+    def response_times(self) -> list[float]:
+        """Return the times of the responses, of the clock `time.monotonic`, which all processes share."""
         times: list[float] = _read(self._heard)
         return times
 
 
 @contextmanager
 def waiters(server: BenchServer) -> Iterator[Waiters]:
-    """Clients that wait, until the end of the block."""
+    """Run a process of waiting clients until the end of the block."""
     with _clients(server) as (say, heard):
         yield Waiters(say, heard)
 
@@ -137,7 +137,7 @@ def _clients(server: BenchServer) -> Iterator[tuple[IO[str], IO[str]]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
-        start_new_session=True,  # Ctrl-C reaches us alone, and we end it
+        start_new_session=True,  # Ctrl-C reaches only this process, which ends it
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -157,8 +157,8 @@ def _write(to: IO[str], order: dict[str, Any]) -> None:
 def _read(heard: IO[str]) -> Any:
     line = heard.readline()
     if not line:
-        raise BenchError("a process of clients ended early; what it said stands above")
+        raise BenchError("a process of clients ended early; its output is above")
     response = json.loads(line)
     if isinstance(response, dict) and "error" in response:
-        raise BenchError(f"a client was answered {response['error']!r}")
+        raise BenchError(f"a client failed: {response['error']!r}")
     return response

@@ -1,4 +1,4 @@
-"""What is made of the values of several rounds: the median, the spread, the ratio to a baseline."""
+"""Statistics of the values of several rounds: the median, the spread, the ratio to a baseline."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ if TYPE_CHECKING:
 
 
 class Figure(NamedTuple):
-    """Several values of the same thing, in short."""
+    """The median and the quartiles of several values."""
 
     median: float
     low: float
-    """A quarter of the values lies below."""
+    """The first quartile."""
     high: float
-    """A quarter lies above."""
+    """The third quartile."""
     rounds: int
 
 
 def quantile(values: Sequence[float], part: float) -> float:
-    """The value below which that part of the values lies, between two of them in proportion."""
+    """Return the quantile for a share from 0 to 1, linearly interpolated."""
     if not values:
         raise ValueError("there are no values")
     if not 0 <= part <= 1:
@@ -33,17 +33,17 @@ def quantile(values: Sequence[float], part: float) -> float:
 
 
 def share_of_least(counts: Sequence[int]) -> float:
-    """The least of several counts, in percent of what each were if all were alike."""
+    """Return the least of several counts, in percent of an equal share."""
     return 100 * min(counts) * len(counts) / sum(counts)
 
 
 def figure(values: Sequence[float]) -> Figure:
-    """The median, and the bounds of the middle half of the values, which one round that was disturbed does not move."""
+    """Return the median and the quartiles, which one disturbed round hardly changes."""
     return Figure(quantile(values, 0.5), quantile(values, 0.25), quantile(values, 0.75), len(values))
 
 
 def ratios(values: Sequence[float], baseline: Sequence[float]) -> list[float] | None:
-    """Round by round, how many times the baseline a value is; `None` where a baseline of 0 leaves that open.
+    """Return the ratio of each value to the baseline of its round; `None` when a baseline is 0.
 
     Both of a round stand close together in time, so what else the machine does weighs on both.
     """

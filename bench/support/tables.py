@@ -1,4 +1,4 @@
-"""Tables: what was measured, the figures, and their ratio to a baseline that is a row of the same table."""
+"""Tables of the measured cases, their figures, and their ratio to a baseline row of the same table."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ HEADER = ("", "median", "middle half", "ratio", "middle half", "to")
 
 
 class Row(NamedTuple):
-    """One thing that was measured in every round."""
+    """A case that was measured in every round."""
 
     name: str
     unit: str
     values: Sequence[float]
-    """One for each round."""
+    """The values, one for each round."""
     baseline: str = ""
-    """The name of the row it is compared with; of itself for a baseline."""
+    """The name of the baseline row; a baseline names itself."""
     line: str = ""
-    """In a plot over sizes, the line that it is a point of."""
+    """The line of this point, in a plot over sizes."""
     size: int = 0
 
 
 @dataclass(frozen=True)
 class Table:
-    """A title, rows, and notes on what they mean."""
+    """A title, rows, and explaining notes."""
 
     name: str
-    """Of the plot's file; no plot when it is empty."""
+    """The name of the plot's file; empty for no plot."""
     title: str
     rows: Sequence[Row]
     notes: list[str] = field(default_factory=list)
 
     @cached_property
     def rounds(self) -> int:
-        """How often each row was measured."""
+        """The number of rounds."""
         return len(self.rows[0].values)
 
     def ratio(self, row: Row) -> Figure | None:
-        """How a row compares with its baseline, if that can be said."""
+        """Return the ratio of a row to its baseline, or `None` when it cannot be computed."""
         base = next(other for other in self.rows if other.name == row.baseline)
         values = ratios(row.values, base.values)
         return None if values is None else figure(values)
 
     def text(self) -> str:
-        """The table for people."""
+        """Return the table as text."""
         lines = [HEADER]
         for row in self.rows:
             at = figure(row.values)
@@ -71,7 +71,7 @@ class Table:
         return "\n".join(shown)
 
     def as_json(self) -> dict[str, Any]:
-        """The table for programs."""
+        """Return the table as a value for JSON."""
         rows = []
         for row in self.rows:
             ratio = self.ratio(row)
@@ -89,7 +89,7 @@ class Table:
 
 
 def number(value: float) -> str:
-    """A number to three digits or so: nobody measures more."""
+    """Return a number with about three digits, because measurements are not more exact."""
     if value == 0 or abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"

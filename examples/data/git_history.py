@@ -5,14 +5,13 @@ becomes one create, update or delete for each file it touched.
 
 Three choices decide what the history looks like:
 
-* **Merges**: the first-parent line only, a merge being one commit that brings in all of its branch. So the
-  history is a single line, every change fits on the one before, and replaying all of it gives exactly the
-  files of ``HEAD``. (Leaving merges out instead would create a file twice that two branches added, and lose
-  how a conflict was settled.)
-* **Renames**: a delete of the old path and a create of the new one, whose data says ``renamedFrom``.
-* **Odd paths**: an entity id has 1 to 255 characters and no control characters, and JSON has no bytes. The
-  stand-in of a path that does not fit is ``sha256:`` and the hex digest of its bytes, always the same for the
-  same path. A path that itself starts with ``sha256:`` gets one too, so two files never share an id.
+* **Merges**: only the first-parent line is read; a merge is one commit that contains all of its branch. So the
+  history is a single line, and replaying it gives exactly the files of ``HEAD``. (Without the merges, a file that
+  two branches added would be created twice, and the resolution of conflicts would be lost.)
+* **Renames**: a delete of the old path and a create of the new one, whose data has ``renamedFrom``.
+* **Odd paths**: an entity id has 1 to 255 characters and no control characters, and JSON has no bytes. The id of any
+  other path is ``sha256:`` and the hex digest of its bytes. This also applies to a path that starts with
+  ``sha256:``, so that two files never have the same id.
 
 ``git log`` is read as a stream: memory does not grow with the number of commits.
 """
@@ -43,7 +42,7 @@ STAND_IN = "sha256:"
 UNKNOWN_AUTHOR = "unknown author"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# Everything a user's configuration could change about the output is said here, so that the same repository
+# These options override everything in a user's configuration that changes the output, so that the same repository
 # gives the same changes on every machine.
 LOG_COMMAND = (
     "-c", "log.showRoot=true", "-c", "log.showSignature=false", "-c", "diff.renameLimit=400",
@@ -56,16 +55,16 @@ HEADER_FIELDS = 3  # of a commit, after its hash: author time, author name, subj
 NUMSTAT = re.compile(rb"(\d+|-)\t(\d+|-)\t(.*)", re.DOTALL)
 READ_SIZE = 1 << 16
 
-# Set inside a git hook, for one; each would make git look at another repository than the one asked for.
+# Set inside a git hook, for example; each would make git read another repository than the given one.
 MISLEADING = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"}
 
 
 class GitError(Exception):
-    """The history cannot be read; the message is one line for a person."""
+    """The history cannot be read; the message is one line."""
 
 
 class NoHistory(GitError):
-    """There is nothing to read: no repository here, or one without a commit."""
+    """The folder is not in a repository, or the repository has no commit."""
 
 
 class _Truncated(Exception):
@@ -73,7 +72,7 @@ class _Truncated(Exception):
 
 
 class FileChange(NamedTuple):
-    """What one commit did to one file."""
+    """The change of one commit to one file."""
 
     status: str  # git's letter: A added, D deleted, M modified, T type changed, R renamed
     path: bytes
@@ -81,7 +80,7 @@ class FileChange(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """One commit as ``git log`` tells it, paths still in bytes."""
+    """One commit of ``git log``; paths are bytes."""
 
     sha: str
     author_time: str
@@ -99,7 +98,7 @@ def changes(repository: str | os.PathLike[str], project_id: str | None = None) -
         project_id: the project of the changes; derived from the folder's name when not given.
 
     Raises:
-        NoHistory: the folder is no repository, or has no commit.
+        NoHistory: the folder is not in a repository, or the repository has no commit.
         GitError: git is missing, or failed.
     """
     top = top_folder(repository)
@@ -111,7 +110,7 @@ def changes(repository: str | os.PathLike[str], project_id: str | None = None) -
 
 
 def top_folder(repository: str | os.PathLike[str]) -> Path:
-    """The root of the work tree that holds ``repository``, or the folder itself when it is bare."""
+    """Return the root of the work tree that contains ``repository``, or the folder itself when it is bare."""
     folder = Path(repository).resolve()
     if not folder.is_dir():
         raise NoHistory(f"{_shown(folder)}: no such folder")
@@ -119,20 +118,20 @@ def top_folder(repository: str | os.PathLike[str]) -> Path:
     if found.returncode == 0 and found.stdout:
         return Path(os.fsdecode(found.stdout.removesuffix(b"\n")))
     if _git(folder, "rev-parse", "--git-dir").returncode:
-        # Two causes share this exit code, and only git's own words tell them apart: no repository, or one
-        # that git refuses to open because somebody else owns it.
+        # Two causes have this exit code, and only git's message distinguishes them: no repository, or one
+        # that git refuses to open because another user owns it.
         raise NoHistory(f"{_shown(folder)}: {_reason(found.stderr)}")
     return folder
 
 
 def derived_project_id(name: str) -> str:
-    """A valid project id that resembles a folder's name."""
+    """Return a valid project id that resembles a folder's name."""
     plain = re.sub(r"[^A-Za-z0-9._~@:+-]+", "-", name.removesuffix(".git"))
     return re.sub(r"^[^A-Za-z0-9]+", "", plain).rstrip("-")[:128] or "repository"
 
 
 def entity_id(path: bytes) -> str:
-    """The id of the file at ``path``: the path itself where that is allowed, else its stand-in."""
+    """Return the entity id of the file at ``path``: the path if it is a valid id, else its digest."""
     try:
         text = path.decode("utf-8")
     except UnicodeDecodeError:
@@ -203,7 +202,7 @@ def _shown(path: Path) -> str:
 
 def _commits(top: Path) -> Iterator[Commit]:
     """Run ``git log`` and read its commits one at a time."""
-    with tempfile.TemporaryFile() as errors:  # a file, because a full pipe nobody reads would stop git
+    with tempfile.TemporaryFile() as errors:  # a file, because a full pipe would block git
         command = _command(top, *LOG_COMMAND)
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=_environment()) as git:
             assert git.stdout is not None  # because of PIPE
@@ -211,8 +210,8 @@ def _commits(top: Path) -> Iterator[Commit]:
             try:
                 yield from _parsed(_tokens(git.stdout))
             except _Truncated:
-                complete = False  # git died; what it said about that comes below
-            except BaseException:  # above all GeneratorExit: the caller wants no more
+                complete = False  # git failed; its message is read below
+            except BaseException:  # above all GeneratorExit, when the caller stops
                 git.terminate()
                 raise
         if git.returncode or not complete:
@@ -231,7 +230,7 @@ def _tokens(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _parsed(tokens: Iterator[bytes]) -> Iterator[Commit]:
-    """Read ``hash, time, author, subject, raw entries, numstat entries`` again and again.
+    """Read ``hash, time, author, subject, raw entries, numstat entries`` repeatedly.
 
     A raw entry starts with a colon and a numstat entry contains tabs, so neither looks like a hash.
     """
@@ -287,13 +286,13 @@ def _command(folder: Path, *arguments: str) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, in English, and without what misleads git."""
+    """Return our environment, in English and without the variables that mislead git."""
     kept = {name: value for name, value in os.environ.items() if name not in MISLEADING}
     return {**kept, "LC_ALL": "C"}
 
 
 def _reason(stderr: bytes) -> str:
-    """The first line of what git said, without its ``fatal:``."""
+    """Return the first line of git's message, without its ``fatal:``."""
     first, *_ = stderr.decode("utf-8", "replace").strip().splitlines() or ["git gave no reason"]
     return first.removeprefix("fatal: ")
 
@@ -322,7 +321,7 @@ def _positive(text: str) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     options = _arguments(arguments)
     try:
         for number, change in enumerate(changes(options.repository, options.project), start=1):
@@ -333,7 +332,7 @@ def main(arguments: list[str] | None = None) -> int:
     except GitError as error:
         print(f"git_history: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader, say `head`, has seen enough
+    except BrokenPipeError:  # the reader, for example `head`, closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:

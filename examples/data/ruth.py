@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-if not __package__:  # run as a script, which puts this folder, not the root of the repository, on the path
+if not __package__:  # as a script, Python puts this folder on the path, not the root of the repository
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from examples.data.ruth_outline import BAD_TAKES, CHAPTERS, GLOSSES, NOTES, PASSAGES, TEAM, Gloss, Note, Passage
@@ -32,7 +32,7 @@ NOTE_DAYS = {"team": TEAM_CHECK, "community": COMMUNITY_CHECK, "consultant": CON
 
 
 class Entry(NamedTuple):
-    """What one person did on one working day."""
+    """One action of one person on one working day."""
 
     day: int
     member: str
@@ -43,11 +43,11 @@ class Entry(NamedTuple):
 
 
 def changes(project_id: str = "ruth-demo") -> list[JSONObject]:
-    """The whole history, oldest first, each change as ``POST /api/changes`` takes it."""
+    """The whole history, oldest first, each change as ``POST /api/changes`` accepts it."""
     entries = [*_portions(), *_glosses()]
     for number, passage in enumerate(PASSAGES):
         entries += _passage(passage, FIRST_DRAFT + number)
-    entries.sort(key=lambda entry: entry.day)  # stable: on one day, things keep the order written here
+    entries.sort(key=lambda entry: entry.day)  # stable: entries of one day keep their order
     days: dict[int, list[Entry]] = {}
     for entry in entries:
         days.setdefault(entry.day, []).append(entry)
@@ -83,7 +83,7 @@ def _moment(day: int, position: int, count: int) -> datetime:
 
 
 def _portions() -> list[Entry]:
-    """The book, its chapters as scenes, and an introduction that was planned and given up."""
+    """The book, its chapters as scenes, and an introduction that was planned and dropped."""
     book: JSONObject = {"title": "Ruth", "titleHebrew": "רוּת", "verses": 85}
     book["team"] = [{"name": name, "role": role} for name, role in TEAM.values()]
     entries = [
@@ -183,7 +183,7 @@ def _passage(passage: Passage, draft: int) -> list[Entry]:
         still_open = sum(note.outcome == "open" for _, note in raised)
         status: JSONObject = {"status": f"{stage} checked", "openNotes": still_open}
         entries.append(Entry(day, checker, "passage", passage.id, "update", status))
-        # A team check always ends in a cleaner recording; the later ones only where somebody had a point.
+        # A team check always ends in a cleaner recording; the later checks only when they raised a note.
         if stage == "team" or any(note.response for _, note in raised):
             version += 1
             video = _video(passage, version, f"v{version}")
@@ -196,7 +196,7 @@ def _passage(passage: Passage, draft: int) -> list[Entry]:
 
 
 def _note(passage: Passage, name: str, note: Note, day: int) -> list[Entry]:
-    """A note, its reply, and what became of it."""
+    """A note, its reply and its outcome."""
     text: JSONObject = {
         "passage": passage.id,
         "reference": f"Ruth {note.verse}",
@@ -233,7 +233,7 @@ def _video(passage: Passage, version: int, suffix: str) -> JSONObject:
 
 
 def _edit(passage: Passage, version: int) -> JSONObject:
-    """What the video editor adds to a recording."""
+    """The metadata that the video editor adds to a recording."""
     file_name = f"{passage.id}_v{version}_cut.mp4"
     return {"edited": {"fileName": file_name, "colour": "balanced", "stillFrames": 12}}
 

@@ -1,4 +1,4 @@
-"""What the team of ``ruth.py`` worked on: its people, the passages of Ruth, key terms and notes, as tables.
+"""The work of the team of ``ruth.py``: its people, the passages of Ruth, key terms and notes, as tables.
 
 The people and the signs are made up. Chapters, verses and Hebrew words are those of the book; every sentence
 about them was written for this example.
@@ -29,7 +29,7 @@ class Passage(NamedTuple):
 
     @property
     def verses(self) -> str:
-        """The range as people write it, such as ``1:6-14``."""
+        """The range in the usual form, such as ``1:6-14``."""
         return f"{self.chapter}:{self.first}-{self.last}"
 
     @property
@@ -65,7 +65,7 @@ PASSAGES = (
     Passage(4, 18, 22, "From Perez to David", "ti"),
 )
 
-# Takes that were recorded and thrown away: verses -> why.
+# Takes that were recorded and discarded: verses -> reason.
 BAD_TAKES = {
     "1:15-18": "a cloud passed: the light changes between the second and the third line",
     "3:6-9": "the left hand leaves the picture at 3:8",
@@ -74,15 +74,15 @@ BAD_TAKES = {
 
 
 class Gloss(NamedTuple):
-    """A key term, and the sign the team settled on."""
+    """A key term, and the sign that the team chose."""
 
     key: str
     hebrew: str
     meaning: str
     sign: str
-    verse: str  # where it is met first
-    revised: str = ""  # the sign after community checking, where viewers stumbled
-    dropped: str = ""  # why the term was taken off the list again
+    verse: str  # of its first occurrence
+    revised: str = ""  # the sign after community checking, when viewers did not understand it
+    dropped: str = ""  # the reason why the term was removed from the list
 
 
 GLOSSES = (
@@ -131,7 +131,7 @@ GLOSSES = (
 
 
 class Note(NamedTuple):
-    """A comment on a passage: where it was raised, by whom, and what became of it."""
+    """A comment on a passage: its verse, its author and its outcome."""
 
     verse: str
     author: str  # a key of TEAM
@@ -141,7 +141,7 @@ class Note(NamedTuple):
 
     @property
     def stage(self) -> str:
-        """The check in which it was raised; who raised it tells."""
+        """The check in which it was raised; it follows from the author."""
         return {"zl": "community", "mb": "consultant"}.get(self.author, "team")
 
 

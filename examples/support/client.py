@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 JSONObject = dict[str, Any]
 
-BUSY = {429, 503}  # the server asks to come back later, with Retry-After
-PATIENCE = 30.0  # seconds of coming back
+BUSY = {429, 503}  # the server asks for a retry, with Retry-After
+PATIENCE = 30.0  # seconds of retries
 
 
 class Problem(Exception):
-    """The server's answer was an error; ``body`` is its problem document (RFC 9457)."""
+    """The server's response was an error; ``body`` is its problem document (RFC 9457)."""
 
     def __init__(self, status: int, body: JSONObject) -> None:
         super().__init__(body.get("detail") or body.get("error") or body.get("title") or f"status {status}")
@@ -27,11 +27,11 @@ class Problem(Exception):
 
 
 class Unreachable(Exception):
-    """There was no answer, or one that is not of this API."""
+    """There was no response, or not one of this API."""
 
 
 class Client:
-    """Speaks to one server. Not for several threads at once: give each its own."""
+    """A client of one server. It is not safe for several threads: each needs its own."""
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
         self.url = url
@@ -42,21 +42,21 @@ class Client:
         self._connection.close()
 
     def get(self, path: str, **query: object) -> JSONObject:
-        """``GET path?query``."""
-        return self._patiently("GET", f"{path}?{urlencode(query)}" if query else path, None, {})
+        """Return the response to ``GET path?query``."""
+        return self._send("GET", f"{path}?{urlencode(query)}" if query else path, None, {})
 
     def append(self, changes: Sequence[JSONObject], key: str) -> JSONObject:
-        """Append ``changes`` under an idempotency key, which makes it safe to send them again."""
+        """Append ``changes`` under an idempotency key, so that sending them again is safe."""
         body = json.dumps(changes, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        return self._patiently("POST", "/api/changes", body, headers)
+        return self._send("POST", "/api/changes", body, headers)
 
     def page(self, project: str, cursor: int = 0, **query: object) -> JSONObject:
-        """One page of a project's changes, those after ``cursor``."""
+        """Return one page of a project's changes after ``cursor``."""
         return self.get(f"{project_path(project)}/changes", cursor=cursor, **query)
 
     def pages(self, project: str, limit: int) -> Iterator[JSONObject]:
-        """All pages of a project's changes; the last is the one without a ``cursor``."""
+        """Yield all pages of a project's changes; the last has no ``cursor``."""
         cursor: int | None = 0
         while cursor is not None:
             page = self.page(project, cursor, limit=limit)
@@ -64,11 +64,11 @@ class Client:
             cursor = page.get("cursor")
 
     def stats(self, project: str) -> JSONObject:
-        """A project's counts."""
+        """Return a project's counts."""
         return self.get(f"{project_path(project)}/stats")
 
-    def _patiently(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> JSONObject:
-        """Send a request, again and again while the server is busy."""
+    def _send(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> JSONObject:
+        """Send a request, and repeat it while the server is busy."""
         deadline = time.monotonic() + PATIENCE
         while True:
             status, retry_after, response = self._exchange(method, target, body, headers)
@@ -81,7 +81,7 @@ class Client:
     def _exchange(
         self, method: str, target: str, body: bytes | None, headers: dict[str, str]
     ) -> tuple[int, float, JSONObject]:
-        """Send a request once, or twice where the connection turns out to be gone."""
+        """Send a request once, or twice when the kept connection was closed."""
         fresh = self._connection.sock is None
         try:
             self._connection.request(method, target, body, headers)
@@ -90,18 +90,18 @@ class Client:
         except (http.client.HTTPException, OSError) as error:
             self._connection.close()
             if not fresh and not isinstance(error, TimeoutError):
-                return self._exchange(method, target, body, headers)  # idle for too long; a new one will do
-            raise Unreachable(f"no answer from {self.url}: {error or type(error).__name__}") from error
+                return self._exchange(method, target, body, headers)  # it was idle for too long
+            raise Unreachable(f"no response from {self.url}: {error or type(error).__name__}") from error
         try:
             document = json.loads(text)
         except ValueError:
             document = None
         if not isinstance(document, dict):
-            raise Unreachable(f"{method} {target}: status {response.status}, but no JSON object")
+            raise Unreachable(f"{method} {target}: status {response.status}, but not a JSON object")
         wait = response.headers.get("Retry-After", "")
         return response.status, float(wait) if wait.isdigit() else 1.0, document
 
 
 def project_path(project: str) -> str:
-    """The address of a project."""
+    """Return the path of a project."""
     return f"/api/projects/{quote(project, safe='')}"

@@ -1,4 +1,4 @@
-"""Compare what was sent with what came back, field by field."""
+"""Compare the sent changes with the stored ones, field by field."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 JSONObject = dict[str, Any]
 
-# What the log adds to a change.
+# The fields that the log adds to a change.
 ADDED = {"seq", "cloudAt", "chain", "outdatedBy"}
 
 
 class Difference(Exception):
-    """Something came back otherwise than it was sent; the message says what."""
+    """A stored change differs from the sent one; the message contains the difference."""
 
 
 def compare(sent: list[JSONObject], stored: list[JSONObject]) -> int:
-    """Compare a project's changes with all that was sent to it, in order; return how many fields are equal.
+    """Compare a project's changes with the sent ones, in order; return the number of equal fields.
 
     Raises:
-        Difference: at the first thing that is not as it should be.
+        Difference: at the first difference.
     """
     if len(stored) != len(sent):
         raise Difference(f"{len(sent)} changes were sent, {len(stored)} came back")
@@ -42,10 +42,10 @@ def _compare_one(sent: JSONObject, stored: JSONObject, seq: int) -> int:
 
 
 def _same(name: str, sent: object, stored: object) -> bool:
-    if name == "timestamp":  # a moment can be written in several ways
+    if name == "timestamp":  # the same time can be written in several ways
         try:
             return datetime.fromisoformat(str(sent)) == datetime.fromisoformat(str(stored))
         except ValueError:
             return False
-    # As text, because to Python 1, 1.0 and True are equal; and the order of the members counts this way.
+    # As text, because 1, 1.0 and True are equal in Python, and because the order of the members matters.
     return json.dumps(sent) == json.dumps(stored)

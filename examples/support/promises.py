@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Broken(Exception):
-    """A promise does not hold; the message says which."""
+    """A promise does not hold; the message contains it."""
 
 
 def require(holds: object, promise: str) -> None:

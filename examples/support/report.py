@@ -14,37 +14,37 @@ BOLD, DIM, GREEN, YELLOW, CYAN = "1", "2", "32", "33", "36"
 
 
 class Report:
-    """Writes to a text stream; with colours where that is a terminal and nobody said ``NO_COLOR``."""
+    """Writes to a text stream; with colours on a terminal unless ``NO_COLOR`` is set."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        """``None`` for a report that nobody wants to see."""
+        """``stream`` is ``None`` for a report that prints nothing."""
         self._stream = stream
         self._colours = (
             stream is not None and stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         )
 
     def title(self, text: str, subtitle: str) -> None:
-        """The first line of all."""
+        """Print the first line of the report."""
         self._line(f"{self._paint(BOLD, text)}  {self._paint(DIM, subtitle)}")
 
     def heading(self, number: int, text: str) -> None:
-        """The first line of a section."""
+        """Print the first line of a section."""
         self._line(f"\n{self._paint(CYAN, str(number))} {self._paint(BOLD, text)}")
 
     def row(self, label: str, text: str) -> None:
-        """A line with a label; without one it goes on from the line before."""
+        """Print a line with a label; an empty label continues the line before."""
         self._line(f"  {self._paint(DIM, label.ljust(LABEL_WIDTH))} {text}")
 
     def proof(self, text: str) -> None:
-        """A line about something that was checked."""
+        """Print a line about a promise that was checked."""
         self._line(f"  {self._paint(GREEN, '✓')} {text}")
 
     def refusal(self, text: str) -> None:
-        """A line about something that the server refused, as it should."""
+        """Print a line about an expected refusal of the server."""
         self._line(f"  {self._paint(YELLOW, '✗')} {text}")
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Columns: the first and the last to the left, those between are numbers and go to the right."""
+        """Print columns: the first and the last are left-aligned, the numbers between right-aligned."""
         left = (0, len(header) - 1)
         cells = [[f"{value:,}" if isinstance(value, int) else str(value) for value in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
@@ -62,7 +62,7 @@ class Report:
 
 
 def for_standard_output() -> Report:
-    """A report on standard output, which may be a terminal that does not know every character."""
+    """Return a report on standard output; characters that its encoding does not have are replaced."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     return Report(sys.stdout)

@@ -1,4 +1,4 @@
-"""Run ``sltt serve`` as a process of its own, on a free port, and stop it again."""
+"""Run ``sltt serve`` in its own process, on a free port, and stop it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import Self
 BANNER = re.compile(r"(http://(?:127\.0\.0\.1|localhost|\[::1\]):\d+)(?=\D)")
 START_LIMIT = 30.0  # seconds
 STOP_LIMIT = 15.0
-CLEAN_EXITS = {0, 128 + signal.SIGINT, -signal.SIGINT}  # the ways to say "ended by Ctrl-C"
+CLEAN_EXITS = {0, 128 + signal.SIGINT, -signal.SIGINT}  # the exit codes of an end by Ctrl-C
 
 
 class ServerError(Exception):
-    """The server did not start, or did not stop as it should."""
+    """The server did not start, or did not stop cleanly."""
 
 
 class Server:
-    """``with Server(folder, "sqlite:…") as server``: runs from there to the end of the block.
+    """``with Server(folder, "sqlite:…") as server``: runs until the end of the block.
 
-    The output goes to files in ``folder``: a pipe that nobody reads would stop the server sooner or later.
+    The output goes to files in ``folder``: a pipe that is not read would block the server.
     """
 
     def __init__(self, folder: Path, storage: str) -> None:
@@ -43,7 +43,7 @@ class Server:
                 stdout=output,
                 stderr=errors,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                start_new_session=True,  # Ctrl-C reaches us alone, and we tell the server when we are ready
+                start_new_session=True,  # Ctrl-C reaches only this process, which stops the server later
             )
         try:
             self.url = self._wait_for_url()
@@ -55,8 +55,8 @@ class Server:
     def __exit__(self, *_: object) -> None:
         if self._stopped:
             return
-        if self._process.poll() is not None:  # which explains whatever brought us here
-            raise ServerError(f"the server died (exit code {self._process.returncode}){self._last_words()}")
+        if self._process.poll() is not None:  # the cause of any error in the block
+            raise ServerError(f"the server died (exit code {self._process.returncode}){self._last_errors()}")
         self._process.send_signal(signal.SIGINT)
         try:
             self._process.wait(STOP_LIMIT)
@@ -67,7 +67,7 @@ class Server:
         """Stop the server as Ctrl-C does, and return its exit code.
 
         Raises:
-            ServerError: it did not end, or not cleanly.
+            ServerError: it did not stop, or not cleanly.
         """
         self._stopped = True
         self._process.send_signal(signal.SIGINT)
@@ -77,21 +77,21 @@ class Server:
             self._kill()
             raise ServerError(f"the server still ran {STOP_LIMIT:.0f} s after SIGINT") from None
         if code not in CLEAN_EXITS or "Traceback" in self._errors.read_text(errors="replace"):
-            raise ServerError(f"the server did not stop cleanly (exit code {code}){self._last_words()}")
+            raise ServerError(f"the server did not stop cleanly (exit code {code}){self._last_errors()}")
         return code
 
     def _wait_for_url(self) -> str:
         deadline = time.monotonic() + START_LIMIT
         while time.monotonic() < deadline:
-            ended = self._process.poll() is not None  # asked first: what it wrote before it ended counts
+            ended = self._process.poll() is not None  # before reading, so that the last output is read
             if banner := BANNER.search(self._output.read_text(errors="replace")):
                 return banner[1]
             if ended:
-                raise ServerError(f"the server ended at once{self._last_words()}")
+                raise ServerError(f"the server ended at once{self._last_errors()}")
             time.sleep(0.01)
-        raise ServerError(f"the server said no address within {START_LIMIT:.0f} s{self._last_words()}")
+        raise ServerError(f"the server printed no address within {START_LIMIT:.0f} s{self._last_errors()}")
 
-    def _last_words(self) -> str:
+    def _last_errors(self) -> str:
         lines = self._errors.read_text(errors="replace").strip().splitlines()
         return ": " + "\n  ".join(lines[-5:]) if lines else ""
 
@@ -101,9 +101,11 @@ class Server:
 
 
 def _executable() -> str:
-    """The command ``sltt`` of the environment that runs this, else the one on the PATH."""
+    """Return the command ``sltt`` of this Python environment, or else the one on the PATH."""
     beside = Path(sys.executable).with_name("sltt")
     found = str(beside) if beside.exists() else shutil.which("sltt")
     if not found:
-        raise ServerError("no command sltt; `make demo` installs it, or: pip install -e '.[server,cli]'")
+        raise ServerError(
+            "the command sltt is not installed; `make demo` installs it, or: pip install -e '.[server,cli]'"
+        )
     return found

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 JSONObject = dict[str, Any]
 
-BATCH = 98  # the most that every storage appends in one atomic write
+BATCH = 98  # the maximum that every storage appends in one atomic write
 PAGE = 100
 WRITERS, POSTS, PER_POST = 8, 5, 5
 WRITERS_PROJECT = "eight-writers"
@@ -49,7 +49,7 @@ def append_and_read(
     stored = [change for page in pages for change in page["changes"]]
     report.row("read back", _count(stored, len(pages), "page") + _pace(len(stored), spent_on_pages))
     fields = compare(sent, stored)
-    report.proof(f"all {fields:,} fields are as they were sent; the numbers are 1 to {len(stored):,}, no hole")
+    report.proof(f"all {fields:,} fields are as they were sent; the numbers are 1 to {len(stored):,}, no gap")
     figures = {
         "project": project,
         "changes": len(sent),
@@ -63,7 +63,7 @@ def append_and_read(
 
 
 def batch_key(label: str, number: int) -> str:
-    """The idempotency key of a batch: what is sent again must be sent under the same one."""
+    """Return the idempotency key of a batch: the batch must be sent again with the same one."""
     return f"demo-{label}-batch-{number:05}"
 
 
@@ -76,15 +76,15 @@ def life_of(report: Report, entity_id: str, stored: list[JSONObject]) -> None:
 
 
 def replay(client: Client, report: Report, batch: list[JSONObject], key: str) -> JSONObject:
-    """Send a batch again under its key, as a device does that never saw the first answer."""
+    """Send a batch again with its key, as a device does that did not get the first response."""
     project = batch[0]["projectId"]
     before = _total(client, project)
     response = client.append(batch, key)
     seqs = response["createdSeqs"]
-    require(response.get("replayed") is True, "a key that was seen before is answered with replayed: true")
-    require(seqs == list(range(1, len(batch) + 1)), "a replay answers with the numbers of the first time")
+    require(response.get("replayed") is True, "the response to a known key has replayed: true")
+    require(seqs == list(range(1, len(batch) + 1)), "the response to a replay has the first numbers")
     require(_total(client, project) == before, "a replay stores nothing")
-    again = f"the first answer again, #{seqs[0]} to #{seqs[-1]}"
+    again = f"the first response again, #{seqs[0]} to #{seqs[-1]}"
     report.proof(f"same key, same changes: {again}; the log still holds {before}")
     problem = _refused(client, batch[:1], key, 422)
     require(_total(client, project) == before, "a key with another body stores nothing")
@@ -108,19 +108,19 @@ def bad_batch(client: Client, report: Report, project: str) -> JSONObject:
     problem = _refused(client, batch, batch_key("bad", 1), 400)
     body = problem.body
     require(body["failedAtIndex"] == 1, "failedAtIndex is the first bad change")
-    require({error["index"] for error in body["errors"]} == {1, 3, 4}, "every bad change is named")
+    require({error["index"] for error in body["errors"]} == {1, 3, 4}, "every bad change is reported")
     require(_total(client, project) == before, "a bad batch stores nothing")
     report.refusal(f"{problem.status} {body['title']}, failedAtIndex {body['failedAtIndex']}")
     for error in body["errors"]:
         report.row("", f"{error['field']}: {error['reason']}")
     if body.get("hint"):
         report.row("", f"hint: {body['hint']}")
-    report.proof(f"nothing was stored, of the good changes neither: still {before}")
+    report.proof(f"nothing was stored, not even the good changes: still {before}")
     return {"status": problem.status, "failedAtIndex": body["failedAtIndex"], "errors": body["errors"]}
 
 
 def concurrent_writers(client: Client, report: Report) -> JSONObject:
-    """Append from eight threads at once while a reader follows the log."""
+    """Append from eight threads at the same time while a reader follows the log."""
     total = WRITERS * POSTS * PER_POST
     start = threading.Barrier(WRITERS)
     began = time.perf_counter()
@@ -137,17 +137,17 @@ def concurrent_writers(client: Client, report: Report) -> JSONObject:
                 seen.append(change)
             if finished and not page["changes"]:
                 for writer in writers:
-                    writer.result()  # raises what went wrong there
+                    writer.result()  # raises the error of the thread
                 raise Broken(f"all {total} changes can be read (the last was #{len(seen)})")
-        answered = Counter(seq for writer in writers for seq in writer.result())
+        confirmed = Counter(seq for writer in writers for seq in writer.result())
     spent = time.perf_counter() - began
-    require(answered == Counter(range(1, total + 1)), "every number is given out once")
+    require(confirmed == Counter(range(1, total + 1)), "every number is assigned once")
     for number in range(WRITERS):
         own = [change["cid"] for change in seen if change["entityId"] == f"writer-{number}"]
         require(own == _cids(number), "each writer's changes stay in their order")
     posts = WRITERS * POSTS
     report.row("append", f"{total} changes in {posts} requests of {WRITERS} threads{_pace(total, spent)}")
-    report.proof(f"a reader asked {polls} times meanwhile and saw 1 to {total} in order: no hole, none twice")
+    report.proof(f"a reader read {polls} pages meanwhile and got 1 to {total} in order: no gap, no duplicate")
     figures = {"writers": WRITERS, "requests": posts, "changes": total, "polls": polls}
     return {**figures, "seconds": round(spent, 4)}
 
@@ -180,26 +180,26 @@ def _cids(writer: int) -> list[str]:
 
 
 def chain(client: Client, report: Report, project: str) -> JSONObject:
-    """Follow the hash chain, and come back with the right link and with a wrong one."""
+    """Follow the hash chain, and continue with a right and with a wrong hash."""
     links = []
     for page in client.pages(project, PAGE):
         last = page["changes"][-1]
         require(page["through"] == last["seq"], "through is the last number of a page")
-        require(page["chain"] == last["chain"], "chain is the link at through")
+        require(page["chain"] == last["chain"], "chain is the hash at through")
         links.append((page["through"], page["chain"]))
     for number, (through, link) in enumerate(links):
-        report.row("links" if number == 0 else "", f"{link} after #{through}")
+        report.row("hashes" if number == 0 else "", f"{link} after #{through}")
     through, link = links[0]
     page = client.page(project, through, limit=1, chain=link)
-    require(page["changes"][0]["seq"] == through + 1, "a reader with the right link reads on")
-    report.proof(f"a reader comes back with the link it knows at #{through}: reads on at #{through + 1}")
+    require(page["changes"][0]["seq"] == through + 1, "a reader with the right hash continues")
+    report.proof(f"a reader that knows the hash at #{through} continues at #{through + 1}")
     try:
         client.page(project, through, limit=1, chain=links[1][1])
     except Problem as problem:
-        require(problem.status == 409, "a wrong link is answered with 409")
-        report.refusal(f"one whose log was another: 409 {problem.body['title']}")
+        require(problem.status == 409, "a wrong hash gets a 409")
+        report.refusal(f"a reader of another log: 409 {problem.body['title']}")
     else:
-        raise Broken("a wrong link is answered with 409")
+        raise Broken("a wrong hash gets a 409")
     return {"links": [{"through": through, "chain": link} for through, link in links]}
 
 
@@ -219,11 +219,11 @@ def statistics(client: Client, report: Report) -> JSONObject:
 
 
 def single(client: Client, project: str, stored: list[JSONObject]) -> None:
-    """Check that a change read alone is the change of the page."""
+    """Check that a change that is read alone equals the change of the page."""
     change = stored[len(stored) // 2]
     alone = client.get(f"{project_path(project)}/changes/{change['seq']}")
     if alone != change:
-        raise Difference(f"change {change['seq']} read alone is not the one of the page")
+        raise Difference(f"change {change['seq']} that is read alone differs from the one of the page")
 
 
 def _batches(changes: Iterable[JSONObject]) -> Iterator[list[JSONObject]]:
@@ -240,9 +240,9 @@ def _refused(client: Client, batch: list[JSONObject], key: str, status: int) -> 
     try:
         client.append(batch, key)
     except Problem as problem:
-        require(problem.status == status, f"the answer is {status} (it was {problem.status}: {problem})")
+        require(problem.status == status, f"the status is {status} (it was {problem.status}: {problem})")
         return problem
-    raise Broken(f"the answer is {status} (the server took the changes)")
+    raise Broken(f"the status is {status} (the server accepted the changes)")
 
 
 def _count(changes: list[JSONObject], parts: int, noun: str, plural: str = "s") -> str:

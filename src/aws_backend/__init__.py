@@ -1,10 +1,12 @@
-"""Everything AWS: the change log in DynamoDB, and the REST API as a Lambda function. Builds on `sltt_core`.
+"""Extends `sltt_core` for AWS: change logs in DynamoDB, and the REST API as a Lambda function.
 
-Everything public is imported from here: `from aws_backend import DynamoDBStorageService`. A name is loaded when it is
-first used (PEP 562), so importing the package costs nothing.
+Import all public names from here: `from aws_backend import DynamoDBStorageService`. A name is loaded when it is first
+used (PEP 562), so importing the package costs little.
 """
 
 from __future__ import annotations
+
+from sltt_core import _lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ _ROOMS = {
     "settings": "storage_from_environment",
     "storage": "DynamoDBStorageService",
 }
-"""Where each public name is defined."""
+"""The public names, by the modules that define them."""
 
 __all__ = [
     "AccessDenied",
@@ -90,18 +92,4 @@ __all__ = [
     "storage_from_environment",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load a public name from its module, on first use."""
-    for room, names in _ROOMS.items():
-        if name in names.split():
-            module = __import__(f"{__name__}.{room}", fromlist=[name])
-            value: object = getattr(module, name)
-            globals()[name] = value
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted(__all__)
+__getattr__, __dir__ = _lazy(__name__, _ROOMS)

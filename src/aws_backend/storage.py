@@ -1,8 +1,8 @@
 """`DynamoDBStorageService`: the change log in a DynamoDB table that many projects share.
 
-Every append is one transaction (`aws_backend.log.appender`) and every page is one query (`aws_backend.log.reader`).
-Statistics are one read of the sequence item. The list of projects is a query of an index that holds nothing else.
-`aws_backend.log.items` says what the table holds, and `docs/decisions/0009-why-one-transaction.md` says why.
+An append is one transaction (`aws_backend.log.appender`). A page is one query (`aws_backend.log.reader`). Statistics
+are one read of the sequence item. The list of projects is a query of an index that contains only sequence items.
+`aws_backend.log.items` describes the items; `docs/decisions/0009-one-transaction.md` explains the design.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
     from sltt_core.model.changes import Change
 
 LOCAL_ENDPOINT = "http://localhost:8000"
-"""Where a local DynamoDB listens by default."""
+"""The default endpoint of a local DynamoDB."""
 LOCAL_REGION = "us-east-1"
 POLL_SECONDS = 0.5
-"""How often a waiting request looks for what another process wrote, in seconds: half a read unit a project."""
+"""Seconds between two checks of a waiting request for changes of other processes. A check costs half a read unit."""
 
 
 class DynamoDBStorageService(BaseStorageService):
     """The change logs of any number of projects in one DynamoDB table; `BaseStorageService` is the contract.
 
-    On AWS, credentials are found where AWS's SDKs find them, and the table is never created. With
-    `use_local_dynamodb`, made-up credentials are sent to `local_endpoint`, and a missing table is created. The list of
-    projects may take a moment to show a new one, because an index of DynamoDB is eventually consistent.
+    On AWS, credentials are read from the same places as by AWS's SDKs, and the table is never created. With
+    `use_local_dynamodb`, dummy credentials are sent to `local_endpoint`, and a missing table is created. A new project
+    may appear in the list of projects with a delay, because an index of DynamoDB is eventually consistent.
 
-    Of the contract's errors it raises `TooManyWriters` when others append to the project during the whole time that a
-    request may take, `StorageThrottled` when the table or the account is throttled, and `StorageUnavailable` when
-    DynamoDB cannot be reached or the outcome is unknown: the same idempotency key settles it. `__cause__` holds what
-    DynamoDB said.
+    Of the contract's errors it raises `TooManyWriters` if other processes append to the project until the time limit of
+    the request, `StorageThrottled` if the table or the account is throttled, and `StorageUnavailable` if DynamoDB
+    cannot be reached or the outcome is unknown; then try again with the same idempotency key. `__cause__` is the error
+    of DynamoDB.
     """
 
     storage_type = "dynamodb"
@@ -71,14 +71,14 @@ class DynamoDBStorageService(BaseStorageService):
         chunk_bytes: int = CHUNK_BYTES,
         page_bytes: int = PAGE_BYTES,
     ) -> None:
-        """Connect to nothing yet.
+        """Configure the storage; `initialize` connects.
 
-        `region` is by default what AWS_REGION, AWS_DEFAULT_REGION or the profile says. `endpoint` is the URL of a
-        DynamoDB on AWS, such as that of a VPC endpoint; by default AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL or the
+        The default of `region` is AWS_REGION, AWS_DEFAULT_REGION or the region of the profile. `endpoint` is the URL of
+        a DynamoDB on AWS, such as that of a VPC endpoint; by default AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL or the
         profile define it, else the region. `write_region` is the only region that writes to a global table; without it
-        a global table is refused. `check_table=False` skips the check of the table at `initialize`, which costs a round
-        trip; a local table is then not created either. `time_limit` returns how many seconds a request that begins may
-        take, with all its calls and waiting. A given `client` must have the same `runtime`.
+        a global table is refused. `check_table=False` skips the check of the table in `initialize`, which costs a round
+        trip; then a local table is not created. `time_limit` returns the time limit of a request in seconds, including
+        all its calls and waits. A given `client` must have the same `runtime`.
         """
         super().__init__(
             project_id, runtime=runtime, chunk_changes=chunk_changes, chunk_bytes=chunk_bytes, page_bytes=page_bytes
@@ -124,7 +124,7 @@ class DynamoDBStorageService(BaseStorageService):
 
     @translated
     def warm(self) -> None:
-        """Have credentials and a connection ready before the first request; raises `StorageError` without them."""
+        """Load credentials and open a connection before the first request; raises `StorageError` if that fails."""
         assert self._client is not None
         self._client.warm()
 
@@ -162,8 +162,8 @@ class DynamoDBStorageService(BaseStorageService):
         if self.local:
             from aws_backend.dynamodb.sigv4 import Credentials
 
-            made_up = Credentials("local", "local")
-            credentials = lambda: made_up  # noqa: E731
+            dummy = Credentials("local", "local")
+            credentials = lambda: dummy  # noqa: E731
         else:
             credentials = default_chain(region=region, runtime=self._runtime).get
         return DynamoDBClient(
@@ -174,7 +174,7 @@ class DynamoDBStorageService(BaseStorageService):
 
     @translated
     def _append(self, chunk: Chunk) -> StoredChunk:
-        parts = self._open  # as it is now: closing the storage meanwhile does not undo what is stored
+        parts = self._open  # read once: another thread may close the storage during the append
         stored = parts.appender.append(chunk)
         parts.table.known_heads.note(chunk.project_id, stored.first_seq + stored.count - 1)
         if stored.changes is not None:
@@ -237,12 +237,9 @@ class DynamoDBStorageService(BaseStorageService):
         self._notifier.wait(mark, min(seconds, POLL_SECONDS))
 
     @translated
-    def _change_stats(self, project_id: str) -> ChangeStats:
-        return self._read_end(project_id).stats
-
-    @translated
-    def _entity_type_stats(self, project_id: str) -> dict[str, int]:
-        return dict(sorted(self._read_end(project_id).entity_types.items()))
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
+        end = self._read_end(project_id)
+        return end.stats, dict(sorted(end.entity_types.items()))
 
     def _read_end(self, project_id: str) -> LogEnd:
         table = self._open.table
@@ -253,10 +250,10 @@ class DynamoDBStorageService(BaseStorageService):
         table = self._open.table
         return table.projects(after, limit, table.deadline())
 
-    # The log in order
+    # Verify and repair
 
     def _verify(self, project_id: str, requests: bool, progress: Progress) -> Iterator[Finding]:
-        """Read a whole log, and with `requests` the whole table, which holds the idempotency keys."""
+        """Yield the findings of a log. With `requests`, scan the whole table for idempotency keys too."""
         yield from self._audit(project_id, requests, progress)
 
     @translated
@@ -274,12 +271,12 @@ class DynamoDBStorageService(BaseStorageService):
         relink_from: int | None = None,
         progress: Progress = lambda _: None,
     ) -> Report:
-        """Mend what `verify` finds, by conditional writes that race live writers safely; say what was done.
+        """Repair what `verify` finds, by conditional writes that are safe while others write; report what was done.
 
-        Nothing that a stored change says is altered: a number that is missing is taken by an explicit `void` change,
-        links and counts are made anew where they have to be. With `dry_run`, says what is wrong and does nothing.
-        Raises `LogDamaged` for what cannot be mended: a change that is not what its link says, unless `relink_from`
-        says that all changes from there on are right as they stand.
+        The content of stored changes is not altered. A missing number gets a tombstone (a change with the operation
+        `void`); wrong links and counts are computed again. With `dry_run`, only report what is wrong. Raises
+        `LogDamaged` for what cannot be repaired: a change that does not match its link, unless its number is
+        `relink_from` or higher: those changes are accepted as they are.
         """
         from aws_backend.upkeep.repair import repair
 
@@ -294,25 +291,25 @@ class DynamoDBStorageService(BaseStorageService):
         parts = self._parts
         if parts is None:
             raise StorageError(
-                "the storage is not open", hint="Call initialize() first, or use it as a context manager."
+                "the storage is not open", hint="Call initialize() first, or use the storage as a context manager."
             )
         return parts
 
 
 def _region(name: str | None) -> str:
-    """Return a region's name that can stand in a host's; raises `StorageError`."""
+    """Return `name` if it is valid in a host name; raises `StorageError` otherwise."""
     if name is None:
-        raise StorageError("no AWS region is known", hint=f"Set DYNAMODB_REGION, or AWS_REGION. {LOCAL_HINT}")
+        raise StorageError("no AWS region is set", hint=f"Set DYNAMODB_REGION or AWS_REGION. {LOCAL_HINT}")
     if not (name.isascii() and name.replace("-", "").isalnum()):
         raise StorageError(
-            f"{name!r} is not an AWS region",
-            hint="Check DYNAMODB_REGION, AWS_REGION and the profile. Example: eu-west-1.",
+            f"AWS region {name!r} is not valid: only letters, digits and hyphens, like eu-west-1",
+            hint="Check DYNAMODB_REGION, AWS_REGION and the profile.",
         )
     return name
 
 
 class _Parts:
-    """What an open storage works with."""
+    """The objects of an open storage."""
 
     __slots__ = ("appender", "reader", "table")
 

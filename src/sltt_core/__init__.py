@@ -1,13 +1,17 @@
-"""Offline-first team sync: a change log per project, the contract of its storages, a REST API, a server.
+"""Sync for offline-first apps: a change log for each project, the contract of storages, a REST API and a server.
 
-Everything public is imported from here: `from sltt_core import LocalStorageService, NewChange`. A name is loaded when
-it is first used (PEP 562), so importing the package costs nothing. Nothing here needs AWS; `aws_backend` builds on it.
+Import all public names from here: `from sltt_core import LocalStorageService, NewChange`. A name is loaded when it is
+first used (PEP 562), so importing the package costs little. This package does not need AWS; `aws_backend` extends it.
 """
 
 from __future__ import annotations
 
+from sys import modules as _loaded
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sltt_core.api.access import Access, AllowAll, Principal
     from sltt_core.api.app import Api
     from sltt_core.api.http import Request, Response
@@ -70,7 +74,7 @@ _ROOMS = {
     "server.storages": "open_storage",
     "sqlite.storage": "LocalStorageService",
 }
-"""Where each public name is defined."""
+"""The public names, by the modules that define them."""
 
 __all__ = [
     "GENESIS",
@@ -126,17 +130,21 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Load a public name from its module, on first use."""
-    for room, names in _ROOMS.items():
-        if name in names.split():
-            module = __import__(f"{__name__}.{room}", fromlist=[name])
-            value: object = getattr(module, name)
-            globals()[name] = value
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def _lazy(package: str, rooms: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Return the `__getattr__` and the `__dir__` of a package whose public names are loaded on first use (PEP 562).
+
+    `rooms` has the names of each module, separated by spaces. `aws_backend` uses this too.
+    """
+    modules = {name: f"{package}.{room}" for room, names in rooms.items() for name in names.split()}
+
+    def load(name: str) -> object:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value: object = getattr(__import__(modules[name], fromlist=[name]), name)
+        setattr(_loaded[package], name, value)
+        return value
+
+    return load, lambda: sorted(modules)
 
 
-def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted(__all__)
+__getattr__, __dir__ = _lazy(__name__, _ROOMS)

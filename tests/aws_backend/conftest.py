@@ -1,4 +1,4 @@
-"""Fixtures: a log in a table of its own, on each local DynamoDB in turn (`table_log`), or on dynoxide alone (`log`)."""
+"""Fixtures: a log in its own table, on each local DynamoDB in turn (`table_log`) or on dynoxide alone (`log`)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def table_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dynamo
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[DynoxideLog]:
-    made = DynoxideLog(tmp_path)
-    yield made
-    made.close()
+    created = DynoxideLog(tmp_path)
+    yield created
+    created.close()
 
 
 @pytest.fixture
 def storage(log: DynoxideLog) -> BaseStorageService:
-    """A storage that knows the project already: two changes are in it."""
+    """A storage whose project already has two changes."""
     opened = log.open("p")
     opened.create_changes(batch(2))
     return opened

@@ -1,4 +1,4 @@
-"""`Faults`: a client that fails on demand, in front of a real engine. Everything that is not told to fail is real."""
+"""`Faults`: makes calls to a real engine fail on demand. All other calls are real."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     Call = Callable[[], dict[str, Any]]
     Fault = Callable[[Call], dict[str, Any]]
-    """What happens instead of a call, which it is given."""
+    """Replaces a call, which it receives as its argument."""
 
 
 class Faults:
-    """Stands between a storage and its client; each operation meets the faults that are planned for it, in order."""
+    """Intercepts the calls of a storage's client. Each operation gets its planned faults, in order."""
 
     def __init__(self, storage: BaseStorageService) -> None:
         self._client: Any = storage._client  # type: ignore[attr-defined]
@@ -48,7 +48,7 @@ class Faults:
 
 
 def not_sent(error: SlttError) -> Fault:
-    """The call never reaches DynamoDB."""
+    """Return a fault: the call does not reach DynamoDB."""
 
     def fault(call: Call) -> dict[str, Any]:
         raise error
@@ -56,8 +56,8 @@ def not_sent(error: SlttError) -> Fault:
     return fault
 
 
-def reply_lost(error: SlttError) -> Fault:
-    """DynamoDB does it, and nobody hears of it."""
+def response_lost(error: SlttError) -> Fault:
+    """Return a fault: DynamoDB carries out the call, but its response does not arrive."""
 
     def fault(call: Call) -> dict[str, Any]:
         call()
@@ -67,7 +67,7 @@ def reply_lost(error: SlttError) -> Fault:
 
 
 def late(error: SlttError, arrives: list[Call]) -> Fault:
-    """The call is still on its way when the error comes; whoever has the list lets it arrive."""
+    """Return a fault: the error is raised, and the call is added to a list, from which a test can make it later."""
 
     def fault(call: Call) -> dict[str, Any]:
         arrives.append(call)
@@ -77,7 +77,7 @@ def late(error: SlttError, arrives: list[Call]) -> Fault:
 
 
 def canceled(*codes: str | None) -> TransactionCanceled:
-    """A transaction that was refused for these reasons."""
+    """Return the error of a transaction that was canceled for these reasons."""
     error = TransactionCanceled("TransactionCanceledException")
     error.code = "TransactionCanceledException"
     error.reasons = tuple({"Code": code or "None"} for code in codes)
@@ -85,7 +85,7 @@ def canceled(*codes: str | None) -> TransactionCanceled:
 
 
 class Gate:
-    """Holds a call back until it is opened, and tells when it came. Then the call may meet another fault."""
+    """A fault that delays a call until `open` is set. It sets `came` when the call comes; `then` is the next fault."""
 
     def __init__(self, then: Fault | None = None) -> None:
         self.came = Event()

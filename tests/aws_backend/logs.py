@@ -1,4 +1,4 @@
-"""Logs in tables of the local DynamoDBs, and the ways in which they are damaged."""
+"""Logs in tables of the local DynamoDBs, and functions that damage them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ P = "p"
 
 
 def new_table(endpoint: str) -> str:
-    """Make a table and return its name; a Lambda function looks for none."""
+    """Create a table and return its name; a Lambda function does not check that its table exists."""
     name = f"log-{uuid4().hex}"
     with DynamoDBStorageService(name, use_local_dynamodb=True, local_endpoint=endpoint):
         return name
@@ -30,7 +30,7 @@ def put(log: DynamoDBLog, item: dict[str, Any]) -> None:
 
 
 def sequence(log: DynamoDBLog) -> dict[str, Any]:
-    """The sequence item as it is."""
+    """Return the current sequence item."""
     found: dict[str, Any] = log.call("GetItem", Key=sequence_key(P), ConsistentRead=True)["Item"]
     return found
 
@@ -46,7 +46,7 @@ def set_sequence(log: DynamoDBLog, name: str, value: dict[str, Any]) -> None:
 
 
 def fill(log: DynamoDBLog) -> dict[str, Any]:
-    """Append 20 changes without a key, and 10 with one; return the sequence item from between."""
+    """Append 20 changes without a key and 10 with one; return the sequence item from before the 10."""
     storage = log.open(P)
     storage.create_changes(batch(20))
     before = sequence(log)
@@ -63,7 +63,7 @@ def lose(*numbers: int) -> Callable[[DynamoDBLog, dict[str, Any]], None]:
 
 
 def value_behind(*numbers: int) -> Callable[[DynamoDBLog, dict[str, Any]], None]:
-    """The sequence item is of before the last transaction, of which these numbers are missing, too."""
+    """Return a damage: the sequence item is from before the last transaction, and the changes `numbers` are missing."""
 
     def damage(log: DynamoDBLog, before: dict[str, Any]) -> None:
         lose(*numbers)(log, before)
@@ -73,12 +73,12 @@ def value_behind(*numbers: int) -> Callable[[DynamoDBLog, dict[str, Any]], None]
 
 
 def request_alone(log: DynamoDBLog, before: dict[str, Any]) -> None:
-    """Of the last transaction, the request item alone is there."""
+    """Of the last transaction, only the request item exists."""
     value_behind(*range(21, 31))(log, before)
 
 
 def request_for_others(log: DynamoDBLog, before: dict[str, Any]) -> None:
-    """The request item alone was there, and then others took its numbers."""
+    """Only the request item existed, and then other changes got its numbers."""
     request_alone(log, before)
     log.open(P, runtime=Runtime(clock=lambda: 1_740_000_000_000_000_000)).create_changes(batch(10, entity_type="other"))
 
@@ -108,7 +108,7 @@ def wrong_end_link(log: DynamoDBLog, before: dict[str, Any]) -> None:
 
 
 def marked_ghost(log: DynamoDBLog, before: dict[str, Any]) -> None:
-    """What the original's marking left where there was no change."""
+    """The original backend could mark a change that did not exist, which left an item like this."""
     log.lose(P, 25)
     log.call(
         "UpdateItem",
@@ -141,11 +141,11 @@ DAMAGES: dict[str, tuple[Callable[[DynamoDBLog, dict[str, Any]], None], set[str]
     "a ghost": (marked_ghost, {"not-a-change", "request"}),
     "everything at once": (everything_at_once, {"hole", "no-sequence", "request"}),
 }
-"""How a log is damaged, and what the audit has to find."""
+"""For each damage: the function that causes it, and the kinds of findings that the audit must report."""
 
 
 def original_item(seq: int, **more: Any) -> dict[str, Any]:
-    """A change as the original backend wrote it."""
+    """Return a change as the original backend wrote it."""
     return {
         "pk": {"S": P},
         "seq": {"N": str(seq)},
@@ -160,7 +160,7 @@ def original_item(seq: int, **more: Any) -> dict[str, Any]:
 
 
 def fill_as_the_original(log: DynamoDBLog) -> None:
-    """A log of the original: no format, holes, a ghost; the counter is the last number that was assigned."""
+    """Fill a log as the original backend did: no format, holes, a ghost; the counter is the last assigned number."""
     log.open(P)
     for seq in (1, 2, 4, 5, 9):
         put(log, original_item(seq))

@@ -1,4 +1,4 @@
-"""`Meter`: what a storage asks of DynamoDB: its calls, and the capacity units that they take."""
+"""`Meter`: counts a storage's calls of DynamoDB, and the capacity units that they consume."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Metered(NamedTuple):
-    """What some calls took."""
+    """The cost of some calls."""
 
     calls: tuple[str, ...]
     units: float
@@ -24,7 +24,7 @@ class Meter:
         self._units += units or 0.0
 
     def read(self) -> Metered:
-        """What there was since the last reading."""
+        """Return the calls since the last reading, and reset."""
         metered = Metered(tuple(self._calls), self._units)
         self._calls, self._units = [], 0.0
         return metered

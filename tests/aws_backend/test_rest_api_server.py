@@ -1,4 +1,4 @@
-"""`AwsRestApiServer`: the REST API on a table, the one that is given or the one of the environment."""
+"""`AwsRestApiServer`: the REST API on a given table, or on the one that the environment names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import engine_url
 CHANGE = {"projectId": "ruth", "entityType": "passage", "entityId": "ruth-1", "data": {}}
 
 
-def test_it_serves_the_storage_that_it_is_given(dynamodb_url: str) -> None:
+def test_the_server_serves_the_given_storage(dynamodb_url: str) -> None:
     storage = DynamoDBStorageService(f"server-{uuid4().hex}", use_local_dynamodb=True, local_endpoint=dynamodb_url)
     server = AwsRestApiServer(storage=storage, server_name="mine")
     server.start(port=0)
@@ -29,7 +29,7 @@ def test_it_serves_the_storage_that_it_is_given(dynamodb_url: str) -> None:
         httpx.get(f"{url}/health")
 
 
-def test_without_a_storage_the_environment_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_storage_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"server-{uuid4().hex}"
     monkeypatch.setenv("DYNAMODB_TABLE", name)
     monkeypatch.setenv("DYNAMODB_ENDPOINT", engine_url("dynoxide"))
@@ -43,13 +43,13 @@ def test_without_a_storage_the_environment_names_one(monkeypatch: pytest.MonkeyP
         assert storage.get_head().seq == 1
 
 
-def test_without_either_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_setting_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DYNAMODB_TABLE", raising=False)
     with pytest.raises(InvalidInput, match="DYNAMODB_TABLE is not set"):
         AwsRestApiServer()
 
 
-def test_the_options_of_the_server_go_through() -> None:
+def test_options_are_passed_to_the_server() -> None:
     storage = DynamoDBStorageService(
         f"server-{uuid4().hex}", use_local_dynamodb=True, local_endpoint=engine_url("dynoxide")
     )

@@ -1,4 +1,4 @@
-"""`sltt serve --storage dynamodb:TABLE`: it serves, or says what to do; what goes wrong is told to whom it concerns."""
+"""`sltt serve --storage dynamodb:TABLE`: it serves a table, and reports errors to the client and to the operator."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NOTHING_SET = {
 }
 
 
-def test_it_serves_a_table_that_it_made_until_ctrl_c(dynamodb_url: str) -> None:
+def test_serve_creates_a_table_and_serves_it_until_ctrl_c(dynamodb_url: str) -> None:
     name = f"serve-{uuid4().hex}"
     url = f"dynamodb:{name}"
     process = start_sltt("serve", "--port", "0", "--storage", url, **NOTHING_SET, DYNAMODB_ENDPOINT=dynamodb_url)
@@ -58,11 +58,11 @@ AWS = {"DYNAMODB_REGION": "eu-west-1", "AWS_EC2_METADATA_DISABLED": "true"}
 LOCAL = {"DYNAMODB_ENDPOINT": "{engine}"}
 
 MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
-    "nobody listens": (
+    "nothing listens": (
         "team",
         {"DYNAMODB_ENDPOINT": "http://127.0.0.1:{free}"},
         [
-            "no DynamoDB answers at http://127.0.0.1:{free}",
+            "DynamoDB does not respond at http://127.0.0.1:{free}",
             "Connection refused",
             "`make dynamodb`",
             "DYNAMODB_ENDPOINT",
@@ -71,7 +71,7 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "no such host": (
         "team",
         {"DYNAMODB_ENDPOINT": "http://nowhere.invalid:8000"},
-        ["no DynamoDB answers at http://nowhere.invalid:8000", "DYNAMODB_ENDPOINT"],
+        ["DynamoDB does not respond at http://nowhere.invalid:8000", "DYNAMODB_ENDPOINT"],
     ),
     "no url": ("team", {"DYNAMODB_ENDPOINT": "localhost:8000"}, ["DYNAMODB_ENDPOINT: 'localhost:8000'", "http://"]),
     "no flag": ("team", {"USE_LOCAL_DYNAMODB": "perhaps"}, ["USE_LOCAL_DYNAMODB is 'perhaps'"]),
@@ -88,7 +88,7 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
         {"AWS_CONFIG_FILE": "{tmp}/none"},
         ["no AWS region", "DYNAMODB_REGION", "USE_LOCAL_DYNAMODB=true"],
     ),
-    "bad region": ("team", {"DYNAMODB_REGION": "eu west"}, ["'eu west' is not an AWS region", "DYNAMODB_REGION"]),
+    "bad region": ("team", {"DYNAMODB_REGION": "eu west"}, ["AWS region 'eu west' is not valid", "DYNAMODB_REGION"]),
     "no credentials": (
         "team",
         AWS,
@@ -101,11 +101,11 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
 
 @pytest.fixture(scope="module")
 def foreign() -> dict[str, str]:
-    """Tables of others, on one engine."""
+    """Tables that are not logs, on one engine."""
     names = {"wrong_keys": f"wrong-keys-{uuid4().hex}", "no_index": f"no-index-{uuid4().hex}"}
-    made = definition(names["no_index"])
-    del made["GlobalSecondaryIndexes"]
-    made["AttributeDefinitions"] = made["AttributeDefinitions"][:2]
+    table = definition(names["no_index"])
+    del table["GlobalSecondaryIndexes"]
+    table["AttributeDefinitions"] = table["AttributeDefinitions"][:2]
     other = {
         "TableName": names["wrong_keys"],
         "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
@@ -113,14 +113,14 @@ def foreign() -> dict[str, str]:
         "BillingMode": "PAY_PER_REQUEST",
     }
     with closing(DynamoDBClient("us-east-1", lambda: Credentials("a", "b"), endpoint=engine_url("dynoxide"))) as client:
-        client.call("CreateTable", made)
+        client.call("CreateTable", table)
         client.call("CreateTable", other)
     return names
 
 
-@pytest.mark.parametrize(("table", "environment", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_one_clear_message_and_no_traceback(
-    tmp_path: Path, foreign: dict[str, str], table: str, environment: dict[str, str], said: list[str]
+@pytest.mark.parametrize(("table", "environment", "messages"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_reported_in_one_message_without_a_traceback(
+    tmp_path: Path, foreign: dict[str, str], table: str, environment: dict[str, str], messages: list[str]
 ) -> None:
     values = {"free": free_port(), "engine": engine_url("dynoxide"), "tmp": tmp_path, **foreign}
     given = {name: value.format(**values) for name, value in environment.items()}
@@ -130,7 +130,7 @@ def test_a_mistake_is_one_clear_message_and_no_traceback(
     )
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (1, "")
-    for text in said:
+    for text in messages:
         assert text.format(**values) in err
     lines = err.splitlines()
     assert lines[0].startswith("Error: ")
@@ -139,14 +139,14 @@ def test_a_mistake_is_one_clear_message_and_no_traceback(
     assert "Traceback" not in err
 
 
-def test_on_aws_a_missing_table_is_said(tmp_path: Path) -> None:
-    """Through a service in this process, for only here can the region's endpoint be an engine of ours."""
+def test_a_missing_table_on_aws_is_reported(tmp_path: Path) -> None:
+    """The storage is in this process, because only here can the region's endpoint be a local engine."""
     client = DynamoDBClient("eu-west-1", lambda: Credentials("a", "b"), endpoint=engine_url("dynoxide"))
-    with closing(client), pytest.raises(SlttError, match="no table team in eu-west-1"):
+    with closing(client), pytest.raises(SlttError, match="table team does not exist in eu-west-1"):
         DynamoDBStorageService("team", client=client).initialize()
 
 
-# What goes wrong while it serves
+# Errors while it serves
 
 SECRETS = ("arn:aws", "123456789012", "amazonaws", "eu-west-1", "10.1.2.3")
 WORDS = (
@@ -156,12 +156,12 @@ WORDS = (
 REFUSALS: dict[str, SlttError] = {
     code: error_from_response(400, json.dumps({"__type": f"x#{code}", "message": WORDS}).encode())
     for code in (*BY_CODE, "SomethingNew")
-    if code != "ConditionalCheckFailedException"  # only where it is asked for, and handled there
+    if code != "ConditionalCheckFailedException"  # occurs only where a condition is set, and is handled there
 } | {kind.__name__: kind(WORDS) for kind in (ConnectFailed, OutcomeUnknown, BadResponse)}
 
 
 class Refusing(DynamoDBClient):
-    """An engine that refuses all but to describe the table."""
+    """A client for which DynamoDB refuses every operation except DescribeTable."""
 
     refusal: SlttError | None = None
 
@@ -182,21 +182,21 @@ REQUESTS = (
 
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
-def test_clients_see_a_documented_error_without_accounts_and_hosts_and_the_operator_sees_them(
+def test_only_the_operator_sees_accounts_and_hosts_in_an_error(
     refusal: SlttError,
 ) -> None:
-    told: list[BaseException] = []
+    reported: list[BaseException] = []
     client = Refusing("us-east-1", lambda: Credentials("a", "b"), endpoint=engine_url("dynoxide"))
     client.call("CreateTable", definition(name := f"refusing-{uuid4().hex}"))
     kinds = {f"urn:sltt:problem:{kind.kind}" for kind in CLASSES.values()}
     time_limit = [30.0]
     with closing(client), DynamoDBStorageService(name, client=client, time_limit=lambda: time_limit[0]) as storage:
-        api = Api(storage, report=told.append)
-        assert api.handle(REQUESTS[0]).status == 200  # so that the next append is a transaction at once
+        api = Api(storage, report=reported.append)
+        assert api.handle(REQUESTS[0]).status == 200  # afterwards, an append starts with its transaction
         client.refusal = refusal
         time_limit[0] = 0.02
         for request in REQUESTS:
-            told.clear()
+            reported.clear()
             response = api.handle(request)
             problem = json.loads(response.content)
             assert response.status == problem["status"] in (429, 500, 503)
@@ -204,13 +204,13 @@ def test_clients_see_a_documented_error_without_accounts_and_hosts_and_the_opera
             assert not [secret for secret in SECRETS if secret in response.content.decode()]
             assert ("retry-after" in dict(response.headers)) == (response.status != 500)
             if problem["type"] in ("urn:sltt:problem:storage", "urn:sltt:problem:storage-unavailable"):
-                [error] = told
+                [error] = reported
                 assert WORDS in str(error.__cause__)
             else:
-                assert told == []
+                assert reported == []
 
 
-def test_the_operator_of_a_real_server_reads_what_dynamodb_said() -> None:
+def test_the_operator_of_a_real_server_sees_the_error_of_dynamodb() -> None:
     engine = engine_url("dynoxide")
     name = f"serve-{uuid4().hex}"
     process = start_sltt(
@@ -224,18 +224,18 @@ def test_the_operator_of_a_real_server_reads_what_dynamodb_said() -> None:
     _, err = process.communicate(timeout=30)
     assert (response.status_code, response.json()["type"]) == (500, "urn:sltt:problem:storage")
     assert "DYNAMODB_REGION" in response.json()["hint"]
-    assert "a request failed here, not through its own fault" in err
+    assert "a request failed because of an error in the server" in err
     assert "TableNotFound: ResourceNotFoundException" in err
     assert process.returncode == 0
 
 
-def test_a_log_that_is_damaged_is_told_to_both() -> None:
+def test_a_damaged_log_is_reported_to_client_and_operator() -> None:
     engine = engine_url("dynoxide")
     name = f"serve-{uuid4().hex}"
-    told: list[BaseException] = []
+    reported: list[BaseException] = []
     client = DynamoDBClient("us-east-1", lambda: Credentials("a", "b"), endpoint=engine)
     with closing(client), open_dynamodb(name, None, {"DYNAMODB_ENDPOINT": engine}) as storage:
-        api = Api(storage, report=told.append)
+        api = Api(storage, report=reported.append)
         assert api.handle(REQUESTS[0]).status == 200
         client.call(
             "UpdateItem",
@@ -254,4 +254,4 @@ def test_a_log_that_is_damaged_is_told_to_both() -> None:
         )
         response = api.handle(REQUESTS[2])
         assert (response.status, json.loads(response.content)["type"]) == (500, "urn:sltt:problem:not-a-log")
-    assert len(told) == 2
+    assert len(reported) == 2

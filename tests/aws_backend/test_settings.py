@@ -1,4 +1,4 @@
-"""Which storage the environment names, and what it is told when it names none."""
+"""Settings: the storage that the environment names, and the errors for invalid settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FALSE = ("0", "false", "False", "no", " off")
 
 
 def place_of(environ: Mapping[str, str]) -> tuple[bool, str | None, str]:
-    """Whether it is local, which region is named, and where it is."""
+    """Return whether the storage is local, its region, and its place."""
     storage = open_dynamodb("team", None, environ)
     return storage.local, storage.region, storage.place
 
@@ -43,18 +43,20 @@ def place_of(environ: Mapping[str, str]) -> tuple[bool, str | None, str]:
         ),
     ],
 )
-def test_the_environment_says_where_the_table_is(environ: dict[str, str], place: tuple[bool, str | None, str]) -> None:
+def test_the_environment_sets_the_place_of_the_table(
+    environ: dict[str, str], place: tuple[bool, str | None, str]
+) -> None:
     assert place_of(environ) == place
 
 
 @pytest.mark.parametrize(("texts", "local"), [(TRUE, True), (FALSE, False)])
-def test_a_flag_may_be_written_as_people_write_it(texts: tuple[str, ...], local: bool) -> None:
+def test_a_flag_has_several_spellings(texts: tuple[str, ...], local: bool) -> None:
     for text in texts:
         assert place_of({"USE_LOCAL_DYNAMODB": text})[0] is local
 
 
 @given(st.one_of(st.sampled_from((*TRUE, *FALSE)), st.text(max_size=12)))
-def test_a_flag_is_true_or_false_or_refused(text: str) -> None:
+def test_a_flag_is_true_false_or_refused(text: str) -> None:
     meant = text.strip().lower()
     for local, known in ((True, TRUE), (False, ("", *FALSE))):
         if meant in [word.strip().lower() for word in known]:
@@ -66,7 +68,7 @@ def test_a_flag_is_true_or_false_or_refused(text: str) -> None:
 
 
 @given(st.one_of(st.text(max_size=40), st.from_regex(r"https?://[\w.:\[\]/-]{0,40}")))
-def test_an_endpoint_is_a_place_to_connect_to_or_refused(text: str) -> None:
+def test_an_endpoint_is_a_valid_origin_or_refused(text: str) -> None:
     endpoint = text.strip()
     try:
         is_place = not endpoint or bool(parse_origin(endpoint))
@@ -82,7 +84,7 @@ def test_an_endpoint_is_a_place_to_connect_to_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["dynamodb.eu-west-1.amazonaws.com", "dynamodb.cn-north-1.amazonaws.com.cn"])
-def test_an_endpoint_on_aws_is_no_local_one(host: str) -> None:
+def test_an_endpoint_on_aws_is_not_local(host: str) -> None:
     assert place_of({"DYNAMODB_ENDPOINT": f"https://{host}"}) == (False, None, f"at https://{host}")
 
 
@@ -93,7 +95,7 @@ def test_an_endpoint_that_is_not_local_gets_real_credentials() -> None:
 
 
 @given(st.text(TABLE_CHARS, min_size=3, max_size=255))
-def test_a_table_has_the_name_that_it_is_given(name: str) -> None:
+def test_a_valid_table_name_is_accepted(name: str) -> None:
     assert open_dynamodb(name, "p", {}).table_name == name
     assert storage_from_environment({"DYNAMODB_TABLE": f" {name} "}, "p").table_name == name
 
@@ -110,7 +112,7 @@ def test_a_table_has_the_name_that_it_is_given(name: str) -> None:
         ),
     )
 )
-def test_what_cannot_be_a_tables_name_is_refused_by_the_name_of_the_setting(name: str) -> None:
+def test_an_invalid_table_name_is_reported_with_its_setting(name: str) -> None:
     with pytest.raises(InvalidInput, match=r"^storage: ") as caught:
         open_dynamodb(name, None, {})
     assert (caught.value.field, "3–255 characters" in caught.value.hint) == ("storage", True)
@@ -120,11 +122,11 @@ def test_what_cannot_be_a_tables_name_is_refused_by_the_name_of_the_setting(name
 
 
 @pytest.mark.parametrize("environ", [{}, {"DYNAMODB_TABLE": ""}, {"DYNAMODB_TABLE": " "}])
-def test_a_missing_name_is_said(environ: dict[str, str]) -> None:
+def test_a_missing_table_name_is_reported(environ: dict[str, str]) -> None:
     with pytest.raises(InvalidInput, match="DYNAMODB_TABLE is not set"):
         storage_from_environment(environ)
 
 
-def test_the_project_and_the_options_go_through() -> None:
+def test_project_and_options_are_passed_to_the_storage() -> None:
     storage = storage_from_environment({"DYNAMODB_TABLE": "team"}, "ruth", chunk_changes=7)
     assert (storage.project_id, storage._chunk_changes) == ("ruth", 7)

@@ -1,4 +1,4 @@
-"""Whatever goes wrong below the storage, its methods raise errors of the contract, and nothing else."""
+"""The methods of `DynamoDBStorageService` raise only errors of the contract, whatever error a lower layer raises."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ LOWER: list[SlttError] = [
     *(kind("SENTINEL words of the network") for kind in (ConnectFailed, OutcomeUnknown, BadResponse)),
     CredentialError("SENTINEL words of the credentials"),
 ]
-"""An error of every class that a call may end with."""
+"""An error of each class that a call may raise."""
 
 METHODS: dict[str, Callable[[BaseStorageService], Any]] = {
     "initialize": lambda storage: storage.initialize(),
@@ -73,14 +73,15 @@ METHODS: dict[str, Callable[[BaseStorageService], Any]] = {
     "get_heads": lambda storage: storage.get_heads(["p"]),
     "get_change_stats": lambda storage: storage.get_change_stats(),
     "get_entity_type_stats": lambda storage: storage.get_entity_type_stats(),
+    "get_stats": lambda storage: storage.get_stats(),
     "get_all_projects": lambda storage: storage.get_all_projects(),
     "verify": lambda storage: list(storage.verify()),
     "repair": lambda storage: storage.repair(dry_run=False),  # type: ignore[attr-defined]
 }
 """A call of each public method."""
 
-QUIET = {"close", "write_mark", "wait_for_write", "place", "storage_type", "project_id"}
-"""What calls nothing that could fail."""
+QUIET = {"check", "close", "write_mark", "wait_for_write", "place", "storage_type", "project_id"}
+"""Public names that make no call."""
 
 RESTORED: list[Any] = []
 
@@ -100,7 +101,7 @@ def test_every_public_method_is_called(storage: BaseStorageService) -> None:
     assert public == {name.split()[0] for name in METHODS}
 
 
-def test_every_lower_error_is_tried() -> None:
+def test_every_lower_error_is_in_the_list() -> None:
     named = {
         kind for kind in vars(dynamodb_errors).values() if isinstance(kind, type) and issubclass(kind, DynamoDBError)
     }
@@ -110,7 +111,9 @@ def test_every_lower_error_is_tried() -> None:
 
 @pytest.mark.parametrize("error", LOWER, ids=lambda error: f"{type(error).__name__} {getattr(error, 'codes', '')}")
 @pytest.mark.parametrize("method", METHODS)
-def test_a_lower_error_becomes_one_of_the_contract(storage: BaseStorageService, method: str, error: SlttError) -> None:
+def test_a_lower_error_becomes_an_error_of_the_contract(
+    storage: BaseStorageService, method: str, error: SlttError
+) -> None:
     faults = Faults(storage)
     client: Any = storage._client  # type: ignore[attr-defined]
     for operation in (
@@ -147,7 +150,7 @@ def test_a_lower_error_becomes_one_of_the_contract(storage: BaseStorageService, 
         (OutcomeUnknown("cut"), StorageUnavailable),
     ],
 )
-def test_a_read_raises_the_class_that_says_what_to_do(
+def test_a_failed_read_raises_its_class(
     storage: BaseStorageService, error: SlttError, expected: type[StorageError]
 ) -> None:
     Faults(storage).always["Query"] = not_sent(error)
@@ -158,7 +161,7 @@ def test_a_read_raises_the_class_that_says_what_to_do(
     assert caught.value.retryable
 
 
-def test_the_cause_of_a_partial_append_is_of_the_contract_too(storage: BaseStorageService) -> None:
+def test_the_cause_of_a_partial_append_is_an_error_of_the_contract(storage: BaseStorageService) -> None:
     faults = Faults(storage)
     faults.plan("TransactWriteItems", lambda call: call(), *[not_sent(ConnectFailed("no route"))] * 50)
     faults.plan("GetItem", lambda call: call(), *[not_sent(ConnectFailed("no route"))] * 50)

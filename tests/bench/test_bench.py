@@ -1,4 +1,4 @@
-"""The benches run, at a size that says nothing about speed; and what they make of figures is right."""
+"""The benches run at a small size, and their statistics are right."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_help_names_every_bench_and_shows_examples() -> None:
 def test_an_unknown_bench_is_refused() -> None:
     done = bench("speed")
     assert done.returncode == 2
-    assert "there is no bench 'speed'; there are: appends, growth," in done.stderr
+    assert "bench 'speed' is not valid: one of appends, growth," in done.stderr
 
 
 def test_figures_go_to_stdout_and_the_rest_to_stderr(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_plots_are_drawn(tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
 
 
-def test_progress_is_a_line_for_each_bench_where_nobody_looks() -> None:
+def test_progress_without_a_terminal_is_a_line_for_each_bench() -> None:
     stream = io.StringIO()
     progress = Progress(stream)
     progress.begin("growth")
@@ -111,7 +111,7 @@ def test_progress_is_a_line_for_each_bench_where_nobody_looks() -> None:
     assert stream.getvalue() == "growth\n"
 
 
-def test_every_other_round_goes_backwards(tmp_path: Path) -> None:
+def test_every_second_round_runs_in_reverse_order(tmp_path: Path) -> None:
     order: list[str] = []
 
     def case(name: str) -> Callable[[], int]:
@@ -146,7 +146,7 @@ def test_a_quantile_lies_between_the_values_around_it(values: list[float], part:
 
 
 @pytest.mark.parametrize(("values", "part"), [([], 0.5), ([1], 1.1), ([1], -0.1)])
-def test_a_quantile_that_there_is_not_is_refused(values: list[float], part: float) -> None:
+def test_an_impossible_quantile_is_refused(values: list[float], part: float) -> None:
     with pytest.raises(ValueError, match=r"there are no values|is not from 0 to 1"):
         quantile(values, part)
 
@@ -160,11 +160,11 @@ def test_a_ratio_is_taken_round_by_round() -> None:
     assert ratios([10, 2, 12], [5, 1, 4]) == [2, 2, 3]
 
 
-def test_there_is_no_ratio_to_nothing() -> None:
+def test_a_ratio_to_zero_is_undefined() -> None:
     assert ratios([1, 2], [1, 0]) is None
 
 
-def test_rounds_of_different_number_are_not_compared() -> None:
+def test_different_numbers_of_rounds_are_not_compared() -> None:
     with pytest.raises(ValueError, match="2 rounds cannot be compared with 1"):
         ratios([1, 2], [1])
 
@@ -199,7 +199,7 @@ def test_a_table_shows_figures_and_ratios() -> None:
     assert shown[4] == ["*", "Higher", "is", "better."]
 
 
-def test_a_table_shows_no_ratio_to_nothing() -> None:
+def test_a_table_shows_no_ratio_to_zero() -> None:
     table = Table("", "Memory", [Row("short", "kB", [0], "short"), Row("long", "kB", [8], "short")])
     assert table.text().splitlines()[3].split() == ["long", "8", "kB", "8", "–", "8", "–", "short"]
     assert table.as_json()["rows"][1]["ratio"] is None

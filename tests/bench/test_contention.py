@@ -1,4 +1,4 @@
-"""Writers that meet: the simulation of their conflicts, and what the bench counts with real ones."""
+"""Concurrent writers: the simulation of their conflicts, and the counts of the bench with real writers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.support.tables import Table
 
 
-def test_who_is_alone_never_fails_and_takes_a_round_trip() -> None:
+def test_a_single_writer_never_fails_and_needs_one_round_trip() -> None:
     outcome = simulate(1, POLICIES["none"], 20, seed=1)
     taken = every(outcome)
     assert outcome.attempts - len(taken) in (0, 1)  # the last may be on its way
@@ -34,7 +34,7 @@ def test_a_simulation_repeats() -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
-def test_whoever_wins_the_others_have_to_try_again(policy: Policy) -> None:
+def test_the_losers_of_a_race_try_again(policy: Policy) -> None:
     outcome = simulate(16, policy, 5, seed=3)
     taken = every(outcome)
     assert len(taken) > 500
@@ -44,11 +44,11 @@ def test_whoever_wins_the_others_have_to_try_again(policy: Policy) -> None:
     assert outcome.refused < len(taken) / 10
 
 
-def test_what_is_held_for_no_time_is_lost_but_never_in_conflict() -> None:
+def test_items_locked_for_no_time_cause_losses_but_no_conflicts() -> None:
     assert simulate(8, POLICIES["none"], 5, seed=1, hold_part=0.0).conflicts == 0
 
 
-def test_who_waits_for_too_long_gives_up() -> None:
+def test_a_writer_gives_up_after_its_time() -> None:
     hours = Policy(lambda failures, random: 3_600_000.0, none)
     outcome = simulate(4, hours, 5, seed=1)
     assert outcome.refused == outcome.conflicts > 0
@@ -67,11 +67,11 @@ def test_the_share_of_the_least() -> None:
 
 
 def tables(name: str, folder: Path) -> dict[str, Table]:
-    """Run a bench, and return its tables by what their titles end with."""
+    """Run a bench, and return its tables by the ends of their titles."""
     return {table.title.rpartition(": ")[2]: table for table in run([name], "tiny", folder, Progress(io.StringIO()))}
 
 
-def test_our_reader_misses_nothing(tmp_path: Path) -> None:
+def test_the_reader_misses_no_change(tmp_path: Path) -> None:
     found = tables("contention", tmp_path)
     if "An append, p99; beside the original's way" not in found:
         pytest.skip("no engine runs here")
@@ -85,7 +85,7 @@ def test_our_reader_misses_nothing(tmp_path: Path) -> None:
     assert attempts["ours, 4 writers in one process"][0] <= 1 <= attempts["ours, 4 writers"][0]
 
 
-def test_what_is_asked_of_a_long_log_costs_what_it_costs_on_a_short_one(tmp_path: Path) -> None:
+def test_requests_cost_the_same_on_a_long_and_a_short_log(tmp_path: Path) -> None:
     found = tables("costs", tmp_path)
     if not found:
         pytest.skip("no engine runs here")

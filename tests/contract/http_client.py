@@ -1,4 +1,4 @@
-"""`HttpStorage`: the contract's methods as a client of the REST API would have them."""
+"""`HttpStorage`: the methods of the contract over the REST API."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PYTHON_NAMES = {wire: name for name, wire in WIRE_NAMES.items() if wire != "data
     "seq": "seq",
     "Idempotency-Key": "idempotency_key",
 }
-"""What the Python API calls the fields that an HTTP error names."""
+"""The Python names of the fields that HTTP errors name."""
 
 
 class HttpStorage:
-    """A client bound to a server, and to a project when the server is."""
+    """A client of a server. It is bound to a project if the server is."""
 
     def __init__(self, url: str, project_id: str | None = None) -> None:
         self.project_id = project_id
@@ -94,7 +94,7 @@ class HttpStorage:
 
 
 def as_error(problem: dict[str, Any]) -> errors.SlttError:
-    """Make the error that a problem document tells of."""
+    """Return the error that a problem document describes."""
     kind = KINDS[problem["type"].rpartition(":")[2]]
     error: errors.SlttError
     if kind is errors.InvalidBatch:
@@ -110,7 +110,7 @@ def as_error(problem: dict[str, Any]) -> errors.SlttError:
 
 
 def written(change: NewChange) -> str:
-    """Write a change as a client sends it."""
+    """Return the JSON of a change as a client sends it."""
     members = dict(zip((field.wire for field in NEW_FIELDS), change.as_tuple(), strict=True))
     data: str = members.pop("data")
     given = {name: value for name, value in members.items() if value is not None}
@@ -118,7 +118,7 @@ def written(change: NewChange) -> str:
 
 
 def read_change(reader: Reader) -> Change:
-    """Read a change where the reader stands, its data as the text it is."""
+    """Read the change at the reader's position; its data stays text."""
     members: dict[str, Any] = {}
     for name in reader.members():
         start = reader.at

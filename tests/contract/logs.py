@@ -51,7 +51,7 @@ class Reachable(Protocol):
 
 
 class Log(ABC):
-    """A place where changes are kept, and what can be done to it behind a service's back."""
+    """A log, with ways to damage it that bypass the service."""
 
     name: str
     environ: Mapping[str, str] = {}
@@ -63,7 +63,7 @@ class Log(ABC):
 
     @abstractmethod
     def make(self, project_id: str | None = None, **options: Any) -> BaseStorageService:
-        """Make a service that is not open yet."""
+        """Return a service that is not open yet."""
 
     def open(self, project_id: str | None = None, **options: Any) -> BaseStorageService:
         storage = self.make(project_id, **options)
@@ -72,7 +72,7 @@ class Log(ABC):
         return storage
 
     def reach(self, project_id: str | None = None) -> Reachable:
-        """Get at the log by this entry point."""
+        """Return the log at this entry point."""
         return self.open(project_id)
 
     def close(self) -> None:
@@ -81,15 +81,15 @@ class Log(ABC):
 
     @abstractmethod
     def lose(self, project_id: str, seq: int) -> None:
-        """Take one change out of the log."""
+        """Remove one change from the log."""
 
     @abstractmethod
     def alter(self, project_id: str, seq: int, data_json: str) -> None:
-        """Change what a stored change says."""
+        """Alter a stored change."""
 
     @abstractmethod
     def forget_project(self, project_id: str) -> None:
-        """Take a whole log away, as restoring an old backup does."""
+        """Remove a whole log, as the restore of an old backup does."""
 
 
 class SqliteLog(Log):
@@ -130,7 +130,7 @@ class SqliteLog(Log):
 
 
 class HurriedClock:
-    """A steady clock that whoever pauses sets forward instead of waiting."""
+    """A steady clock. A pause advances it instead of waiting."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
@@ -143,7 +143,7 @@ class HurriedClock:
 
 
 class DynamoDBLog(Log):
-    """A log in a table of its own on a local DynamoDB."""
+    """A log in its own table on a local DynamoDB."""
 
     engine: str
 
@@ -171,7 +171,7 @@ class DynamoDBLog(Log):
         try:
             self.call("DeleteTable")
         except TableNotFound:
-            pass  # nobody opened it
+            pass  # it was not open
         self.client.close()
 
     def call(self, operation: str, **payload: Any) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class DynamoDBLog(Log):
                 self.call("DeleteItem", Key={"pk": item["pk"], "seq": item["seq"]})
 
     def items(self) -> list[dict[str, Any]]:
-        """Everything that is in the table."""
+        """All items of the table."""
         found: list[dict[str, Any]] = []
         more: dict[str, Any] = {}
         while True:
@@ -269,18 +269,18 @@ ENTRY_POINTS: list[Callable[[Path], Log]] = [*DIRECT, HttpSqliteLog, HttpDynoxid
 
 
 def new(entity_id: str = "e", project_id: str | None = "p", **fields: Any) -> NewChange:
-    """Make a change with as little said as possible."""
+    """Return a change with only the required fields."""
     fields = {"entity_type": "document", "data": "{}", **fields}
     return NewChange(project_id=project_id, entity_id=entity_id, **fields)
 
 
 def batch(count: int, project_id: str | None = "p", **fields: Any) -> list[NewChange]:
-    """Make a batch of changes that can be told apart."""
+    """Return a batch of changes with distinct ids."""
     return [new(f"e{number}", project_id, **fields) for number in range(count)]
 
 
 def everything(storage: Reachable, project_id: str = "p", limit: int = 1000) -> list[Change]:
-    """Read a whole log, page by page, with each page's link in hand."""
+    """Read a whole log page by page, and check the link of each page."""
     found: list[Change] = []
     page = storage.get_changes_with_cursor(0, limit, project_id=project_id)
     found += page.changes

@@ -1,4 +1,4 @@
-"""Appending: density, isolation, order, atomicity, limits."""
+"""Appending: numbers without gaps, isolation, order, atomicity, limits."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sltt_core.model.chain import GENESIS, check_links
 from tests.contract.logs import Log, Reachable, batch, everything, new
 
 
-def test_numbers_begin_at_1_and_have_no_hole(storage: Reachable) -> None:
+def test_numbers_begin_at_1_without_gaps(storage: Reachable) -> None:
     assert storage.create_change(new()).seq == 1
     assert storage.create_changes(batch(3)).seqs == (2, 3, 4)
     assert storage.create_change(new()).seq == 5
     assert [change.seq for change in everything(storage)] == [1, 2, 3, 4, 5]
 
 
-def test_projects_have_numbers_of_their_own(storage: Reachable) -> None:
+def test_each_project_has_its_own_numbers(storage: Reachable) -> None:
     assert storage.create_changes(batch(3, "a")).seqs == (1, 2, 3)
     assert storage.create_changes(batch(2, "b")).seqs == (1, 2)
     assert storage.create_changes(batch(1, "a")).seqs == (4,)
@@ -34,7 +34,7 @@ def test_a_mixed_batch_keeps_the_order_of_each_project(storage: Reachable) -> No
         assert [change.entity_id for change in everything(storage, project)] == [str(place) for place in places]
 
 
-def test_what_is_given_is_kept_to_the_letter(storage: Reachable) -> None:
+def test_the_given_fields_are_stored_verbatim(storage: Reachable) -> None:
     data = '{ "b": 1.50, "a":[1e2, 123456789012345678901234567890, "\\u00e9\\ud83d\\ude00"],\n\t"b2":{"":null}}'
     given = new(
         'quo"te\\ 🤟 \u2028',
@@ -56,7 +56,7 @@ def test_what_is_given_is_kept_to_the_letter(storage: Reachable) -> None:
     assert storage.get_change(1, project_id="Ruth.1~@:+-_x") == stored
 
 
-def test_what_is_not_given_is_filled_in(direct: Log) -> None:
+def test_absent_fields_get_defaults(direct: Log) -> None:
     storage = direct.open(runtime=Runtime(clock=lambda: 1_740_821_400_123_456_789))
     stored = storage.create_change(new())
     assert stored.operation == "create"
@@ -101,7 +101,7 @@ def test_a_large_batch_is_stored_whole_and_in_order(storage: Reachable) -> None:
 
 
 def test_a_batch_is_atomic_up_to_98_changes(direct: Log) -> None:
-    """The cut is seen from outside: the third chunk fails, and two chunks are there."""
+    """The division into chunks shows when the third chunk fails: two chunks are stored."""
     storage = direct.open()
     append, asked = storage._append, []
 
@@ -120,7 +120,7 @@ def test_a_batch_is_atomic_up_to_98_changes(direct: Log) -> None:
     assert direct.open().get_change_stats(project_id="p").total == 196
 
 
-def test_a_chunk_takes_at_most_3_5_megabytes(direct: Log) -> None:
+def test_a_chunk_has_at_most_3_5_megabytes(direct: Log) -> None:
     storage = direct.open()
     append, sizes = storage._append, []
 
@@ -135,7 +135,7 @@ def test_a_chunk_takes_at_most_3_5_megabytes(direct: Log) -> None:
     assert max(sizes) <= 3_500_000
 
 
-def test_the_first_error_of_a_lone_chunk_is_told_as_it_is(direct: Log) -> None:
+def test_the_error_of_a_single_chunk_is_raised_unchanged(direct: Log) -> None:
     storage = direct.open()
 
     def refuse(chunk):  # type: ignore[no-untyped-def]
@@ -158,7 +158,7 @@ def test_a_project_has_at_most_200_entity_types(storage: Reachable) -> None:
     assert len(storage.get_entity_type_stats(project_id="p")) == 200
 
 
-def test_one_entity_type_too_many_late_in_a_batch_costs_no_other_change(storage: Reachable) -> None:
+def test_an_entity_type_too_many_late_in_a_batch_stores_nothing(storage: Reachable) -> None:
     storage.create_changes([new(entity_type=f"t{number}") for number in range(200)])
     late = [*batch(150, "other"), *batch(150, entity_type="t0"), new(entity_type="new")]
     with pytest.raises(InvalidBatch, match=r"changes\[300\].entity_type"):
@@ -177,7 +177,7 @@ def test_a_change_too_large_is_refused_before_anything_is_written(storage: Reach
 @pytest.mark.parametrize(
     "key", ["", "short", "x" * 129, "with a blank in the middle", "semicolon;0123456789", "#" * 20]
 )
-def test_a_bad_key_is_refused_before_anything_is_touched(storage: Reachable, key: str) -> None:
+def test_an_invalid_key_is_refused_before_anything_is_written(storage: Reachable, key: str) -> None:
     with pytest.raises(InvalidInput, match="idempotency_key") as caught:
         storage.create_changes(batch(1), key)
     assert caught.value.field == "idempotency_key"

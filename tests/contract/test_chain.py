@@ -1,4 +1,4 @@
-"""The chain: a log that was restored, replaced, cut short or altered behind a reader's back is found out."""
+"""The chain: readers find a log that was restored, replaced, truncated or altered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sltt_core.log.storage import BaseStorageService
 
 
-def test_every_change_carries_on_the_chain(log: Log) -> None:
+def test_every_change_continues_the_chain(log: Log) -> None:
     storage = log.reach()
     for count in (1, 5, 99, 1):
         storage.create_changes(batch(count))
@@ -23,7 +23,7 @@ def test_every_change_carries_on_the_chain(log: Log) -> None:
     assert log.open().get_head(project_id="p").as_tuple() == (106, whole[-1].chain)
 
 
-def test_a_reader_that_knows_the_link_reads_on(storage: Reachable) -> None:
+def test_a_reader_with_the_right_link_continues(storage: Reachable) -> None:
     storage.create_changes(batch(5))
     for cursor, change in enumerate(everything(storage), 1):
         page = storage.get_changes_with_cursor(cursor, project_id="p", chain=change.chain)
@@ -32,7 +32,7 @@ def test_a_reader_that_knows_the_link_reads_on(storage: Reachable) -> None:
     assert storage.get_changes_with_cursor(0, project_id="nobody", chain=GENESIS).changes == ()
 
 
-def test_a_link_that_the_log_has_not_is_refused(storage: Reachable) -> None:
+def test_a_link_of_another_history_is_refused(storage: Reachable) -> None:
     storage.create_changes(batch(5))
     links = [GENESIS, *(change.chain for change in everything(storage))]
     for cursor in range(6):
@@ -45,12 +45,12 @@ def test_a_link_that_the_log_has_not_is_refused(storage: Reachable) -> None:
 
 
 @pytest.mark.parametrize("chain", ["", "A" * 21, "A" * 23, "A" * 21 + "=", "A" * 21 + "ä", "A" * 21 + "/"])
-def test_what_is_no_link_is_refused(storage: Reachable, chain: str) -> None:
+def test_an_invalid_link_is_refused(storage: Reachable, chain: str) -> None:
     with pytest.raises(InvalidInput, match="chain"):
         storage.get_changes_with_cursor(0, project_id="p", chain=chain)
 
 
-def test_a_log_put_back_to_an_older_state_is_found(log: Log) -> None:
+def test_a_log_reset_to_an_older_state_is_found(log: Log) -> None:
     storage = log.reach()
     storage.create_changes(batch(5))
     known = storage.get_changes_with_cursor(0, project_id="p")
@@ -75,7 +75,7 @@ def test_a_log_that_was_replaced_is_found(log: Log) -> None:
         storage.get_changes_with_cursor(5, project_id="p", chain=known.chain)
 
 
-def test_an_altered_change_is_found_by_whoever_checks_the_links(log: Log) -> None:
+def test_checking_the_links_finds_an_altered_change(log: Log) -> None:
     storage = log.reach()
     storage.create_changes(batch(5))
     log.alter("p", 3, '{"tampered":true}')

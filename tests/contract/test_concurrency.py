@@ -1,4 +1,4 @@
-"""Many writers and readers at once: dense, none lost, none twice, chunks contiguous, nothing skipped."""
+"""Concurrent writers and readers: no gaps, no lost or repeated changes, contiguous chunks, nothing skipped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_log(changes: list[Change], acknowledged: dict[str, list[int]], size: int, chunk: int = 98) -> None:
-    """Check a log against what its writers were told: label of a batch -> numbers of its changes."""
+    """Compare a log with the numbers that its writers got, by the label of the batch."""
     assert [change.seq for change in changes] == list(range(1, len(changes) + 1))
     check_links(GENESIS, changes)
     assert len({change.entity_id for change in changes}) == len(changes)
@@ -108,7 +108,7 @@ def test_a_polling_reader_sees_every_change_once_and_in_order(log: Log) -> None:
     check_links(GENESIS, seen)
 
 
-def test_who_appended_reads_it(log: Log) -> None:
+def test_an_append_is_visible_to_its_writer(log: Log) -> None:
     storage = log.reach()
 
     def write(writer: int) -> bool:
@@ -121,3 +121,24 @@ def test_who_appended_reads_it(log: Log) -> None:
 
     with ThreadPoolExecutor(6) as threads:
         assert all(threads.map(write, range(6)))
+
+
+def test_statistics_are_of_one_moment(direct: Log) -> None:
+    storage = direct.open("p")
+    storage.create_changes(batch(2))
+    stop = Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            storage.create_changes(batch(3))
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(100):
+            stats, types = storage.get_stats()
+            assert stats.total == stats.creates + stats.updates + stats.deletes == sum(types.values())
+    finally:
+        stop.set()
+        writer.join()
+    assert storage.get_stats() == (storage.get_change_stats(), storage.get_entity_type_stats())

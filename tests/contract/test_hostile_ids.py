@@ -1,4 +1,4 @@
-"""No project id, however chosen, reaches what is not its own."""
+"""No project id gives access to the data of another project."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sltt_core.log.storage import BaseStorageService
 
 
-def test_opening_and_closing_twice_does_no_harm(direct: Log) -> None:
+def test_opening_and_closing_are_idempotent(direct: Log) -> None:
     storage = direct.open()
     storage.initialize()
     storage.create_change(new())
@@ -24,7 +24,7 @@ def test_opening_and_closing_twice_does_no_harm(direct: Log) -> None:
         assert len(everything(storage)) == 2
 
 
-def test_a_closed_storage_says_so(direct_storage: BaseStorageService) -> None:
+def test_a_closed_storage_raises_an_error(direct_storage: BaseStorageService) -> None:
     direct_storage.create_changes(batch(2))
     direct_storage.close()
     with pytest.raises(StorageError, match="not open"):
@@ -33,7 +33,7 @@ def test_a_closed_storage_says_so(direct_storage: BaseStorageService) -> None:
         direct_storage.get_head(project_id="p")
 
 
-def test_what_was_written_is_there_when_opened_again(direct: Log) -> None:
+def test_changes_survive_closing_and_opening(direct: Log) -> None:
     with direct.open() as storage:
         storage.create_changes(batch(120))
         before = everything(storage)

@@ -1,4 +1,4 @@
-"""Whatever is done in whatever order, the log is what a simple model of it says."""
+"""After any operations in any order, the log equals a simple model."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class LogMachine(RuleBasedStateMachine):
         self._expect(batch, key, seqs)
 
     def _expect(self, batch: list[NewChange], key: str | None, seqs: list[int | None]) -> None:
-        """Carry the model on to what the answer says, checking that it may say so."""
+        """Check the response against the model, and advance the model."""
         for place, seq in enumerate(seqs):
             if seq is None:
                 continue

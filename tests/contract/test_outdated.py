@@ -1,4 +1,4 @@
-"""`mark_as_outdated`: the one thing about a change that may change."""
+"""`mark_as_outdated`: sets the only field of a stored change that can change."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from tests.contract.logs import Log
 
 
-def test_the_latest_number_stays_whatever_the_order(direct_storage: BaseStorageService) -> None:
+def test_the_greatest_number_remains_in_any_order(direct_storage: BaseStorageService) -> None:
     direct_storage.create_changes(batch(5))
     for number, expected in ((3, 3), (5, 5), (4, 5)):
         assert direct_storage.mark_as_outdated(2, number, project_id="p").outdated_by == expected
     assert direct_storage.get_change(2, project_id="p").outdated_by == 5
 
 
-def test_marking_at_once_leaves_the_latest(direct: Log) -> None:
+def test_concurrent_marks_leave_the_greatest_number(direct: Log) -> None:
     services = [direct.open("p"), direct.open("p")]
     services[0].create_changes(batch(40))
     with ThreadPoolExecutor(8) as threads:
@@ -39,7 +39,7 @@ def test_a_number_that_is_not_later_is_refused(direct_storage: BaseStorageServic
     assert caught.value.field == "outdated_by"
 
 
-def test_a_wrong_argument_is_named_as_the_parameter_is(direct: Log) -> None:
+def test_an_invalid_argument_is_reported_by_its_parameter(direct: Log) -> None:
     storage = direct.open()
     for call, field in (
         (lambda: storage.mark_as_outdated(1, 0, project_id="p"), "outdated_by"),
@@ -56,7 +56,7 @@ def test_a_wrong_argument_is_named_as_the_parameter_is(direct: Log) -> None:
 
 
 @pytest.mark.parametrize(("seq", "outdated_by"), [(6, 7), (2, 6)])
-def test_nothing_is_created_by_marking(direct_storage: BaseStorageService, seq: int, outdated_by: int) -> None:
+def test_marking_creates_no_change(direct_storage: BaseStorageService, seq: int, outdated_by: int) -> None:
     direct_storage.create_changes(batch(5))
     before = everything(direct_storage)
     with pytest.raises(NotFound):

@@ -54,7 +54,7 @@ def test_a_limit_outside_1_to_1000_is_refused(direct_storage: BaseStorageService
 
 
 @pytest.mark.parametrize("cursor", [-1, 2**40, 10**30, True, 1.0, "1", None])
-def test_a_cursor_that_is_no_number_is_refused(direct_storage: BaseStorageService, cursor: Any) -> None:
+def test_a_cursor_that_is_not_a_number_is_refused(direct_storage: BaseStorageService, cursor: Any) -> None:
     for read in (direct_storage.get_changes_with_cursor, direct_storage.get_changes_since):
         with pytest.raises(InvalidInput, match="cursor"):
             read(cursor, project_id="p")
@@ -63,7 +63,7 @@ def test_a_cursor_that_is_no_number_is_refused(direct_storage: BaseStorageServic
 
 
 @pytest.mark.parametrize("seq", [0, -1, 2**40, "1", None])
-def test_a_number_that_no_change_can_have_is_refused(direct_storage: BaseStorageService, seq: Any) -> None:
+def test_an_impossible_sequence_number_is_refused(direct_storage: BaseStorageService, seq: Any) -> None:
     with pytest.raises(InvalidInput, match="seq"):
         direct_storage.get_change(seq, project_id="p")
 
@@ -109,7 +109,7 @@ def test_the_iterator_reads_the_whole_log_a_page_at_a_time(direct: Log) -> None:
 
 
 @pytest.mark.parametrize("missing", [1, 4, 5])
-def test_a_reader_stops_before_a_gap_and_is_told_the_number(log: Log, missing: int) -> None:
+def test_a_reader_stops_before_a_gap_and_gets_the_missing_number(log: Log, missing: int) -> None:
     storage = log.reach()
     storage.create_changes(batch(6))
     log.lose("p", missing)
@@ -124,7 +124,7 @@ def test_a_reader_stops_before_a_gap_and_is_told_the_number(log: Log, missing: i
         storage.get_change(missing, project_id="p")
 
 
-def test_a_gap_at_the_end_is_told_too(log: Log) -> None:
+def test_a_gap_at_the_end_is_reported(log: Log) -> None:
     storage = log.reach()
     storage.create_changes(batch(6))
     log.lose("p", 6)
@@ -132,7 +132,7 @@ def test_a_gap_at_the_end_is_told_too(log: Log) -> None:
         storage.get_changes_with_cursor(5, project_id="p")
 
 
-def test_statistics_are_those_of_the_log(storage: Reachable) -> None:
+def test_statistics_match_the_log(storage: Reachable) -> None:
     operations = ["create", "update", "update", "delete", None]
     given = [new(entity_type=f"t{number % 3}", operation=operations[number % 5]) for number in range(150)]
     storage.create_changes(given)
@@ -173,7 +173,7 @@ def test_outdated_changes_are_left_out_on_demand(direct_storage: BaseStorageServ
     assert direct_storage.get_changes_not_outdated(6, project_id="p").through == 6
 
 
-def test_the_ends_of_many_logs_are_seen_in_one_look(direct: Log) -> None:
+def test_the_ends_of_many_logs_are_read_together(direct: Log) -> None:
     storage = direct.open()
     names = [f"p{number}" for number in range(1203)]
     for number in (0, 1, 499, 500, 501, 1000, 1202):

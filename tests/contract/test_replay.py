@@ -1,4 +1,4 @@
-"""Idempotency keys: no change is written twice, whatever happens between the first try and the last."""
+"""Idempotency keys: no change is written twice, whatever fails between the first attempt and the last."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY = "key-0123456789abcdef"
 
 
 def failing_after(storage: BaseStorageService, chunks: int) -> BaseStorageService:
-    """Let a service store so many chunks and no more, as if it had crashed then."""
+    """Let a service store this number of chunks, as if it crashed then."""
     append = storage._append
     left = [chunks]
 
@@ -72,7 +72,7 @@ def test_the_same_key_with_another_batch_is_refused(storage: Reachable, other: l
     assert storage.get_change_stats(project_id="p").total == 3
 
 
-def test_a_key_counts_within_its_project(storage: Reachable) -> None:
+def test_a_key_is_valid_within_its_project(storage: Reachable) -> None:
     assert storage.create_changes(batch(2, "a"), KEY).seqs == (1, 2)
     assert storage.create_changes(batch(3, "b"), KEY).seqs == (1, 2, 3)
     assert storage.create_changes(batch(2, "a"), KEY).replayed
@@ -84,7 +84,7 @@ def test_without_a_key_the_same_batch_is_stored_again(storage: Reachable) -> Non
 
 
 @pytest.mark.parametrize("stored", [1, 2, 3])
-def test_a_batch_that_stopped_between_chunks_goes_on_where_it_stopped(direct: Log, stored: int) -> None:
+def test_a_batch_interrupted_between_chunks_is_resumed(direct: Log, stored: int) -> None:
     with pytest.raises(PartialAppend) as caught:
         failing_after(direct.open(), stored).create_changes(batch(350), KEY)
     assert caught.value.failed_at_index == stored * 98
@@ -108,7 +108,7 @@ def test_the_chunk_size_may_change_before_the_retry(direct: Log, size: int) -> N
     assert [change.entity_id for change in everything(again)] == [f"e{number}" for number in range(100)]
 
 
-def test_another_batch_under_the_key_of_a_stopped_one_is_refused(direct: Log) -> None:
+def test_another_batch_with_the_key_of_an_interrupted_one_is_refused(direct: Log) -> None:
     with pytest.raises(PartialAppend):
         failing_after(direct.open(), 1).create_changes(batch(200), KEY)
     with pytest.raises(KeyReused):
@@ -116,7 +116,7 @@ def test_another_batch_under_the_key_of_a_stopped_one_is_refused(direct: Log) ->
     assert direct.open().get_change_stats(project_id="p").total == 98
 
 
-def test_a_mixed_batch_that_stopped_between_projects_goes_on(direct: Log) -> None:
+def test_a_batch_interrupted_between_projects_is_resumed(direct: Log) -> None:
     mixed = [new(f"{number}", "abc"[number % 3]) for number in range(30)]
     with pytest.raises(PartialAppend) as caught:
         failing_after(direct.open(), 2).create_changes(mixed, KEY)
@@ -127,14 +127,14 @@ def test_a_mixed_batch_that_stopped_between_projects_goes_on(direct: Log) -> Non
     assert [storage.get_change_stats(project_id=project).total for project in "abc"] == [10, 10, 10]
 
 
-def test_a_mixed_batch_whose_key_one_project_knows_stores_nothing_at_all(storage: Reachable) -> None:
+def test_a_batch_with_a_key_used_in_one_project_stores_nothing(storage: Reachable) -> None:
     storage.create_changes(batch(2, "b"), KEY)
     with pytest.raises(KeyReused):
         storage.create_changes([new(project_id="a"), new(project_id="b")], KEY)
     assert storage.get_change_stats(project_id="a").total == 0
 
 
-def test_callers_with_the_same_key_at_the_same_moment_store_it_once(log: Log) -> None:
+def test_concurrent_calls_with_the_same_key_store_the_batch_once(log: Log) -> None:
     services = [log.reach() for _ in range(2)]
     barrier = Barrier(8)
 
@@ -149,7 +149,7 @@ def test_callers_with_the_same_key_at_the_same_moment_store_it_once(log: Log) ->
     assert services[0].get_change_stats(project_id="p").total == 250
 
 
-def test_a_replay_among_threads_that_write_together_is_answered_and_the_rest_stored(log: Log) -> None:
+def test_a_replay_among_concurrent_appends_is_returned(log: Log) -> None:
     storage = log.reach()
     first = storage.create_changes(batch(3), KEY)
     barrier = Barrier(8)

@@ -1,4 +1,4 @@
-"""`restore_changes`: a log carried over exactly, or not at all."""
+"""`restore_changes`: a log is restored exactly, or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def source(direct_storage: BaseStorageService) -> list[Change]:
-    """A log with a bit of everything in it."""
+    """A log with all kinds of changes."""
     direct_storage.create_changes(
         [new("x", operation="update", cid="c", change_by="Ruth", timestamp="2020-01-01T00:00Z")]
     )
@@ -37,7 +37,7 @@ def target(direct: Log, tmp_path: Path) -> Iterator[BaseStorageService]:
     log.close()
 
 
-def test_a_log_is_carried_over_exactly(
+def test_a_log_is_restored_exactly(
     source: list[Change], target: BaseStorageService, direct_storage: BaseStorageService
 ) -> None:
     head = target.restore_changes(source[:100])
@@ -50,19 +50,19 @@ def test_a_log_is_carried_over_exactly(
     assert added.seq == len(source) + 1
 
 
-def test_what_does_not_continue_the_log_is_refused_whole(source: list[Change], target: BaseStorageService) -> None:
+def test_changes_that_do_not_continue_the_log_are_all_refused(source: list[Change], target: BaseStorageService) -> None:
     target.restore_changes(source[:5])
     altered = source[7].replace(data_json='{"a":1}')
     elsewhere = source[7].replace(project_id="q")
     for changes, index, reason in (
-        ([], None, "nothing"),
-        (source[:5], 0, "the next of the log is 6"),
-        (source[6:9], 0, "the next of the log is 6"),
-        ([source[5], source[7]], 1, "the next of the log is 7"),
+        ([], None, "the batch is empty"),
+        (source[:5], 0, "the next number of the log is 6"),
+        (source[6:9], 0, "the next number of the log is 6"),
+        ([source[5], source[7]], 1, "the next number of the log is 7"),
         ([*source[5:7], altered], 2, "chain"),
-        ([*source[5:7], elsewhere], 2, "of project q"),
+        ([*source[5:7], elsewhere], 2, "to project q"),
         ([source[5].replace(chain="A" * 22)], 0, "chain"),
-        ([*source[5:200], altered], 195, "the next of the log is 201"),
+        ([*source[5:200], altered], 195, "the next number of the log is 201"),
     ):
         with pytest.raises(InvalidBatch, match=reason) as caught:
             target.restore_changes(changes)

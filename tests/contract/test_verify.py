@@ -1,4 +1,4 @@
-"""`verify`: a sound log yields nothing, however it came about and whoever writes meanwhile; damage is found."""
+"""`verify`: a sound log yields nothing, also while writers write; damage is found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = "key-0123456789abcdef"
 
 
 def fill(storage: BaseStorageService, project_id: str = "p") -> None:
-    """Write a bit of everything: 128 changes."""
+    """Write 128 changes of all kinds."""
     storage.create_changes(batch(20, project_id))
     storage.create_changes([new(f"note{place}", project_id, entity_type="note") for place in range(105)], KEY)
     storage.create_change(new("e1", project_id, operation="update", cid="é", change_by="Ruth", data='{"a": "\\u00e9"}'))
@@ -39,7 +39,7 @@ def test_a_sound_log_yields_nothing(direct_storage: BaseStorageService) -> None:
     assert list(direct_storage.verify(project_id="q", requests=False)) == []
 
 
-def test_a_project_that_nobody_wrote_to_yields_nothing(direct_storage: BaseStorageService) -> None:
+def test_a_project_without_changes_yields_nothing(direct_storage: BaseStorageService) -> None:
     assert list(direct_storage.verify(project_id="nobody")) == []
     fill(direct_storage)
     assert list(direct_storage.verify(project_id="nobody")) == []
@@ -106,7 +106,7 @@ def test_damage_is_found_in_its_project_alone(direct: Log) -> None:
     assert list(direct.open().verify(project_id="r")) == []
 
 
-def test_a_key_whose_changes_are_not_there_is_found(direct: Log) -> None:
+def test_a_key_with_missing_changes_is_found(direct: Log) -> None:
     storage = direct.open()
     fill(storage)
     direct.lose("p", 128)
@@ -115,7 +115,7 @@ def test_a_key_whose_changes_are_not_there_is_found(direct: Log) -> None:
     assert places(list(direct.open().verify(project_id="p", requests=False))) == [("hole", 128, 128)]
 
 
-def test_nothing_is_altered(direct: Log) -> None:
+def test_verifying_writes_nothing(direct: Log) -> None:
     storage = direct.open()
     fill(storage)
     before = everything(storage)
@@ -128,14 +128,14 @@ def test_nothing_is_altered(direct: Log) -> None:
 
 
 def test_arguments_are_checked_at_once(direct: Log) -> None:
-    with pytest.raises(InvalidInput, match="projectId is required"):
+    with pytest.raises(InvalidInput, match="project_id is required"):
         direct.open().verify()
     with pytest.raises(NotFound):
         direct.open("p").verify(project_id="q")
     assert list(direct.open("p").verify()) == []
 
 
-def test_a_closed_storage_says_so(direct_storage: BaseStorageService) -> None:
+def test_a_closed_storage_raises_an_error(direct_storage: BaseStorageService) -> None:
     direct_storage.close()
     with pytest.raises(StorageError, match="not open"):
         list(direct_storage.verify(project_id="p"))

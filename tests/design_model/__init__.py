@@ -1,4 +1,4 @@
-"""An explicit-state model of the log: every state that two writers, a reader and faults bring about; what holds there.
+"""An explicit-state model of the log: all states of two writers, a reader and faults, and the invariants there.
 
-`python -m tests.design_model` checks it and prints what it found; docs/model.md says what that means.
+`python -m tests.design_model` checks it and prints the result; docs/model.md explains it.
 """

@@ -1,6 +1,6 @@
-"""A checker for models with finitely many states: it visits them all, breadth first.
+"""A checker for models with finitely many states: it visits all states, breadth first.
 
-So the way it came to the first state that breaks an invariant is a shortest one: no simpler example exists.
+So the trace to the first state that breaks an invariant is a shortest one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ S = TypeVar("S", bound=Hashable)
 
 
 class Move(NamedTuple, Generic[S]):
-    """One way on from a state."""
+    """A transition from a state."""
 
     label: str
     state: S
@@ -21,7 +21,7 @@ class Move(NamedTuple, Generic[S]):
 
 
 class Model(Protocol[S]):
-    """What can be checked."""
+    """A model that can be checked."""
 
     def initial(self) -> S: ...
     def moves(self, state: S) -> Iterable[Move[S]]: ...
@@ -29,29 +29,29 @@ class Model(Protocol[S]):
 
 
 class Result(NamedTuple, Generic[S]):
-    """What the check found."""
+    """The result of a check."""
 
     states: int
     transitions: int
     depth: int
-    """Moves to a state that is farthest from the initial one."""
+    """The number of moves from the initial state to the farthest state."""
     counterexamples: dict[str, list[Move[S]]]
-    """For each broken invariant a shortest way to a state that breaks it; its first move has no label."""
+    """For each broken invariant, a shortest trace to a state that breaks it; its first move has no label."""
 
 
 LIVE = "live"
-"""Asked of the whole: from every state, moves that are no faults lead on to one in which everything is done."""
+"""The name of the liveness property: from every state, moves without faults can lead to a state where all is done."""
 
 
 def check(model: Model[S], invariants: Mapping[str, Callable[[S], bool]]) -> Result[S]:
-    """Visit every state that can be reached, and see whether the invariants hold in it."""
+    """Visit every reachable state, and check the invariants in it."""
     initial = model.initial()
     came_by: dict[S, tuple[S, Move[S]]] = {initial: (initial, Move("", initial))}
-    before: dict[S, list[S]] = {initial: []}  # the states from which a move that is no fault leads here
+    before: dict[S, list[S]] = {initial: []}  # the states with a move to this one that is not a fault
     broken: dict[str, S] = {}
     transitions = 0
     found = [initial]
-    for state in found:  # it grows meanwhile
+    for state in found:  # the list grows during the loop
         for name, holds in invariants.items():
             if name not in broken and not holds(state):
                 broken[name] = state
@@ -73,12 +73,12 @@ def check(model: Model[S], invariants: Mapping[str, Callable[[S], bool]]) -> Res
     if len(live) < len(found):
         broken[LIVE] = next(state for state in found if state not in known)
 
-    def way_to(state: S) -> list[Move[S]]:
-        way = []
+    def trace_to(state: S) -> list[Move[S]]:
+        trace = []
         while state != initial:
             state, move = came_by[state]
-            way.append(move)
-        return [Move("", initial), *reversed(way)]
+            trace.append(move)
+        return [Move("", initial), *reversed(trace)]
 
-    ways = {name: way_to(state) for name, state in broken.items()}
-    return Result(len(found), transitions, len(way_to(found[-1])) - 1, ways)
+    traces = {name: trace_to(state) for name, state in broken.items()}
+    return Result(len(found), transitions, len(trace_to(found[-1])) - 1, traces)

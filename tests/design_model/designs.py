@@ -1,4 +1,4 @@
-"""What is checked: the designs, and the invariants that each is asked for."""
+"""The designs that are checked, and the invariants that are checked for each."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ DESIGNS = {
     "numbers-first": Design(one_transaction=False, faults=1),
     "no-conditions": Design(conditions=False, faults=1),
     "no-request-item": Design(request_item=False, faults=1),
-    "refusal-tells-nothing": Design(refusal_tells=False, faults=1),
-    "silence-is-success": Design(silence_is_success=True, faults=1),
+    "refusal-without-number": Design(refusal_has_number=False, faults=1),
+    "timeout-is-success": Design(timeout_is_success=True, faults=1),
     "no-gap-rule": Design(gap_rule=False, faults=1),
 }
-"""Ours; the original's; and ours with one part changed, which must break something, or that part would be idle."""
+"""Our design, the original design, and ours with one part changed. Each change must break something."""
 
 
 def together(model: Model, state: State) -> bool:
-    """A number and its change appear together: the log ends just before its next number."""
+    """A number and its change appear together: the log ends right before its next number."""
     return len(state.stored()) == state.next - 1
 
 
@@ -39,11 +39,11 @@ def dense(model: Model, state: State) -> bool:
 
 
 def kept(model: Model, state: State) -> bool:
-    """Every number has its change, or a writer that is about to write it: no hole is left for ever."""
+    """Every number has its change, or a writer that will still write it: no hole stays for ever."""
     holes = {number for number in range(1, state.next) if number > len(state.log) or state.log[number - 1] == HOLE}
     for at, writer in enumerate(state.writers):
-        if len(writer.told) < len(model.design.batches[at]):
-            size = len(model.changes(at, len(writer.told)))
+        if len(writer.acks) < len(model.design.batches[at]):
+            size = len(model.changes(at, len(writer.acks)))
             holes -= set(range(writer.number, writer.number + size))
     return not holes
 
@@ -54,9 +54,9 @@ def once(model: Model, state: State) -> bool:
 
 
 def acknowledged(model: Model, state: State) -> bool:
-    """What a writer was told is stored is in the log, at the numbers that it was told."""
+    """Every acknowledged change is in the log, under the number that the writer received."""
     for at, writer in enumerate(state.writers):
-        for batch, first in enumerate(writer.told):
+        for batch, first in enumerate(writer.acks):
             changes = model.changes(at, batch)
             if state.log[first - 1 : first - 1 + len(changes)] != changes:
                 return False
@@ -64,12 +64,12 @@ def acknowledged(model: Model, state: State) -> bool:
 
 
 def prefix(model: Model, state: State) -> bool:
-    """What the reader has is the log's beginning: 1, 2, 3, …, and nothing else."""
+    """The reader has exactly the first changes of the log, from 1 to its cursor."""
     return state.view == tuple(enumerate(state.log[: len(state.view)], 1))
 
 
 def unskipped(model: Model, state: State) -> bool:
-    """No change is behind the reader's cursor that the reader does not have: it would never see that one."""
+    """The reader has every change up to its cursor: it would never see a change that it skipped."""
     return set(state.view) >= {item for item in state.stored() if item[0] <= state.cursor()}
 
 

@@ -33,14 +33,14 @@ FOUND: dict[str, tuple[int, int, int, dict[str, int]]] = {
         {"together": 4, "acknowledged": 4, "prefix": 5, "unskipped": 5, "live": 3},
     ),
     "no-request-item": (4_718, 18_212, 18, {"once": 5}),
-    "refusal-tells-nothing": (330, 1_108, 9, {"live": 0}),
-    "silence-is-success": (2_486, 8_558, 17, {"acknowledged": 2}),
+    "refusal-without-number": (330, 1_108, 9, {"live": 0}),
+    "timeout-is-success": (2_486, 8_558, 17, {"acknowledged": 2}),
     "no-gap-rule": (9_183, 35_818, 16, {"prefix": 3, "unskipped": 3, "live": 3}),
 }
-"""For each design: states, transitions, moves to the farthest state, and to the first that breaks an invariant."""
+"""For each design: states, transitions, moves to the farthest state, moves to the first violation of each invariant."""
 
 SPLITS = [(3,), (2, 1), (1, 2), (1, 1, 1)]
-"""Every way to send three changes in batches."""
+"""All divisions of three changes into batches."""
 
 
 @cache
@@ -51,47 +51,47 @@ def found(design: Design) -> Result[State]:
 @pytest.mark.parametrize("name", DESIGNS)
 def test_a_design_has_these_states_and_breaks_these_invariants(name: str) -> None:
     states, transitions, depth, counterexamples = found(DESIGNS[name])
-    moves = {invariant: len(way) - 1 for invariant, way in counterexamples.items()}
+    moves = {invariant: len(trace) - 1 for invariant, trace in counterexamples.items()}
     assert (states, transitions, depth, moves) == FOUND[name]
 
 
 @pytest.mark.parametrize("batches", [*combinations_with_replacement(SPLITS, 2)], ids=str)
-def test_ours_breaks_nothing_however_the_changes_are_batched(batches: tuple[tuple[int, ...], ...]) -> None:
+def test_our_design_breaks_nothing_for_any_division_into_batches(batches: tuple[tuple[int, ...], ...]) -> None:
     result = found(Design(batches=batches))
     assert not result.counterexamples
     assert result.states > 1_000
 
 
-def test_every_invariant_can_be_broken_by_ours_with_one_part_changed() -> None:
+def test_every_invariant_is_broken_by_our_design_with_one_part_changed() -> None:
     changed = [result[3] for name, result in FOUND.items() if name not in ("ours", "original")]
     assert all(changed)
     assert set().union(*changed) == set(MEANINGS)
 
 
-def test_the_original_skips_a_change_without_any_fault() -> None:
+def test_the_original_design_skips_a_change_without_any_fault() -> None:
     result = found(DESIGNS["original"]._replace(faults=0))
     assert {"dense", "prefix", "unskipped", "live"} <= result.counterexamples.keys()
     assert not {"once", "kept"} & result.counterexamples.keys()
 
 
 @pytest.mark.parametrize("name", DESIGNS)
-def test_a_counterexample_is_a_way_through_the_model_to_the_first_break(name: str) -> None:
+def test_a_counterexample_is_a_trace_of_the_model_to_the_first_violation(name: str) -> None:
     model = Model(DESIGNS[name])
     rules = {rule.__name__: rule for rule in INVARIANTS}
-    for invariant, way in found(DESIGNS[name]).counterexamples.items():
-        assert way[0].state == model.initial()
-        for previous, move in pairwise(way):
+    for invariant, trace in found(DESIGNS[name]).counterexamples.items():
+        assert trace[0].state == model.initial()
+        for previous, move in pairwise(trace):
             assert move in list(model.moves(previous.state))
         if invariant != LIVE:
-            assert [rules[invariant](model, move.state) for move in way] == [True] * (len(way) - 1) + [False]
+            assert [rules[invariant](model, move.state) for move in trace] == [True] * (len(trace) - 1) + [False]
 
 
 CONDITIONAL = [name for name, design in DESIGNS.items() if design.one_transaction and design.conditions]
 
 
 @pytest.mark.parametrize("name", CONDITIONAL)
-def test_what_the_table_refuses_it_refuses_for_ever(name: str) -> None:
-    """So the model may forget it: a request is never ahead of the log, and a log never goes back to a request."""
+def test_the_table_refuses_a_refused_request_for_ever(name: str) -> None:
+    """So the model may drop it: a request is never ahead of the log, and the next number never decreases."""
     model = Model(DESIGNS[name])
     carry_out = cache(model._carry_out)
     writes = set()
@@ -115,11 +115,11 @@ def table(state: State) -> State:
     return State(next=state.next, log=state.log, requests=state.requests)
 
 
-# The checker, on a model that one sees through
+# The checker, on a simple model
 
 
 class Counter:
-    """Counts to ten by ones or twos; a fault halves, and at 7 it stays for ever."""
+    """Counts to ten in steps of one or two. A fault halves the count, and 7 is a dead end."""
 
     def initial(self) -> int:
         return 0
@@ -136,16 +136,16 @@ class Counter:
         return state == 10
 
 
-def test_the_checker_visits_every_state_and_finds_shortest_ways() -> None:
+def test_the_checker_visits_every_state_and_finds_shortest_traces() -> None:
     result = check(Counter(), {"small": lambda state: state < 5, "there": lambda state: state <= 10})
     assert result.states == 11
     assert result.transitions == 8 * 2 + 1 + 10  # 0 to 8 without 7 add both, 9 adds one; all but 7 halve
     assert result.depth == 5
-    ways = {name: [move.label for move in way] for name, way in result.counterexamples.items()}
-    assert ways == {"small": ["", "add 1", "add 2", "add 2"], "live": ["", "add 1", "add 2", "add 2", "add 2"]}
+    traces = {name: [move.label for move in trace] for name, trace in result.counterexamples.items()}
+    assert traces == {"small": ["", "add 1", "add 2", "add 2"], "live": ["", "add 1", "add 2", "add 2", "add 2"]}
 
 
-def test_the_checker_does_not_count_on_a_fault_to_go_on() -> None:
+def test_the_checker_does_not_use_faults_to_reach_the_end() -> None:
     class OnlyByFault(Counter):
         def moves(self, state: int) -> Iterator[Move[int]]:
             yield Move("jump", 10, fault=True)
@@ -165,7 +165,7 @@ def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert (design["states"], design["transitions"], design["farthest"]) == FOUND["no-request-item"][:3]
     (moves,) = design["broken"].values()
     assert moves[-1] == {
-        "move": "A is answered: stored a1 a2 at #3",
+        "move": "A gets the response: stored a1 a2 at #3",
         "fault": False,
         "next": 5,
         "log": "a1 a2 a1 a2",
@@ -173,22 +173,22 @@ def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
-def test_the_command_fails_when_ours_breaks_something(
+def test_the_command_fails_if_our_design_breaks_an_invariant(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(DESIGNS, "ours", DESIGNS["silence-is-success"])
+    monkeypatch.setitem(DESIGNS, "ours", DESIGNS["timeout-is-success"])
     assert main(["ours"]) == 1
     assert "ours breaks acknowledged:" in capsys.readouterr().out
 
 
-def test_the_command_names_an_unknown_design(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_an_unknown_design(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["mine"])
     assert end.value.code == 2
-    assert "there is no design 'mine'; there are: ours, original" in capsys.readouterr().err
+    assert "design 'mine' does not exist; the designs are: ours, original" in capsys.readouterr().err
 
 
-def test_the_command_runs_and_has_help_with_examples() -> None:
+def test_the_command_has_help_with_examples() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "tests.design_model", "--help"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Documents taken apart: fenced blocks, what is shown as their output, table rows, links."""
+"""Parses documents: fenced blocks and the output they show, table rows, links."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOLATILE = {
     "request": r"(?<![\w-])[0-9a-f]{16}(?![\w-])",
     "tag": r"(?<=W/\")[0-9a-f]{24}(?=\")",
 }
-"""What differs from run to run."""
+"""The parts of an output that differ between runs."""
 
 
 class Block(NamedTuple):
@@ -29,9 +29,9 @@ class Block(NamedTuple):
     language: str
     text: str
     line: int
-    """Of its fence, from 1."""
+    """The line of its fence, from 1."""
     shows: bool
-    """Whether it stands directly after another block, whose output it shows."""
+    """Whether it directly follows another block, whose output it shows."""
 
 
 def documents() -> list[str]:
@@ -74,7 +74,7 @@ def prose(document: str) -> str:
 
 
 def section(document: str, heading: str) -> str:
-    """What stands below a heading, down to the next one of its level or above."""
+    """The text below a heading, up to the next heading of its level or above."""
     level = heading.split(" ")[0]
     _, found, rest = read(document).partition(f"\n{heading}\n")
     assert found, f"{document} has no heading {heading!r}"
@@ -88,7 +88,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def anchors(document: str) -> set[str]:
-    """The fragments that the document's headings can be linked by, as GitHub makes them."""
+    """The fragments of links to the document's headings, as GitHub generates them."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", read(document), flags=re.M | re.S), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -36,7 +36,7 @@ from aws_backend.storage import DynamoDBStorageService
 from examples.support.server import Server
 from scripts.engines import DYNOXIDE
 from sltt_core import __version__
-from sltt_core.api import http, routes, waiting
+from sltt_core.api import http, routes
 from sltt_core.api.app import Api
 from sltt_core.api.routes import ROUTES, Route
 from sltt_core.base import errors, json_reader
@@ -65,7 +65,7 @@ from tests.docs.documents import (
 )
 
 NOT_RUN = {
-    r"make demo$": "runs for a test of its own: test_the_readme_shows_what_the_demo_says",
+    r"make demo$": "runs for a test of its own: test_the_readme_shows_the_output_of_the_demo",
     r"make test$": "is what runs this test; its output is of the day it was written down",
     r"make simulate": "runs in small in tests/simulation/test_simulation.py",
     r"make bench$": "takes minutes; tests/bench runs each bench in small",
@@ -75,8 +75,8 @@ NOT_RUN = {
     r"docker ": "needs Docker",
     r"make dynamodb$": "runs until Ctrl-C; the tests have engines of their own",
     r"USE_LOCAL_DYNAMODB=true \.venv/bin/sltt serve ": "tests/aws_backend/test_serve.py runs it",
-    r"\.venv/bin/python -m examples\.dynamodb_demo": "test_the_readme_shows_what_the_demo_on_dynamodb_says runs it",
-    r"\.venv/bin/python -m tests\.": "needs the repository: test_the_model_says_what_its_page_shows runs it",
+    r"\.venv/bin/python -m examples\.dynamodb_demo": "test_the_readme_shows_the_output_of_the_demo_on_dynamodb runs it",
+    r"\.venv/bin/python -m tests\.": "needs the repository: test_the_page_of_the_model_shows_its_output runs it",
     r"\.venv/bin/sltt serve ": "runs already, on a free port instead of 8080, when the document's examples begin",
 }
 """Lines of ```sh blocks that are not run, and why."""
@@ -97,7 +97,7 @@ LIMITS = {
     "Changes or projects on a page": pages.MAX_LIMIT,
     "Bytes of a page's changes": pages.PAGE_BYTES,
     "Changes examined for a filtered page": pages.MAX_EXAMINED,
-    "Seconds that a request may wait for a change": waiting.MAX_WAIT_SECONDS,
+    "Seconds that a request may wait for a change": http.MAX_WAIT_SECONDS,
     "Times that a repeatable parameter may be given": routes.MAX_REPEATED,
     "Bytes of a request's first line and headers": protocol.MAX_HEADER_BYTES,
     "Seconds for them to arrive": protocol.HEADER_SECONDS,
@@ -109,7 +109,7 @@ LIMITS = {
     "Depth of nested objects and arrays in `data`": json_reader.MAX_DEPTH,
     "Days that an idempotency key is remembered": batches.KEY_DAYS,
 }
-"""The rows of the documents' tables of limits."""
+"""The rows of the tables of limits in the documents."""
 
 
 # Examples
@@ -167,7 +167,7 @@ def run_python(code: str, name: str, line: int, namespace: dict[str, object]) ->
 
 def run_shell(script: str, place: str) -> str | None:
     """Run a block's commands and return what they printed, or nothing when they are among those not run."""
-    if script.startswith("aws "):  # needs an account; test_the_commands_for_aws_make_a_table_for_logs looks at them
+    if script.startswith("aws "):  # needs an account; test_the_commands_for_aws_create_a_valid_table looks at them
         return None
     lines = [line for line in script.splitlines() if line.strip() and not line.startswith("#")]
     left_out = [line for line in lines if any(re.match(pattern, line) for pattern in NOT_RUN)]
@@ -199,7 +199,7 @@ def run_program(command: list[str], place: str) -> str:
 
 
 def compare(place: str, language: str, shown: str, real: str) -> None:
-    """Fail where the output is not as shown."""
+    """Fail if the output is not as shown."""
     if language == "json":
         assert not differences(parse_json(shown), parse_json(real)), f"{place}; the answer was {real}"
     else:
@@ -207,7 +207,7 @@ def compare(place: str, language: str, shown: str, real: str) -> None:
 
 
 @pytest.mark.parametrize("document", documents())
-def test_every_command_that_is_not_run_is_a_known_one(document: str) -> None:
+def test_every_command_that_is_not_run_is_listed(document: str) -> None:
     for block in blocks(document):
         if block.language == "sh":
             for address in re.findall(r"https?://[^/'\s]+", block.text):
@@ -218,7 +218,7 @@ def test_every_command_that_is_not_run_is_a_known_one(document: str) -> None:
                     main.commands["serve"].make_context("serve", words)
 
 
-def test_the_readme_shows_what_the_demo_says() -> None:
+def test_the_readme_shows_the_output_of_the_demo() -> None:
     shown = output_after("README.md", "make demo\n").removeprefix(".venv/bin/python examples/demo.py\n")  # make's echo
     run = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "demo.py")],
@@ -233,7 +233,7 @@ def test_the_readme_shows_what_the_demo_says() -> None:
     assert pattern.fullmatch(run.stdout), f"README.md shows another demo than\n{run.stdout}"
 
 
-def test_the_readme_shows_what_the_demo_on_dynamodb_says() -> None:
+def test_the_readme_shows_the_output_of_the_demo_on_dynamodb() -> None:
     command = ".venv/bin/python -m examples.dynamodb_demo --no-server\n"
     arguments = [*command.split()[1:], "--endpoint", engine_url(DYNOXIDE), "--table", f"demo-{uuid4().hex}"]
     run = subprocess.run(
@@ -252,7 +252,7 @@ def test_the_readme_shows_what_the_demo_on_dynamodb_says() -> None:
     )
 
 
-def test_the_model_says_what_its_page_shows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_of_the_model_shows_its_output(capsys: pytest.CaptureFixture[str]) -> None:
     command = ".venv/bin/python -m tests.design_model"
     found = [block for block in blocks("docs/model.md") if block.language == "sh"]
     assert found
@@ -267,7 +267,7 @@ def test_the_model_says_what_its_page_shows(capsys: pytest.CaptureFixture[str]) 
         )
 
 
-def test_the_answer_to_a_batch_that_stopped_midway_is_as_shown(tmp_path: Path) -> None:
+def test_the_response_to_a_partial_append_is_as_documented(tmp_path: Path) -> None:
     class Interrupted(LocalStorageService):
         def _append(self, chunk: batches.Chunk) -> batches.StoredChunk:
             if chunk.project_id == "mark":
@@ -312,7 +312,7 @@ def test_a_route_is_documented_with_its_parameters(route: Route) -> None:
         assert (f"`{parameter.name}`", parameter.place) in documented
 
 
-def test_no_document_describes_a_route_that_is_not_there() -> None:
+def test_every_documented_route_exists() -> None:
     known = {title(route) for route in ROUTES}
     assert {row[0] for row in rows(section("README.md", "## The REST API"))[1:]} == known
     assert set(re.findall(r"^### (`[A-Z]+ .*`)$", read("docs/api.md"), re.MULTILINE)) == known
@@ -351,7 +351,7 @@ def test_a_command_is_documented_with_its_options(path: str, command: click.Comm
                     assert described[f"`{name}`"][1] == f"`{option.default}`"
 
 
-def test_no_document_describes_an_option_that_is_not_there() -> None:
+def test_every_documented_option_exists() -> None:
     known = {
         name
         for path, command in commands(main, "sltt")
@@ -424,7 +424,7 @@ def test_the_limits_are_as_documented() -> None:
     assert named == set(LIMITS)
 
 
-def test_times_are_kept_as_documented() -> None:
+def test_times_are_stored_as_documented() -> None:
     table = rows(section("docs/changes.md", "## Times"))[1:]
     assert table
     for sent, kept in table:
@@ -475,7 +475,7 @@ def parameter(values: list[str]) -> Any:
     return parts[0] if any(type(value) is bool for value in parts[0].values()) else parts
 
 
-def test_the_commands_for_aws_make_a_table_for_logs() -> None:
+def test_the_commands_for_aws_create_a_valid_table() -> None:
     model = botocore.session.get_session().get_service_model("dynamodb")
     found = list(aws_commands("docs/table.md"))
     assert [operation for operation, _ in found] == [
@@ -533,7 +533,7 @@ def operations_called(paths: Iterable[Path]) -> set[str]:
     return found
 
 
-def test_the_policy_allows_what_is_called_and_no_more() -> None:
+def test_the_policy_allows_exactly_the_calls() -> None:
     (policy,) = (json.loads(block.text) for block in blocks("docs/table.md") if block.language == "json")
     table, index = policy["Statement"]
     modules = set((ROOT / "src" / "aws_backend").rglob("*.py"))
@@ -635,7 +635,7 @@ def stored_link(path: Path, values: list[Any]) -> str:
 
 
 @pytest.mark.parametrize("document", documents())
-def test_links_lead_somewhere(document: str) -> None:
+def test_every_link_has_a_target(document: str) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
         if target.startswith("https://"):
             continue
@@ -646,7 +646,7 @@ def test_links_lead_somewhere(document: str) -> None:
             assert fragment in anchors(found.relative_to(ROOT).as_posix()), f"{document}: no heading for {target}"
 
 
-def test_every_document_is_reached_from_the_readme() -> None:
+def test_every_document_is_linked_from_the_readme() -> None:
     reached: set[str] = set()
     waiting = ["README.md"]
     while waiting:
@@ -678,13 +678,13 @@ def test_the_targets_of_the_makefile_are_those_of_the_readme() -> None:
         assert f"`{variable}=" in readme
 
 
-def test_the_files_in_the_readmes_layout_are_there() -> None:
+def test_the_files_in_the_layout_of_the_readme_exist() -> None:
     named = set(re.findall(r"\b\w+\.py\b", section("README.md", "## Contributing")))
     assert named
     assert named <= {path.name for path in (ROOT / "src").rglob("*.py")}
 
 
-def test_the_paths_in_the_architecture_are_there() -> None:
+def test_the_paths_in_the_architecture_exist() -> None:
     text = read("ARCHITECTURE.md")
     modules = set(re.findall(r"(?<![\w/])(?:sltt_core|aws_backend)/[\w/]+\.py\b", text))
     assert len(modules) > 15

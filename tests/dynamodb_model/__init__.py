@@ -1,1 +1,1 @@
-"""A model of DynamoDB in memory: what the simulation runs on, and a storage of the contract suite."""
+"""A model of DynamoDB in memory. The simulation and the contract suite of the storages run on it."""

@@ -1,4 +1,4 @@
-"""Calls such as the storage makes, generated: what the model and the real engines are compared on."""
+"""Generated calls of the kinds that the storage makes, to compare the model with the real engines."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ _updates = st.sampled_from(
         "REMOVE registry",
     ]
 )
-# Where there is nothing to begin with, the engines differ in how a transaction says so.
+# If the attribute is missing, the engines report it differently in a transaction.
 _nested = st.sampled_from(
     ["SET #n = #n + :one", "SET m.#d = if_not_exists(m.#d, :zero) + :one", "SET m.deep.n = m.deep.n - :one"]
 )
@@ -97,7 +97,7 @@ _PLACEHOLDERS: dict[str, Any] = {
 
 
 def _list(request: dict[str, Any]) -> None:
-    """Give an item that is in the index a place of its own there: of two with one place the order is not promised."""
+    """Give an item in the index a unique sort key there: the order of items with equal keys is not defined."""
     item = request.get("Item")
     if item and "registry" in item:
         item["projectId"] = _place(item)
@@ -162,7 +162,8 @@ def _transactions(draw: st.DrawFn) -> Call:
     for kind in kinds:
         request = draw(_writes(kind))
         key = _place(request.get("Item") or request["Key"])
-        if key not in keys:  # both refuse two actions on one item, but DynamoDB Local looks at the conditions first
+        # Both engines refuse two actions on one item, but DynamoDB Local checks the conditions first.
+        if key not in keys:
             keys.append(key)
             actions.append({kind: request})
     request = {"TransactItems": actions}
@@ -195,7 +196,7 @@ def _queries(draw: st.DrawFn) -> Call:
         request["IndexName"] = "projects"
     else:
         request["ConsistentRead"] = draw(st.booleans())
-    # Where the limit is met just where the range ends, DynamoDB Local says that there is no more.
+    # If a page reaches its limit exactly at the end of the range, DynamoDB Local returns no LastEvaluatedKey.
     open_ended = ("", ">", ">=") if request["ScanIndexForward"] else ("", "<", "<=")
     if sign in open_ended and draw(st.booleans()):
         request["Limit"] = draw(st.integers(1, 4))
@@ -225,7 +226,7 @@ calls = st.one_of(_alone(), _transactions(), _transactions(), _queries(), _queri
 
 
 def placed(value: Any, mark: str) -> Any:
-    """Return a call in a world of its own: with a mark in its partitions, its index's and its tokens."""
+    """Return a call with a prefix in its partition keys and tokens, so that it cannot interfere with other calls."""
     if type(value) is dict:
         found: dict[str, Any] = {}
         for name, inner in value.items():

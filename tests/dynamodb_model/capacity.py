@@ -1,8 +1,8 @@
-"""What AWS bills for: capacity units, by the documented formulas.
+"""Capacity units by AWS's documented formulas.
 
 Sources: AWS, "DynamoDB read and write operations", "Managing complex workflows with DynamoDB transactions" (twice as
-much for each item of a transaction), "Using Global Secondary Indexes" (an index that an item's write does not touch
-costs nothing; one whose entry moves costs two writes).
+much for each item of a transaction), "Using Global Secondary Indexes" (a write that does not change an index costs
+nothing there; one that changes the key of an entry costs two writes).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ WRITE_BYTES = 1024
 
 
 def read_units(size: int, strong: bool) -> float:
-    """Return what reading so many bytes costs, all in one; nothing found costs like one."""
+    """Return the read units for so many bytes together; no byte costs as much as one."""
     whole = max(1, -(-size // READ_BYTES))
     return float(whole) if strong else whole / 2
 
 
 def write_units(old: Item | None, new: Item | None) -> float:
-    """Return what a write costs: the larger of the item before and after."""
+    """Return the write units of a write: for the larger of the item before and after."""
     size = max(item_size(old) if old else 0, item_size(new) if new else 0)
     return float(max(1, -(-size // WRITE_BYTES)))
 
 
 def index_units(table: Table, old: Item | None, new: Item | None) -> dict[str, float]:
-    """Return what a write costs each index that it touches."""
+    """Return the write units of a write for each index that it changes."""
     units = {}
     for index in table.indexes.values():
         before, after = index.entry(old), index.entry(new)
@@ -44,14 +44,14 @@ def index_units(table: Table, old: Item | None, new: Item | None) -> dict[str, f
 
 
 class Bill:
-    """The units that one call takes of one table."""
+    """The units of one call on one table."""
 
     def __init__(self, table: str) -> None:
         self.table = table
         self.read = 0.0
         self.write = 0.0
         self.indexes: dict[str, float] = {}
-        """What of it is the indexes'."""
+        """The part for each index."""
 
     def add_indexes(self, units: dict[str, float], factor: int = 1) -> None:
         for name, cost in units.items():
@@ -59,7 +59,7 @@ class Bill:
             self.write += cost * factor
 
     def to_json(self, wanted: str, split: bool) -> dict[str, Any]:
-        """Write it as an answer has it; `split`: with reads and writes apart, as transactions do."""
+        """Return it in the form of a response; with `split`, reads and writes are separate, as for transactions."""
         total = self.read + self.write
         response: dict[str, Any] = {"TableName": self.table, "CapacityUnits": total}
         if split:
@@ -78,7 +78,7 @@ class Bill:
 
 
 def total(bills: Iterable[Bill], wanted: str | None, split: bool = False) -> list[dict[str, Any]]:
-    """Write several tables' bills, in the order of their names."""
+    """Return the bills of several tables in the form of a response, in the order of their names."""
     if wanted in (None, "NONE"):
         return []
     return [bill.to_json(str(wanted), split) for bill in sorted(bills, key=lambda bill: bill.table)]

@@ -1,4 +1,4 @@
-"""A storage on a model, with nothing between them: for tests that say themselves what DynamoDB shows."""
+"""A storage that calls a model directly, for tests that control the state of the model themselves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CREDENTIALS = Credentials("AKIDLOCAL", "secret")
 
 
 class DirectTransport:
-    """Has the model carry out each request at once."""
+    """A transport that lets the model carry out each request at once."""
 
     def __init__(self, model: Model) -> None:
         self.model = model

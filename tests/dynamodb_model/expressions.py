@@ -1,7 +1,7 @@
-"""DynamoDB's expressions: conditions, updates and projections, read once and evaluated often.
+"""DynamoDB's expressions: conditions, updates and projections. Each is parsed once and evaluated often.
 
 Grammar and meaning: AWS, "Condition expressions", "Update expressions", "Comparison operator and function reference".
-What this project's storage has no use for (`contains`, sets in `ADD` and `DELETE`, …) is left out, and refused.
+What the storage does not use (`contains`, sets in `ADD` and `DELETE`, …) is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.dynamodb_model.values import (
 )
 
 Path = tuple[str | int, ...]
-"""Names (`#n` not yet replaced) and list places."""
+"""Attribute names (placeholders such as `#n` are not replaced yet) and list indexes."""
 Operand = Callable[[Item, "Bindings"], Value | None]
 Condition = Callable[[Item, "Bindings"], bool]
 
@@ -30,13 +30,13 @@ _TOKEN = re.compile(r"\s*(?:([A-Za-z_][A-Za-z0-9_]*|[#:][A-Za-z0-9_]+|[0-9]+)|(<
 
 
 class Bindings(NamedTuple):
-    """What the placeholders of a request's expressions stand for."""
+    """The values of the placeholders in a request's expressions."""
 
     names: Mapping[str, str]
     values: Mapping[str, Value]
 
     def name(self, text: str) -> str:
-        """Return the attribute's name that is meant."""
+        """Return the name of an attribute; replace a placeholder."""
         return self.names[text] if text[0] == "#" else text
 
 
@@ -47,15 +47,15 @@ class Expression(NamedTuple):
     names: frozenset[str]
     values: frozenset[str]
     paths: tuple[Path, ...] = ()
-    """Of an update, what it changes; of a projection, what it keeps."""
+    """The paths that an update changes, or that a projection keeps."""
     parts: tuple[tuple[str, Path, tuple[Any, ...]], ...] = ()
-    """Of a key condition, its comparisons: operator, path, placeholders of values."""
+    """The comparisons of a key condition: operator, path, placeholders of values."""
     ordered: frozenset[str] = frozenset()
-    """The placeholders of values that something is compared with by order."""
+    """The placeholders of values that are operands of `<`, `<=`, `>`, `>=` or `BETWEEN`."""
 
 
 def check_placeholders(expressions: list[Expression], bindings: Bindings) -> None:
-    """Check that every placeholder is defined and every definition used."""
+    """Check that every placeholder is defined, and that every definition is used."""
     names = frozenset[str]().union(*(expression.names for expression in expressions))
     values = frozenset[str]().union(*(expression.values for expression in expressions))
     for what, used, given in (("names", names, bindings.names), ("values", values, bindings.values)):
@@ -69,7 +69,7 @@ def check_placeholders(expressions: list[Expression], bindings: Bindings) -> Non
 
 
 class Reader:
-    """Reads one expression, token by token."""
+    """Parses one expression, token by token."""
 
     def __init__(self, text: str, what: str) -> None:
         self.what = what
@@ -100,7 +100,7 @@ class Reader:
         return self.tokens[self.at - 1]
 
     def word(self, word: str) -> bool:
-        """Take a keyword or a sign, if it is next."""
+        """Consume a keyword or a sign if it is next; return whether it was."""
         if self.peek().upper() == word:
             self.at += 1
             return True
@@ -153,7 +153,7 @@ class Reader:
 
 
 def resolve(item: Item, path: Path, bindings: Bindings) -> Value | None:
-    """Return the value at a path; `None` where there is none."""
+    """Return the value at a path; `None` if there is none."""
     first = path[0]
     assert isinstance(first, str)
     value = item.get(bindings.name(first))
@@ -265,7 +265,7 @@ def _begins(value: Value | None, start: Value) -> bool:
 
 @lru_cache(4096)
 def condition(text: str, what: str = "ConditionExpression") -> Expression:
-    """Read a condition or a filter; `run(item, bindings)` tells whether it holds; `{}` is an item that is not there."""
+    """Parse a condition or a filter; `run(item, bindings)` returns whether it holds; a missing item is `{}`."""
     reader = Reader(text, what)
     found = _or(reader)
     reader.done()
@@ -274,7 +274,7 @@ def condition(text: str, what: str = "ConditionExpression") -> Expression:
 
 @lru_cache(4096)
 def key_condition(text: str) -> Expression:
-    """Read a key condition: one or two comparisons of a key attribute, joined by AND; its `parts` say which."""
+    """Parse a key condition: one or two comparisons of a key attribute, joined by AND; they are in `parts`."""
     reader = Reader(text, "KeyConditionExpression")
     parts: list[tuple[str, Path, tuple[Any, ...]]] = []
     while True:
@@ -307,7 +307,7 @@ def key_condition(text: str) -> Expression:
 
 @lru_cache(4096)
 def projection(text: str) -> Expression:
-    """Read a projection; `run(item, bindings)` returns what is left of the item."""
+    """Parse a projection; `run(item, bindings)` returns the part of the item that it keeps."""
     reader = Reader(text, "ProjectionExpression")
     paths = [reader.path()]
     while reader.word(","):

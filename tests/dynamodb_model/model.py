@@ -1,8 +1,8 @@
-"""DynamoDB as AWS documents it, in memory: `Model().call("GetItem", {...})`.
+"""DynamoDB in memory, as AWS documents it: `Model(time).call("GetItem", {...})`.
 
-It does what this project's storage asks of DynamoDB, and refuses what it does not know. What real DynamoDB does and no
-local engine shows is here too, to be switched on by the simulator: an item that a transaction holds (`busy`), reads
-that see the past (`sight`), pages that end early (`page_bytes`).
+It supports the calls of the storage and refuses all others. It also has behaviour of the real DynamoDB that no local
+engine shows; the simulation switches it on: items that a transaction holds (`busy`), stale reads (`view`), pages that
+end early (`page_bytes`).
 
 Sources: AWS, "Amazon DynamoDB API Reference" (each operation), "Service, account, and table quotas".
 """
@@ -19,30 +19,30 @@ from tests.dynamodb_model.expressions import Expression, check_placeholders, con
 from tests.dynamodb_model.requests import MAX_ACTIONS, bindings_of, canceled, checked_item, checked_key
 from tests.dynamodb_model.table import Index, Keys, Slot, Table, Version
 from tests.dynamodb_model.updates import check_overlap, update
-from tests.dynamodb_model.values import MAX_ITEM_BYTES, Item, Refused, Unfit, invalid, item_size
+from tests.dynamodb_model.values import MAX_ITEM_BYTES, CannotUpdate, Item, Refused, invalid, item_size
 
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 TOKEN_SECONDS = 600.0
 MAX_PAGE_BYTES = 1024 * 1024
 
-Sight = Callable[[Slot], Item | None]
+View = Callable[[Slot], Item | None]
 
 
 def latest(slot: Slot) -> Item | None:
-    """See an item as it is."""
+    """The view that returns the current state of an item."""
     slot.hidden = False
     return slot.latest
 
 
 class Change(NamedTuple):
-    """What a write makes of an item."""
+    """The effect of a write on an item."""
 
     table: Table
     slot: Slot
     old: Item | None
     new: Item | None
     writes: bool
-    """Whether it writes at all: a check of a condition does not."""
+    """Whether it writes; a condition check does not."""
     paths: frozenset[str]
     """The attributes that an update names."""
 
@@ -51,40 +51,40 @@ class _Remembered(NamedTuple):
     until: float
     request: str
     response: dict[str, Any] | None
-    """`None` while the transaction is being carried out, or was refused."""
+    """`None` if the transaction was refused."""
 
 
 class Model:
     """All tables of one account in one region."""
 
     def __init__(self, now: Callable[[], float]) -> None:
-        """`now` gives seconds since 1970."""
+        """`now` returns seconds since 1970."""
         self.now = now
         self.tables: dict[str, Table] = {}
         self.version = 0
         """The number of the last write."""
         self.oldest = 0
-        """The write before which no replica is: a restored table is a new one."""
-        self.sight: Sight = latest
-        """How an eventually consistent read sees an item."""
-        self.query_sight: Sight = latest
-        """How a strongly consistent Query does: it is no snapshot, only read-committed."""
+        """The oldest write that a stale read may see; a restore sets it, because a restored table is a new one."""
+        self.view: View = latest
+        """The state of an item that an eventually consistent read returns."""
+        self.query_view: View = latest
+        """The same for a strongly consistent Query, which is not a snapshot: it is only read-committed."""
         self.page_bytes = MAX_PAGE_BYTES
         self.holding = False
-        """Whether a transaction goes on holding its items until `let_go`."""
+        """Whether a transaction holds its items until `release`."""
         self.held: list[tuple[str | None, list[Slot]]] = []
         self.remembers_refused = False
         """Whether the token of a refused transaction counts as used. The local engines forget it; AWS does not say."""
         self._tokens: dict[str, _Remembered] = {}
 
     def call(self, operation: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out an operation and return its answer; raises `Refused`."""
+        """Carry out an operation and return its response; raises `Refused`."""
         method = _OPERATIONS.get(operation)
         if method is None:
             raise Refused("UnknownOperationException")
         return method(self, payload)
 
-    def let_go(self, token: str | None, slots: list[Slot]) -> None:
+    def release(self, token: str | None, slots: list[Slot]) -> None:
         """End a transaction that holds its items."""
         if (token, slots) in self.held:
             self.held.remove((token, slots))
@@ -92,16 +92,16 @@ class Model:
                 slot.busy = slot.hidden = False
 
     def reveal(self, slot: Slot) -> None:
-        """Have everybody see what the transaction in flight on this item did, for somebody saw that it is done."""
+        """Make the writes of the transaction that holds this item visible to all reads, because one read saw them."""
         for _, slots in self.held:
             if slot in slots:
                 for other in slots:
                     other.hidden = False
 
-    def go_back(self, number: Callable[[], int]) -> None:
-        """Restore every item to what it was after a write, as if nothing had come since; `number` is asked for each."""
+    def restore(self, number: Callable[[], int]) -> None:
+        """Restore each item to its state after the write with the number that `number` returns for it."""
         while self.held:
-            self.let_go(*self.held[0])
+            self.release(*self.held[0])
         self._tokens.clear()
         self.version += 1
         self.oldest = self.version
@@ -203,7 +203,7 @@ class Model:
         return self._write("Delete", payload)
 
     def _plan(self, kind: str, request: Mapping[str, Any]) -> Change:
-        """Work out what a write does; raises `Refused` with the item when its condition does not hold."""
+        """Return the effect of a write; raises `Refused`, with the item if wanted, if its condition does not hold."""
         table = self.table(request)
         bindings = bindings_of(request)
         expressions: list[Expression] = []
@@ -243,19 +243,19 @@ class Model:
         named = frozenset[str]()
         if changing is not None:
             if any(bindings.name(str(path[0])) in table.keys.names for path in expressions[-1].paths):
-                raise Unfit("Cannot update attribute. This attribute is part of the key")
+                raise CannotUpdate("Cannot update attribute. This attribute is part of the key")
             new = expressions[-1].run(new, bindings)
             named = frozenset(bindings.name(str(path[0])) for path in expressions[-1].paths)
         if item_size(new) > MAX_ITEM_BYTES:
-            raise Unfit("Item size to update has exceeded the maximum allowed size")
+            raise CannotUpdate("Item size to update has exceeded the maximum allowed size")
         try:
             _check_index_keys(table, new)
         except Refused as refused:
-            raise Unfit(refused.message) from None
+            raise CannotUpdate(refused.message) from None
         return Change(table, slot, old, new, True, named)
 
     def _commit(self, changes: list[Change]) -> None:
-        """Make all of the changes, as one write."""
+        """Write all changes as one write."""
         self.version += 1
         now = self.now()
         for change in changes:
@@ -324,8 +324,8 @@ class Model:
             ((kind, request),) = action.items()
             try:
                 change = self._plan(kind, request)
-            except Unfit as unfit:
-                reasons.append({"Code": "ValidationError", "Message": unfit.message})
+            except CannotUpdate as error:
+                reasons.append({"Code": "ValidationError", "Message": error.message})
                 continue
             except Refused as refused:
                 if refused.code != "ConditionalCheckFailedException":

@@ -1,4 +1,4 @@
-"""The operations of the model that read."""
+"""The read operations of the model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.dynamodb_model.table import Index, Keys, Slot, Table
 from tests.dynamodb_model.values import Item, Value, invalid, item_size, rank
 
 if TYPE_CHECKING:
-    from tests.dynamodb_model.model import Model, Sight
+    from tests.dynamodb_model.model import Model, View
 
 MAX_BATCH = 100
 MAX_BATCH_BYTES = 16 * 1024 * 1024
@@ -47,9 +47,9 @@ def get_item(self: Model, payload: Payload) -> dict[str, Any]:
     check_placeholders(used, bindings)
     slot = table.slot(checked_key(table.keys, payload["Key"]))
     strong = bool(payload.get("ConsistentRead"))
-    if strong and slot.busy:  # which comes after the transaction, or before it: here always after
+    if strong and slot.busy:  # the read may be before or after the transaction; in the model it is always after
         self.reveal(slot)
-    item = slot.latest if strong else self.sight(slot)
+    item = slot.latest if strong else self.view(slot)
     response: dict[str, Any] = {} if item is None else {"Item": _shown(item, kept, bindings)}
     bill = Bill(table.name)
     bill.read = capacity.read_units(item_size(item) if item else 0, strong)
@@ -62,16 +62,16 @@ def _billed(bill: Bill, payload: Payload) -> dict[str, Any]:
 
 
 def batch_get(self: Model, payload: Payload) -> dict[str, Any]:
-    """Return several items, each read by itself, as many as fit in 16 MB."""
-    asked = [(name, request, key) for name, request in payload["RequestItems"].items() for key in request["Keys"]]
-    if not 1 <= len(asked) <= MAX_BATCH:
+    """Return several items, as many as fit in 16 MB. Each is read separately."""
+    wanted = [(name, request, key) for name, request in payload["RequestItems"].items() for key in request["Keys"]]
+    if not 1 <= len(wanted) <= MAX_BATCH:
         raise invalid("Too many items requested for the BatchGetItem call")
     found: dict[str, list[Item]] = {name: [] for name in payload["RequestItems"]}
     left: dict[str, Any] = {}
     bills = {name: Bill(name) for name in found}
     seen: set[str] = set()
     size = 0
-    for name, request, key in asked:
+    for name, request, key in wanted:
         table = self.table({"TableName": name})
         bindings = bindings_of(request)
         kept, used = _projected(request, bindings)
@@ -82,7 +82,7 @@ def batch_get(self: Model, payload: Payload) -> dict[str, Any]:
             raise invalid("Provided list of item keys contains duplicates")
         seen.add(mark)
         strong = bool(request.get("ConsistentRead"))
-        item = slot.latest if strong else self.sight(slot)
+        item = slot.latest if strong else self.view(slot)
         if size + (item_size(item) if item else 0) > min(MAX_BATCH_BYTES, self.page_bytes * 16) and size:
             rest = {part: value for part, value in request.items() if part != "Keys"}
             left.setdefault(name, {"Keys": [], **rest})["Keys"].append(key)
@@ -97,7 +97,7 @@ def batch_get(self: Model, payload: Payload) -> dict[str, Any]:
 
 
 def transact_get(self: Model, payload: Payload) -> dict[str, Any]:
-    """Return several items as they were at one moment."""
+    """Return several items as they are at one moment."""
     actions = payload["TransactItems"]
     if not 1 <= len(actions) <= MAX_ACTIONS:
         raise invalid(f"Member must have length less than or equal to {MAX_ACTIONS}")
@@ -139,11 +139,12 @@ _TESTS: dict[str, Callable[[Any, list[Any]], bool]] = {
 
 
 class _Range:
-    """What a key condition asks for: a partition, and which places of it."""
+    """The range of a key condition: a partition, and a comparison of its sort key."""
 
-    def __init__(self, keys: Keys, asked: Expression, bindings: Bindings) -> None:
-        parts = {bindings.name(str(path[0])): (sign, values) for sign, path, values in asked.parts if len(path) == 1}
-        if len(parts) != len(asked.parts) or not parts.keys() <= set(keys.names):
+    def __init__(self, keys: Keys, expression: Expression, bindings: Bindings) -> None:
+        comparisons = expression.parts
+        parts = {bindings.name(str(path[0])): (sign, values) for sign, path, values in comparisons if len(path) == 1}
+        if len(parts) != len(comparisons) or not parts.keys() <= set(keys.names):
             raise invalid("Query key condition not supported")
         sign, values = parts.get(keys.hash, ("", ()))
         if sign != "=":
@@ -160,7 +161,7 @@ class _Range:
 
     @property
     def low(self) -> Any:
-        """The place before which there is nothing, if that is known."""
+        """The lower limit of the sort key; `None` if there is none."""
         return self.given[0] if self.sign in ("=", ">", ">=", "BETWEEN", "begins_with") else None
 
     def holds(self, place: Any) -> bool:
@@ -174,34 +175,34 @@ def _place(value: Value) -> Any:
 
 
 def query(self: Model, payload: Payload) -> dict[str, Any]:
-    """Return a run of a partition, of the table or of an index."""
+    """Return a page of a partition, of the table or of an index."""
     table = self.table(payload)
     index = _index_of(table, payload)
     keys = index.keys if index else table.keys
     bindings = bindings_of(payload)
-    asked = key_condition(payload["KeyConditionExpression"])
+    expression = key_condition(payload["KeyConditionExpression"])
     kept, used = _projected(payload, bindings)
     test = payload.get("FilterExpression")
     filtering = None if test is None else condition(test, "FilterExpression")
-    check_placeholders([asked, *used, *([filtering] if filtering else [])], bindings)
-    wanted = _Range(keys, asked, bindings)
+    check_placeholders([expression, *used, *([filtering] if filtering else [])], bindings)
+    wanted = _Range(keys, expression, bindings)
     backward = payload.get("ScanIndexForward") is False
     strong = bool(payload.get("ConsistentRead"))
     if strong and index:
         raise invalid("Consistent reads are not supported on global secondary indexes")
-    sight = self.query_sight if strong else self.sight
+    view = self.query_view if strong else self.view
     if index:
-        rows = _index_rows(table, index, sight, backward)
+        rows = _index_rows(table, index, view, backward)
         rows = (row for row in rows if rank(row[1][keys.hash]) == wanted.partition)
     else:
         low = None if backward else wanted.low
-        rows = _rows(table.run(wanted.partition, low, backward), sight)
+        rows = _rows(table.run(wanted.partition, low, backward), view)
     run = ((slot, item) for slot, item in rows if not keys.range or wanted.holds(_place(item[keys.range])))
     return _page(self, payload, table, index, run, (filtering, kept, bindings), backward)
 
 
 def scan(self: Model, payload: Payload) -> dict[str, Any]:
-    """Return a run of all items, in no order that means anything."""
+    """Return a page of all items; their order has no meaning."""
     table = self.table(payload)
     index = _index_of(table, payload)
     bindings = bindings_of(payload)
@@ -209,9 +210,9 @@ def scan(self: Model, payload: Payload) -> dict[str, Any]:
     test = payload.get("FilterExpression")
     filtering = None if test is None else condition(test, "FilterExpression")
     check_placeholders([*used, *([filtering] if filtering else [])], bindings)
-    sight = self.query_sight if payload.get("ConsistentRead") else self.sight
+    view = self.query_view if payload.get("ConsistentRead") else self.view
     ordered = sorted(table.slots(), key=lambda slot: slot.order)
-    rows = _index_rows(table, index, sight, False) if index else _rows(iter(ordered), sight)
+    rows = _index_rows(table, index, view, False) if index else _rows(iter(ordered), view)
     return _page(self, payload, table, index, rows, (filtering, kept, bindings), False)
 
 
@@ -224,15 +225,15 @@ def _index_of(table: Table, payload: Payload) -> Index | None:
     return table.indexes[name]
 
 
-def _rows(slots: Iterator[Slot], sight: Sight) -> Iterator[tuple[Slot, Item]]:
+def _rows(slots: Iterator[Slot], view: View) -> Iterator[tuple[Slot, Item]]:
     for slot in slots:
-        item = sight(slot)
+        item = view(slot)
         if item is not None:
             yield slot, item
 
 
-def _index_rows(table: Table, index: Index, sight: Sight, backward: bool) -> Iterator[tuple[Slot, Item]]:
-    found = [(slot, entry) for slot in table.slots() if (entry := index.entry(sight(slot))) is not None]
+def _index_rows(table: Table, index: Index, view: View, backward: bool) -> Iterator[tuple[Slot, Item]]:
+    found = [(slot, entry) for slot in table.slots() if (entry := index.entry(view(slot))) is not None]
     found.sort(key=lambda row: (*index.keys.order(row[1]), row[0].order), reverse=backward)
     return iter(found)
 
@@ -262,7 +263,7 @@ def _page(
             continue
         if examined == limit:
             break
-        # The item that crosses the line is still returned (AWS: "Paginating table query results").
+        # The item that crosses the limit is still returned (AWS: "Paginating table query results").
         if size >= self.page_bytes and examined:
             break
         examined += 1

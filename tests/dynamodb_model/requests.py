@@ -1,4 +1,4 @@
-"""What the operations of the model have in common: checks of a request's parts."""
+"""Checks of the parts of a request, shared by the operations of the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.dynamodb_model.table import Keys
 from tests.dynamodb_model.values import Item, Refused, Value, checked, invalid
 
 MAX_ACTIONS = 100
-"""Of one transaction."""
+"""Largest number of actions in a transaction."""
 
 
 def canceled(reasons: list[dict[str, Any]]) -> Refused:
@@ -20,7 +20,7 @@ def canceled(reasons: list[dict[str, Any]]) -> Refused:
 
 
 def bindings_of(request: Mapping[str, Any]) -> Bindings:
-    """Return what the placeholders of a request stand for, checked."""
+    """Return the placeholders of a request, with checked values."""
     names = request.get("ExpressionAttributeNames")
     values = request.get("ExpressionAttributeValues")
     if names == {} or values == {}:
@@ -29,12 +29,12 @@ def bindings_of(request: Mapping[str, Any]) -> Bindings:
 
 
 def checked_item(item: Mapping[str, Value]) -> Item:
-    """Check all values of an item."""
+    """Check all values of an item; return the item with its numbers in canonical form."""
     return {name: checked(value) for name, value in item.items()}
 
 
 def checked_key(keys: Keys, key: Mapping[str, Value]) -> Item:
-    """Check a key: its attributes, all of them, and nothing else."""
+    """Check a key: it must have all attributes of the key and no others."""
     if key.keys() != set(keys.names):
         raise invalid("The provided key element does not match the schema")
     found = checked_item(key)

@@ -1,4 +1,4 @@
-"""The model on a port of this machine: `python -m tests.dynamodb_model.serve --port 8000`. Ctrl-C stops it."""
+"""Serves the model on a port of this machine: `python -m tests.dynamodb_model.serve --port 8000`. Ctrl-C stops it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.dynamodb_model.wire import Request, carry_out
 
 
 class ModelServer(ThreadingHTTPServer):
-    """Serves one model; requests are carried out one after the other."""
+    """Serves one model. It carries out one request at a time."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -30,7 +30,7 @@ class ModelServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # without a look for the name of this machine
+        socketserver.TCPServer.server_bind(self)  # without a DNS query for the name of this machine
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
 
@@ -45,8 +45,8 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(f"POST / HTTP/1.1\r\n{lines}\r\n".encode("ascii") + body)
         with self.server.lock:
             response = carry_out(self.server.model, request)
-        head = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
-        self.wfile.write(f"HTTP/1.1 {response.status} \r\n{head}\r\n".encode("ascii") + response.body)
+        headers = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
+        self.wfile.write(f"HTTP/1.1 {response.status} \r\n{headers}\r\n".encode("ascii") + response.body)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -56,16 +56,16 @@ def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.dynamodb_model.serve",
-        description="Serve the model of DynamoDB on a port of this machine. Ctrl-C stops it; what was stored is gone.",
+        description="Serve the model of DynamoDB on a port of this machine. Ctrl-C stops it; its data is lost then.",
         epilog="example: python -m tests.dynamodb_model.serve --port 8000",
     )
-    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any free one")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any free port")
     port = parser.parse_args().port
     try:
-        made = ModelServer(port)
+        model_server = ModelServer(port)
     except (OSError, OverflowError) as error:
         sys.exit(f"cannot listen on port {port}: {error}")
-    with made as server:
+    with model_server as server:
         print(f"the model runs at {server.url} (Ctrl-C stops it)", flush=True)
         try:
             server.serve_forever(poll_interval=0.1)

@@ -1,4 +1,4 @@
-"""A table of the model: its keys, its index, and every item with all it ever was."""
+"""A table of the model: its keys, its indexes, and its items with all their versions."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ MAX_KEY_BYTES = {"HASH": 2048, "RANGE": 1024}
 
 
 class Version(NamedTuple):
-    """What an item was from a write on; `None`: it was not there."""
+    """The state of an item after a write."""
 
     number: int
-    """Of the write, among all of the model's."""
+    """The number of the write, among all writes to the model."""
     time: float
     item: Item | None
+    """`None` if the item does not exist."""
 
 
 class Slot:
-    """The place of one item, with its history."""
+    """A key of a table, with all versions of its item."""
 
     __slots__ = ("busy", "hidden", "key", "order", "versions")
 
     def __init__(self, key: Item, order: tuple[Any, Any]) -> None:
         self.key = key
         self.order = order
-        """What it is ordered by: partition and place in it."""
+        """The key in a form that can be sorted: partition and sort key."""
         self.versions: list[Version] = []
         self.busy = False
-        """Whether a transaction is being carried out on it."""
+        """Whether a transaction holds it."""
         self.hidden = False
-        """Whether nobody has seen yet what that transaction made of it: once seen, it stays so."""
+        """Whether no read has seen the write of that transaction yet. Once seen, it stays visible."""
 
     @property
     def latest(self) -> Item | None:
         return self.versions[-1].item if self.versions else None
 
     def at(self, number: int) -> Item | None:
-        """Return the item as of a write."""
+        """Return the item after the write with this number."""
         for version in reversed(self.versions):
             if version.number <= number:
                 return version.item
@@ -48,7 +49,7 @@ class Slot:
 
 
 class Keys(NamedTuple):
-    """The key of a table or of an index: its attributes' names, and their types."""
+    """The key of a table or of an index: the names and types of its attributes."""
 
     hash: str
     range: str | None
@@ -75,7 +76,7 @@ class Keys(NamedTuple):
             raise invalid("One or more parameter values were invalid: Size of key has exceeded the maximum size limit")
 
     def order(self, item: Item) -> tuple[Any, Any]:
-        """Return what an item is ordered by."""
+        """Return the key of an item in a form that can be sorted."""
         place = rank(item[self.range]) if self.range else None
         return rank(item[self.hash]), place and place[1]
 
@@ -86,10 +87,10 @@ class Index(NamedTuple):
     name: str
     keys: Keys
     projected: frozenset[str] | None
-    """The attributes it holds; `None` for all."""
+    """The attributes that it contains; `None` for all."""
 
     def entry(self, item: Item | None) -> Item | None:
-        """Return what the index holds of an item; `None` when the item is not in it."""
+        """Return the entry of an item in the index; `None` if the item is not in it."""
         if item is None or any(name not in item for name in self.keys.names):
             return None
         if self.projected is None:
@@ -98,7 +99,7 @@ class Index(NamedTuple):
 
 
 class Table:
-    """Items by their keys. Nothing is forgotten: a version is added by each write."""
+    """Items by their keys. Each write adds a version; no version is removed."""
 
     def __init__(self, name: str, keys: Keys, indexes: dict[str, Index], description: dict[str, Any]) -> None:
         self.name = name
@@ -110,7 +111,7 @@ class Table:
         self._partitions: dict[Any, list[Any]] = {}
 
     def slot(self, key: Item) -> Slot:
-        """Return the place of a key."""
+        """Return the slot of a key; create it if it is missing."""
         order = self.keys.order(key)
         slot = self._slots.get(order)
         if slot is None:
@@ -119,13 +120,13 @@ class Table:
         return slot
 
     def slots(self) -> Iterator[Slot]:
-        """Return every place, partition by partition."""
+        """Yield all slots, partition by partition."""
         for partition, places in self._partitions.items():
             for place in places:
                 yield self._slots[partition, place]
 
     def run(self, partition: Any, low: Any, backward: bool) -> Iterator[Slot]:
-        """Return the places of a partition in order, from `low` on where it is given."""
+        """Yield the slots of a partition in order, from sort key `low` on if given; or all of them backward."""
         places = self._partitions.get(partition, [])
         if backward:
             for place in reversed(places):

@@ -1,4 +1,4 @@
-"""The model and the real local engines: the same calls, the same answers."""
+"""The model and the real local engines return the same responses to the same calls."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Pair:
         self.marks = (f"{number:x}-" for number in itertools.count())
 
     def both(self, call: Call) -> tuple[Any, Any]:
-        """Have both carry out a call, and return their answers in a form that compares."""
+        """Let both carry out a call; return their responses in a form that can be compared."""
         operation, payload = call[0], renamed(call[1], self.table)
         return self.real(operation, payload), self.modelled(operation, payload)
 
@@ -47,7 +47,7 @@ class Pair:
         try:
             return comparable(self.client.call(operation, payload))
         except TransactionCanceled as error:
-            return error.code, told(error.reasons)
+            return error.code, codes_and_items(error.reasons)
         except ConditionFailed as error:
             return error.code, error.item
         except DynamoDBError as error:
@@ -58,7 +58,7 @@ class Pair:
             return comparable(self.model.call(operation, payload))
         except Refused as refused:
             if "CancellationReasons" in refused.more:
-                return refused.code, told(refused.more["CancellationReasons"])
+                return refused.code, codes_and_items(refused.more["CancellationReasons"])
             if refused.code == "ConditionalCheckFailedException":
                 return refused.code, refused.more.get("Item")
             return refused.code
@@ -73,12 +73,12 @@ def renamed(value: Any, table: str) -> Any:
     return table if value == TABLE else value
 
 
-def told(reasons: Any) -> list[Any]:
+def codes_and_items(reasons: Any) -> list[Any]:
     return [(reason["Code"], reason.get("Item")) for reason in reasons]
 
 
 def comparable(response: dict[str, Any]) -> Any:
-    """Leave out what says nothing: an empty list of what is left to do, the order of a batch; and the quirks below."""
+    """Remove insignificant differences: empty members, the order of a batch, and attributes that are only a key."""
     found = {name: value for name, value in response.items() if value not in ({}, []) and name != "ConsumedCapacity"}
     if found.get("Attributes", {}).keys() == {"pk", "seq"}:
         del found["Attributes"]
@@ -109,7 +109,7 @@ SETTINGS = settings(
 
 @SETTINGS
 @given(run=st.lists(calls, min_size=5, max_size=25))
-def test_generated_calls_are_answered_alike(pair: Pair, run: list[Call]) -> None:
+def test_generated_calls_get_equal_responses(pair: Pair, run: list[Call]) -> None:
     mark = next(pair.marks)
     for operation, payload in run:
         call = (operation, placed(payload, mark))
@@ -137,7 +137,7 @@ def key(seq: int) -> dict[str, Any]:
 
 SET_N = {"UpdateExpression": "SET n = :n", "ExpressionAttributeValues": {":n": {"N": "1"}}}
 
-# A call, and the units that AWS's formulas give; each finds what those before it left.
+# Calls, and their units by AWS's formulas. Each call works on the result of those before it.
 BILLED: list[tuple[str, dict[str, Any], float]] = [
     ("PutItem", put(1), 1),
     ("PutItem", put(2, 3_000), 3),
@@ -176,11 +176,11 @@ BILLED: list[tuple[str, dict[str, Any], float]] = [
     ("DeleteItem", key(7), 2),
 ]
 
-# Where a local engine's figure is another than AWS's formula, by the place of the call above.
+# Units of a local engine that differ from AWS's formula, by the index of the call above.
 MISREPORTED = {
-    # AWS does not say whether what a transaction writes to an index costs twice as well; its own local engine says so.
+    # AWS does not document whether the write of a transaction to an index costs twice too; DynamoDB Local counts twice.
     (engines.DYNOXIDE, 18): 3,
-    # Of an update with puts after it, DynamoDB Local counts one item.
+    # DynamoDB Local counts only one item of a transaction that begins with an update.
     (engines.DYNAMODB_LOCAL, 21): 2,
 }
 
@@ -191,7 +191,7 @@ def units(response: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("name", engines.NAMES)
-def test_capacity_is_what_aws_bills(name: str) -> None:
+def test_capacity_units_match_the_formulas_of_aws(name: str) -> None:
     pair = Pair(engine_url(name))
     for place, (operation, payload, expected) in enumerate(BILLED):
         payload = renamed(payload, pair.table) | {"ReturnConsumedCapacity": "TOTAL"}
@@ -201,8 +201,8 @@ def test_capacity_is_what_aws_bills(name: str) -> None:
     pair.client.close()
 
 
-def test_limits_are_the_engines(pair: Pair) -> None:
-    """What the storage must never run into is refused by both."""
+def test_the_model_has_the_limits_of_the_engines(pair: Pair) -> None:
+    """Both refuse requests that exceed a limit."""
     large = item(1, 399_000)
     too_large = item(2, 409_700)
     many = [{"Put": put(seq)} for seq in range(101)]
@@ -232,10 +232,10 @@ def test_limits_are_the_engines(pair: Pair) -> None:
         assert (modelled if isinstance(modelled, str) else "") == refusal, operation
 
 
-def test_a_page_ends_after_the_item_that_crosses_a_megabyte(pair: Pair, request: pytest.FixtureRequest) -> None:
+def test_a_page_ends_after_the_item_that_crosses_one_megabyte(pair: Pair, request: pytest.FixtureRequest) -> None:
     for seq in range(5):
         pair.both(("PutItem", placed(put(seq, 399_000), "page-")))
     real, modelled = pair.both(("Query", placed(RUN, "page-")))
     assert modelled["Count"] == 3
-    # dynoxide leaves that item to the next page, which is allowed as well: nobody promises where a page ends.
+    # dynoxide leaves that item to the next page, which is allowed too: a page may end anywhere.
     assert real["Count"] == (2 if engines.DYNOXIDE in request.node.callspec.id else 3)

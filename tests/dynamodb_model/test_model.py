@@ -1,4 +1,4 @@
-"""What the model does that no local engine shows: transactions in flight, tokens for ten minutes, reads of the past."""
+"""Behaviour of the model that no local engine shows: transactions in flight, expiry of tokens, stale reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TABLE = str(SCHEMA["TableName"])
 
 
 class Time:
-    """A clock that stands where it is put."""
+    """A clock that tests set."""
 
     now = 1_700_000_000.0
 
@@ -57,7 +57,7 @@ def read(model: Model, seq: int, strong: bool = True) -> dict[str, Any] | None:
     return found
 
 
-def test_a_transaction_in_flight_keeps_others_from_its_items(model: Model) -> None:
+def test_other_requests_conflict_with_a_transaction_in_flight(model: Model) -> None:
     model.holding = True
     model.call("TransactWriteItems", put(1, 2, token="first"))
     model.holding = False
@@ -70,7 +70,7 @@ def test_a_transaction_in_flight_keeps_others_from_its_items(model: Model) -> No
     assert refusal(model, "TransactGetItems", together).code == "TransactionCanceledException"
     again = put(1, 2, token="first")
     assert refusal(model, "TransactWriteItems", again).code == "TransactionInProgressException"
-    model.let_go(*model.held[0])
+    model.release(*model.held[0])
     assert model.call("TransactWriteItems", again) == {}
     assert model.call("TransactWriteItems", put(2, 3)) == {}
 
@@ -101,25 +101,25 @@ def test_the_token_of_a_refused_transaction_may_count_as_used(model: Model) -> N
     assert refusal(model, "TransactWriteItems", other).code == "IdempotentParameterMismatchException"
 
 
-def test_a_weak_read_may_see_the_past_and_a_strong_one_may_not(model: Model) -> None:
+def test_an_eventually_consistent_read_may_be_stale_and_a_strong_one_is_not(model: Model) -> None:
     model.call("TransactWriteItems", put(1, text="old"))
     then = model.version
     model.call("TransactWriteItems", put(1, text="new"))
-    model.sight = lambda slot: slot.at(then)
+    model.view = lambda slot: slot.at(then)
     assert (read(model, 1, strong=False) or {})["text"] == {"S": "old"}
     assert (read(model, 1) or {})["text"] == {"S": "new"}
 
 
-def test_going_back_takes_every_item_to_what_it_was(model: Model) -> None:
+def test_a_restore_resets_every_item_to_an_earlier_state(model: Model) -> None:
     model.call("TransactWriteItems", put(1, 2, token="t"))
     then = model.version
     model.call("TransactWriteItems", put(2, 3, text="later"))
-    model.go_back(lambda: then)
+    model.restore(lambda: then)
     assert [(read(model, seq) or {}).get("text") for seq in (1, 2, 3)] == [{"S": "x"}, {"S": "x"}, None]
-    model.call("TransactWriteItems", put(1, token="t", text="the token is forgotten"))
+    model.call("TransactWriteItems", put(1, token="t", text="the token is free again"))
 
 
-def test_a_page_may_end_anywhere_and_says_where(model: Model) -> None:
+def test_a_page_may_end_anywhere_and_returns_the_last_key(model: Model) -> None:
     model.call("TransactWriteItems", put(1, 2, 3, 4))
     model.page_bytes = 1
     payload: dict[str, Any] = {
@@ -136,7 +136,7 @@ def test_a_page_may_end_anywhere_and_says_where(model: Model) -> None:
     assert payload["ExclusiveStartKey"] is None
 
 
-def test_the_model_knows_nothing_of_the_simulation() -> None:
+def test_the_model_does_not_import_the_simulation() -> None:
     files = list(Path(__file__).parent.glob("*.py"))
     assert len(files) > 10
     uses = re.compile(r"^\s*(from|import) tests\.simulation", re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The model on a port: it speaks DynamoDB's HTTP, and stops when it is told to."""
+"""The server of the model: it speaks DynamoDB's HTTP protocol and stops at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_it_serves_until_ctrl_c() -> None:
+def test_the_model_is_served_until_ctrl_c() -> None:
     with start("--port", "0") as process:
         assert process.stdout is not None
         url = process.stdout.readline().split(" ")[4]
@@ -52,7 +52,7 @@ def test_it_serves_until_ctrl_c() -> None:
     assert process.returncode == 0
 
 
-def test_a_port_that_is_taken_is_an_error() -> None:
+def test_a_port_in_use_is_an_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -7,12 +7,12 @@ from functools import lru_cache
 from typing import Any
 
 from tests.dynamodb_model.expressions import Bindings, Expression, Operand, Path, Reader, resolve
-from tests.dynamodb_model.values import NUMBERS, Item, Unfit, Value, canonical, invalid, number
+from tests.dynamodb_model.values import NUMBERS, CannotUpdate, Item, Value, canonical, invalid, number
 
 
 @lru_cache(4096)
 def update(text: str) -> Expression:
-    """Read an update; `run(item, bindings)` returns the item as it is after it."""
+    """Parse an update; `run(item, bindings)` returns the item after the update."""
     reader = Reader(text, "UpdateExpression")
     clauses: dict[str, list[tuple[Path, Operand | str | None]]] = {}
     while reader.peek():
@@ -33,11 +33,11 @@ def update(text: str) -> Expression:
 
     def run(old: Item, bindings: Bindings) -> Item:
         item = dict(old)
-        # Every right-hand side is of the item as it was before.
-        worked_out = [(path, operand(old, bindings)) for path, operand in clauses.get("SET", ()) if callable(operand)]
-        for path, value in worked_out:
+        # Every right-hand side is evaluated with the item before the update.
+        computed = [(path, operand(old, bindings)) for path, operand in clauses.get("SET", ()) if callable(operand)]
+        for path, value in computed:
             if value is None:
-                raise Unfit("The provided expression refers to an attribute that does not exist in the item")
+                raise CannotUpdate("The provided expression refers to an attribute that does not exist in the item")
             _assign(item, path, value, bindings)
         for path, _ in clauses.get("REMOVE", ()):
             _assign(item, path, None, bindings)
@@ -53,7 +53,7 @@ def update(text: str) -> Expression:
 
 
 def check_overlap(paths: tuple[Path, ...], bindings: Bindings) -> None:
-    """Check that an update changes nothing twice, nor a thing and a part of it."""
+    """Check that no path of an update is equal to another or a part of it."""
     named = [tuple(bindings.name(step) if isinstance(step, str) else step for step in path) for path in paths]
     for place, path in enumerate(named):
         for other in named[place + 1 :]:
@@ -89,15 +89,15 @@ def _term(reader: Reader) -> Operand:
 
 def _plus(left: Value | None, right: Value | None, factor: int) -> Value:
     if left is None or right is None:
-        raise Unfit("The provided expression refers to an attribute that does not exist in the item")
+        raise CannotUpdate("The provided expression refers to an attribute that does not exist in the item")
     if left.keys() != {"N"} or right.keys() != {"N"}:
-        raise Unfit("An operand in the update expression has an incorrect data type")
+        raise CannotUpdate("An operand in the update expression has an incorrect data type")
     total = NUMBERS.fma(number(right["N"]), Decimal(factor), number(left["N"]))
     return {"N": canonical(str(total))}
 
 
 def _assign(item: Item, path: Path, value: Value | None, bindings: Bindings) -> None:
-    """Set a path's value, or remove it; the maps on the way are copied, for others hold the old ones."""
+    """Set the value at a path, or remove it. Maps on the path are copied, because earlier versions share them."""
     into: dict[str, Any] = item
     for step in path[:-1]:
         if not isinstance(step, str) or not isinstance(path[-1], str):
@@ -105,7 +105,7 @@ def _assign(item: Item, path: Path, value: Value | None, bindings: Bindings) -> 
         name = bindings.name(step)
         inner = into.get(name)
         if inner is None or "M" not in inner:
-            raise Unfit("The document path provided in the update expression is invalid for update")
+            raise CannotUpdate("The document path provided in the update expression is invalid for update")
         copied: dict[str, Any] = dict(inner["M"])
         into[name] = {"M": copied}
         into = copied

@@ -1,4 +1,4 @@
-"""DynamoDB's values: `{"S": "x"}` and its kin, checked, compared and measured as AWS documents them.
+"""Checks, compares and measures DynamoDB's values, such as `{"S": "x"}`, as AWS documents them.
 
 Sources: AWS, "Supported data types and naming rules", "DynamoDB item sizes and formats", "Comparison operator and
 function reference".
@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 Value = dict[str, Any]
-"""One attribute value: its type's letters, and what it holds."""
+"""An attribute value: the letters of its type, and its content."""
 Item = dict[str, Value]
 
 NUMBERS = Context(prec=38, Emax=10_000, Emin=-10_000)
@@ -22,7 +22,7 @@ MAX_NESTING = 32
 
 
 class Refused(Exception):
-    """DynamoDB answers with an error: its code, a message, and what else its JSON holds."""
+    """An error response of DynamoDB: its code, its message, and the other members of its JSON."""
 
     def __init__(self, code: str, message: str = "", status: int = 400, **more: Any) -> None:
         super().__init__(f"{code}: {message}")
@@ -32,21 +32,21 @@ class Refused(Exception):
         self.more = more
 
 
-class Unfit(Refused):
-    """An update does not fit the item that it finds."""
+class CannotUpdate(Refused):
+    """An update that does not match the item."""
 
     def __init__(self, message: str) -> None:
         super().__init__("ValidationException", message)
 
 
 def invalid(message: str) -> Refused:
-    """Make the error for a request that breaks a rule, whatever the items are."""
+    """Return the error for a request that is invalid for any state of the table."""
     return Refused("ValidationException", message)
 
 
 @lru_cache(65_536)
 def number(text: str) -> Decimal:
-    """Read a number: 38 significant digits, from 1E-130 to 9.99E+125."""
+    """Parse a number: at most 38 significant digits, magnitude from 1E-130 to 9.99E+125."""
     try:
         value = Decimal(text)
     except InvalidOperation:
@@ -65,7 +65,7 @@ def number(text: str) -> Decimal:
 
 @lru_cache(65_536)
 def canonical(text: str) -> str:
-    """Write a number as DynamoDB gives it back: no exponent, no zeros that say nothing."""
+    """Return a number as DynamoDB returns it: without an exponent and without insignificant zeros."""
     return format(number(text), "f")
 
 
@@ -96,7 +96,7 @@ def checked(value: object, depth: int = 0) -> Value:
 
 
 def octets(text: str) -> bytes:
-    """Decode what a binary value holds."""
+    """Decode a binary value."""
     try:
         return b64decode(text, validate=True)
     except (BadBase64, ValueError):
@@ -104,7 +104,7 @@ def octets(text: str) -> bytes:
 
 
 def size_of(value: Value) -> int:
-    """Return the bytes that a value counts for."""
+    """Return the size of a value in bytes."""
     ((kind, held),) = value.items()
     if kind == "S":
         return len(held) if held.isascii() else len(held.encode())
@@ -123,7 +123,7 @@ def size_of(value: Value) -> int:
 
 @lru_cache(65_536)
 def number_size(text: str) -> int:
-    """Return the bytes of a number: one for each two significant digits, and one; a sign takes one more."""
+    """Return the size of a number in bytes: one for each two significant digits, one more, and one for a sign."""
     value = number(text)
     if not value:
         return 1
@@ -135,7 +135,7 @@ def number_size(text: str) -> int:
 
 
 def item_size(item: Item) -> int:
-    """Return the bytes of an item: the names of its attributes and their values."""
+    """Return the size of an item in bytes: the names of its attributes and their values."""
     size = 0
     for name, value in item.items():
         size += len(name) if name.isascii() else len(name.encode())
@@ -145,7 +145,7 @@ def item_size(item: Item) -> int:
 
 
 def equal(left: Value, right: Value) -> bool:
-    """Tell whether two values are the same; the order of a set's members does not count."""
+    """Return whether two values are equal; the order of a set's members does not matter."""
     if left == right:
         return True
     if left.keys() != right.keys():
@@ -155,7 +155,7 @@ def equal(left: Value, right: Value) -> bool:
 
 
 def rank(value: Value) -> tuple[str, Any] | None:
-    """Return what values of one type are ordered by; `None` for a type without an order."""
+    """Return a sort key for values of the same type; `None` for a type without an order."""
     ((kind, held),) = value.items()
     if kind == "N":
         return kind, number(held)

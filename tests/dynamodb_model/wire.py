@@ -1,4 +1,4 @@
-"""The model behind DynamoDB's HTTP: a request's bytes in, a `Reply` out."""
+"""DynamoDB's HTTP protocol for the model: it accepts the bytes of a request and returns an `HttpResponse`."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def _date(now: int) -> str:
 
 
 class Request:
-    """A request as it came over the wire."""
+    """A request, parsed from its bytes."""
 
     def __init__(self, octets: bytes) -> None:
-        head, _, body = octets.partition(b"\r\n\r\n")
-        first, *lines = head.decode("ascii").split("\r\n")
+        start, _, body = octets.partition(b"\r\n\r\n")
+        first, *lines = start.decode("ascii").split("\r\n")
         self.headers = {}
         for line in lines:
             name, _, value = line.partition(":")
             self.headers[name.strip().lower()] = value.strip()
         if first != "POST / HTTP/1.1" or int(self.headers["content-length"]) != len(body):
-            raise ValueError("not a request to DynamoDB, or not whole")
+            raise ValueError("not a request to DynamoDB, or incomplete")
         self.body = body
 
     @property
@@ -46,7 +46,7 @@ class Request:
 
 
 def carry_out(model: Model, request: Request) -> HttpResponse:
-    """Have the model carry out a request, and return its answer as DynamoDB sends it."""
+    """Let the model carry out a request; return the response as DynamoDB sends it."""
     try:
         payload = json.loads(request.body)
     except ValueError:
@@ -59,9 +59,9 @@ def carry_out(model: Model, request: Request) -> HttpResponse:
 
 
 def refusal(refused: Refused, now: float) -> HttpResponse:
-    """Write an error as DynamoDB does."""
+    """Return the error response as DynamoDB sends it."""
     response: dict[str, Any] = {"__type": ERRORS + refused.code, **refused.more}
-    # The name of the message's field is another for the errors of transactions, on AWS as well.
+    # The member with the message has a different name in errors of transactions, on AWS too.
     response["Message" if refused.code == "TransactionCanceledException" else "message"] = refused.message
     return make_response(refused.status, response, now)
 

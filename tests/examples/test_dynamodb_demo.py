@@ -1,4 +1,4 @@
-"""The demonstration on a real engine: it ends well, again and again, and stops at the first thing that is not so."""
+"""The demonstration on a real engine: it succeeds repeatedly, and stops at the first broken promise."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def table() -> str:
     return f"demo-{uuid4().hex}"
 
 
-def test_it_ends_well_on_a_new_table_and_on_a_used_one(dynamodb_url: str, table: str) -> None:
+def test_the_demo_succeeds_on_a_new_table_and_on_a_used_one(dynamodb_url: str, table: str) -> None:
     said = []
     for _ in range(2):
         process = start("--no-server", "--table", table, "--endpoint", dynamodb_url)
@@ -60,7 +60,7 @@ def test_it_ends_well_on_a_new_table_and_on_a_used_one(dynamodb_url: str, table:
     assert said[0] != said[1]  # other projects
 
 
-def test_the_server_answers_the_lines_that_are_shown_until_ctrl_c() -> None:
+def test_the_server_handles_the_shown_commands_until_ctrl_c() -> None:
     process = start("--port", "0", "--table", f"demo-{uuid4().hex}", DYNAMODB_ENDPOINT=engine_url("dynoxide"))
     assert process.stdout is not None
     lines: list[str] = []
@@ -81,13 +81,13 @@ def test_the_server_answers_the_lines_that_are_shown_until_ctrl_c() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--endpoint", "http://127.0.0.1:{free}"], "no DynamoDB answers at http://127.0.0.1:{free}"),
+        (["--endpoint", "http://127.0.0.1:{free}"], "DynamoDB does not respond at http://127.0.0.1:{free}"),
         (["--endpoint", "localhost"], "DYNAMODB_ENDPOINT: 'localhost' does not begin with http"),
         (["--endpoint", "{engine}", "--table", "a"], "table name 'a' is not valid"),
         (["--endpoint", "{engine}", "--port", "99999"], "cannot listen on 127.0.0.1, port 99999"),
     ],
 )
-def test_what_cannot_be_is_one_message_with_a_hint(arguments: list[str], said: str) -> None:
+def test_an_invalid_setup_is_one_message_with_a_hint(arguments: list[str], said: str) -> None:
     values = {"free": free_port(), "engine": engine_url("dynoxide")}
     process = start(*(argument.format(**values) for argument in arguments))
     _, err = process.communicate(timeout=30)
@@ -116,13 +116,14 @@ class Skipping(DynamoDBStorageService):
 
 
 class Counting(DynamoDBStorageService):
-    def _change_stats(self, project_id: str) -> ChangeStats:
-        return super()._change_stats(project_id).replace(updates=0)
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
+        stats, types = super()._stats(project_id)
+        return stats.replace(updates=0), types
 
 
 class Typeless(DynamoDBStorageService):
-    def _entity_type_stats(self, project_id: str) -> dict[str, int]:
-        return {"passage": 1}
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
+        return super()._stats(project_id)[0], {"passage": 1}
 
 
 class Hiding(DynamoDBStorageService):
@@ -157,7 +158,7 @@ class Altering(DynamoDBStorageService):
     ("kind", "part"),
     [(Forgetful, 1), (Skipping, 1), (Hiding, 1), (Other, 3), (Counting, 5), (Typeless, 5), (Altering, 6)],
 )
-def test_it_stops_at_the_first_thing_that_is_not_as_promised(kind: Any, part: int, table: str) -> None:
+def test_the_demo_stops_at_the_first_broken_promise(kind: Any, part: int, table: str) -> None:
     written = io.StringIO()
     with (
         kind(table, use_local_dynamodb=True, local_endpoint=engine_url("dynoxide")) as storage,
@@ -168,7 +169,7 @@ def test_it_stops_at_the_first_thing_that_is_not_as_promised(kind: Any, part: in
     assert re.findall(r"^(\d) ", written.getvalue(), re.MULTILINE)[-1] == str(part)
 
 
-def test_it_shows_all_six_parts_when_all_is_well(table: str) -> None:
+def test_the_demo_shows_all_six_parts(table: str) -> None:
     written = io.StringIO()
     with DynamoDBStorageService(table, use_local_dynamodb=True, local_endpoint=engine_url("dynoxide")) as storage:
         demonstrate(storage, "12345678", Report(written))

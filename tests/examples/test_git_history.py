@@ -324,7 +324,7 @@ def test_the_project_id_comes_from_the_folder(folder: str, project: str) -> None
     assert git_history.PROJECT_ID.fullmatch(project)
 
 
-def test_a_folder_inside_and_a_bare_copy_tell_the_same(repository: Repository, tmp_path: Path) -> None:
+def test_a_subfolder_and_a_bare_clone_give_the_same_history(repository: Repository, tmp_path: Path) -> None:
     repository.write("inner/a")
     repository.commit()
     repository.git("clone", "--quiet", "--bare", ".", str(tmp_path / "repo.git"))
@@ -380,7 +380,7 @@ def test_a_git_hook_does_not_mislead(repository: Repository, tmp_path: Path, mon
     assert repository.history() == [("create", "right")]
 
 
-def test_it_can_be_left_early(repository: Repository) -> None:
+def test_reading_can_stop_early(repository: Repository) -> None:
     for number in range(3):
         repository.write(f"file {number}")
         repository.commit()
@@ -431,7 +431,7 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("case", ["no commits", "no repository", "no folder", "no git", "damaged"])
-def test_what_cannot_be_read_is_one_line_and_exit_code_2(
+def test_an_unreadable_repository_is_one_line_and_exit_code_2(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "here"
@@ -455,7 +455,7 @@ def test_what_cannot_be_read_is_one_line_and_exit_code_2(
     assert re.fullmatch(rf"git_history: .*{words}.*\n", errors)
 
 
-def test_as_a_script_it_ends_quietly_with_its_reader(repository: Repository, tmp_path: Path) -> None:
+def test_the_script_exits_quietly_on_a_closed_pipe(repository: Repository, tmp_path: Path) -> None:
     for number in range(3000):
         repository.write(f"file {number}")
     repository.commit()

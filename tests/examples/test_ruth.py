@@ -35,7 +35,7 @@ def test_it_is_a_few_hundred_changes_of_every_kind(history: list[dict[str, Any]]
     assert min(kinds.values()) > 10
 
 
-def test_every_field_keeps_the_rules_of_the_api(history: list[dict[str, Any]]) -> None:
+def test_every_field_is_valid_for_the_api(history: list[dict[str, Any]]) -> None:
     for change in history:
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}", change["projectId"])
         assert re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", change["entityType"])
@@ -99,7 +99,7 @@ def test_every_gloss_and_note_of_the_outline_is_used(history: list[dict[str, Any
     assert {change["changeBy"] for change in history} == {name for name, _ in TEAM.values()}
 
 
-def test_hebrew_is_in_it(history: list[dict[str, Any]]) -> None:
+def test_the_data_contains_hebrew(history: list[dict[str, Any]]) -> None:
     assert any("\u05d0" <= letter <= "\u05ea" for change in history for letter in str(change["data"]))
 
 

@@ -1,4 +1,4 @@
-"""A server for the module, and a log of what went wrong in it."""
+"""A server for each module, and a check that it logs no error."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Kept(logging.Handler):
-    """Keeps what is logged."""
+class LogLines(logging.Handler):
+    """Collects the logged warnings and errors."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(self.format(record))
+        self.lines.append(self.format(record))
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +40,13 @@ def server(storage: LocalStorageService) -> Iterator[RestApiServer]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_went_wrong_inside() -> Iterator[None]:
-    """No request made the server log an error, whatever it answered."""
-    kept = Kept()
+def server_logs_no_error() -> Iterator[None]:
+    """Check after each test that the server logged no warning and no error."""
+    kept = LogLines()
     loggers = [logging.getLogger(name) for name in ("uvicorn.error", "sltt.server", "asyncio")]
     for logger in loggers:
         logger.addHandler(kept)
     yield
     for logger in loggers:
         logger.removeHandler(kept)
-    assert not kept.said
+    assert not kept.lines

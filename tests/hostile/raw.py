@@ -1,4 +1,4 @@
-"""HTTP by hand: bytes out, answers in, and what every answer of the server has to look like."""
+"""A raw HTTP client: it sends any bytes, reads responses, and checks the form that all responses share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PATIENCE = 30.0
-"""Seconds after which a test gives up waiting; nothing here is meant to come near it."""
+"""Maximum seconds that a test waits; a passing test takes much less."""
 SERVER = "hostile"
 
 HOST = b"Host: localhost\r\n"
@@ -31,7 +31,7 @@ class Response(NamedTuple):
 
 
 class Connection:
-    """A connection that sends whatever it is given and reads answers one by one."""
+    """A connection that sends any bytes and reads responses one by one."""
 
     def __init__(self, url: str, time_limit: float = PATIENCE) -> None:
         parts = urlsplit(url)
@@ -49,7 +49,7 @@ class Connection:
         self.socket.close()
 
     def send(self, data: bytes) -> bool:
-        """Send it all; `False` when the server has closed the connection meanwhile."""
+        """Send all bytes; return `False` when the server has closed the connection."""
         try:
             self.socket.sendall(data)
         except (ConnectionResetError, BrokenPipeError):
@@ -57,7 +57,7 @@ class Connection:
         return True
 
     def read(self, method: bytes = b"GET") -> Response | None:
-        """Read the next answer, interim ones left out; `None` when the connection ends instead."""
+        """Return the next response, without interim ones; `None` when the connection ends instead."""
         while True:
             head = self._until(b"\r\n\r\n")
             if head is None:
@@ -70,24 +70,24 @@ class Connection:
                 break
         pairs = [line.split(": ", 1) for line in lines]
         headers = {name.lower(): value for name, value in pairs}
-        assert len(headers) == len(pairs), "a header is given twice"
+        assert len(headers) == len(pairs), "a header occurs twice"
         size = 0 if method == b"HEAD" or status in (204, 304) else int(headers["content-length"])
         body = self._exactly(size)
-        assert body is not None, "the answer breaks off"
+        assert body is not None, "the response is truncated"
         return Response(status, headers, body)
 
     def rest(self) -> bytes:
-        """Read until the connection ends; return what came."""
+        """Read until the connection ends; return the bytes."""
         while self._more():
             pass
         return self._waiting
 
     def is_at_end(self) -> bool:
-        """Wait for the server to close the connection; `False` when it says something first."""
+        """Wait until the server closes the connection; return `False` when it sends something first."""
         return not self._waiting and not self._more()
 
     def has_news(self, seconds: float) -> bool:
-        """Wait a moment for something to come: an answer, or the end."""
+        """Wait `seconds` for bytes or the end of the connection; return whether one came."""
         time_limit = self.socket.gettimeout()
         self.socket.settimeout(seconds)
         try:
@@ -101,7 +101,7 @@ class Connection:
     def _until(self, end: bytes) -> bytes | None:
         while end not in self._waiting:
             if not self._more():
-                assert not self._waiting, f"the answer breaks off: {self._waiting[:200]!r}"
+                assert not self._waiting, f"the response is truncated: {self._waiting[:200]!r}"
                 return None
         found, self._waiting = self._waiting.split(end, 1)
         return found
@@ -126,30 +126,30 @@ POST = b"POST /api/changes HTTP/1.1\r\n" + HOST + JSON
 
 
 def post(body: bytes, headers: bytes = b"") -> bytes:
-    """Write a request that appends changes."""
+    """Return a request that appends changes."""
     length = b"Content-Length: %d\r\n" % len(body)
     return POST + headers + length + b"\r\n" + body
 
 
 def get(target: str | bytes, headers: bytes = b"") -> bytes:
-    """Write a request for a target, which is sent as it is."""
+    """Return a request for a target, which is sent verbatim."""
     target = target.encode("latin-1") if isinstance(target, str) else target
     return b"GET " + target + b" HTTP/1.1\r\n" + HOST + headers + b"\r\n"
 
 
 def chunked(*parts: bytes, trailers: bytes = b"") -> bytes:
-    """Write a body in chunks."""
+    """Return a body in chunks."""
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n" + trailers + b"\r\n"
 
 
 def change(data: str = "{}", **fields: str) -> bytes:
-    """Write a change; each field is JSON text already."""
+    """Return a change; each field is JSON text."""
     given = {"projectId": '"p"', "entityType": '"t"', "entityId": '"e"', "data": data, **fields}
     return "".join(["{", ",".join(f'"{name}":{text}' for name, text in given.items()), "}"]).encode()
 
 
 def check_response(response: Response) -> None:
-    """Check what holds for every answer, good or bad."""
+    """Check the form that all responses share, successes and errors."""
     assert response.status < 500, response.body
     if response.status in (204, 304):
         assert not response.body
@@ -171,11 +171,11 @@ def check_response(response: Response) -> None:
     assert problem["error"] == problem["detail"] != ""
     assert problem["server"] == SERVER
     assert problem["requestId"] == response.headers["x-request-id"]
-    assert len(problem["detail"]) < 1000, "the answer repeats what it was sent"
+    assert len(problem["detail"]) < 1000, "the response repeats the request"
 
 
 def is_healthy(url: str) -> bool:
-    """Tell whether the server answers a new client."""
+    """Return whether the server responds to a new client."""
     with Connection(url) as connection:
         connection.send(HEALTH + CLOSE + b"\r\n")
         response = connection.read()

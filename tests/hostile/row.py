@@ -1,4 +1,4 @@
-"""What a table of hostile requests is made of."""
+"""`Row`: an entry in a table of hostile requests."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """A request, and the one answer it gets."""
+    """A request, and its expected response."""
 
     name: str
     request: bytes | Callable[[], bytes]
-    """The bytes, or a function that makes them when there are many."""
+    """The bytes, or a function that returns them when there are many."""
     status: int
-    said: str = ""
-    """Words of the answer's `detail`."""
+    detail: str = ""
+    """A part of the response's `detail`."""
     stored: int = 0
-    """How many changes it adds to the project `p`."""
+    """The number of changes that it adds to the project `p`."""
 
 
 GOOD = b"[" + change() + b"]"
-NOT_HTTP = "this is not an HTTP request"
+NOT_HTTP = "the request is not valid HTTP"

@@ -1,4 +1,4 @@
-"""Bodies of good HTTP requests: too large, packed, no JSON, no changes; and the keys they come with."""
+"""Bodies of valid HTTP requests: too large, compressed, invalid JSON, invalid changes; and idempotency keys."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ SIZES = [
     Row("data of 4 MB", lambda: post(change('{"a":[' + "0," * 1_990_000 + "0]}")), 413, "409,600"),
     Row("data of 4 MB of objects", lambda: post(change('{"a":[' + "{}," * 1_300_000 + "0]}")), 413, "409,600"),
     Row("a key of 4 MB", lambda: post(b'{"' + b"k" * 3_900_000 + b'":1}'), 400, "is not a field"),
-    Row("2,000,000 things that are no changes", lambda: post(b"[" + b"0," * 1_990_000 + b"0]"), 400, "and 1000 more"),
+    Row("2,000,000 numbers instead of changes", lambda: post(b"[" + b"0," * 1_990_000 + b"0]"), 400, "and 1000 more"),
     Row("60,000 bad changes", lambda: post(b"[" + b",".join([change(seq="-1")] * 50_000) + b"]"), 400, "and 1000 more"),
     Row("a key 780,000 times", lambda: post(b"{" + b",".join([b'"":0'] * 780_000) + b"}"), 400, "and 1000 more"),
     Row(
-        "a type too many",
+        "one type too many",
         post(b"[%b]" % b",".join(change(projectId='"q"', entityType=f'"t{i}"') for i in range(MAX_ENTITY_TYPES + 1))),
         400,
         f"at most {MAX_ENTITY_TYPES}",
@@ -48,10 +48,10 @@ SIZES = [
 
 @cache
 def zeros(size: int) -> bytes:
-    """Pack zeros without packing them all: one block of them, over and over."""
+    """Return compressed zeros: one compressed block of them, repeated."""
     step = 2**24
-    packer = zlib.compressobj(9, wbits=-15)
-    block = packer.compress(bytes(step)) + packer.flush(zlib.Z_FULL_FLUSH)
+    compressor = zlib.compressobj(9, wbits=-15)
+    block = compressor.compress(bytes(step)) + compressor.flush(zlib.Z_FULL_FLUSH)
     checksum = 0
     for _ in range(size // step):
         checksum = zlib.crc32(bytes(step), checksum)
@@ -60,67 +60,69 @@ def zeros(size: int) -> bytes:
     return head + block * (size // step) + tail + checksum.to_bytes(4, "little") + (size % 2**32).to_bytes(4, "little")
 
 
-def packed(body: bytes, coding: bytes = b"gzip") -> bytes:
+def compressed(body: bytes, coding: bytes = b"gzip") -> bytes:
     return post(body, b"Content-Encoding: " + coding + b"\r\n")
 
 
 NAMED = b"\x1f\x8b\x08\x08\0\0\0\0\0\xff"
-PACKED = gzip.compress(GOOD, mtime=0)
+COMPRESSED = gzip.compress(GOOD, mtime=0)
 EMPTY = gzip.compress(b"", mtime=0)
 
 BOMBS = [
-    Row("1 GB of zeros", lambda: packed(zeros(2**30)), 413, "when decompressed"),
-    Row("1 GB of zeros, packed twice", lambda: packed(gzip.compress(zeros(2**30))), 400, "UTF-8"),
-    Row("1 GB of zeros, coded twice", lambda: packed(gzip.compress(zeros(2**30)), b"gzip, gzip"), 415),
-    Row("4,000,000 bytes when unpacked", lambda: packed(gzip.compress(GOOD.ljust(MAX_BODY_BYTES))), 200, stored=1),
-    Row("4,000,001 bytes when unpacked", lambda: packed(gzip.compress(GOOD.ljust(MAX_BODY_BYTES + 1))), 413),
-    Row("many bytes in many members", lambda: packed(gzip.compress(b" " * 100_000) * 50), 413),
-    Row("200,000 members", lambda: packed(EMPTY * 200_000), 400, "members"),
-    Row("as many members as may be", packed(EMPTY * (MAX_MEMBERS - 1) + PACKED), 200, stored=1),
-    Row("a member too many", packed(EMPTY * MAX_MEMBERS + PACKED), 400, "members"),
-    Row("a change in two members", packed(gzip.compress(GOOD[:9]) + gzip.compress(GOOD[9:])), 200, stored=1),
-    Row("nothing", packed(b""), 400, "breaks off"),
-    Row("an empty member", packed(EMPTY), 400, "expected an array"),
-    Row("broken off in the head", packed(PACKED[:5]), 400, "breaks off"),
-    Row("broken off in the middle", packed(PACKED[:-20]), 400, "breaks off"),
-    Row("broken off in the checksum", packed(PACKED[:-1]), 400, "breaks off"),
-    Row("zeros after it", packed(PACKED + bytes(100)), 400, "not gzip"),
-    Row("junk after it", packed(PACKED + b"junk"), 400, "not gzip"),
-    Row("a good body after it", packed(PACKED + GOOD), 400, "not gzip"),
-    Row("a wrong checksum", packed(PACKED[:-8] + b"\0\0\0\0" + PACKED[-4:]), 400, "not gzip"),
-    Row("a wrong length", packed(PACKED[:-4] + b"\0\0\0\0"), 400, "not gzip"),
-    Row("no gzip", packed(GOOD), 400, "not gzip"),
-    Row("another method than deflate", packed(PACKED[:2] + b"\x07" + PACKED[3:]), 400, "not gzip"),
-    Row("a file name of 1 MB", packed(NAMED + b"n" * 1_000_000 + b"\0" + PACKED[10:]), 200, stored=1),
-    Row("a file name that does not end", packed(NAMED + b"n" * 1_000_000), 400, "breaks off"),
-    Row("zlib for gzip", packed(zlib.compress(GOOD)), 400, "not gzip"),
-    Row("deflate", packed(zlib.compress(GOOD), b"deflate"), 415),
-    Row("br", packed(b"\x0b\x02\x80[]\x03", b"br"), 415),
-    Row("zstd", packed(b"\x28\xb5\x2f\xfd\x04\x00", b"zstd"), 415),
-    Row("gzip twice", packed(gzip.compress(PACKED), b"gzip, gzip"), 415),
-    Row("gzip in two headers", packed(PACKED, b"gzip\r\nContent-Encoding: gzip"), 415),
-    Row("gzip with a parameter", packed(PACKED, b"gzip;q=1"), 415),
-    Row("a coding beyond ASCII", packed(PACKED, b"g\xffzip"), 415),
-    Row("a coding of 30,000 letters", packed(PACKED, b"z" * 30_000), 415),
-    Row("GZIP", packed(PACKED, b"GZIP"), 200, stored=1),
+    Row("1 GB of zeros", lambda: compressed(zeros(2**30)), 413, "when decompressed"),
+    Row("1 GB of zeros, compressed twice", lambda: compressed(gzip.compress(zeros(2**30))), 400, "UTF-8"),
+    Row("1 GB of zeros, coded twice", lambda: compressed(gzip.compress(zeros(2**30)), b"gzip, gzip"), 415),
+    Row("4,000,000 bytes, decompressed", lambda: compressed(gzip.compress(GOOD.ljust(MAX_BODY_BYTES))), 200, stored=1),
+    Row("4,000,001 bytes, decompressed", lambda: compressed(gzip.compress(GOOD.ljust(MAX_BODY_BYTES + 1))), 413),
+    Row("many bytes in many members", lambda: compressed(gzip.compress(b" " * 100_000) * 50), 413),
+    Row("200,000 members", lambda: compressed(EMPTY * 200_000), 400, "members"),
+    Row("the maximum of members", compressed(EMPTY * (MAX_MEMBERS - 1) + COMPRESSED), 200, stored=1),
+    Row("one member too many", compressed(EMPTY * MAX_MEMBERS + COMPRESSED), 400, "members"),
+    Row("a change in two members", compressed(gzip.compress(GOOD[:9]) + gzip.compress(GOOD[9:])), 200, stored=1),
+    Row("nothing", compressed(b""), 400, "is incomplete"),
+    Row("an empty member", compressed(EMPTY), 400, "expected an array"),
+    Row("truncated in the header", compressed(COMPRESSED[:5]), 400, "is incomplete"),
+    Row("truncated in the middle", compressed(COMPRESSED[:-20]), 400, "is incomplete"),
+    Row("truncated in the checksum", compressed(COMPRESSED[:-1]), 400, "is incomplete"),
+    Row("zeros after it", compressed(COMPRESSED + bytes(100)), 400, "not gzip"),
+    Row("junk after it", compressed(COMPRESSED + b"junk"), 400, "not gzip"),
+    Row("a good body after it", compressed(COMPRESSED + GOOD), 400, "not gzip"),
+    Row("a wrong checksum", compressed(COMPRESSED[:-8] + b"\0\0\0\0" + COMPRESSED[-4:]), 400, "not gzip"),
+    Row("a wrong length", compressed(COMPRESSED[:-4] + b"\0\0\0\0"), 400, "not gzip"),
+    Row("plain bytes", compressed(GOOD), 400, "not gzip"),
+    Row("another method than deflate", compressed(COMPRESSED[:2] + b"\x07" + COMPRESSED[3:]), 400, "not gzip"),
+    Row("a file name of 1 MB", compressed(NAMED + b"n" * 1_000_000 + b"\0" + COMPRESSED[10:]), 200, stored=1),
+    Row("a file name that does not end", compressed(NAMED + b"n" * 1_000_000), 400, "is incomplete"),
+    Row("zlib for gzip", compressed(zlib.compress(GOOD)), 400, "not gzip"),
+    Row("deflate", compressed(zlib.compress(GOOD), b"deflate"), 415),
+    Row("br", compressed(b"\x0b\x02\x80[]\x03", b"br"), 415),
+    Row("zstd", compressed(b"\x28\xb5\x2f\xfd\x04\x00", b"zstd"), 415),
+    Row("gzip twice", compressed(gzip.compress(COMPRESSED), b"gzip, gzip"), 415),
+    Row("gzip in two headers", compressed(COMPRESSED, b"gzip\r\nContent-Encoding: gzip"), 415),
+    Row("gzip with a parameter", compressed(COMPRESSED, b"gzip;q=1"), 415),
+    Row("a coding beyond ASCII", compressed(COMPRESSED, b"g\xffzip"), 415),
+    Row("a coding of 30,000 letters", compressed(COMPRESSED, b"z" * 30_000), 415),
+    Row("GZIP", compressed(COMPRESSED, b"GZIP"), 200, stored=1),
 ]  # fmt: skip
 
 
 # JSON
 
 
-def batch(name: str, data: str, status: int, said: str = "", stored: int = 0) -> Row:
-    """Make a row whose change has this data."""
-    return Row(f"data {name}", post(b"[" + change(data) + b"]"), status, said, stored)
+def batch(name: str, data: str, status: int, detail: str = "", stored: int = 0) -> Row:
+    """Return a row whose change has this data."""
+    return Row(f"data {name}", post(b"[" + change(data) + b"]"), status, detail, stored)
 
 
-def field(name: str, text: str, status: int = 400, said: str = "") -> Row:
-    """Make a row whose change has this text for a field."""
-    return Row(f"{name[:50]} {text[:50]}", post(b"[" + change(**{name: text}) + b"]"), status, said, int(status == 200))
+def field(name: str, text: str, status: int = 400, detail: str = "") -> Row:
+    """Return a row whose change has this text in a field."""
+    return Row(
+        f"{name[:50]} {text[:50]}", post(b"[" + change(**{name: text}) + b"]"), status, detail, int(status == 200)
+    )
 
 
 def nested(levels: int) -> str:
-    """Write data that nests so deep, itself counted."""
+    """Return data of this depth, including the outer object."""
     return '{"a":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
 
 
@@ -179,49 +181,49 @@ BODIES = [
     batch("with a comment", '{"a":1/**/}', 400),
     batch("with a trailing comma", '{"a":1,}', 400),
     batch("with single quotes", "{'a':1}", 400),
-    field("seq", "7" * 100_000, said="is not an integer"),
-    field("seq", "-1", said="is not an integer"),
-    field("seq", str(2**63), said="is not an integer"),
+    field("seq", "7" * 100_000, detail="is not an integer"),
+    field("seq", "-1", detail="is not an integer"),
+    field("seq", str(2**63), detail="is not an integer"),
     field("seq", str(2**63 - 1), 200),
-    field("seq", "1.0", said="is not an integer"),
-    field("seq", "1e0", said="is not an integer"),
-    field("seq", '"1"', said="is not an integer"),
-    field("seq", "true", said="is not an integer"),
-    field("seq", "[[1]]", said="is not an integer"),
-    field("projectId", '"SEQUENCE#p"', said="not allowed"),
-    field("projectId", '"a/../p"', said="not allowed"),
-    field("projectId", '"p\\u0000"', said="not allowed"),
-    field("projectId", '"*"', said="not allowed"),
+    field("seq", "1.0", detail="is not an integer"),
+    field("seq", "1e0", detail="is not an integer"),
+    field("seq", '"1"', detail="is not an integer"),
+    field("seq", "true", detail="is not an integer"),
+    field("seq", "[[1]]", detail="is not an integer"),
+    field("projectId", '"SEQUENCE#p"', detail="is not valid"),
+    field("projectId", '"a/../p"', detail="is not valid"),
+    field("projectId", '"p\\u0000"', detail="is not valid"),
+    field("projectId", '"*"', detail="is not valid"),
     field("projectId", '"p" ', 200),
-    field("projectId", '"' + "p" * 129 + '"', said="longer than"),
-    field("projectId", '""', said="is empty"),
-    field("projectId", "null", said="is required"),
-    field("projectId", '["p"]', said="is not a string"),
-    field("projectId", '"\\uff50"', said="not allowed"),
-    field("entityType", '"t t"', said="not allowed"),
-    field("entityType", '"' + "t" * 65 + '"', said="longer than"),
-    field("entityId", '""', said="is empty"),
-    field("entityId", '"' + "e" * 256 + '"', said="longer than"),
-    field("entityId", '"\\u0000"', said="control character"),
-    field("entityId", '"a\\r\\nSet-Cookie: b"', said="control character"),
-    field("entityId", '"\\u0085"', said="control character"),
-    field("entityId", '"\\udead"', said="surrogate"),
-    field("entityId", "{}", said="is not a string"),
+    field("projectId", '"' + "p" * 129 + '"', detail="longer than"),
+    field("projectId", '""', detail="is empty"),
+    field("projectId", "null", detail="is required"),
+    field("projectId", '["p"]', detail="is not a string"),
+    field("projectId", '"\\uff50"', detail="is not valid"),
+    field("entityType", '"t t"', detail="is not valid"),
+    field("entityType", '"' + "t" * 65 + '"', detail="longer than"),
+    field("entityId", '""', detail="is empty"),
+    field("entityId", '"' + "e" * 256 + '"', detail="longer than"),
+    field("entityId", '"\\u0000"', detail="control character"),
+    field("entityId", '"a\\r\\nSet-Cookie: b"', detail="control character"),
+    field("entityId", '"\\u0085"', detail="control character"),
+    field("entityId", '"\\udead"', detail="surrogate"),
+    field("entityId", "{}", detail="is not a string"),
     field("entityId", '"\'; DROP TABLE changes; --"', 200),
-    field("operation", '"void"', said="is not one of"),
-    field("operation", '"CREATE"', said="is not one of"),
-    field("operation", "[]", said="is not one of"),
-    field("operation", "{}", said="is not one of"),
-    field("timestamp", '"2025-02-30T00:00:00Z"', said="day"),
-    field("timestamp", '"+12025-01-01T00:00:00Z"', said="is not an ISO 8601"),
-    field("timestamp", '"٢٠٢٥-01-01T00:00:00Z"', said="is not an ISO 8601"),
-    field("timestamp", '"' + "2" * 100_000 + '"', said="longer than"),
-    field("timestamp", "1740821400", said="is not a string"),
-    field("cid", '"\\u001b[31m"', said="control character"),
-    field("changeBy", '"' + "x" * 100_000 + '"', said="longer than"),
-    field("chain", '"AAAAAAAAAAAAAAAAAAAAAA"', said="is not a field"),
-    field("__proto__", "{}", said="is not a field"),
-    field("k" * 100_000, "1", said="is not a field"),
+    field("operation", '"void"', detail="is not one of"),
+    field("operation", '"CREATE"', detail="is not one of"),
+    field("operation", "[]", detail="is not one of"),
+    field("operation", "{}", detail="is not one of"),
+    field("timestamp", '"2025-02-30T00:00:00Z"', detail="day"),
+    field("timestamp", '"+12025-01-01T00:00:00Z"', detail="is not an ISO 8601"),
+    field("timestamp", '"٢٠٢٥-01-01T00:00:00Z"', detail="is not an ISO 8601"),
+    field("timestamp", '"' + "2" * 100_000 + '"', detail="longer than"),
+    field("timestamp", "1740821400", detail="is not a string"),
+    field("cid", '"\\u001b[31m"', detail="control character"),
+    field("changeBy", '"' + "x" * 100_000 + '"', detail="longer than"),
+    field("chain", '"AAAAAAAAAAAAAAAAAAAAAA"', detail="is not a field"),
+    field("__proto__", "{}", detail="is not a field"),
+    field("k" * 100_000, "1", detail="is not a field"),
     Row("an empty body", post(b""), 400, "expected an array"),
     Row("blanks", post(b" \r\n\t" * 1000), 400, "expected an array"),
     Row("an empty array", post(b"[]"), 400, "empty"),
@@ -272,26 +274,26 @@ BODIES = [
 # Idempotency keys
 
 
-def key(value: bytes, status: int = 400, said: str = "16 to 128") -> Row:
+def key(value: bytes, status: int = 400, detail: str = "16 to 128") -> Row:
     request = post(GOOD, b"Idempotency-Key: " + value + b"\r\n")
-    return Row(f"key {value[:40]!r} ({len(value)})", request, status, said, int(status == 200))
+    return Row(f"key {value[:40]!r} ({len(value)})", request, status, detail, int(status == 200))
 
 
 KEYS = [
-    key(b"", said="is empty"),
-    key(b" \t ", said="is empty"),
+    key(b"", detail="is empty"),
+    key(b" \t ", detail="is empty"),
     key(b"a" * 15),
-    key(b"a" * 129, said="longer than"),
-    key(b"a" * 30_000, said="longer than"),
+    key(b"a" * 129, detail="longer than"),
+    key(b"a" * 30_000, detail="longer than"),
     key(b"b" * 16, 200, ""),
     key(b"b" * 128, 200, ""),
     key(b"c" * 16 + b" " + b"c" * 16),
     key(b"c" * 16 + b"\r\nIdempotency-Key: " + b"d" * 16),
     key(b"c" * 16 + b"\r\nIdempotency-Key: " + b"c" * 16),
-    key(b"c" * 16 + b"\r\n cccc", said=NOT_HTTP),
-    key(b"c" * 16 + b"\rX-A: b", said=NOT_HTTP),
-    key(b"c" * 16 + b"\nX-A: b", said=NOT_HTTP),
-    key(b"c" * 16 + b"\0", said=NOT_HTTP),
+    key(b"c" * 16 + b"\r\n cccc", detail=NOT_HTTP),
+    key(b"c" * 16 + b"\rX-A: b", detail=NOT_HTTP),
+    key(b"c" * 16 + b"\nX-A: b", detail=NOT_HTTP),
+    key(b"c" * 16 + b"\0", detail=NOT_HTTP),
     key(b"c" * 16 + b"%0D%0A"),
     key(b"c" * 16 + b"#" + b"c" * 16),
     key(b"\xff" * 20),

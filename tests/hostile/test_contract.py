@@ -1,6 +1,6 @@
-"""The OpenAPI document against the server: schemathesis makes requests of it, good and bad, and checks the answers.
+"""The OpenAPI document against the server: schemathesis generates requests from it and checks the responses.
 
-Every check that schemathesis has is on. Two of its requests are altered before they are sent, where said.
+The requests are valid and invalid. All checks of schemathesis are on. `adjust` alters some requests before sending.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ schema = schemathesis.openapi.from_dict(document(SERVER), config=CONFIG)
 
 @pytest.fixture(scope="module", autouse=True)
 def examples(server: RestApiServer, storage: LocalStorageService) -> None:
-    """Store what the document's examples ask for."""
+    """Store the changes that the document's examples request."""
     storage.create_changes(
         [
             NewChange(project_id="ruth", entity_type="passage", entity_id=f"ruth-{n}", data={"n": n}, cid=f"c{n}")
@@ -44,7 +44,7 @@ def examples(server: RestApiServer, storage: LocalStorageService) -> None:
 
 @pytest.fixture
 def statuses() -> Iterator[Counter[int]]:
-    """Count an operation's answers, and see that it was reached with good requests and bad ones."""
+    """Count the statuses of an operation, and check that it got valid and invalid requests."""
     counted: Counter[int] = Counter()
     yield counted
     assert counted[200]
@@ -59,7 +59,7 @@ def statuses() -> Iterator[Counter[int]]:
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_an_operation_does_what_the_document_says(
+def test_an_operation_conforms_to_the_document(
     case: schemathesis.Case[Any], server: RestApiServer, statuses: Counter[int]
 ) -> None:
     adjust(case, statuses.total())
@@ -69,18 +69,18 @@ def test_an_operation_does_what_the_document_says(
 
 
 def adjust(case: schemathesis.Case[Any], number: int) -> None:
-    """Alter what a good request may say, but not one after the other or for so long."""
+    """Alter values that are valid, but not in many requests one after the other."""
     wait = case.query.get("wait")
     if isinstance(wait, int | float) and 0 <= wait <= 60:
-        case.query["wait"] = 0.01  # a minute of waiting shows no more
+        case.query["wait"] = 0.01  # a longer wait would test nothing more
     key = case.headers.get("Idempotency-Key", "")
     if re.fullmatch("[A-Za-z0-9._:-]{16,128}", key):
-        # The same key with another batch is refused, as it should be.
+        # A key that was used with another batch is refused.
         case.headers["Idempotency-Key"] = f"{key[:100]}-{number}"
     changes: Any = case.body if isinstance(case.body, list) else [case.body]
     for change in changes:
         for name in ("seq", "outdatedBy"):
-            # To JSON Schema 1.0 is an integer; the API wants digits only, which no schema can say.
+            # In JSON Schema 1.0 is an integer; the API accepts digits only, which a schema cannot express.
             if isinstance(change, dict) and isinstance(change.get(name), float) and change[name].is_integer():
                 change[name] = int(change[name])
 
@@ -90,11 +90,11 @@ def test_every_route_is_an_operation() -> None:
     assert operations == {f"{route.method} {route.path}" for route in ROUTES}
 
 
-def test_the_document_is_the_one_the_server_gives(server: RestApiServer) -> None:
+def test_the_server_returns_the_document(server: RestApiServer) -> None:
     assert httpx.get(f"{server.url}/openapi.json").json() == document(SERVER)
 
 
-def test_a_change_names_its_project_unless_there_is_only_one() -> None:
+def test_project_id_is_required_unless_the_service_has_one_project() -> None:
     required = {
         project: document(SERVER, project)["components"]["schemas"]["NewChange"]["required"]
         for project in (None, "ruth")

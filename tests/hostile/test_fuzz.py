@@ -1,4 +1,4 @@
-"""Input nobody thought of: whatever comes in, out comes what was promised and nothing else, at a cost in proportion."""
+"""Generated input: the result is always as documented, and the work is proportional to the size of the input."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ BODIES = [
 
 
 def spliced(whole: bytes, cuts: list[tuple[int, int, bytes]]) -> bytes:
-    """Put pieces in the place of some of what is there."""
+    """Replace some parts with the pieces."""
     for start, length, piece in cuts:
         start %= len(whole) + 1
         whole = whole[:start] + piece + whole[start + length :]
@@ -94,7 +94,7 @@ NAME = st.sampled_from(['"a"', '"b"', '""', '"é"', '"\\u0061"', '"__proto__"', 
 
 
 def written(inside: SearchStrategy[str], begin: str, end: str) -> SearchStrategy[str]:
-    """Write things one after the other, with gaps between them."""
+    """Join texts with gaps between them."""
     return st.builds(
         lambda gap, parts: begin + gap + f"{gap},{gap}".join(parts) + gap + end, GAP, st.lists(inside, max_size=3)
     )
@@ -112,7 +112,7 @@ VALUES = st.recursive(
 CHANGES = st.builds(
     lambda data, fields: change(data, **fields).decode(),
     written(members(VALUES), "{", "}"),
-    # What comes first in the lists is good, and likely.
+    # The first entries of the lists are valid and likely.
     st.fixed_dictionaries({}, optional={name: st.sampled_from(texts[:2] * 6 + texts) for name, texts in FIELDS.items()})
     | st.just({}),
 )
@@ -138,7 +138,7 @@ def plain(text: str) -> Any:
 @example(BODIES[0], None)
 @example(BODIES[1], None)
 @example(BODIES[2], "p")
-def test_a_body_gives_the_changes_it_holds_or_a_list_of_problems(body: bytes, project_id: str | None) -> None:
+def test_a_body_parses_to_its_changes_or_to_problems(body: bytes, project_id: str | None) -> None:
     try:
         found = parse_changes(body, project_id)
     except InvalidBatch as error:
@@ -166,7 +166,7 @@ def test_a_body_gives_the_changes_it_holds_or_a_list_of_problems(body: bytes, pr
 
 @fuzzed(700)
 @given(LIKE_JSON.map(lambda body: body.decode("utf-8", "replace")))
-def test_a_text_is_read_as_the_standard_library_reads_it_or_refused(text: str) -> None:
+def test_a_text_is_parsed_as_by_the_standard_library_or_refused(text: str) -> None:
     try:
         value = read(text)
     except JsonProblem as problem:
@@ -179,30 +179,30 @@ def test_a_text_is_read_as_the_standard_library_reads_it_or_refused(text: str) -
 
 # Something like gzip
 
-PACKED = [gzip.compress(body, mtime=0) for body in (b"", b"x", BODIES[1], bytes(5000))]
+COMPRESSED = [gzip.compress(body, mtime=0) for body in (b"", b"x", BODIES[1], bytes(5000))]
 
 
 @fuzzed(600)
 @given(
     st.binary(max_size=40)
-    | st.lists(st.sampled_from(PACKED) | st.binary(max_size=3), max_size=4).map(b"".join)
+    | st.lists(st.sampled_from(COMPRESSED) | st.binary(max_size=3), max_size=4).map(b"".join)
     | st.builds(
-        spliced, st.sampled_from(PACKED), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 9), st.binary()))
+        spliced, st.sampled_from(COMPRESSED), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 9), st.binary()))
     ),
     st.sampled_from([4000, LIMIT]),
 )
-def test_what_is_unpacked_is_what_was_packed_or_refused(body: bytes, limit: int) -> None:
+def test_a_body_is_decompressed_correctly_or_refused(body: bytes, limit: int) -> None:
     try:
-        unpacked = decoded_body(body, {"content-encoding": "gzip"}, limit)
+        decompressed = decoded_body(body, {"content-encoding": "gzip"}, limit)
     except InvalidInput:
         return
-    assert len(unpacked) <= limit
-    assert unpacked == gzip.decompress(body)
+    assert len(decompressed) <= limit
+    assert decompressed == gzip.decompress(body)
 
 
 @fuzzed(300)
 @given(st.lists(st.sampled_from(["gzip", "br", "*", "identity", ";", "q=", "0", "1", ".", ",", " ", "=", "x", "\xff"])))
-def test_any_accept_encoding_is_understood_somehow(parts: list[str]) -> None:
+def test_any_accept_encoding_is_accepted(parts: list[str]) -> None:
     assert accepts_gzip({"accept-encoding": "".join(parts)}) in (True, False)
 
 
@@ -230,7 +230,7 @@ PARAMETERS = {
 
 @st.composite
 def routed(draw: st.DrawFn) -> tuple[str, str]:
-    """Make a request for a route, with some of its parameters and mostly good values."""
+    """Return a request for a route, with some of its parameters and mostly valid values."""
     route = draw(st.sampled_from(ROUTES))
     path, pairs = route.path, []
     for parameter in route.parameters:
@@ -268,7 +268,7 @@ ASKED = routed() | routed() | st.tuples(METHODS, LIKE_TARGETS)
 
 @fuzzed(700)
 @given(ASKED)
-def test_a_target_is_understood_or_refused(asked: tuple[str, str]) -> None:
+def test_a_target_is_parsed_or_refused(asked: tuple[str, str]) -> None:
     method, target = asked
     path, _, query = target.partition("?")
     try:
@@ -284,8 +284,8 @@ def test_a_target_is_understood_or_refused(asked: tuple[str, str]) -> None:
 
 
 @fuzzed(700)
-@given(ASKED, HEADERS, LIKE_JSON | st.sampled_from(PACKED))
-def test_a_request_is_answered_whatever_it_is(
+@given(ASKED, HEADERS, LIKE_JSON | st.sampled_from(COMPRESSED))
+def test_any_request_gets_a_response(
     fuzzed_api: tuple[Api, list[BaseException]], asked: tuple[str, str], headers: dict[str, str], body: bytes
 ) -> None:
     api, reported = fuzzed_api
@@ -298,14 +298,14 @@ def test_a_request_is_answered_whatever_it_is(
     assert 200 <= response.status < 500
     assert all(name.isascii() and value.isprintable() for name, value in response.headers)
     assert response.header("x-request-id")
-    packed = response.header("content-encoding") == "gzip"
-    text = gzip.decompress(response.content) if packed else response.content
+    compressed = response.header("content-encoding") == "gzip"
+    text = gzip.decompress(response.content) if compressed else response.content
     assert text == b"" if response.status in (204, 304) else json.loads(text)
 
 
 @pytest.fixture(scope="module")
 def fuzzed_api(server: RestApiServer, storage: LocalStorageService) -> tuple[Api, list[BaseException]]:
-    """Make an API on the server's storage, and a list of what should not have happened."""
+    """An API on the server's storage, and the list of its unexpected errors."""
     reported: list[BaseException] = []
     return Api(storage, "fuzzed", cors=["http://localhost"], report=reported.append), reported
 
@@ -335,21 +335,21 @@ LIKE_HTTP = st.lists(
 
 @settings(fuzzed(400), suppress_health_check=[HealthCheck.too_slow])
 @given(LIKE_HTTP)
-def test_a_server_that_is_sent_anything_goes_on(server: RestApiServer, sent: bytes) -> None:
+def test_a_server_survives_any_bytes(server: RestApiServer, sent: bytes) -> None:
     with Connection(server.url) as connection:
         connection.send(sent)
         connection.socket.shutdown(SHUT_WR)
-        said = connection.rest()
-    assert b"HTTP/1.1 5" not in said
-    assert said.startswith(b"HTTP/1.1 ") or not said
+        received = connection.rest()
+    assert b"HTTP/1.1 5" not in received
+    assert received.startswith(b"HTTP/1.1 ") or not received
     assert is_healthy(server.url)
 
 
-# Work in proportion to the input: four times as much of it costs about four times as much, never sixteen.
+# Linear work: four times the input takes about four times the work, not sixteen times.
 
 
 class Text(str):
-    """A text that counts the characters that are copied or looked through by its methods."""
+    """A text that counts the characters that its methods copy or search."""
 
     work = 0
 
@@ -368,7 +368,7 @@ class Text(str):
 
 
 class Bytes(bytes):
-    """Bytes that count those that are copied."""
+    """Bytes that count the copied bytes."""
 
     def __getitem__(self, place: Any) -> Any:
         found = super().__getitem__(place)
@@ -380,7 +380,7 @@ OURS = str(Path(sltt_core.__file__).parent)
 
 
 def work_of(function: Callable[[], object]) -> int:
-    """Count the lines of ours that run, the functions in C that are called, and the characters copied."""
+    """Count the executed lines of our code, the calls of C functions, and the copied characters."""
     counted = 0
 
     def trace(frame: Any, event: str, argument: object) -> Any:
@@ -413,7 +413,7 @@ def is_linear(work: Callable[[int], object], size: int) -> bool:
     return more <= 4.5 * once + 500
 
 
-def test_the_yardstick_tells_a_square_from_a_line() -> None:
+def test_the_count_distinguishes_quadratic_from_linear_work() -> None:
     def square(size: int) -> None:
         text = Text("x" * size)
         for place in range(size):
@@ -436,9 +436,9 @@ LONG: dict[str, tuple[int, Callable[[int], bytes]]] = {
     "changes": (50, lambda n: changes_of(times=n)),
     "changes of several projects": (50, lambda n: b"[%b]" % b",".join(change(projectId=f'"p{i}"') for i in range(n))),
     "bad changes": (50, lambda n: changes_of(times=n, seq="-1")),
-    "more bad changes than are told": (1000, lambda n: changes_of(times=n, seq="-1")),
+    "more bad changes than are reported": (1000, lambda n: changes_of(times=n, seq="-1")),
     "elements that are no changes": (200, lambda n: b"[" + b"0," * n + b"0]"),
-    "more of them than are told": (2000, lambda n: b"[" + b"0," * n + b"0]"),
+    "more numbers than are reported": (2000, lambda n: b"[" + b"0," * n + b"0]"),
     "bad changes, then no JSON": (50, lambda n: changes_of(times=n, seq="-1")[:-1] + b"]x"),
     "good changes, then no JSON": (50, lambda n: changes_of(times=n)[:-1] + b",x]"),
     "changes on lines, then no JSON": (50, lambda n: changes_of(times=n).replace(b"{", b"\n{") + b"x"),
@@ -482,7 +482,7 @@ LONG: dict[str, tuple[int, Callable[[int], bytes]]] = {
 
 
 @pytest.mark.parametrize("name", LONG)
-def test_reading_a_body_takes_work_in_proportion(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parsing_a_body_takes_linear_work(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     size, body = LONG[name]
     monkeypatch.setattr("sltt_core.model.changes.decode_utf8", lambda body: Text(decode_utf8(body)))
     assert is_linear(lambda n: parse_changes(body(n)), size)
@@ -491,8 +491,8 @@ def test_reading_a_body_takes_work_in_proportion(name: str, monkeypatch: pytest.
 PACKED_LONG: dict[str, tuple[int, Callable[[int], bytes]]] = {
     "members": (20, lambda n: gzip.compress(bytes(20_000), 0) * n),
     "members beyond all reason": (1000, lambda n: gzip.compress(b"x") * n),
-    "well packed": (50_000, lambda n: gzip.compress(bytes(n))),
-    "hardly packed": (50_000, lambda n: gzip.compress(bytes(n), 0)),
+    "well compressed": (50_000, lambda n: gzip.compress(bytes(n))),
+    "hardly compressed": (50_000, lambda n: gzip.compress(bytes(n), 0)),
     "broken off": (50_000, lambda n: gzip.compress(bytes(n), 0)[:-9]),
     "another format": (50_000, lambda n: zlib.compress(bytes(n), 0)),
     "too much": (3_000_000, lambda n: gzip.compress(bytes(n))),
@@ -501,14 +501,14 @@ PACKED_LONG: dict[str, tuple[int, Callable[[int], bytes]]] = {
 
 
 @pytest.mark.parametrize("name", PACKED_LONG)
-def test_unpacking_a_body_takes_work_in_proportion(name: str) -> None:
+def test_decompressing_a_body_takes_linear_work(name: str) -> None:
     size, body = PACKED_LONG[name]
     bodies = {n: Bytes(body(n)) for n in (size, 4 * size)}
     assert is_linear(lambda n: decoded_body(bodies[n], {"content-encoding": "gzip"}, 2_000_000), size)
 
 
 @pytest.mark.parametrize("member", [b"", b"x", bytes(1000)])
-def test_many_members_take_little_work_each(member: bytes) -> None:
+def test_each_of_many_members_takes_little_work(member: bytes) -> None:
     body = Bytes(gzip.compress(member) * 100_000)
     work = work_of(lambda: decoded_body(body, {"content-encoding": "gzip"}, MAX_BODY_BYTES))
     assert work < MAX_MEMBERS * 20_000
@@ -545,7 +545,7 @@ def test_many_members_take_little_work_each(member: bytes) -> None:
         "waits",
     ],
 )
-def test_understanding_a_target_takes_work_in_proportion(target: Callable[[int], str]) -> None:
+def test_parsing_a_target_takes_linear_work(target: Callable[[int], str]) -> None:
     def understand(size: int) -> None:
         path, _, query = target(size).partition("?")
         parse_parameters(*match("GET", Text(path)), Text(query))
@@ -556,7 +556,7 @@ def test_understanding_a_target_takes_work_in_proportion(target: Callable[[int],
 @pytest.mark.parametrize(
     "name", ["if-none-match", "accept-encoding", "content-type", "x-request-id", "idempotency-key"]
 )
-def test_a_long_header_takes_work_in_proportion(fuzzed_api: tuple[Api, list[BaseException]], name: str) -> None:
+def test_a_long_header_takes_linear_work(fuzzed_api: tuple[Api, list[BaseException]], name: str) -> None:
     def ask(size: int) -> None:
         fuzzed_api[0].handle(Request("GET", "/api/help", "", {name: Text(',W/"x"; q=1' * size)}))
 

@@ -1,4 +1,4 @@
-"""What hostile clients can make the server hold in memory: so much, and no more. Read from /proc, from outside."""
+"""The limits of the memory that hostile clients make the server use, read from /proc."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from sltt_core.api.http import MAX_BODY_BYTES
 from sltt_core.server.asgi import HEAVY_WORKERS
 from tests.hostile.raw import HEALTH, POST, Connection, change, get, is_healthy, post
-from tests.hostile.rows_of_bodies import EMPTY, packed, zeros
+from tests.hostile.rows_of_bodies import EMPTY, compressed, zeros
 from tests.hostile.rows_of_http import IN_CHUNKS
 from tests.hostile.test_requests import TABLES
 
@@ -27,14 +27,14 @@ CLEAR = "clear_refs"
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self", CLEAR).exists(),
-    reason="a process's greatest memory is read from /proc, which only Linux has",
+    reason="the peak memory of a process is read from /proc, which only Linux has",
 )
 
 MB = 1_000_000
 
 
 class Watched:
-    """A server in a process of its own, whose memory is watched."""
+    """A server in its own process, whose memory is measured."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -45,19 +45,19 @@ class Watched:
         self._proc = Path("/proc", str(process.pid))
 
     def resident(self) -> int:
-        """Return the bytes it holds now."""
+        """Return its resident memory in bytes."""
         return self._status("VmRSS")
 
     def growth(self, work: Callable[[], object]) -> int:
-        """Return by how many bytes it grew at most while some work was done."""
+        """Return by how many bytes its memory grew at most during `work`."""
         before = self.resident()
-        (self._proc / CLEAR).write_text("5")  # the peak begins anew
+        (self._proc / CLEAR).write_text("5")  # reset the peak
         work()
         assert is_healthy(self.url)
         return self._status("VmHWM") - before
 
     def send(self, request: bytes, *endless: bytes) -> int | None:
-        """Send a request, and what is endless until the server has enough; return the answer's status."""
+        """Send a request, then repeat `endless` until the server reacts; return the response's status."""
         with Connection(self.url) as connection:
             going = connection.send(request)
             while endless and going and not connection.has_news(0):
@@ -66,7 +66,7 @@ class Watched:
             return response and response.status
 
     def send_all(self, requests: Sequence[bytes]) -> list[int | None]:
-        """Send requests at once, each on a connection of its own."""
+        """Send requests at the same time, each on its own connection."""
         with ThreadPoolExecutor(len(requests)) as threads:
             return list(threads.map(self.send, requests))
 
@@ -77,7 +77,7 @@ class Watched:
 
 @contextmanager
 def serving(folder: Path, *before: str) -> Iterator[Watched]:
-    """Start the command, with words before it if need be."""
+    """Start the command `sltt serve`; `before` holds words before it."""
     command = [*before, str(Path(sys.executable).with_name("sltt")), "serve", "--port", "0", "--quiet"]
     process = subprocess.Popen(
         [*command, "--storage", f"sqlite:{folder / 'log.db'}"], stdout=subprocess.PIPE, text=True
@@ -98,13 +98,13 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         yield found
 
 
-def test_bombs_are_not_unpacked_any_further_than_what_is_taken(watched: Watched) -> None:
+def test_bombs_are_decompressed_only_up_to_the_limit(watched: Watched) -> None:
     bombs = [
-        packed(zeros(2**30)),
-        packed(gzip.compress(zeros(2**30))),
-        packed(gzip.compress(zeros(2**30)), b"gzip, gzip"),
-        packed(EMPTY * 200_000),
-        packed(gzip.compress(bytes(100_000)) * 100),
+        compressed(zeros(2**30)),
+        compressed(gzip.compress(zeros(2**30))),
+        compressed(gzip.compress(zeros(2**30)), b"gzip, gzip"),
+        compressed(EMPTY * 200_000),
+        compressed(gzip.compress(bytes(100_000)) * 100),
     ]
     statuses: list[int | None] = []
     grown = watched.growth(lambda: statuses.extend(watched.send(bomb) for bomb in bombs))
@@ -123,7 +123,7 @@ ENDLESS = {
 }
 
 
-def test_heads_that_do_not_end_are_not_kept(watched: Watched) -> None:
+def test_endless_headers_are_not_kept_in_memory(watched: Watched) -> None:
     statuses: list[int | None] = []
 
     def send() -> None:
@@ -135,7 +135,7 @@ def test_heads_that_do_not_end_are_not_kept(watched: Watched) -> None:
     assert set(statuses) <= {431, 400}
 
 
-def test_bodies_that_do_not_end_are_not_kept(watched: Watched) -> None:
+def test_endless_bodies_are_not_kept_in_memory(watched: Watched) -> None:
     endless = [
         (POST + b"Content-Length: 18446744073709551615\r\n\r\n", b" " * MB),
         (IN_CHUNKS, b"f4240\r\n" + b" " * MB + b"\r\n"),
@@ -148,31 +148,31 @@ def test_bodies_that_do_not_end_are_not_kept(watched: Watched) -> None:
         with ThreadPoolExecutor(8) as threads:
             statuses.extend(threads.map(lambda parts: watched.send(*parts), endless * 2))
 
-    # Eight at once, each held up to what is taken, and while it is put together.
+    # Eight at the same time, each kept up to the limit, and twice while it is joined.
     assert watched.growth(send) < 8 * 2 * MAX_BODY_BYTES
     assert statuses == [413] * 8
 
 
-def test_many_bodies_at_once_take_little_more_than_their_size(watched: Watched) -> None:
+def test_many_bodies_at_the_same_time_take_little_more_than_their_size(watched: Watched) -> None:
     body = change('{"a":"' + "x" * (MAX_BODY_BYTES - 100) + '"}')
     statuses: list[int | None] = []
     grown = watched.growth(lambda: statuses.extend(watched.send_all([post(body)] * 64)))
     assert statuses == [413] * 64
-    # All are held while they come in; only a few are worked on.
+    # All are kept while they arrive; only a few are parsed at the same time.
     assert grown < 64 * MAX_BODY_BYTES * 1.25 + HEAVY_WORKERS * 4 * MAX_BODY_BYTES
 
 
-def test_few_bodies_are_worked_on_at_once_however_many_come(watched: Watched) -> None:
+def test_few_bodies_are_parsed_at_the_same_time(watched: Watched) -> None:
     size = 600_000
     body = change('{"a":[' + ",".join(["{}"] * (size // 3)) + "]}")
     statuses: list[int | None] = []
-    grown = watched.growth(lambda: statuses.extend(watched.send_all([packed(gzip.compress(body))] * 16)))
+    grown = watched.growth(lambda: statuses.extend(watched.send_all([compressed(gzip.compress(body))] * 16)))
     assert statuses == [413] * 16
     # Parsed, a body of empty objects takes 40 times its size.
     assert grown < HEAVY_WORKERS * 40 * size + 30 * MB
 
 
-def test_bad_requests_leave_nothing_behind(watched: Watched) -> None:
+def test_bad_requests_leak_no_memory(watched: Watched) -> None:
     rows = [row for table in TABLES.values() for row in table]
     small = [row.request for row in rows if isinstance(row.request, bytes) and len(row.request) < 10_000]
     assert len(small) > 300
@@ -188,8 +188,8 @@ def test_bad_requests_leave_nothing_behind(watched: Watched) -> None:
     assert watched.resident() - before < 2 * MB
 
 
-def test_no_depth_overruns_a_threads_stack_where_stacks_are_small(tmp_path: Path) -> None:
-    """CPython 3.13 ends with a segmentation fault when it reads 10,000 brackets on a stack of 1 MB."""
+def test_deep_json_does_not_overflow_small_stacks(tmp_path: Path) -> None:
+    """CPython 3.13 crashes with a segmentation fault when it parses 10,000 brackets on a stack of 1 MB."""
     deep = [b"[" * 100_000, b'{"data":' * 100_000, change('{"a":' * 100_000 + "1" + "}" * 100_000)]
     with serving(tmp_path, "sh", "-c", 'ulimit -s 1024 && exec "$@"', "sh") as watched:
         assert [watched.send(post(body)) for body in deep] == [400] * 3

@@ -1,4 +1,4 @@
-"""Hostile requests, byte by byte, each with the one answer it gets; nothing of it harms the next client."""
+"""Hostile requests, byte by byte, with their expected responses; none disturbs the next client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sltt_core.model.changes import NewChange
 from tests.hostile.raw import CLOSE, HEALTH, HOST, Connection, check_response, chunked, get, is_healthy, post
 from tests.hostile.row import GOOD
 from tests.hostile.rows_of_bodies import BODIES, BOMBS, KEYS, SIZES
-from tests.hostile.rows_of_http import HEADS, IN_CHUNKS, LENGTHS
+from tests.hostile.rows_of_http import HEADERS, IN_CHUNKS, LENGTHS
 from tests.hostile.rows_of_targets import PATHS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.hostile.row import Row
 
 TABLES = {
-    "heads": HEADS,
+    "headers": HEADERS,
     "lengths": LENGTHS,
     "sizes": SIZES,
     "bombs": BOMBS,
@@ -37,7 +37,7 @@ ROWS = [
 
 @pytest.fixture(scope="module", autouse=True)
 def kept(server: RestApiServer, storage: LocalStorageService) -> list[object]:
-    """Store changes that have to be there after each request as they were before."""
+    """Store changes that must be the same after each request."""
     storage.create_changes(
         [
             NewChange(project_id="kept", entity_type="t", entity_id=f"e{i}", data=f'{{"i":{i}}}', cid=f"c{i}")
@@ -48,20 +48,20 @@ def kept(server: RestApiServer, storage: LocalStorageService) -> list[object]:
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_hostile_request_gets_its_answer_and_harms_nobody(
+def test_a_hostile_request_gets_its_response_and_changes_nothing_else(
     server: RestApiServer, storage: LocalStorageService, kept: list[object], row: Row
 ) -> None:
     before = storage.get_head(project_id="p").seq
     with Connection(server.url) as connection:
         connection.send(row.request if isinstance(row.request, bytes) else row.request())
         response = connection.read()
-        assert response is not None, "closed without an answer"
+        assert response is not None, "closed without a response"
         assert response.status == row.status, response.body[:500]
         check_response(response)
-        if row.said:
-            assert row.said in response.json["detail"]
+        if row.detail:
+            assert row.detail in response.json["detail"]
         if response.headers.get("connection") != "close":
-            # Client and server agree where the request ended: the next one is answered, and only that.
+            # Client and server agree about the end of the request: the next request gets the only other response.
             connection.send(HEALTH + CLOSE + b"\r\n")
             following = connection.read()
             assert following is not None
@@ -73,16 +73,16 @@ def test_a_hostile_request_gets_its_answer_and_harms_nobody(
     assert list(storage.get_changes_since(project_id="kept")) == kept
 
 
-def test_the_tables_are_as_long_as_they_claim_and_name_each_row_once() -> None:
+def test_the_tables_have_at_least_400_rows_with_unique_names() -> None:
     names = [(table, row.name) for table, rows in TABLES.items() for row in rows]
     assert len(names) == len(set(names))
     assert len(names) >= 400
 
 
-# Several requests on one connection: an answer is never taken for another's.
+# Several requests on one connection: each response belongs to its request.
 
 
-def test_what_was_stored_is_never_answered_with_an_error_of_what_came_behind_it(
+def test_stored_changes_are_confirmed_despite_junk_after_the_request(
     server: RestApiServer, storage: LocalStorageService
 ) -> None:
     before = storage.get_head(project_id="p").seq
@@ -105,9 +105,9 @@ def test_what_was_stored_is_never_answered_with_an_error_of_what_came_behind_it(
         post(GOOD)[:-9],
         IN_CHUNKS + b"1\r\n[\r\nxyz\r\n",
     ],
-    ids=["head does not end", "head too large", "two hosts", "junk", "two lengths", "body breaks off", "bad chunk"],
+    ids=["endless headers", "headers too large", "two hosts", "junk", "two lengths", "truncated body", "bad chunk"],
 )
-def test_who_waits_for_news_gets_its_answer_whatever_comes_behind_the_request(
+def test_a_waiting_request_gets_its_response_despite_junk_after_it(
     server: RestApiServer, storage: LocalStorageService, behind: bytes
 ) -> None:
     before = storage.get_head(project_id="p").seq
@@ -121,14 +121,14 @@ def test_who_waits_for_news_gets_its_answer_whatever_comes_behind_the_request(
     assert storage.get_head(project_id="p").seq == before
 
 
-def test_a_thousand_requests_in_one_go_are_answered_in_their_order(server: RestApiServer) -> None:
+def test_a_thousand_pipelined_requests_get_responses_in_order(server: RestApiServer) -> None:
     with Connection(server.url) as connection:
         connection.send(b"".join(get("/health", b"X-Request-Id: r%d\r\n" % n) for n in range(1000)))
         responses = [connection.read() for _ in range(1000)]
     assert [response and response.headers["x-request-id"] for response in responses] == [f"r{n}" for n in range(1000)]
 
 
-def test_nothing_is_stored_of_a_request_that_breaks_off(server: RestApiServer, storage: LocalStorageService) -> None:
+def test_a_truncated_request_stores_nothing(server: RestApiServer, storage: LocalStorageService) -> None:
     before = storage.get_head(project_id="p").seq
     whole = IN_CHUNKS + chunked(GOOD)
     for end in range(len(IN_CHUNKS), len(whole)):
@@ -140,7 +140,7 @@ def test_nothing_is_stored_of_a_request_that_breaks_off(server: RestApiServer, s
     assert storage.get_head(project_id="p").seq == before
 
 
-def test_who_hangs_up_with_several_requests_unanswered_harms_nobody(server: RestApiServer) -> None:
+def test_a_disconnect_with_pending_requests_does_not_disturb_others(server: RestApiServer) -> None:
     for behind in (b"", get("/health"), IN_CHUNKS + b"1\r\n[\r\nxyz\r\n"):
         with Connection(server.url) as connection:
             connection.send(get("/api/projects/nobody/changes?wait=0.1") * 2 + behind)

@@ -1,4 +1,4 @@
-"""Those who send or read as slowly as they can: each is let go in time, and nobody waits for them."""
+"""Clients that send or read very slowly: each is disconnected in time, and other clients do not wait."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HEADER_SECONDS = 0.3
 BODY_SECONDS = 0.5
 LATEST = 15.0
-"""Seconds after which a limit is taken for missing, on a machine that has much else to do."""
+"""Maximum seconds until a limit takes effect, on a busy machine."""
 STEP = 0.02
 
 GOOD = b"[" + change() + b"]"
@@ -40,8 +40,8 @@ def server(storage: LocalStorageService) -> Iterator[RestApiServer]:
 
 
 @pytest.fixture(autouse=True)
-def others_are_answered(server: RestApiServer) -> Iterator[None]:
-    """Let another client ask all the time, and see that it gets its answers."""
+def other_client(server: RestApiServer) -> Iterator[None]:
+    """Let another client send requests all the time, and check its responses."""
     done = Event()
     responses: list[Response | None] = []
 
@@ -58,26 +58,26 @@ def others_are_answered(server: RestApiServer) -> Iterator[None]:
     done.set()
     other.join()
     statuses = Counter(response and response.status for response in responses)
-    # On a machine that is busy enough, the other client itself may once be too slow.
+    # On a busy machine, the other client may be too slow itself.
     assert statuses.pop(None, 0) <= len(responses) // 2
     assert set(statuses) == {200}
 
 
 def drip(connection: Connection, endless: bytes) -> None:
-    """Send bytes one at a time, over and over, until the server says something or hangs up."""
+    """Send bytes one at a time, repeated, until the server responds or closes the connection."""
     latest = monotonic() + LATEST
     for byte in cycle(endless):
         if monotonic() > latest or not connection.send(bytes([byte])) or connection.has_news(STEP):
             break
 
 
-HEADS = [
+HEADERS = [
     ("a byte", b"G", b""),
     ("blank lines", b"", b"\r\n"),
     ("a first line", b"GET /", b"a"),
     ("a header", HEALTH + b"X-A: ", b"a"),
     ("headers", HEALTH, b"X-A: b\r\n"),
-    ("a head but for its last byte", HEALTH + b"\r", b""),
+    ("headers without their last byte", HEALTH + b"\r", b""),
 ]
 BODIES = [
     ("a body", post(GOOD)[:-9], b""),
@@ -90,16 +90,16 @@ BODIES = [
     ("a chunk's extension", IN_CHUNKS + b"1;", b"a"),
     ("trailers", IN_CHUNKS + chunked(GOOD)[:-2], b"X-A: b\r\n"),
     ("all but the end of the chunks", IN_CHUNKS + chunked(GOOD)[:-2], b""),
-    ("a body where none is read", get("/health", b"Content-Length: 1000\r\n"), b"a"),
+    ("a body for a route without one", get("/health", b"Content-Length: 1000\r\n"), b"a"),
 ]
 
 
 @pytest.mark.parametrize(
     ("start", "endless", "limit"),
-    [pytest.param(start, endless, HEADER_SECONDS, id=f"head: {name}") for name, start, endless in HEADS]
+    [pytest.param(start, endless, HEADER_SECONDS, id=f"headers: {name}") for name, start, endless in HEADERS]
     + [pytest.param(start, endless, BODY_SECONDS, id=f"body: {name}") for name, start, endless in BODIES],
 )
-def test_who_sends_a_request_too_slowly_is_told_so_and_let_go(
+def test_a_slow_request_gets_a_408_and_is_disconnected(
     server: RestApiServer, storage: LocalStorageService, start: bytes, endless: bytes, limit: float
 ) -> None:
     before = storage.get_head(project_id="p").seq
@@ -117,12 +117,12 @@ def test_who_sends_a_request_too_slowly_is_told_so_and_let_go(
     assert storage.get_head(project_id="p").seq == before
 
 
-def test_who_says_nothing_is_let_go_without_a_word(server: RestApiServer) -> None:
+def test_a_silent_client_is_disconnected_without_a_response(server: RestApiServer) -> None:
     with Connection(server.url, LATEST) as connection:
         assert connection.is_at_end()
 
 
-def test_who_sends_the_next_request_too_slowly_is_let_go_too(server: RestApiServer) -> None:
+def test_a_slow_second_request_is_disconnected_too(server: RestApiServer) -> None:
     with Connection(server.url, LATEST) as connection:
         connection.send(HEALTH + b"\r\nGET ")
         response = connection.read()
@@ -135,7 +135,7 @@ def test_who_sends_the_next_request_too_slowly_is_let_go_too(server: RestApiServ
         assert connection.is_at_end()
 
 
-def test_who_waits_for_news_is_not_taken_for_slow(server: RestApiServer) -> None:
+def test_a_waiting_request_is_not_disconnected(server: RestApiServer) -> None:
     seconds = 2 * max(HEADER_SECONDS, BODY_SECONDS)
     with Connection(server.url, LATEST) as connection:
         begin = monotonic()
@@ -146,7 +146,7 @@ def test_who_waits_for_news_is_not_taken_for_slow(server: RestApiServer) -> None
         assert monotonic() - begin >= seconds * 0.9
 
 
-def test_who_sends_another_host_cannot_go_on_sending(server: RestApiServer) -> None:
+def test_a_request_for_another_host_is_disconnected_before_its_body(server: RestApiServer) -> None:
     with Connection(server.url, LATEST) as connection:
         connection.send(post(b"x" * 1_000_000).replace(b"localhost", b"evil.example")[:-1_000_000])
         response = connection.read()
@@ -155,10 +155,10 @@ def test_who_sends_another_host_cannot_go_on_sending(server: RestApiServer) -> N
         assert connection.is_at_end()
 
 
-def test_a_hundred_slow_senders_keep_nobody_waiting(server: RestApiServer) -> None:
+def test_a_hundred_slow_clients_do_not_block_another(server: RestApiServer) -> None:
     slow = [Connection(server.url, LATEST) for _ in range(100)]
     for place, connection in enumerate(slow):
-        connection.send(HEADS[place % len(HEADS)][1] if place % 2 else BODIES[place % len(BODIES)][1])
+        connection.send(HEADERS[place % len(HEADERS)][1] if place % 2 else BODIES[place % len(BODIES)][1])
     with Connection(server.url, LATEST) as connection:
         connection.send(post(GOOD))
         response = connection.read()
@@ -171,7 +171,7 @@ def test_a_hundred_slow_senders_keep_nobody_waiting(server: RestApiServer) -> No
         connection.socket.close()
 
 
-def test_who_does_not_read_the_answer_is_let_go(server: RestApiServer, storage: LocalStorageService) -> None:
+def test_a_client_that_does_not_read_is_disconnected(server: RestApiServer, storage: LocalStorageService) -> None:
     data = f'{{"text":"{"x" * 390_000}"}}'
     storage.create_changes(
         [NewChange(project_id="large", entity_type="t", entity_id=str(n), data=data) for n in range(10)]

@@ -1,4 +1,4 @@
-"""The entry points of the REST API that the HTTP suite runs over. To add one, write a class with `ask` and list it."""
+"""The entry points of the REST API that the HTTP suite tests. To add one, write a class with `ask` and list it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ JSON = {"content-type": "application/json"}
 
 
 class Response(NamedTuple):
-    """A response: names of headers in lower case, the body as sent."""
+    """A response: names of headers in lower case, the body verbatim."""
 
     status: int
     headers: Mapping[str, str]
@@ -70,7 +70,7 @@ class AppEntryPoint:
 
 
 class ServerEntryPoint:
-    """The API behind a real server, on a real port."""
+    """The API on a real server with a real port."""
 
     name = "server"
     log_type: type[Log] = SqliteLog
@@ -115,7 +115,7 @@ class EventEntryPoint:
         try:
             event = self.event(sent)
         except Undecodable as undecodable:
-            pytest.skip(f"this gateway decodes what nobody can decode, or encode again: {undecodable}")
+            pytest.skip(f"this gateway cannot deliver the request: {undecodable}")
         return Response(*received(self.call(event)))
 
     def call(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -126,28 +126,28 @@ class EventEntryPoint:
 
 
 class RestEntryPoint(EventEntryPoint):
-    """... of a REST API."""
+    """The API as a Lambda function behind a REST API of API Gateway."""
 
     name = "rest-api"
     event = staticmethod(rest_event)
 
 
 class Http1EntryPoint(EventEntryPoint):
-    """... of an HTTP API, format 1.0."""
+    """The API as a Lambda function behind an HTTP API of API Gateway, format 1.0."""
 
     name = "http-api-1"
     event = staticmethod(http_1_event)
 
 
 class Http2EntryPoint(EventEntryPoint):
-    """... of an HTTP API, format 2.0."""
+    """The API as a Lambda function behind an HTTP API of API Gateway, format 2.0."""
 
     name = "http-api-2"
     event = staticmethod(http_2_event)
 
 
 class ProcessEntryPoint(EventEntryPoint):
-    """A real Lambda process, running what is in the zip."""
+    """A real Lambda process that runs the code of the zip."""
 
     name = "lambda"
     event = staticmethod(http_2_event)
@@ -159,7 +159,7 @@ class ProcessEntryPoint(EventEntryPoint):
             "CORS_ORIGINS": ",".join(options.pop("cors", "")),
         }
         if options:
-            pytest.skip(f"another process cannot be given {', '.join(options)}")
+            pytest.skip(f"another process does not accept {', '.join(options)}")
         code, python = lambda_code(), runtime_python()
         self.log = self.log_type(folder)
         assert isinstance(self.log, DynamoDBLog)
@@ -177,7 +177,7 @@ class ProcessEntryPoint(EventEntryPoint):
 
 
 def on(entry_point: type[AppEntryPoint] | type[ServerEntryPoint], log_type: type[Log]) -> Callable[..., EntryPoint]:
-    """Make an entry point whose log is of another kind."""
+    """Return an entry point with another kind of log."""
     made: Callable[..., EntryPoint] = type(
         entry_point.__name__, (entry_point,), {"log_type": log_type, "name": f"{entry_point.name}-{log_type.name}"}
     )
@@ -200,13 +200,13 @@ ENTRY_POINTS: list[Callable[..., EntryPoint]] = [
 
 
 def inside(entry_point: EntryPoint) -> BaseStorageService:
-    """Return the storage behind an entry point, to be tampered with; skip the test where it is in another process."""
+    """Return the storage of an entry point, for tests that alter it; skip the test when it is in another process."""
     if isinstance(entry_point, ProcessEntryPoint):
-        pytest.skip("what is in another process cannot be replaced")
+        pytest.skip("the storage in another process cannot be altered")
     return entry_point.storage
 
 
 def post(entry_point: EntryPoint, *changes: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    """Append changes, filling in what every change needs."""
+    """Append changes; the required fields have defaults."""
     full = [{"projectId": "p", "entityType": "note", "entityId": "e", "data": {}, **change} for change in changes]
     return entry_point.ask("POST", "/api/changes", json.dumps(full).encode(), {**JSON, **(headers or {})})

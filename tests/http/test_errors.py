@@ -1,4 +1,4 @@
-"""Every error: its status, its one shape, its particulars."""
+"""Every error: its status, the common form, and its own fields."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALWAYS = {"type", "title", "status", "detail", "error", "timestamp", "server", "
 
 
 def check(response: Response, status: int, kind: str) -> Any:
-    """Check that an answer is a problem of a kind, in the shape that all have; return it."""
+    """Check that a response is a problem document of this kind, in the common form; return the document."""
     assert response.status == status
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["cache-control"] == "no-store"
@@ -65,7 +65,7 @@ def test_an_unknown_path_is_404(entry_point: EntryPoint, path: str) -> None:
         ("HEAD", "/api/changes", "OPTIONS, POST"),
     ],
 )
-def test_another_method_is_405_and_says_which_there_are(
+def test_another_method_is_405_and_lists_the_allowed_ones(
     entry_point: EntryPoint, method: str, path: str, allow: str
 ) -> None:
     response = entry_point.ask(method, path)
@@ -76,7 +76,7 @@ def test_another_method_is_405_and_says_which_there_are(
 
 
 @pytest.mark.parametrize("path", ["/health", "/api/changes"])
-def test_options_says_which_methods_there_are(entry_point: EntryPoint, path: str) -> None:
+def test_options_lists_the_allowed_methods(entry_point: EntryPoint, path: str) -> None:
     response = entry_point.ask("OPTIONS", path)
     assert (response.status, response.body) == (204, b"")
     assert "OPTIONS" in response.headers["allow"]
@@ -97,7 +97,7 @@ def test_json_may_name_its_charset(entry_point: EntryPoint) -> None:
     assert response.status == 200
 
 
-def test_a_bad_batch_names_every_bad_change_and_stores_nothing(entry_point: EntryPoint) -> None:
+def test_a_bad_batch_reports_every_bad_change_and_stores_nothing(entry_point: EntryPoint) -> None:
     response = post(entry_point, {}, {"entityType": "a b"}, {}, {"operation": "upsert", "entityId": ""}, {"extra": 1})
     body = check(response, 400, "invalid-batch")
     assert body["failedAtIndex"] == 1
@@ -121,11 +121,11 @@ def test_an_error_names_the_fields_of_the_wire_and_an_unknown_one_as_it_was_sent
     assert body["detail"] == "changes[0].entity_type: is not a field of a change (and 2 more)"
     body = check(post(entry_point, *({"entityType": f"t{number}"} for number in range(201))), 400, "invalid-batch")
     assert [e["field"] for e in body["errors"]] == ["changes[200].entityType"]
-    assert body["detail"].startswith("changes[200].entityType: would be one entity type too many")
+    assert body["detail"].startswith("changes[200].entityType: is one entity type too many")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b"1", b'"x"', b"[1]", b"[[]]", b"\xff", b"[{}] x"])
-def test_a_body_that_is_no_batch_is_400(entry_point: EntryPoint, body: bytes) -> None:
+def test_a_body_that_is_not_a_batch_is_400(entry_point: EntryPoint, body: bytes) -> None:
     problem = check(entry_point.ask("POST", "/api/changes", body, JSON), 400, "invalid-batch")
     assert problem["errors"]
     assert "failedAtIndex" in problem
@@ -166,18 +166,18 @@ def test_a_body_that_is_too_large_is_413(entry_point: EntryPoint) -> None:
         ("projectId=q", "projectId"),
     ],
 )
-def test_a_bad_parameter_is_400_and_named(entry_point: EntryPoint, query: str, field: str) -> None:
+def test_a_bad_parameter_is_400_and_reported(entry_point: EntryPoint, query: str, field: str) -> None:
     body = check(entry_point.ask("GET", f"/api/projects/p/changes?{query}"), 400, "invalid-input")
     assert body.get("field", "") == field
 
 
 @pytest.mark.parametrize("seq", ["0", "-1", "1.0", "x", "%31%30%2F", "99999999999999999999", "%00", "%FF", "%", "01x"])
-def test_a_number_that_no_change_has_is_400(entry_point: EntryPoint, seq: str) -> None:
+def test_an_invalid_number_of_a_change_is_400(entry_point: EntryPoint, seq: str) -> None:
     body = check(entry_point.ask("GET", f"/api/projects/p/changes/{seq}"), 400, "invalid-input")
     assert body["field"] == "seq"
 
 
-def test_a_change_that_is_not_there_is_404(entry_point: EntryPoint) -> None:
+def test_a_missing_change_is_404(entry_point: EntryPoint) -> None:
     post(entry_point, {})
     check(entry_point.ask("GET", "/api/projects/p/changes/2"), 404, "not-found")
 
@@ -203,9 +203,9 @@ def test_a_bad_key_is_400(entry_point: EntryPoint, key: str) -> None:
     assert check(response, 400, "invalid-input")["field"] == "Idempotency-Key"
 
 
-def test_a_busy_log_is_503_with_a_time_to_try_again(entry_point: EntryPoint) -> None:
+def test_a_busy_log_is_503_with_retry_after(entry_point: EntryPoint) -> None:
     def busy(chunk: Any) -> Any:
-        raise StorageBusy("somebody else is writing")
+        raise StorageBusy("another process is writing")
 
     inside(entry_point)._append = busy  # type: ignore[method-assign]
     response = post(entry_point, {})
@@ -218,7 +218,7 @@ def test_a_batch_stored_in_part_is_503_and_resumed_by_its_key(entry_point: Entry
 
     def failing(chunk: Any) -> Any:
         if left[0] == 0:
-            raise StorageBusy("somebody else is writing")
+            raise StorageBusy("another process is writing")
         left[0] -= 1
         return append(chunk)
 
@@ -234,14 +234,14 @@ def test_a_batch_stored_in_part_is_503_and_resumed_by_its_key(entry_point: Entry
     assert post(entry_point, *changes, headers=key).json()["createdSeqs"] == list(range(1, 121))
 
 
-def test_what_access_refuses_is_403_everywhere(make_entry_point: Callable[..., EntryPoint]) -> None:
+def test_every_route_is_403_without_access(make_entry_point: Callable[..., EntryPoint]) -> None:
     asked: list[Question] = []
 
-    def nobody(principal: str | None, action: str, project: str | None) -> None:
+    def refuse(principal: str | None, action: str, project: str | None) -> None:
         asked.append((principal, action, project))
         raise NotAllowed("not you")
 
-    entry_point = make_entry_point(access=Asks(nobody))
+    entry_point = make_entry_point(access=Asks(refuse))
     for target in (
         "/api/projects",
         "/api/projects/p/changes?wait=30",
@@ -260,11 +260,11 @@ def test_what_access_refuses_is_403_everywhere(make_entry_point: Callable[..., E
     assert entry_point.storage.get_all_projects().projects == ()
 
 
-def test_our_own_mistake_is_a_bare_500(entry_point: EntryPoint) -> None:
+def test_an_internal_error_is_a_500_without_details(entry_point: EntryPoint) -> None:
     def broken(project_id: str) -> Any:
         raise RuntimeError("secret key AKIA0123456789")
 
-    inside(entry_point)._change_stats = broken  # type: ignore[method-assign]
+    inside(entry_point)._stats = broken  # type: ignore[method-assign]
     response = entry_point.ask("GET", "/api/projects/p/stats")
     check(response, 500, "internal")
     assert b"AKIA" not in response.body

@@ -1,4 +1,4 @@
-"""Pages narrowed by entity and by what is outdated; `through` moves on."""
+"""Pages filtered by entity and by outdated changes; `through` advances past filtered changes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def seqs(body: Any) -> list[int]:
         ("entityType=a&cursor=4", [7, 10]),
     ],
 )
-def test_only_what_is_asked_for_is_on_the_page(filled: EntryPoint, query: str, expected: list[int]) -> None:
+def test_a_page_has_only_the_requested_changes(filled: EntryPoint, query: str, expected: list[int]) -> None:
     body = filled.ask("GET", f"{CHANGES}?{query}").json()
     assert seqs(body) == expected
     assert body["count"] == len(expected)
@@ -53,7 +53,7 @@ def test_only_what_is_asked_for_is_on_the_page(filled: EntryPoint, query: str, e
 
 
 @pytest.mark.parametrize("limit", range(1, 6))
-def test_narrow_pages_of_every_size_give_the_same_changes(filled: EntryPoint, limit: int) -> None:
+def test_filtered_pages_of_every_size_return_the_same_changes(filled: EntryPoint, limit: int) -> None:
     found, cursor, chain = [], 0, ""
     while True:
         body = filled.ask("GET", f"{CHANGES}?entityType=a&limit={limit}&cursor={cursor}{chain}").json()
@@ -67,7 +67,7 @@ def test_narrow_pages_of_every_size_give_the_same_changes(filled: EntryPoint, li
     assert found == [1, 4, 7, 10]
 
 
-def test_a_narrow_page_examines_a_bounded_number_of_changes(
+def test_a_filtered_page_examines_a_bounded_number_of_changes(
     filled: EntryPoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside(filled)
@@ -81,7 +81,7 @@ def test_a_narrow_page_examines_a_bounded_number_of_changes(
     assert pages_seen == [([4], 5), ([8], 10), ([12], 12)]
 
 
-def test_a_narrow_page_stops_before_a_gap(filled: EntryPoint) -> None:
+def test_a_filtered_page_stops_before_a_gap(filled: EntryPoint) -> None:
     post(filled, *({"entityType": "z"} for _ in range(2000)))
     filled.log.lose("p", 1500)
     body = filled.ask("GET", f"{CHANGES}?entityType=a").json()
@@ -91,15 +91,15 @@ def test_a_narrow_page_stops_before_a_gap(filled: EntryPoint) -> None:
     assert "1500" in response.json()["detail"]
 
 
-def every_narrowing() -> Iterator[str]:
+def every_filter() -> Iterator[str]:
     for entity_type in ("", "entityType=a", "entityType=b&entityType=c"):
         for entity_id in ("", "entityId=e1", "entityId=e2&entityId=e0"):
             for outdated in ("", "outdated=exclude"):
                 yield "&".join(filter(None, (entity_type, entity_id, outdated)))
 
 
-@pytest.mark.parametrize("query", list(every_narrowing()))
-def test_narrowing_is_what_a_client_would_do_itself(filled: EntryPoint, query: str) -> None:
+@pytest.mark.parametrize("query", list(every_filter()))
+def test_a_filter_returns_what_a_client_would_filter_itself(filled: EntryPoint, query: str) -> None:
     types = [part[11:] for part in query.split("&") if part.startswith("entityType=")]
     ids = [part[9:] for part in query.split("&") if part.startswith("entityId=")]
     everything = filled.ask("GET", CHANGES).json()["changes"]

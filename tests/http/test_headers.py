@@ -1,4 +1,4 @@
-"""What headers do: request ids, caching, gzip, CORS and origins."""
+"""Headers: request ids, caching, gzip, CORS and origins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHANGE = b'[{"projectId":"p","entityType":"t","entityId":"e","data":{}}]'
 
 
 @pytest.mark.parametrize("given", ["a", "Req-1_2.3", "x" * 64])
-def test_a_request_id_is_kept_on_every_answer(entry_point: EntryPoint, given: str) -> None:
+def test_a_request_id_is_returned_in_every_response(entry_point: EntryPoint, given: str) -> None:
     for method, target in (("GET", "/health"), ("GET", "/nowhere"), ("OPTIONS", "/health"), ("PUT", "/health")):
         assert entry_point.ask(method, target, headers={"x-request-id": given}).headers["x-request-id"] == given
 
@@ -40,7 +40,7 @@ def test_a_bad_request_id_is_replaced(entry_point: EntryPoint, given: str) -> No
 # Caching
 
 
-def test_every_route_says_how_it_may_be_kept(entry_point: EntryPoint) -> None:
+def test_every_route_has_its_cache_control(entry_point: EntryPoint) -> None:
     post(entry_point, {})
     for route in ROUTES:
         if route.method == "GET":
@@ -52,7 +52,7 @@ def test_every_route_says_how_it_may_be_kept(entry_point: EntryPoint) -> None:
 @pytest.mark.parametrize(
     "target", ["/api/help", "/openapi.json", "/api/projects", CHANGES, f"{CHANGES}/1", "/api/projects/p/stats"]
 )
-def test_an_answer_that_a_client_has_is_304(entry_point: EntryPoint, target: str) -> None:
+def test_a_response_that_the_client_has_is_304(entry_point: EntryPoint, target: str) -> None:
     post(entry_point, {})
     first = entry_point.ask("GET", target)
     tag = first.headers["etag"]
@@ -68,7 +68,7 @@ def test_an_answer_that_a_client_has_is_304(entry_point: EntryPoint, target: str
 
 
 @pytest.mark.parametrize("target", ["/api/projects", CHANGES, f"{CHANGES}?limit=1", "/api/projects/p/stats"])
-def test_a_tag_changes_with_the_answer(entry_point: EntryPoint, target: str) -> None:
+def test_a_tag_changes_with_the_response(entry_point: EntryPoint, target: str) -> None:
     post(entry_point, {})
     before = entry_point.ask("GET", target).headers["etag"]
     post(entry_point, {"projectId": "q"}, {})
@@ -86,15 +86,15 @@ def test_a_tag_changes_when_a_change_becomes_outdated(entry_point: EntryPoint) -
         assert b'"outdatedBy":2' in response.body
 
 
-def test_a_tag_tells_one_history_from_another(entry_point: EntryPoint) -> None:
+def test_a_tag_differs_between_histories(entry_point: EntryPoint) -> None:
     post(entry_point, {"data": {"one": 1}}, {})
     before = entry_point.ask("GET", CHANGES).headers["etag"]
     entry_point.log.forget_project("p")
-    post(entry_point, {"data": {"one": 2}}, {})  # the first change differs, and the page does not end with it
+    post(entry_point, {"data": {"one": 2}}, {})  # the first change differs, but is not the last of the page
     assert entry_point.ask("GET", CHANGES, headers={"if-none-match": before}).status == 200
 
 
-def test_a_tag_tells_which_changes_are_left_out(entry_point: EntryPoint) -> None:
+def test_a_tag_differs_between_filters(entry_point: EntryPoint) -> None:
     post(entry_point, {"entityId": "a"}, {"entityId": "b"}, {})
     tags = [entry_point.ask("GET", f"{CHANGES}?entityId={entity}").headers["etag"] for entity in "ab"]
     assert tags[0] != tags[1]
@@ -111,31 +111,31 @@ def test_health_and_errors_have_no_tag(entry_point: EntryPoint) -> None:
 
 
 @pytest.mark.parametrize("accept", ["gzip", "GZIP", "deflate, gzip;q=0.5", "*", "br;q=1.0, *;q=0.1", "x-gzip"])
-def test_a_long_answer_is_packed_for_who_takes_it(entry_point: EntryPoint, accept: str) -> None:
+def test_a_long_response_is_compressed_for_clients_that_accept_it(entry_point: EntryPoint, accept: str) -> None:
     post(entry_point, *({"entityId": f"{number}"} for number in range(50)))
     plain = entry_point.ask("GET", CHANGES)
-    packed = entry_point.ask("GET", CHANGES, headers={"accept-encoding": accept})
-    assert packed.headers["content-encoding"] == "gzip"
-    assert len(packed.body) < len(plain.body) / 3
-    assert json.loads(gzip.decompress(packed.body))["changes"] == plain.json()["changes"]
-    assert packed.headers["etag"] == plain.headers["etag"]
-    for response in (plain, packed):
+    compressed = entry_point.ask("GET", CHANGES, headers={"accept-encoding": accept})
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert len(compressed.body) < len(plain.body) / 3
+    assert json.loads(gzip.decompress(compressed.body))["changes"] == plain.json()["changes"]
+    assert compressed.headers["etag"] == plain.headers["etag"]
+    for response in (plain, compressed):
         assert "accept-encoding" in response.headers["vary"]
 
 
 @pytest.mark.parametrize("accept", ["identity", "", "gzip;q=0", "gzip; q=0.000", "br", "*;q=0", "gzip;q=0, *"])
-def test_a_long_answer_is_plain_for_who_does_not(entry_point: EntryPoint, accept: str) -> None:
+def test_a_long_response_is_not_compressed_for_other_clients(entry_point: EntryPoint, accept: str) -> None:
     post(entry_point, *({"entityId": f"{number}"} for number in range(50)))
     response = entry_point.ask("GET", CHANGES, headers={"accept-encoding": accept})
     assert "content-encoding" not in response.headers
     assert response.json()["count"] == 50
 
 
-def test_a_short_answer_is_not_packed(entry_point: EntryPoint) -> None:
+def test_a_short_response_is_not_compressed(entry_point: EntryPoint) -> None:
     assert "content-encoding" not in entry_point.ask("GET", "/health", headers={"accept-encoding": "gzip"}).headers
 
 
-def test_a_packed_body_is_unpacked(entry_point: EntryPoint) -> None:
+def test_a_compressed_body_is_decompressed(entry_point: EntryPoint) -> None:
     headers = {**JSON, "content-encoding": "gzip"}
     assert entry_point.ask("POST", "/api/changes", gzip.compress(CHANGE), headers).json()["createdSeqs"] == [1]
     two_members = gzip.compress(CHANGE[:20]) + gzip.compress(CHANGE[20:])
@@ -175,7 +175,7 @@ def test_a_packed_body_is_unpacked(entry_point: EntryPoint) -> None:
         "blank",
     ],
 )
-def test_a_badly_packed_body_is_refused(entry_point: EntryPoint, body: bytes, status: int) -> None:
+def test_a_badly_compressed_body_is_refused(entry_point: EntryPoint, body: bytes, status: int) -> None:
     response = entry_point.ask("POST", "/api/changes", body, {**JSON, "content-encoding": "gzip"})
     assert response.status == status
     assert response.headers["content-type"] == "application/problem+json"
@@ -191,27 +191,27 @@ def test_another_coding_is_415(entry_point: EntryPoint, coding: str) -> None:
 APP = "https://app.example.org"
 
 
-def test_without_cors_nothing_is_said_to_pages(entry_point: EntryPoint) -> None:
+def test_without_cors_responses_have_no_cors_headers(entry_point: EntryPoint) -> None:
     for method in ("GET", "OPTIONS"):
         response = entry_point.ask(method, "/health", headers={"origin": APP, "access-control-request-method": "POST"})
         assert not [name for name in response.headers if name.startswith("access-control")]
 
 
 @pytest.mark.parametrize("origin", [APP, "null", "http://localhost:3000", "http://evil.example"])
-def test_a_page_from_elsewhere_may_not_write(entry_point: EntryPoint, origin: str) -> None:
+def test_a_page_of_another_origin_cannot_write(entry_point: EntryPoint, origin: str) -> None:
     response = entry_point.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": origin})
     assert response.status == 403
     assert entry_point.storage.get_all_projects().projects == ()
 
 
-def test_a_page_from_the_same_place_may_write(entry_point: EntryPoint) -> None:
+def test_a_page_of_the_same_origin_can_write(entry_point: EntryPoint) -> None:
     response = entry_point.ask(
         "POST", "/api/changes", CHANGE, {**JSON, "host": "localhost:8080", "origin": "http://localhost:8080"}
     )
     assert response.status == 200
 
 
-def test_a_listed_origin_may_do_everything(make_entry_point: Callable[..., EntryPoint]) -> None:
+def test_a_listed_origin_gets_the_cors_headers(make_entry_point: Callable[..., EntryPoint]) -> None:
     entry_point = make_entry_point(cors=[APP, "https://other.example"])
     response = entry_point.ask("POST", "/api/changes", CHANGE, {**JSON, "origin": APP})
     assert response.status == 200
@@ -229,7 +229,7 @@ def test_a_listed_origin_may_do_everything(make_entry_point: Callable[..., Entry
     assert problem.headers["access-control-allow-origin"] == APP
 
 
-def test_an_origin_that_is_not_listed_gets_nothing(make_entry_point: Callable[..., EntryPoint]) -> None:
+def test_an_unlisted_origin_gets_no_cors_headers(make_entry_point: Callable[..., EntryPoint]) -> None:
     entry_point = make_entry_point(cors=[APP])
     for origin in ("https://evil.example", f"{APP}.evil.example", f"{APP}:8443", "http://app.example.org", "null"):
         response = entry_point.ask("GET", "/health", headers={"origin": origin})

@@ -1,4 +1,4 @@
-"""Every route's answer, field by field."""
+"""The response of every route, field by field."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_openapi_describes_every_route(entry_point: EntryPoint) -> None:
         assert described == {p.name for p in route.parameters}
 
 
-def test_posting_answers_with_the_numbers(entry_point: EntryPoint) -> None:
+def test_a_post_returns_the_numbers(entry_point: EntryPoint) -> None:
     response = post(entry_point, {"seq": 41}, {}, {"seq": 7}, {"projectId": "q", "seq": 9})
     body = response.json()
     assert response.status == 200
@@ -62,7 +62,7 @@ def test_one_object_may_be_posted_alone(entry_point: EntryPoint) -> None:
     assert response.json()["createdSeqs"] == [1]
 
 
-def test_what_the_original_client_sends_is_taken(entry_point: EntryPoint) -> None:
+def test_the_fields_of_the_original_client_are_accepted(entry_point: EntryPoint) -> None:
     response = post(
         entry_point,
         {"seq": 5, "changeAt": "2025-03-01T09:30:00.123456", "cloudAt": None, "outdatedBy": None, "operation": None},
@@ -105,7 +105,7 @@ def test_a_page_beyond_the_end_is_empty(entry_point: EntryPoint) -> None:
     assert "chain" not in body
 
 
-def test_data_goes_through_to_the_letter(entry_point: EntryPoint) -> None:
+def test_data_is_returned_verbatim(entry_point: EntryPoint) -> None:
     data = '{"b": 1.50,\\t"a":[1e2,123456789012345678901234567890,"\\u00e9🤟"]}'.replace("\\t", "\t")
     body = '[{"projectId":"p","entityType":"t","entityId":"e","data":' + data + "}]"
     assert entry_point.ask("POST", "/api/changes", body.encode(), JSON).status == 200
@@ -129,7 +129,7 @@ def test_statistics(entry_point: EntryPoint) -> None:
     assert TIME.fullmatch(body["timestamp"])
 
 
-def test_a_project_nobody_has_written_to(entry_point: EntryPoint) -> None:
+def test_a_project_without_changes(entry_point: EntryPoint) -> None:
     assert entry_point.ask("GET", "/api/projects/nobody/changes").json()["changes"] == []
     assert entry_point.ask("GET", "/api/projects/nobody/stats").json()["changeStats"]["total"] == 0
     assert entry_point.ask("GET", "/api/projects/nobody/changes/1").status == 404
@@ -163,7 +163,7 @@ def test_a_service_for_one_project(make_entry_point: Callable[..., EntryPoint]) 
 @pytest.mark.parametrize(
     "target", ["/health", "/api/help", "/openapi.json", "/api/projects", "/api/projects/p/changes"]
 )
-def test_head_answers_like_get_without_a_body(entry_point: EntryPoint, target: str) -> None:
+def test_head_responds_like_get_without_a_body(entry_point: EntryPoint, target: str) -> None:
     get, head = entry_point.ask("GET", target), entry_point.ask("HEAD", target)
     assert (head.status, head.body) == (200, b"")
     assert head.headers["content-type"] == get.headers["content-type"]

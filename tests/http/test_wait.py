@@ -1,4 +1,4 @@
-"""`wait=SECONDS`: an answer as soon as there is a change, whoever wrote it, and hundreds of clients that wait."""
+"""`wait=SECONDS`: a response as soon as any process wrote a change, and hundreds of waiting clients."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def entry_point(tmp_path: Path) -> Iterator[ServerEntryPoint]:
 
 
 def begin(entry_point: ServerEntryPoint, target: str) -> socket.socket:
-    """Send a request and leave its answer for later."""
+    """Send a request; `finish` reads its response."""
     host, port = entry_point.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)), timeout=30)
     connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
@@ -43,7 +43,7 @@ def begin(entry_point: ServerEntryPoint, target: str) -> socket.socket:
 
 
 def finish(connection: socket.socket, status: int = 200) -> Any:
-    """Read the response to a request that was begun."""
+    """Return the response to a request of `begin`."""
     received = b""
     while part := connection.recv(65536):
         received += part
@@ -54,25 +54,25 @@ def finish(connection: socket.socket, status: int = 200) -> Any:
 
 
 def until_waiting(entry_point: ServerEntryPoint, count: int) -> None:
-    """Return when so many clients wait."""
+    """Return when at least `count` clients wait."""
     watcher = entry_point._server._uvicorn._watcher  # type: ignore[union-attr]
     while sum(map(len, list(watcher._waiting.values()))) < count:
         threading.Event().wait(0.005)
 
 
-def test_a_change_that_is_there_is_answered_at_once(entry_point: ServerEntryPoint) -> None:
+def test_an_existing_change_is_returned_at_once(entry_point: ServerEntryPoint) -> None:
     post(entry_point, {})
     assert entry_point.ask("GET", f"{CHANGES}?wait=60").json()["count"] == 1
 
 
-def test_the_time_is_up_without_a_change(entry_point: ServerEntryPoint) -> None:
+def test_a_wait_without_a_change_ends_after_its_time(entry_point: ServerEntryPoint) -> None:
     post(entry_point, {}, {"projectId": "q"})
     body = entry_point.ask("GET", f"{CHANGES}?cursor=1&wait=0.1").json()
     assert (body["count"], body["through"]) == (0, 1)
     assert entry_point.ask("GET", "/api/projects/nobody/changes?wait=0.05").json()["count"] == 0
 
 
-def test_a_write_through_the_server_wakes_who_waits(entry_point: ServerEntryPoint) -> None:
+def test_a_write_through_the_server_wakes_waiting_clients(entry_point: ServerEntryPoint) -> None:
     waiting = begin(entry_point, f"{CHANGES}?wait=60")
     until_waiting(entry_point, 1)
     post(entry_point, {"projectId": "another"})
@@ -81,21 +81,21 @@ def test_a_write_through_the_server_wakes_who_waits(entry_point: ServerEntryPoin
     assert [change["entityId"] for change in body["changes"]] == ["news"]
 
 
-def test_a_write_by_another_service_wakes_who_waits(entry_point: ServerEntryPoint) -> None:
+def test_a_write_by_another_service_wakes_waiting_clients(entry_point: ServerEntryPoint) -> None:
     waiting = begin(entry_point, f"{CHANGES}?wait=60")
     until_waiting(entry_point, 1)
     entry_point.log.open().create_change(new("news"))
     assert finish(waiting)["count"] == 1
 
 
-def test_a_write_by_another_process_wakes_who_waits(entry_point: ServerEntryPoint) -> None:
+def test_a_write_by_another_process_wakes_waiting_clients(entry_point: ServerEntryPoint) -> None:
     waiting = begin(entry_point, f"{CHANGES}?wait=60")
     until_waiting(entry_point, 1)
     with start_writer(entry_point.log, "p", batches=1, size=1):
         assert finish(waiting)["count"] == 1
 
 
-def test_who_was_revoked_while_waiting_learns_nothing(tmp_path: Path) -> None:
+def test_a_principal_that_is_revoked_while_waiting_gets_no_changes(tmp_path: Path) -> None:
     revoked: list[str | None] = []
 
     def decide(principal: str | None, action: str, project: str | None) -> None:
@@ -111,8 +111,8 @@ def test_who_was_revoked_while_waiting_learns_nothing(tmp_path: Path) -> None:
     entry_point.close()
 
 
-def test_no_write_falls_between_looking_and_waiting(entry_point: ServerEntryPoint) -> None:
-    """A reader that always waits sees every change, while a writer writes as fast as it can."""
+def test_no_write_is_missed_between_reading_and_waiting(entry_point: ServerEntryPoint) -> None:
+    """A reader that always waits gets every change while a writer writes as fast as it can."""
     seen: list[int] = []
 
     def read() -> None:
@@ -130,7 +130,7 @@ def test_no_write_falls_between_looking_and_waiting(entry_point: ServerEntryPoin
     assert seen == list(range(1, 61))
 
 
-def test_a_filtered_wait_is_answered_when_it_moves_on(entry_point: ServerEntryPoint) -> None:
+def test_a_filtered_wait_ends_when_through_advances(entry_point: ServerEntryPoint) -> None:
     waiting = begin(entry_point, f"{CHANGES}?wait=60&entityType=video")
     until_waiting(entry_point, 1)
     post(entry_point, {"entityType": "note"})
@@ -138,12 +138,12 @@ def test_a_filtered_wait_is_answered_when_it_moves_on(entry_point: ServerEntryPo
     assert (body["count"], body["through"]) == (0, 1)
 
 
-def test_an_error_is_not_waited_for(entry_point: ServerEntryPoint) -> None:
+def test_an_error_is_returned_without_waiting(entry_point: ServerEntryPoint) -> None:
     assert entry_point.ask("GET", f"{CHANGES}?cursor=5&wait=60&chain={'A' * 22}").status == 409
     assert entry_point.ask("GET", "/api/projects/a%23b/changes?wait=60").status == 400
 
 
-def test_a_client_that_hangs_up_is_forgotten(entry_point: ServerEntryPoint) -> None:
+def test_a_disconnected_client_does_not_wait_any_more(entry_point: ServerEntryPoint) -> None:
     connections = [begin(entry_point, f"{CHANGES}?wait=60") for _ in range(5)]
     until_waiting(entry_point, 5)
     for connection in connections:
@@ -154,7 +154,7 @@ def test_a_client_that_hangs_up_is_forgotten(entry_point: ServerEntryPoint) -> N
     assert entry_point.ask("GET", "/health").status == 200
 
 
-def test_stopping_answers_those_who_wait(tmp_path: Path) -> None:
+def test_stopping_the_server_ends_all_waits(tmp_path: Path) -> None:
     entry_point = ServerEntryPoint(tmp_path)
     connections = [begin(entry_point, f"{CHANGES}?wait=60") for _ in range(20)]
     until_waiting(entry_point, 20)
@@ -164,8 +164,8 @@ def test_stopping_answers_those_who_wait(tmp_path: Path) -> None:
         stopping.result(30)
 
 
-def test_500_waiting_clients_cost_no_threads_and_hold_up_nobody(entry_point: ServerEntryPoint) -> None:
-    """Counted, not timed: threads and SQLite connections stay few; every other request is answered meanwhile."""
+def test_500_waiting_clients_need_no_threads_and_do_not_block_others(entry_point: ServerEntryPoint) -> None:
+    """Threads and SQLite connections stay few, and all other requests get responses."""
     assert isinstance(entry_point.storage, LocalStorageService)
     with LocalStorageService(entry_point.storage.path) as storage:
         storage.create_changes(batch(3))

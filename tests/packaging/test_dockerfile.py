@@ -1,4 +1,4 @@
-"""The Dockerfile, as far as it can be checked without building it."""
+"""The Dockerfile, as far as tests can check it without a build."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def arguments(instruction: str) -> list[str]:
 
 
 def copied() -> list[str]:
-    """The sources of what is copied from the checkout."""
+    """The sources of the files that are copied from the checkout."""
     return [word for rest in arguments("COPY") if "--from" not in rest for word in rest.split()[:-1]]
 
 
-def test_what_it_copies_is_there_and_not_ignored() -> None:
+def test_the_copied_files_exist_and_are_not_ignored() -> None:
     kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     assert copied()
     for name in copied():
@@ -37,7 +37,7 @@ def test_what_it_copies_is_there_and_not_ignored() -> None:
     assert sorted(copied()) == sorted(kept)
 
 
-def test_what_it_copies_is_all_that_the_wheel_is_made_of() -> None:
+def test_the_copied_files_are_those_of_the_wheel() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     for name in re.findall(r'^(?:readme = |license-files = \[)"(.+?)"', project, re.MULTILINE):
         assert name in copied()
@@ -54,7 +54,7 @@ def test_every_package_is_locked_and_checked_by_its_hash() -> None:
     assert len(re.findall(r"^\S+==", lock, re.MULTILINE)) == len(packages)
 
 
-def test_its_command_is_one_that_sltt_takes() -> None:
+def test_its_command_is_valid_for_sltt() -> None:
     (command,) = map(json.loads, arguments("CMD"))
     context = main.commands[command[0]].make_context(command[0], command[1:])
     assert context.params["host"] == "0.0.0.0"
@@ -84,9 +84,7 @@ def health_check() -> list[str]:
     return [sys.executable, *command[1:]]
 
 
-def test_the_health_check_tells_a_server_that_works_from_one_that_does_not(
-    health_check: list[str], tmp_path: Path
-) -> None:
+def test_the_health_check_fails_only_for_a_broken_server(health_check: list[str], tmp_path: Path) -> None:
     server = RestApiServer(storage=LocalStorageService(tmp_path / "log.db"))
     server.start(port=0)
     here = server.url.removeprefix("http://")

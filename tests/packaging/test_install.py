@@ -1,4 +1,4 @@
-"""`make install`: on a Python that cannot run sltt it says so in one line, and leaves no environment behind."""
+"""`make install`: an unsuitable Python is reported in one line, and no environment remains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 
 def install(python: str, venv: Path) -> list[str]:
-    """Run `make install`, which must fail; the lines that are not make's own."""
+    """Run `make install`, which must fail. Return its lines without those of make itself."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     run = subprocess.run(
         ["make", "install", f"PYTHON={python}", f"VENV={venv}"],
@@ -59,25 +59,25 @@ def test_an_old_python_is_refused_in_one_line(version: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("version", ["2.7.18", "3.9.1", "3.10.13"])
-def test_the_version_is_what_the_python_says(version: str, tmp_path: Path) -> None:
+def test_the_version_is_that_of_the_python(version: str, tmp_path: Path) -> None:
     python = script(tmp_path / "python", f"echo {version}")
     (line,) = install(python, tmp_path / "venv")
     assert line == f"sltt needs Python 3.11 or newer; '{python}' is {version}. Use PYTHON=python3.11"
 
 
-def test_a_python_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_python_is_reported(tmp_path: Path) -> None:
     assert install("no-such-python", tmp_path / "venv") == [
         "sltt needs Python 3.11 or newer; 'no-such-python' does not run. Use PYTHON=python3.11"
     ]
 
 
-def test_a_python_without_venv(tmp_path: Path) -> None:
+def test_a_python_without_venv_is_reported(tmp_path: Path) -> None:
     python = script(tmp_path / "python", 'case "$2" in *ensurepip*) exit 1;; *) echo 3.11.2;; esac')
     (line,) = install(python, tmp_path / "venv")
     assert line.startswith(f"'{python}' (3.11.2) has no module venv or ensurepip; ")
 
 
-def test_an_environment_that_cannot_be_made_is_removed(tmp_path: Path) -> None:
+def test_an_incomplete_environment_is_removed(tmp_path: Path) -> None:
     python = script(
         tmp_path / "python", 'case "$1 $2" in "-m venv") mkdir "$3"; exit 1;; *platform*) echo 3.11.2;; esac'
     )

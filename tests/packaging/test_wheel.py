@@ -32,7 +32,7 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make wheel` builds, from a copy of the sources."""
+    """The files that `make wheel` builds from a copy of the sources."""
     tree, dist = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
     for name in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         copy(ROOT / name, tree)
@@ -51,7 +51,7 @@ def wheel(dist: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel in it. The packages that it needs are those of this one, which has them already."""
+    """An environment with the wheel. It shares the other packages of this environment."""
     folder = tmp_path_factory.mktemp("environment") / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", folder)
     python = folder / "bin" / "python"
@@ -62,7 +62,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_make_wheel_builds_like_this() -> None:
+def test_make_wheel_uses_the_tested_command() -> None:
     shown = run("make", "-n", "wheel", cwd=ROOT)
     assert "-m build --no-isolation" in shown
 
@@ -128,7 +128,7 @@ def server(environment: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]
         process.terminate()
 
 
-def test_an_environment_with_the_wheel_alone_serves(
+def test_an_environment_with_only_the_wheel_serves(
     environment: Path, server: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     for package in ("sltt_core", "aws_backend"):

@@ -1,4 +1,4 @@
-"""`python -m tests.simulation`: run schedules, replay one, or look for the planted bugs. `make simulate` is this."""
+"""`python -m tests.simulation` (`make simulate`): run schedules, replay one, or look for the planted bugs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ EXAMPLES = """examples:
   make simulate SEED=744                  replay one, with its trace
   make simulate ARGS='--planted'          find the planted bugs, each from seeds alone
 
-exit codes: 0, every promise held (or every planted bug was found); 1, not so; 2, a wrong argument; 130, Ctrl-C
+exit codes: 0 every promise held (or every planted bug was found), 1 otherwise, 2 wrong argument, 130 Ctrl-C
 """
 
 
 class Tally:
-    """What many schedules came to."""
+    """The totals of many schedules."""
 
     def __init__(self) -> None:
         self.schedules = self.requests = self.calls = self.crashes = 0
@@ -39,7 +39,8 @@ class Tally:
         self.began = monotonic()
 
     def run(self, seed: int) -> None:
-        if seed % COLLECT_EVERY == 0:  # a world is one large cycle: to look for it again and again costs a fifth
+        # A world is one large reference cycle; automatic collection costs 20 % of the time.
+        if seed % COLLECT_EVERY == 0:
             gc.collect()
         outcome = World(seed).run()
         self.schedules += 1
@@ -47,7 +48,7 @@ class Tally:
         self.calls += len(outcome.history.calls)
         self.virtual_seconds += outcome.seconds
         self.faults.update(outcome.faults)
-        self.violations += [(seed, said) for said in violations(outcome.history)]
+        self.violations += [(seed, violation) for violation in violations(outcome.history)]
 
     def __str__(self) -> str:
         seeds = len({seed for seed, _ in self.violations})
@@ -65,21 +66,21 @@ class Tally:
             "virtualSeconds": round(self.virtual_seconds),
             "seconds": round(monotonic() - self.began, 1),
             "faults": dict(self.faults.most_common()),
-            "violations": [{"seed": seed, "violation": said} for seed, said in self.violations],
+            "violations": [{"seed": seed, "violation": violation} for seed, violation in self.violations],
         }
 
 
 def run_many(first: int, count: int, as_json: bool) -> int:
-    """Run the schedules of many seeds; returns the exit code."""
+    """Run the schedules of many seeds and print the totals; return the exit code."""
     tally = Tally()
-    told = monotonic()
+    reported = monotonic()
     stopped = False
     gc.disable()
     try:
         for seed in range(first, first + count):
             tally.run(seed)
-            if monotonic() - told > PROGRESS_SECONDS:
-                told = monotonic()
+            if monotonic() - reported > PROGRESS_SECONDS:
+                reported = monotonic()
                 _progress(f"{tally.schedules:,} of {count:,} schedules, {len(tally.violations)} violations")
     except KeyboardInterrupt:
         stopped = True
@@ -89,8 +90,8 @@ def run_many(first: int, count: int, as_json: bool) -> int:
     else:
         for name, number in tally.faults.most_common():
             print(f"  {number:>11,}  {name}")
-        for seed, said in tally.violations[:SHOWN]:
-            print(f"seed {seed}: {said}\n  replay it: make simulate SEED={seed}")
+        for seed, violation in tally.violations[:SHOWN]:
+            print(f"seed {seed}: {violation}\n  replay it: make simulate SEED={seed}")
         if len(tally.violations) > SHOWN:
             print(f"… and {len(tally.violations) - SHOWN} more")
         print(f"{tally} ({monotonic() - tally.began:.0f} s)" + (", stopped by Ctrl-C" if stopped else ""))
@@ -104,7 +105,7 @@ def _progress(text: str) -> None:
 
 
 def replay(seed: int, as_json: bool) -> int:
-    """Run one schedule and print its trace; returns the exit code."""
+    """Run one schedule and print its trace; return the exit code."""
     outcome = World(seed, tracing=True).run()
     found = violations(outcome.history)
     if as_json:
@@ -122,8 +123,8 @@ def replay(seed: int, as_json: bool) -> int:
         )
     else:
         print("\n".join(outcome.trace))
-        for said in found:
-            print(f"violation: {said}")
+        for violation in found:
+            print(f"violation: {violation}")
         print(
             f"seed {seed}: {len(outcome.history.calls)} calls, {outcome.requests} requests, "
             f"{outcome.seconds:.1f} s of virtual time, {len(found)} violations; trace {outcome.digest[:16]}"
@@ -132,7 +133,7 @@ def replay(seed: int, as_json: bool) -> int:
 
 
 def find_planted(most: int, as_json: bool) -> int:
-    """Look for each planted bug with the seeds from 0 on; returns the exit code."""
+    """Look for each planted bug with the seeds from 0 on; return the exit code."""
     rows = []
     for bug in BUGS:
         _progress(bug.name)
@@ -152,22 +153,22 @@ def find_planted(most: int, as_json: bool) -> int:
 
 
 def main() -> int:
-    """Do what the arguments say; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.simulation",
         description="Run the storage on a simulated DynamoDB, with faults, and check its promises. \n"
-        "A seed is the number that decides everything in one run: the same seed, the same run.",
+        "A seed is a number that determines a run completely.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seeds", type=_count, default=1000, metavar="N", help="how many schedules (default: 1000)")
     parser.add_argument("--from", type=int, default=0, metavar="SEED", dest="first", help="the first seed (default: 0)")
-    parser.add_argument("--seed", type=int, metavar="SEED", help="replay this one alone, and print its trace")
-    parser.add_argument("--planted", action="store_true", help="look for the planted bugs, each with up to N seeds")
+    parser.add_argument("--seed", type=int, metavar="SEED", help="replay this schedule and print its trace")
+    parser.add_argument("--planted", action="store_true", help="look for each planted bug with up to N seeds")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
     if given.seed is not None and given.planted:
-        parser.error("--seed replays one schedule of the storage as it is; --planted looks for bugs in it")
+        parser.error("--seed and --planted exclude each other")
     try:
         if given.planted:
             return find_planted(given.seeds, given.json)
@@ -177,7 +178,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever reads has enough, as `head` has
+    except BrokenPipeError:  # the reader of the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
@@ -189,7 +190,7 @@ def _count(text: str) -> int:
     return number
 
 
-_count.__name__ = "number of seeds"  # argparse names it when it is wrong
+_count.__name__ = "number of seeds"  # argparse uses it in the error for a wrong value
 
 
 if __name__ == "__main__":

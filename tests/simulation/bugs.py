@@ -1,4 +1,4 @@
-"""Bugs, planted in the storage one at a time, to see that the checker finds them. Each has been somebody's."""
+"""Bugs that are planted in the storage or the model one at a time, to prove that the checker finds them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.simulation.world import World
 
 
 class CounterThenPut(DynamoDBStorageService):
-    """The original's append: take numbers from a counter, then put the changes one by one."""
+    """The append of the original backend: increase a counter, then put the changes one by one."""
 
     def _append(self, chunk: Any) -> StoredChunk:
         table: Any = self._open.table
@@ -57,9 +57,9 @@ class CounterThenPut(DynamoDBStorageService):
 
 
 class RepairThatScansThenSets(DynamoDBStorageService):
-    """Whoever asks for statistics has them counted anew, and set, whatever was written meanwhile."""
+    """Each request for statistics counts the changes and sets the counts, without a condition."""
 
-    def _change_stats(self, project_id: str) -> Any:
+    def _stats(self, project_id: str) -> Any:
         table: Any = self._open.table
         deadline = table.deadline()
         end = table.read_end(project_id, deadline)
@@ -79,18 +79,18 @@ class RepairThatScansThenSets(DynamoDBStorageService):
                 deadline,
                 repeatable=True,
             )
-        return end.stats
+        return end.stats, dict(end.entity_types)
 
 
 class HalfTransactions(Model):
-    """A database whose transactions are not: what comes after the first few actions may be left out."""
+    """A database that sometimes carries out only the first three actions of a transaction."""
 
     def _commit(self, changes: list[Any]) -> None:
         super()._commit(changes[:3] if self.version % 7 == 3 else changes)
 
 
 class ForgetfulModel(Model):
-    """A database that forgets what it answered last."""
+    """A database that sometimes loses the write that it has just acknowledged."""
 
     def _commit(self, changes: list[Any]) -> None:
         super()._commit(changes)
@@ -130,7 +130,7 @@ def _cut_without_gaps(self: Any, page_bytes: int) -> Any:
     return self.end, self.known, items.StoredChanges(self.run[: self.limit]) if self.run else ()
 
 
-def _sound_with_gaps(self: Any, seen: int, *chain: str | None) -> bool:
+def _plausible_with_gaps(self: Any, seen: int, *chain: str | None) -> bool:
     return bool(self.run) or (self.known is not None and self.cursor >= seen)
 
 
@@ -142,36 +142,36 @@ _build = transactions.build
 _advance = transactions.advance
 _put_request = transactions.put_request
 _apply_refusal = Appender._apply_refusal
-_is_sound = _View.is_sound
-_look = LogReader._look
+_is_plausible = _View.is_plausible
+_query = LogReader._query
 
 
-def _taken_for_failure(self: Any, lane: Any, jobs: Any, deadline: float, error: SlttError) -> None:
-    lane.end = None
+def _treated_as_failure(self: Any, queue: Any, appends: Any, deadline: float, error: SlttError) -> None:
+    queue.end = None
     if self._table.is_late(deadline):
         raise error
-    for job in jobs:  # "it failed, so it can be done anew"
-        if job.member.chunk.key is None:
-            job.member = job.member.replace(key=self._table.runtime.new_token())
+    for append in appends:
+        if append.member.chunk.key is None:
+            append.member = append.member.replace(key=self._table.runtime.new_token())
 
 
-def _taken_for_success(self: Any, lane: Any, jobs: Any, deadline: float, error: SlttError) -> None:
-    lane.end = None
-    for job in jobs:
-        changes = next(reversed(job.attempts.values()))
-        job.result = _stored(job.member.chunk, changes)
+def _treated_as_success(self: Any, queue: Any, appends: Any, deadline: float, error: SlttError) -> None:
+    queue.end = None
+    for append in appends:
+        changes = next(reversed(append.attempts.values()))
+        append.result = _stored(append.member.chunk, changes)
 
 
 def _run_part_by_own_sizes(self: Any, project_id: str, part: Any) -> None:
-    changes = [self.batch.changes[place] for place in part.places]
+    changes = [self.batch.changes[place] for place in part.indexes]
     offset = number = 0
     while offset < len(changes):
-        end, size = part.piece_at(offset)
+        end, size = part.chunk_at(offset)
         stored = self._append(
             Chunk(project_id, self._key, number, offset, self.fingerprint, tuple(changes[offset:end]), size)
         )
         for step in range(end - offset):
-            self.seqs[part.places[offset + step]] = stored.first_seq + step
+            self.seqs[part.indexes[offset + step]] = stored.first_seq + step
         self.chunks.append(stored)
         offset = end
         number += 1
@@ -194,20 +194,20 @@ def _put_over(table: str, *arguments: Any) -> dict[str, Any]:
     return {"Put": {"TableName": table, "Item": put["Item"]}}
 
 
-def _all_replayed(self: Any, lane: Any, jobs: Any, refusal: Any, built: Any) -> None:
-    _apply_refusal(self, lane, jobs, refusal, built)
+def _all_replayed(self: Any, queue: Any, appends: Any, refusal: Any, built: Any) -> None:
+    _apply_refusal(self, queue, appends, refusal, built)
     if refusal.replays:
-        for job, changes in zip(jobs, built.changes, strict=True):
-            if job.result is None:
-                job.result = _stored(job.member.chunk, changes)
+        for append, changes in zip(appends, built.changes, strict=True):
+            if append.result is None:
+                append.result = _stored(append.member.chunk, changes)
 
 
-def _sound_when_empty(self: Any, seen: int, *chain: str | None) -> bool:
-    return _is_sound(self, 0, *chain)
+def _plausible_when_empty(self: Any, seen: int, *chain: str | None) -> bool:
+    return _is_plausible(self, 0, *chain)
 
 
-def _look_weakly(self: Any, *arguments: Any, strong: bool) -> Any:
-    return _look(self, *arguments, strong=False)
+def _query_weakly(self: Any, *arguments: Any, strong: bool) -> Any:
+    return _query(self, *arguments, strong=False)
 
 
 def _read_end_weakly(self: Any, project_id: str, deadline: float, *, strong: bool = True) -> Any:
@@ -243,9 +243,9 @@ def _key_of_all_projects(project_id: str, key: str, number: int) -> dict[str, An
     return {"pk": {"S": f"REQUEST#{key}"}, "seq": {"N": str(number)}}
 
 
-def _leave_the_others(self: Any, lane: Any, unfinished: Any) -> None:
+def _wake_nobody(self: Any, queue: Any, unfinished: Any) -> None:
     with self._lock:
-        lane.busy = bool(lane.waiting)
+        queue.busy = bool(queue.waiting)
 
 
 def _count_the_first(end: Any, changes: Any) -> Any:
@@ -258,101 +258,105 @@ def _no_deadline(self: Any) -> float:
 
 
 def find(bug: Bug, seeds: Iterable[int]) -> tuple[int, str] | None:
-    """Return the first of the seeds with which the checker finds a bug, and what it says; `None` for none of them."""
+    """Return the first seed with which the checker finds a bug, and the violation; `None` if no seed finds it."""
     for seed in seeds:
         with bug.planted() as parts:
             outcome = World(seed, parts).run()
         for violation in violations(outcome.history):
-            if not violation.startswith("nothing breaks"):  # a bug is not found by an exception that it raises
+            if not violation.startswith("no unexpected errors"):  # an exception does not count as found
                 return seed, violation
     return None
 
 
 class Bug(NamedTuple):
-    """A bug, and how it is planted."""
+    """A bug, and the function that plants it."""
 
     name: str
     breaks: str
-    """What goes wrong with it."""
+    """What is wrong."""
     planted: Callable[[], Any]
-    """Gives what a world is made of while it is there."""
+    """Returns a context manager that plants the bug and yields the `Parts` of a world."""
 
 
 BUGS = (
-    Bug("counter, then put", "The original's append: number and change are two writes.", _storage(CounterThenPut)),
+    Bug(
+        "counter, then put",
+        "The append of the original backend: the number and the change are two writes.",
+        _storage(CounterThenPut),
+    ),
     Bug(
         "no gap rule",
-        "A reader is shown what comes after a gap, and goes on from there.",
-        _patched((_View, "cut", _cut_without_gaps), (_View, "is_sound", _sound_with_gaps)),
+        "A reader gets the changes after a gap, and continues after them.",
+        _patched((_View, "cut", _cut_without_gaps), (_View, "is_plausible", _plausible_with_gaps)),
     ),
     Bug(
         "token reused across rebuilt transactions",
-        "The token is made of the key, and a rebuilt transaction is another request under it.",
+        "The token is derived from the key, so a transaction that is built again has the token of a different request.",
         _patched((appender, "build", _token_of_the_key)),
     ),
     Bug(
-        "unknown outcome taken for failure",
-        "What may have been stored is stored again, as something new.",
-        _patched((Appender, "_find_out", _taken_for_failure)),
+        "unknown outcome treated as failure",
+        "An append that may have succeeded is stored again under a new key.",
+        _patched((Appender, "_settle", _treated_as_failure)),
     ),
     Bug(
-        "unknown outcome taken for success",
-        "What may not have been stored is acknowledged.",
-        _patched((Appender, "_find_out", _taken_for_success)),
+        "unknown outcome treated as success",
+        "An append that may have failed is acknowledged.",
+        _patched((Appender, "_settle", _treated_as_success)),
     ),
     Bug(
         "chunk sizes recomputed on retry",
-        "A retry goes on by its own chunk size, not by the stored one.",
+        "A retry uses its own chunk size instead of the stored one.",
         _patched((BatchAppend, "_run_part", _run_part_by_own_sizes)),
     ),
     Bug(
         "stale head trusted",
-        "The end of the log is read weakly, and believed.",
+        "An eventually consistent read of the end of the log is not checked.",
         _patched((LogTable, "read_end", _read_end_weakly)),
     ),
     Bug(
-        "sequence carried on without a condition",
+        "sequence advanced without a condition",
         "The last writer wins.",
         _patched((transactions, "advance", _without_condition)),
     ),
     Bug(
         "request put without a condition",
-        "A key is no obstacle to storing a batch again.",
+        "A batch can be stored again under the same key.",
         _patched((transactions, "put_request", _put_over)),
     ),
     Bug(
         "replay inside a group commit",
-        "One member was stored before, and the whole group is taken to be.",
+        "If one member of a group was stored before, the whole group is treated as stored.",
         _patched((Appender, "_apply_refusal", _all_replayed)),
     ),
     Bug(
         "repair that scans, then sets",
-        "Counts and end are set to what a scan found, whatever was written since.",
+        "Counts and end are set to the result of a scan, although changes may have been appended since.",
         _storage(RepairThatScansThenSets),
     ),
     Bug(
-        "empty page believed",
-        "An empty page is not read again, though this process has written more.",
-        _patched((_View, "is_sound", _sound_when_empty)),
+        "empty page trusted",
+        "An empty page is not read again, although this process has written more changes.",
+        _patched((_View, "is_plausible", _plausible_when_empty)),
     ),
     Bug(
-        "second look as weak as the first",
-        "What cannot be is looked at again, but not strongly.",
-        _patched((LogReader, "_look", _look_weakly)),
+        "second read eventually consistent",
+        "An implausible page is read again, but not with strong consistency.",
+        _patched((LogReader, "_query", _query_weakly)),
     ),
     Bug(
-        "miss believed",
-        "A change that a stale read does not show is not there.",
+        "missing change trusted",
+        "A change that a stale read does not return is reported as missing.",
         _patched((DynamoDBStorageService, "_get", _get_once)),
     ),
     Bug(
         "mark without a condition",
-        "An earlier number overwrites a later one.",
+        "A lower number overwrites a higher one.",
         _patched((DynamoDBStorageService, "_mark", _mark_without_condition)),
     ),
     Bug(
         "key shared by all projects",
-        "A batch of two projects finds its own key in the other.",
+        "A batch for two projects finds its key in the other project.",
         _patched(
             (transactions, "request_key", _key_of_all_projects),
             (log_table, "request_key", _key_of_all_projects),
@@ -360,15 +364,15 @@ BUGS = (
     ),
     Bug(
         "followers forgotten",
-        "The leader of a group goes, and wakes nobody.",
-        _patched((AppendQueue, "_hand_over", _leave_the_others)),
+        "The leader of a group ends without waking the next thread.",
+        _patched((AppendQueue, "_hand_over", _wake_nobody)),
     ),
     Bug(
-        "counts of the first alone",
+        "only the first change counted",
         "Only the first change of a transaction is counted by its operation.",
         _patched((transactions, "advanced", _count_the_first)),
     ),
-    Bug("no deadline", "A request tries for as long as it takes.", _patched((LogTable, "deadline", _no_deadline))),
-    Bug("half transactions", "The database leaves out the end of a transaction.", _model(HalfTransactions)),
-    Bug("forgotten write", "The database forgets what it has acknowledged.", _model(ForgetfulModel)),
+    Bug("no deadline", "A request is repeated without a time limit.", _patched((LogTable, "deadline", _no_deadline))),
+    Bug("half transactions", "The database carries out only the beginning of a transaction.", _model(HalfTransactions)),
+    Bug("forgotten write", "The database loses a write that it has acknowledged.", _model(ForgetfulModel)),
 )

@@ -1,4 +1,4 @@
-"""The promises, checked against what was recorded of a schedule: `violations(history)` names each that was broken."""
+"""The promises of the storage, checked in the record of a schedule: `violations(history)` returns what is violated."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from sltt_core.model.changes import Change
 from tests.simulation.history import Call, History
 
 SLACK = 1.0
-"""Seconds that a request may take beyond its time, for the last look at what became of it."""
+"""Seconds that a request may exceed its time limit, for the last read of an unknown outcome."""
 
 PARTS_OF = {"verify": 30, "repair": 60, "mark_as_outdated": 2}
-"""Each page, and each transaction, of these has the time of a request."""
+"""Methods with several parts, each of which has the time limit of a request: the largest number of parts."""
 
 Check = Callable[[History], Iterator[str]]
 
 
 def violations(history: History) -> list[str]:
-    """Return what broken promises the history shows, each with its promise's name."""
+    """Return the violations in a history; each text begins with the name of the promise."""
     found = []
     for name, check in CHECKS.items():
         if history.restored and name not in AFTER_A_RESTORE:
             continue
-        found += [f"{name}: {said}" for said in check(history)]
+        found += [f"{name}: {violation}" for violation in check(history)]
     return found
 
 
@@ -34,21 +34,21 @@ def _calls(history: History, *methods: str) -> Iterator[Call]:
 
 
 def _stored(call: Call) -> tuple[int | None, ...]:
-    """Return the numbers that an append is said to have got, as far as it says so."""
+    """Return the sequence numbers in the result of an append; those in the error if only a part was stored."""
     if call.acknowledged:
         return tuple(call.response.seqs)
     return call.error.seqs if isinstance(call.error, PartialAppend) else ()
 
 
 def _identity(change: Change) -> Change:
-    """Return a change without the one thing about it that may change."""
+    """Return a change without its mark, the only field that may change."""
     return change.replace(outdated_by=None)
 
 
-def nothing_breaks(history: History) -> Iterator[str]:
-    """No call ends with anything but an error of ours, and nobody is told that he asked wrongly."""
+def no_unexpected_errors(history: History) -> Iterator[str]:
+    """Calls raise only errors of the contract, and never report a correct request as invalid."""
     for failure in history.failures:
-        yield f"the simulation broke: {failure!r}"
+        yield f"the simulation failed: {failure!r}"
     for call in history.calls:
         error = call.error
         if error is not None and (not isinstance(error, SlttError) or isinstance(error, InvalidInput)):
@@ -58,7 +58,7 @@ def nothing_breaks(history: History) -> Iterator[str]:
 def no_livelock(history: History) -> Iterator[str]:
     """Every request ends by its deadline."""
     if history.stuck:
-        yield f"{history.stuck} calls wait for ever"
+        yield f"{history.stuck} calls block for ever"
     for call in history.calls:
         if call.ended is None:
             continue
@@ -71,19 +71,19 @@ def no_livelock(history: History) -> Iterator[str]:
 
 
 def dense(history: History) -> Iterator[str]:
-    """The log holds 1, 2, 3, … and can be read to its end."""
+    """The log has the numbers 1, 2, 3, … without a gap and can be read to its end."""
     for project, log in history.final.items():
         numbers = [change.seq for change in log.changes]
         if numbers != list(range(1, len(numbers) + 1)):
-            yield f"{project} holds {numbers}"
+            yield f"{project} has {numbers}"
         if log.error is not None:
             yield f"{project} ends after {len(numbers)}: {log.error!r}"
         if log.stats.total != len(numbers):
-            yield f"{project} holds {len(numbers)}, and should {log.stats.total}"
+            yield f"{project} has {len(numbers)} changes, and should have {log.stats.total}"
 
 
 def chained(history: History) -> Iterator[str]:
-    """Each change carries on the chain of the one before."""
+    """The link of each change is the hash of the change and the link before it."""
     for project, log in history.final.items():
         previous = GENESIS
         for change in log.changes:
@@ -93,7 +93,7 @@ def chained(history: History) -> Iterator[str]:
 
 
 def acknowledged_is_present(history: History) -> Iterator[str]:
-    """What a writer was told is stored, is in the log under the number it was told."""
+    """A change whose append was acknowledged is in the log, under the number in the response."""
     for call in _calls(history, "create_changes"):
         for (project, cid), seq in zip(history.batches[call.by].cids, _stored(call), strict=False):
             log = history.final[project].changes
@@ -106,30 +106,30 @@ def stored_once(history: History) -> Iterator[str]:
     counts = Counter(change.cid for log in history.final.values() for change in log.changes)
     for cid, count in counts.items():
         if count > 1:
-            yield f"change {cid} is there {count} times"
+            yield f"change {cid} is stored {count} times"
 
 
 def key_keeps_numbers(history: History) -> Iterator[str]:
-    """A key gets the same numbers, whenever it asks."""
-    told: dict[tuple[int, int], int] = {}
+    """Every request with the same key gets the same numbers."""
+    first_seqs: dict[tuple[int, int], int] = {}
     for call in _calls(history, "create_changes"):
         for place, seq in enumerate(_stored(call)):
-            if seq is not None and history.batches[call.by].key and told.setdefault((call.by, place), seq) != seq:
-                yield f"change {place} of batch {call.by} was {told[call.by, place]}, and is {seq}"
+            if seq is not None and history.batches[call.by].key and first_seqs.setdefault((call.by, place), seq) != seq:
+                yield f"change {place} of batch {call.by} was {first_seqs[call.by, place]}, and is {seq}"
 
 
 def stored_in_the_end(history: History) -> Iterator[str]:
-    """A batch with a key is stored when it is sent again and nothing goes wrong any more."""
+    """A batch with a key is stored if it is sent again after all faults have stopped."""
     acknowledged = {call.by for call in _calls(history, "create_changes") if call.acknowledged}
-    asked = {call.by for call in _calls(history, "create_changes")}
-    for number in sorted(asked - acknowledged):
+    sent = {call.by for call in _calls(history, "create_changes")}
+    for number in sorted(sent - acknowledged):
         if history.batches[number].key:
             last = [call for call in _calls(history, "create_changes") if call.by == number][-1]
             yield repr(last)
 
 
 def growing_prefix(history: History) -> Iterator[str]:
-    """What each reader has seen is the beginning of the log."""
+    """All changes that a reader has read are a prefix of the log."""
     for call in _calls(history, "get_changes_with_cursor"):
         if not call.acknowledged:
             continue
@@ -137,30 +137,30 @@ def growing_prefix(history: History) -> Iterator[str]:
         log = history.final[project].changes
         seen = [_identity(change) for change in page.changes]
         if seen != [_identity(change) for change in log[cursor : cursor + len(seen)]]:
-            yield f"{call.host} was shown {[change.seq for change in seen]} after {cursor} of {project}"
+            yield f"{call.host} read {[change.seq for change in seen]} after {cursor} of {project}"
         elif page.through != cursor + len(seen) or len(seen) > call.arguments["limit"]:
             yield f"{len(seen)} changes after {cursor}, through {page.through}"
 
 
 def view_is_one_history(history: History) -> Iterator[str]:
-    """What a reader has seen hangs together, whatever becomes of the log."""
+    """The pages that a reader has read are consecutive and have correct links, even after a restore."""
     for call in _calls(history, "get_changes_with_cursor"):
-        # What was asked before a restore and answered after may be of both; and a torn log shows what it holds, from
-        # either history, until it is mended: who checks the links sees that.
-        astride = call.ended and any(
-            call.asked < restored.order < call.ended[0] or restored.torn for restored in history.restored
+        # A request during a restore may return changes of both histories. So may any request to a log with torn
+        # transactions until it is repaired; a reader that checks the links notices.
+        mixed = call.ended and any(
+            call.started < restored.order < call.ended[0] or restored.torn for restored in history.restored
         )
-        if call.acknowledged and not astride:
+        if call.acknowledged and not mixed:
             previous = call.arguments["chain"]
             for place, change in enumerate(call.response.changes, call.arguments["cursor"] + 1):
                 if change.seq != place or (previous and change.chain != link_of(previous, change)):
-                    yield f"number {change.seq} does not follow what the reader had: {call.arguments}"
+                    yield f"number {change.seq} does not follow what the reader has read: {call.arguments}"
                     break
                 previous = change.chain
 
 
-def readers_are_told_no_lies(history: History) -> Iterator[str]:
-    """Nobody is told that a log is damaged, or another, which it is not; nor that a change is missing."""
+def errors_are_true(history: History) -> Iterator[str]:
+    """No error reports a correct log as damaged or replaced, or a stored change as missing."""
     for call in history.calls:
         if call.error is not None and type(call.error).__name__ in (
             "ChainMismatch",
@@ -171,19 +171,19 @@ def readers_are_told_no_lies(history: History) -> Iterator[str]:
             yield repr(call)
         elif isinstance(call.error, NotFound):
             for other in _calls(history, "create_changes"):
-                if other.ended and other.ended[0] < call.asked and _has(history, other, call.arguments):
+                if other.ended and other.ended[0] < call.started and _has(history, other, call.arguments):
                     yield f"{call.arguments} was stored: {call!r}"
                     break
 
 
 def _has(history: History, append: Call, arguments: dict[str, object]) -> bool:
     cids = history.batches[append.by].cids
-    told = zip(cids, _stored(append), strict=False)
-    return any((project, seq) == (arguments["project_id"], arguments["seq"]) for (project, _), seq in told)
+    stored = zip(cids, _stored(append), strict=False)
+    return any((project, seq) == (arguments["project_id"], arguments["seq"]) for (project, _), seq in stored)
 
 
 def chunks_contiguous(history: History) -> Iterator[str]:
-    """A batch is in the log in its order, in runs that are chunks of some process's size."""
+    """A batch is in the log in its order, in contiguous chunks of the size of some process."""
     for batch in history.batches:
         for project in {project: None for project, _ in batch.cids}:
             cids = [cid for name, cid in batch.cids if name == project]
@@ -196,7 +196,7 @@ def chunks_contiguous(history: History) -> Iterator[str]:
 
 
 def _is_chunked(seqs: list[int], whole: int, sizes: frozenset[int]) -> bool:
-    """Tell whether numbers are runs, each as long as one of the sizes, or up to the whole batch's end."""
+    """Return whether the numbers are contiguous chunks, each of one of the sizes, or shorter at the batch's end."""
     ends = {0}
     for end in range(1, len(seqs) + 1):
         for size in sizes:
@@ -212,12 +212,12 @@ def _is_chunked(seqs: list[int], whole: int, sizes: frozenset[int]) -> bool:
 
 
 def statistics_equal_the_log(history: History) -> Iterator[str]:
-    """Counts are those of the log as it was at some moment of the call."""
+    """Statistics match the log at some moment of the call."""
     for project, log in history.final.items():
         if _counts(log.changes) != tuple(log.stats.as_tuple()) or Counter(log.entity_types) != Counter(
             change.entity_type for change in log.changes
         ):
-            yield f"{project} in the end: {log.stats}, {log.entity_types}"
+            yield f"{project} at the end: {log.stats}, {log.entity_types}"
     for call in _calls(history, "get_change_stats", "get_entity_type_stats"):
         if not call.acknowledged:
             continue
@@ -237,7 +237,7 @@ def _counts(changes: tuple[Change, ...]) -> tuple[int, ...]:
 
 
 def own_writes_are_read(history: History) -> Iterator[str]:
-    """A process reads what it has written, at once."""
+    """A process reads its own writes at once."""
     written: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for call in _calls(history, "create_changes"):
         if call.ended is None:
@@ -249,20 +249,20 @@ def own_writes_are_read(history: History) -> Iterator[str]:
         if not call.acknowledged or "project_id" not in call.arguments:
             continue
         own = written.get((call.host, call.arguments["project_id"]), ())
-        reach = max((seq for ended, seq in own if ended < call.asked), default=0)
+        reach = max((seq for ended, seq in own if ended < call.started), default=0)
         if call.method == "get_changes_with_cursor":
             page = call.response
             short = page.cursor is None and len(page.changes) < call.arguments["limit"] and page.through < reach
             if short or (not page.changes and page.through < reach):
-                yield f"{call.host} wrote up to {reach} and was shown up to {page.through}"
+                yield f"{call.host} wrote up to {reach} and read up to {page.through}"
         elif call.method == "get_head" and call.response.seq < reach:
-            yield f"{call.host} wrote up to {reach} and was told {call.response.seq}"
+            yield f"{call.host} wrote up to {reach}, and get_head returned {call.response.seq}"
         elif call.method == "get_change_stats" and call.response.total < reach:
-            yield f"{call.host} wrote up to {reach} and was told of {call.response.total}"
+            yield f"{call.host} wrote up to {reach}, and get_change_stats returned {call.response.total}"
 
 
-def projects_are_apart(history: History) -> Iterator[str]:
-    """Nothing crosses from one project to another; the list of projects is of those written to."""
+def projects_are_separate(history: History) -> Iterator[str]:
+    """No change appears in another project; the list of projects contains exactly those that were written to."""
     own = {cid: project for batch in history.batches for project, cid in batch.cids}
     for project, log in history.final.items():
         for change in log.changes:
@@ -270,22 +270,22 @@ def projects_are_apart(history: History) -> Iterator[str]:
                 yield f"change {change.cid} is in {project}"
     for call in _calls(history, "get_changes_with_cursor", "get_change", "mark_as_outdated"):
         if call.acknowledged:
-            shown = call.response.changes if call.method == "get_changes_with_cursor" else (call.response,)
-            if any(change.project_id != call.arguments["project_id"] for change in shown):
+            returned = call.response.changes if call.method == "get_changes_with_cursor" else (call.response,)
+            if any(change.project_id != call.arguments["project_id"] for change in returned):
                 yield repr(call)
-    there = tuple(sorted(project for project, log in history.final.items() if log.changes))
-    if history.projects != there:
-        yield f"the list of projects is {history.projects}, and there are {there}"
+    written = tuple(sorted(project for project, log in history.final.items() if log.changes))
+    if history.projects != written:
+        yield f"the list of projects is {history.projects}, and the projects are {written}"
     for call in _calls(history, "get_all_projects"):
         if call.acknowledged and not set(call.response.projects) <= set(own.values()):
             yield repr(call)
 
 
 def verify_is_right(history: History) -> Iterator[str]:
-    """`verify` finds nothing wrong with a log that nobody harmed, nor with one that was mended."""
+    """`verify` finds nothing in a log that is not damaged, or that was repaired."""
     for project, log in history.final.items():
         if log.findings:
-            yield f"{project} in the end: {log.findings}"
+            yield f"{project} at the end: {log.findings}"
     for call in _calls(history, "verify", "repair"):
         if call.acknowledged and not history.restored:
             found = call.response if call.method == "verify" else call.response.findings
@@ -294,18 +294,18 @@ def verify_is_right(history: History) -> Iterator[str]:
 
 
 def marks_only_grow(history: History) -> Iterator[str]:
-    """What a change was said to be made obsolete by is later than what was said before."""
+    """The number that a change is marked as outdated by never decreases."""
     for call in _calls(history, "mark_as_outdated"):
         if call.acknowledged:
             log = history.final[call.arguments["project_id"]].changes
             seq = call.arguments["seq"]
             final = log[seq - 1].outdated_by if seq <= len(log) else None
             if final is None or final < call.arguments["outdated_by"]:
-                yield f"number {seq} is made obsolete by {final}: {call!r}"
+                yield f"number {seq} is outdated by {final}: {call!r}"
 
 
 CHECKS: dict[str, Check] = {
-    "nothing breaks": nothing_breaks,
+    "no unexpected errors": no_unexpected_errors,
     "no livelock": no_livelock,
     "dense": dense,
     "chain unbroken": chained,
@@ -315,20 +315,20 @@ CHECKS: dict[str, Check] = {
     "stored in the end": stored_in_the_end,
     "every view is a growing prefix": growing_prefix,
     "a view is one history": view_is_one_history,
-    "readers are told no lies": readers_are_told_no_lies,
+    "errors are true": errors_are_true,
     "chunks contiguous": chunks_contiguous,
     "statistics equal the log": statistics_equal_the_log,
     "a caller reads its own writes": own_writes_are_read,
-    "nothing crosses projects": projects_are_apart,
+    "projects are separate": projects_are_separate,
     "marks only grow": marks_only_grow,
     "verify is right": verify_is_right,
 }
 AFTER_A_RESTORE = {
-    "nothing breaks",
+    "no unexpected errors",
     "no livelock",
     "dense",
     "chain unbroken",
     "a view is one history",
     "verify is right",
 }
-"""What holds even of a table that was restored to an earlier time: what was stored since is gone, as wished."""
+"""Promises that hold even if the table is restored to an earlier time, which removes the changes stored since."""

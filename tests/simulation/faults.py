@@ -1,18 +1,18 @@
-"""What goes wrong in a schedule: each fault's name, and how often it comes, drawn anew for each seed."""
+"""The faults of a schedule: their names and probabilities. Each seed draws its own probabilities."""
 
 from __future__ import annotations
 
 from collections import Counter
 from random import Random
 
-# Each fault: how it is called, and the most that it is likely to be, per request (or per step, or per schedule).
+# The name of each fault, and its greatest probability per request (or per step, or per schedule).
 FAULTS: dict[str, float] = {
     "no connection": 0.10,
     "request lost": 0.15,
-    "reply lost": 0.20,
-    "reply garbled": 0.10,
+    "response lost": 0.20,
+    "response garbled": 0.10,
     "slow request": 0.15,
-    "slow reply": 0.15,
+    "slow response": 0.15,
     "delivered twice": 0.20,
     "throttled": 0.20,
     "throttled in a transaction": 0.20,
@@ -32,29 +32,29 @@ FAULTS: dict[str, float] = {
     "refused tokens remembered": 0.50,
 }
 STORM = 0.2
-"""How likely a schedule is to have one kind of trouble nearly all the time."""
+"""Probability that one kind of fault happens nearly all the time in a schedule."""
 STORMY = [name for name, most in FAULTS.items() if 0.1 < most < 0.7]
 RESTORE = 0.12
-"""How likely a schedule is to have its table restored to a point in time."""
+"""Probability that the table is restored to a point in time in a schedule."""
 
 
-class Weather:
-    """Decides what goes wrong, and counts it."""
+class FaultInjector:
+    """Decides which faults happen, and counts them."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
         self.counts: Counter[str] = Counter()
-        self.calm = False
-        # Most schedules have a few kinds of trouble, so that each is seen alone as well as with others.
+        self.disabled = False
+        # Most schedules have a few kinds of faults, so that each happens alone and together with others.
         share = random.choice((0.0, 0.15, 0.3, 0.6, 1.0))
         self.chances = {name: most * random.random() for name, most in FAULTS.items() if random.random() < share}
         if random.random() < STORM:
             self.chances[random.choice(STORMY)] = 0.4 + 0.5 * random.random()
 
-    def strikes(self, name: str) -> bool:
-        """Tell whether a fault comes now."""
+    def occurs(self, name: str) -> bool:
+        """Decide whether a fault happens now."""
         chance = self.chances.get(name)
-        if chance is None or self.calm or self.random.random() >= chance:
+        if chance is None or self.disabled or self.random.random() >= chance:
             return False
         self.counts[name] += 1
         return True

@@ -1,4 +1,4 @@
-"""What was asked of the storages in a schedule, and what they answered: all that the checker knows."""
+"""The record of a schedule: the calls of the storages and their responses. The checker reads nothing else."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sltt_core.model.changes import Change
 
 
 class Batch(NamedTuple):
-    """What a writer wants stored: changes that can be told from all others by their `cid`."""
+    """The changes that a writer sends together. Each change has a unique `cid`."""
 
     number: int
     key: str | None
-    """The idempotency key; without one the batch is sent once, whatever comes of it."""
+    """The idempotency key; a batch without one is sent only once, even if it fails."""
     cids: tuple[tuple[str, str], ...]
     """Project and `cid` of each change, in order."""
 
@@ -23,7 +23,7 @@ class Call:
 
     __slots__ = (
         "arguments",
-        "asked",
+        "started",
         "began",
         "by",
         "ended",
@@ -36,22 +36,22 @@ class Call:
     )
 
     def __init__(
-        self, host: str, by: int, method: str, arguments: dict[str, Any], asked: int, began: float, time_limit: float
+        self, host: str, by: int, method: str, arguments: dict[str, Any], started: int, began: float, time_limit: float
     ) -> None:
         self.host = host
         self.by = by
         """The number of the batch, or of the reader."""
         self.method = method
         self.arguments = arguments
-        self.asked = asked
-        """The place of its beginning in the order of all beginnings and ends."""
+        self.started = started
+        """Its position in the order of the beginnings and ends of all calls."""
         self.began = began
         self.time_limit = time_limit
-        """The seconds that the storage gives a request."""
+        """The time limit of a request to the storage, in seconds."""
         self.slept = 0.0
-        """How long its process slept meanwhile."""
+        """How many seconds its process slept during the call."""
         self.ended: tuple[int, float] | None = None
-        """The place of its end, and the time; `None` when its process died in it."""
+        """The position of its end in the same order, and the time; `None` if its process died during the call."""
         self.response: Any = None
         self.error: BaseException | None = None
 
@@ -60,21 +60,21 @@ class Call:
         return self.ended is not None and self.error is None
 
     def __repr__(self) -> str:
-        said = "died" if self.ended is None else repr(self.error) if self.error else repr(self.response)
-        return f"{self.host} {self.by} {self.method} {self.arguments} -> {said}"
+        outcome = "died" if self.ended is None else repr(self.error) if self.error else repr(self.response)
+        return f"{self.host} {self.by} {self.method} {self.arguments} -> {outcome}"
 
 
 class Restored(NamedTuple):
-    """A table was taken back to what it was."""
+    """The restore of the table to an earlier state."""
 
     order: int
-    """The place among the calls' beginnings and ends."""
+    """Its position in the order of the beginnings and ends of all calls."""
     torn: bool
-    """Whether each item may have gone back to another moment, as when a transaction is cut in half."""
+    """Whether items may be restored to different moments, so that half of a transaction may be missing."""
 
 
 class Logs(NamedTuple):
-    """The log of a project as it is in the end, and what else is said of it."""
+    """The log of a project at the end of a schedule, with its statistics."""
 
     changes: tuple[Change, ...]
     stats: ChangeStats
@@ -82,23 +82,23 @@ class Logs(NamedTuple):
     error: BaseException | None
     """Why it could not be read to its end."""
     findings: tuple[str, ...]
-    """What `verify` finds."""
+    """The findings of `verify`."""
 
 
 class History(NamedTuple):
-    """A whole schedule."""
+    """The record of a schedule."""
 
     seed: int
     calls: list[Call]
     batches: list[Batch]
     chunk_sizes: frozenset[int]
-    """The most changes in one atomic write, of every process there was."""
+    """The chunk sizes of all processes: the largest number of changes in one atomic write."""
     final: dict[str, Logs]
     projects: tuple[str, ...]
-    """The list of projects in the end."""
+    """The list of projects at the end."""
     restored: list[Restored]
-    """When the table was restored to an earlier time."""
+    """The restores of the table."""
     failures: list[BaseException]
-    """What the simulation itself broke on."""
+    """Unexpected exceptions of the simulation itself."""
     stuck: int
-    """Calls that will never end."""
+    """The number of calls that never end."""

@@ -1,4 +1,4 @@
-"""What lies between a process and DynamoDB: requests and answers that are lost, late, doubled or garbled."""
+"""The network between a process and DynamoDB: it loses, delays, repeats and garbles requests and responses."""
 
 from __future__ import annotations
 
@@ -11,118 +11,116 @@ from typing import TYPE_CHECKING, Any
 
 from aws_backend.dynamodb.sigv4 import Credentials
 from sltt_core.http_client.transport import ConnectFailed, HttpResponse, OutcomeUnknown
-from tests.dynamodb_model.model import latest as see_latest
+from tests.dynamodb_model.model import latest
 from tests.dynamodb_model.table import Slot
 from tests.dynamodb_model.values import Item, Refused
 from tests.dynamodb_model.wire import Request, carry_out, refusal
 
 if TYPE_CHECKING:
     from tests.dynamodb_model.model import Model
-    from tests.simulation.faults import Weather
+    from tests.simulation.faults import FaultInjector
     from tests.simulation.scheduler import Host, Scheduler, Task
 
 READ_SECONDS = 10.0
-"""How long the transport waits for an answer."""
+"""How long the transport waits for a response, in seconds."""
 MAX_SKEW = 300.0
-"""How far a request's time may be from DynamoDB's."""
+"""Largest accepted difference between the time of a request and DynamoDB's clock, in seconds."""
 MAX_LAG = 4
-"""How many writes an eventually consistent read may be behind."""
+"""How many writes an eventually consistent read may lag behind."""
 
 
 class Network:
-    """The way to the model, and what it does on top of it."""
+    """The network to the model of DynamoDB, with the faults of the network and of DynamoDB."""
 
-    def __init__(self, scheduler: Scheduler, model: Model, weather: Weather, note: Callable[..., None]) -> None:
+    def __init__(self, scheduler: Scheduler, model: Model, faults: FaultInjector, note: Callable[..., None]) -> None:
         self._scheduler = scheduler
         self._model = model
-        self._weather = weather
+        self._faults = faults
         self._random = scheduler.random
         self._note = note
-        self.flights = 0
-        self._unsettled: dict[int, int] = {}
-        """The transactions in flight: number of the write, and of the flight."""
+        self.request_count = 0
         self._requests: set[bytes] = set()
 
     def send(self, host: Host, octets: bytes, seconds: float) -> HttpResponse:
-        """Send a request of a host, and wait for its answer at most so long."""
-        weather, scheduler = self._weather, self._scheduler
-        if seconds <= 0 or weather.strikes("no connection"):
+        """Send a request of a host, and wait for its response at most so many seconds."""
+        faults, scheduler = self._faults, self._scheduler
+        if seconds <= 0 or faults.occurs("no connection"):
             scheduler.sleep(self._delay())
             raise ConnectFailed("no connection")
-        self.flights += 1
-        flight = self.flights
+        self.request_count += 1
+        number = self.request_count
         request = Request(octets)
-        self._note("send", flight, host.name, request.operation, request.body)
+        self._note("send", number, host.name, request.operation, request.body)
         task = scheduler.current
         wait = min(seconds, READ_SECONDS)
-        if weather.strikes("request lost"):
-            # The connection breaks, or nothing comes.
+        if faults.occurs("request lost"):
+            # The connection breaks, or the request times out.
             scheduler.wake(task, self._random.choice((self._delay(), wait)), None)
         else:
-            scheduler.later(self._way("slow request"), self._arrive, flight, request, task, task.turn)
-            if weather.strikes("delivered twice"):
-                scheduler.later(self._way("slow request") + self._long(), self._arrive, flight, request, None, 0)
+            scheduler.later(self._way("slow request"), self._arrive, number, request, task, task.turn)
+            if faults.occurs("delivered twice"):
+                scheduler.later(self._way("slow request") + self._long(), self._arrive, number, request, None, 0)
             scheduler.wake(task, wait, None)
         response: HttpResponse | None = scheduler.wait()
         if response is None:
-            raise OutcomeUnknown("no whole answer came in time")
+            raise OutcomeUnknown("no complete response in time")
         return response
 
     def _delay(self) -> float:
         return 0.001 + 0.009 * self._random.random()
 
     def _long(self) -> float:
-        """A delay that most patience outlasts; now and then one that outlasts even a request token."""
+        """Return a delay within most time limits; sometimes one that exceeds even the life of a request token."""
         return self._random.choice((0.01, 0.1, 1.0, 5.0, 15.0, 700.0)) * self._random.random()
 
     def _way(self, fault: str) -> float:
-        return self._delay() + (self._long() if self._weather.strikes(fault) else 0.0)
+        return self._delay() + (self._long() if self._faults.occurs(fault) else 0.0)
 
-    def _arrive(self, flight: int, request: Request, task: Task | None, turn: int) -> None:
-        """Have DynamoDB carry out a request, and send the answer back."""
-        weather = self._weather
+    def _arrive(self, number: int, request: Request, task: Task | None, turn: int) -> None:
+        """Carry out a request that has arrived at DynamoDB, and send the response back."""
+        faults = self._faults
         response = self._refuse(request)
         hold = 0.0
         if response is None:
-            response, hold = self._carry_out(flight, request)
-            if weather.strikes("server fault after"):
+            response, hold = self._carry_out(request)
+            if faults.occurs("server fault after"):
                 response = refusal(Refused("InternalServerError", status=500), self._model.now())
-        self._note("answer", flight, response.status, response.body)
+        self._note("response", number, response.status, response.body)
         if task is None or task.turn != turn:
-            return  # nobody waits for it any more
-        if weather.strikes("reply lost"):
+            return  # the task does not wait for it any more
+        if faults.occurs("response lost"):
             if self._random.random() < 0.5:
                 self._scheduler.wake(task, hold + self._delay(), None)
             return
-        if weather.strikes("reply garbled") and response.body:
+        if faults.occurs("response garbled") and response.body:
             place = self._random.randrange(len(response.body))
             body = response.body[:place] + bytes([response.body[place] ^ 1]) + response.body[place + 1 :]
             response = HttpResponse(response.status, response.headers, body)
-        self._scheduler.wake(task, hold + self._way("slow reply"), response)
+        self._scheduler.wake(task, hold + self._way("slow response"), response)
 
     def _refuse(self, request: Request) -> HttpResponse | None:
-        """Refuse a request without doing anything, if that is to be."""
-        weather, now = self._weather, self._model.now()
-        stamp = _seconds(request.headers["x-amz-date"])
+        """Return a refusal if the request is not to be carried out, otherwise `None`."""
+        faults, now = self._faults, self._model.now()
+        sent_at = _seconds(request.headers["x-amz-date"])
         token = request.headers.get("x-amz-security-token")
         refused = None
-        if abs(stamp - now) > MAX_SKEW:
+        if abs(sent_at - now) > MAX_SKEW:
             refused = Refused("InvalidSignatureException", "Signature expired: the clock is wrong")
         elif token is not None and float(token) <= now:
-            weather.counts["expired credentials refused"] += 1
+            faults.counts["expired credentials refused"] += 1
             refused = Refused("ExpiredTokenException", "The security token included in the request is expired")
-        elif weather.strikes("throttled"):
+        elif faults.occurs("throttled"):
             refused = Refused(self._random.choice(("ThrottlingException", "ProvisionedThroughputExceededException")))
-        elif weather.strikes("server fault before"):
+        elif faults.occurs("server fault before"):
             refused = Refused("InternalServerError", status=500)
         elif request.operation == "TransactWriteItems":
             again = request.body in self._requests
             self._requests.add(request.body)
-            if again and weather.strikes("token mismatch"):
-                refused = Refused("IdempotentParameterMismatchException", "another request came with this token")
-            elif weather.strikes("transaction conflict"):
+            if again and faults.occurs("token mismatch"):
+                refused = Refused("IdempotentParameterMismatchException", "this token belongs to another request")
+            elif faults.occurs("transaction conflict"):
                 refused = self._canceled(request, "TransactionConflict")
-            elif weather.strikes("throttled in a transaction"):
+            elif faults.occurs("throttled in a transaction"):
                 refused = self._canceled(request, "ThrottlingError")
         return None if refused is None else refusal(refused, now)
 
@@ -133,47 +131,47 @@ class Network:
             reasons[place] = {"Code": code, "Message": "for the simulation"}
         return Refused("TransactionCanceledException", "Transaction cancelled", CancellationReasons=reasons)
 
-    def _carry_out(self, flight: int, request: Request) -> tuple[HttpResponse, float]:
-        """Have the model carry out a request; returns the answer, and how long its transaction holds items."""
-        model, weather = self._model, self._weather
+    def _carry_out(self, request: Request) -> tuple[HttpResponse, float]:
+        """Let the model carry out a request; return the response, and how many seconds its transaction holds items."""
+        model, faults = self._model, self._faults
         if request.operation == "TransactWriteItems":
             held = len(model.held)
-            model.holding = weather.strikes("transaction held")
+            model.holding = faults.occurs("transaction held")
             response = carry_out(model, request)
             model.holding = False
             if len(model.held) == held:
                 return response, 0.0
             hold = self._random.choice((0.01, 0.1, 1.0)) * self._random.random()
-            self._scheduler.later(hold, model.let_go, *model.held[-1])
+            self._scheduler.later(hold, model.release, *model.held[-1])
             return response, hold
-        if weather.strikes("stale read"):
+        if faults.occurs("stale read"):
             oldest = max(model.oldest, model.version - self._random.randint(1, MAX_LAG))
-            model.sight = self._as_of(oldest)
-        if request.operation in ("Query", "Scan") and model.held and weather.strikes("half a transaction seen"):
-            model.query_sight = self._half_seen
-        if weather.strikes("short page"):
+            model.view = self._as_of(oldest)
+        if request.operation in ("Query", "Scan") and model.held and faults.occurs("half a transaction seen"):
+            model.query_view = self._half_seen
+        if faults.occurs("short page"):
             model.page_bytes = self._random.choice((1, 300, 700, 1500))
         response = carry_out(model, request)
-        model.sight = model.query_sight = see_latest
+        model.view = model.query_view = latest
         model.page_bytes = 1024 * 1024
         return response, 0.0
 
     def _as_of(self, oldest: int) -> Callable[[Slot], Item | None]:
-        """See each item as it was at one of the last writes, each at another: replicas lag as they like."""
-        latest = self._model.version
+        """Return a view in which each item has its state at one of the last writes, independently of the others."""
+        newest = self._model.version
 
         def see(slot: Slot) -> Item | None:
             if not slot.versions or slot.versions[-1].number <= oldest:
-                return see_latest(slot)
-            number = self._random.randint(oldest, latest)
-            return see_latest(slot) if number >= slot.versions[-1].number else slot.at(number)
+                return latest(slot)
+            number = self._random.randint(oldest, newest)
+            return latest(slot) if number >= slot.versions[-1].number else slot.at(number)
 
         return see
 
     def _half_seen(self, slot: Slot) -> Item | None:
-        """See an item that a transaction in flight holds before it or after it; who saw it after it does so again."""
+        """Return an item that a transaction in flight holds, as it is before or after the transaction."""
         if not slot.hidden or self._random.random() < 0.5:
-            return see_latest(slot)
+            return latest(slot)
         return slot.versions[-2].item if len(slot.versions) > 1 else None
 
 
@@ -201,7 +199,7 @@ class HostTransport:
 
 
 class TokenService:
-    """Where a process gets credentials: they last an hour, or, in a bad hour, a little less than they say."""
+    """A source of temporary credentials. They may expire `early` seconds before the time that they report."""
 
     place = "the simulation"
 

@@ -1,4 +1,4 @@
-"""A process with a storage in it: its clocks, its credentials, its way to DynamoDB."""
+"""A simulated process with a storage: its clocks, its credentials and its connection to DynamoDB."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MakeClient = Callable[..., DynamoDBClient]
 
 
 class Parts(NamedTuple):
-    """What the world is made of; a planted bug puts something else in its place."""
+    """The classes that a world uses. A planted bug replaces one of them."""
 
     storage: MakeStorage = DynamoDBStorageService
     client: MakeClient = DynamoDBClient
@@ -31,14 +31,14 @@ class Parts(NamedTuple):
 
 
 class Process:
-    """A process with a storage in it."""
+    """A simulated process with a storage."""
 
     def __init__(self, world: World, name: str, parts: Parts, skewed: bool) -> None:
         random = world.random
         self.host = Host(name)
         self.clients: list[Callable[[], object]] = []
-        """What runs on it, and is begun again elsewhere when it dies."""
-        if skewed and world.weather.strikes("clock skew"):
+        """The work that runs on it. If it dies, another process starts the work again."""
+        if skewed and world.faults.occurs("clock skew"):
             self.host.skew = random.choice((-1, 1)) * random.choice((0.5, 100.0, 250.0, 1000.0))
         self.time_limit = random.choice((1.0, 3.0, 10.0))
         self.chunk_changes = random.choice((2, 3, 5, 98))
@@ -51,10 +51,10 @@ class Process:
             return scheduler.now - EPOCH - host.lost
 
         life = early = 3600.0
-        if self.host.skew <= 1.0 and world.weather.strikes("credentials expire"):
+        if self.host.skew <= 1.0 and world.faults.occurs("credentials expire"):
             life = random.choice((3.0, 20.0))
             early = life * random.random()
-        # They say when they expire in true time; what the process's clock says of that is another thing.
+        # The time at which they expire is true time; the clock of the process may differ.
         tokens = TokenService(lambda: scheduler.now, life, life - early)
         runtime = Runtime(
             clock=clock,

@@ -1,6 +1,6 @@
-"""Many threads in one: greenlets, switched only where a thread would wait, in virtual time.
+"""Simulates threads by greenlets in virtual time. They switch only where a thread would block.
 
-All that looks like chance comes from one seeded generator, so a seed is a schedule.
+All random decisions come from one seeded generator, so a seed determines a schedule.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Any
 from greenlet import GreenletExit, getcurrent, greenlet
 
 EPOCH = 1_700_000_000.0
-"""Where virtual time begins, in seconds since 1970."""
+"""The beginning of virtual time, in seconds since 1970."""
 
 
 class Host:
-    """What threads run on: a process, which can be killed, or put to sleep."""
+    """A process that threads run on. It can be killed or put to sleep."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.alive = True
         self.asleep_until = 0.0
         self.skew = 0.0
-        """Seconds that its clock is ahead of true time."""
+        """How many seconds its clock is ahead of true time."""
         self.lost = 0.0
-        """Seconds that its steady clock has missed, while asleep."""
+        """How many seconds its steady clock stood still while it slept."""
         self.slept = 0.0
-        """Seconds that it has slept in all."""
+        """How many seconds it has slept in total."""
 
 
 class Task:
@@ -40,18 +40,18 @@ class Task:
         self.host = host
         self.greenlet = work
         self.turn = 0
-        """How often it has gone on: a wake-up for an earlier wait is void."""
+        """How often it was resumed. A wake-up for an earlier wait has no effect."""
 
 
 class Scheduler:
-    """Runs tasks, and calls that are due, until none is left."""
+    """Runs tasks and delayed calls until none is left."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
         self.now = EPOCH
         self.steps = 0
         self.failures: list[BaseException] = []
-        """What tasks ended with that nobody expected."""
+        """The exceptions that tasks ended with."""
         self.before_step: Callable[[Task], None] = lambda task: None
         self._queue: list[tuple[float, float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._number = 0
@@ -62,22 +62,22 @@ class Scheduler:
 
     @property
     def current(self) -> Task:
-        """The task that runs."""
+        """The running task."""
         assert self._current is not None
         return self._current
 
     def later(self, delay: float, work: Callable[..., object], *arguments: Any) -> None:
-        """Call something after a delay; of what is due together, chance picks."""
+        """Call a function after a delay in seconds. Calls that are due at the same time run in random order."""
         self._number += 1
         heappush(self._queue, (self.now + delay, self.random.random(), self._number, work, arguments))
 
     def spawn(self, host: Host, work: Callable[[], object], delay: float = 0.0) -> None:
-        """Have a host begin some work, after a delay."""
+        """Start a task on a host after a delay."""
 
         def run(_: object) -> None:
             try:
                 work()
-            except Exception as error:  # what is no Exception, as Ctrl-C, ends the whole run
+            except Exception as error:  # a BaseException such as Ctrl-C ends the whole run
                 self.failures.append(error)
 
         task = Task(host, greenlet(run, self._main))
@@ -85,22 +85,22 @@ class Scheduler:
         self.wake(task, delay)
 
     def wake(self, task: Task, delay: float = 0.0, value: Any = None) -> None:
-        """Have a task go on after a delay, from the wait that it is in now, or is about to begin."""
-        self.later(delay, self._go_on, task, task.turn, value)
+        """Resume a task after a delay, from its current wait or the one that it is about to begin."""
+        self.later(delay, self._resume, task, task.turn, value)
 
     def sleep(self, seconds: float) -> None:
-        """Let others run for so long."""
+        """Block the current task for so many seconds."""
         self.wake(self.current, seconds)
         self.wait()
 
     def wait(self) -> Any:
-        """Let others run until one of them wakes this task; returns what it is woken with."""
+        """Block the current task until it is woken; return the value it is woken with."""
         if self._closing:
             raise GreenletExit
         return self._main.switch()
 
     def run(self) -> None:
-        """Run until nothing is left that is due at any time."""
+        """Run until no delayed call is left."""
         queue = self._queue
         while queue:
             due, _, _, work, arguments = heappop(queue)
@@ -109,11 +109,11 @@ class Scheduler:
 
     @property
     def stuck(self) -> list[Task]:
-        """The tasks of living hosts that have not ended, though nothing will wake them."""
+        """The tasks of living hosts that have not ended and that nothing will wake."""
         return [task for task in self._tasks if task.host.alive and not task.greenlet.dead]
 
     def finish(self) -> None:
-        """Let go of the tasks that were left standing; what they do on their way out is not heard."""
+        """End all remaining tasks. Their `finally` blocks run, but have no effect on the schedule."""
         self._closing = True
         for task in self._tasks:
             if not task.greenlet.dead:
@@ -121,16 +121,16 @@ class Scheduler:
                 task.greenlet.throw(GreenletExit)
         self._tasks.clear()
 
-    def _go_on(self, task: Task, turn: int, value: Any) -> None:
-        # A host that was killed leaves its tasks where they stand: no `finally` runs in a crash.
+    def _resume(self, task: Task, turn: int, value: Any) -> None:
+        # The tasks of a killed host are not resumed: no `finally` block runs in a crash.
         if not task.host.alive or task.turn != turn or task.greenlet.dead:
             return
         if self.now < task.host.asleep_until:
-            self.later(task.host.asleep_until - self.now, self._go_on, task, turn, value)
+            self.later(task.host.asleep_until - self.now, self._resume, task, turn, value)
             return
         self.before_step(task)
-        if not task.host.alive or self.now < task.host.asleep_until:  # it was just killed, or put to sleep
-            self._go_on(task, turn, value)
+        if not task.host.alive or self.now < task.host.asleep_until:  # changed by `before_step`
+            self._resume(task, turn, value)
             return
         task.turn += 1
         self.steps += 1
@@ -144,7 +144,7 @@ class Scheduler:
 
 
 class Lock:
-    """A lock of the simulation, with the methods of `_thread.lock` that are used."""
+    """A simulated lock with those methods of `_thread.lock` that the storage uses."""
 
     __slots__ = ("_held", "_scheduler", "_waiting")
 
@@ -160,14 +160,14 @@ class Lock:
         if not blocking:
             return False
         scheduler = self._scheduler
-        me = scheduler.current
-        self._waiting.append(me)
+        task = scheduler.current
+        self._waiting.append(task)
         if timeout >= 0:
-            scheduler.wake(me, timeout, False)
-        got = bool(scheduler.wait())
-        if not got and me in self._waiting:
-            self._waiting.remove(me)
-        return got
+            scheduler.wake(task, timeout, False)
+        acquired = bool(scheduler.wait())
+        if not acquired and task in self._waiting:
+            self._waiting.remove(task)
+        return acquired
 
     def release(self) -> None:
         if not self._held and not self._scheduler.closing:
@@ -176,7 +176,7 @@ class Lock:
             task = self._waiting.pop(self._scheduler.random.randrange(len(self._waiting)))
             if task.host.alive and not task.greenlet.dead:
                 self._scheduler.wake(task, 0.0, True)
-                return  # it stays held, by another
+                return  # the lock stays held, now by this task
         self._held = False
 
     def locked(self) -> bool:

@@ -1,4 +1,4 @@
-"""The checker: a history that keeps every promise, and for each promise what it is like when it is broken."""
+"""The checker: it accepts a history that keeps every promise, and finds a violation of each promise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOW = "2023-11-14T22:13:20.000Z"
 
 
 def logged(project: str, cids: list[str]) -> tuple[Change, ...]:
-    """A log of changes with these cids."""
+    """Return a log of changes with these cids."""
     found: list[Change] = []
     previous = GENESIS
     for seq, cid in enumerate(cids, 1):
@@ -50,7 +50,7 @@ def logs(changes: tuple[Change, ...]) -> Logs:
 
 
 def sound() -> History:
-    """Two batches in p, the first in chunks of two, and one in q; a reader; somebody who looks around."""
+    """A correct history: two batches in p, the first in chunks of two, one in q; a reader; single requests."""
     calls = [
         called(0, "create_changes", Appended((1, 2, 3), False), 0),
         called(1, "create_changes", Appended((4,), False), 2),
@@ -74,7 +74,7 @@ def page_of(cursor: int, link: str) -> dict[str, Any]:
     return {"project_id": "p", "cursor": cursor, "limit": 1000, "chain": link}
 
 
-def test_a_sound_history_breaks_no_promise() -> None:
+def test_a_correct_history_has_no_violations() -> None:
     assert violations(sound()) == []
 
 
@@ -82,11 +82,11 @@ def final(history: History, changes: tuple[Change, ...]) -> History:
     return history._replace(final={**history.final, "p": logs(changes)})
 
 
-def response(history: History, place: int, told: Any) -> History:
-    """The history with another answer, or error, to one call."""
+def response(history: History, place: int, result: Any) -> History:
+    """Return the history with another response, or an error, of one call."""
     calls = list(history.calls)
     call = calls[place] = copy(calls[place])
-    call.response, call.error = (None, told) if isinstance(told, Exception) else (told, None)
+    call.response, call.error = (None, result) if isinstance(result, Exception) else (result, None)
     return history._replace(calls=calls)
 
 
@@ -104,15 +104,15 @@ def marked(history: History) -> History:
 
 
 def split(history: History) -> History:
-    """A chunk of two with another batch's change in it."""
+    """Return the history with a change of another batch inside a chunk of two."""
     order = ["0.0", "1.0", "0.1", "0.2"]
     return response(final(history, logged("p", order)), 0, Appended((1, 3, 4), False))
 
 
 BROKEN: list[tuple[str, Callable[[History], History]]] = [
-    ("nothing breaks", lambda h: h._replace(failures=[RuntimeError()])),
-    ("nothing breaks", lambda h: response(h, 4, KeyError("x"))),
-    ("nothing breaks", lambda h: response(h, 4, InvalidInput("x", field="x"))),
+    ("no unexpected errors", lambda h: h._replace(failures=[RuntimeError()])),
+    ("no unexpected errors", lambda h: response(h, 4, KeyError("x"))),
+    ("no unexpected errors", lambda h: response(h, 4, InvalidInput("x", field="x"))),
     ("no livelock", lambda h: h._replace(stuck=1)),
     ("no livelock", late),
     ("dense", lambda h: final(h, (P[0], *P[2:]))),
@@ -127,8 +127,8 @@ BROKEN: list[tuple[str, Callable[[History], History]]] = [
     ("every view is a growing prefix", lambda h: response(h, 4, Page((P[0], P[2]), 2, P[2].chain, None))),
     ("every view is a growing prefix", lambda h: response(h, 4, Page(P, 5, P[3].chain, None))),
     ("a view is one history", lambda h: response(h, 4, Page(P[1:], 4, P[3].chain, None))),
-    ("readers are told no lies", lambda h: response(h, 4, ChainMismatch("x"))),
-    ("readers are told no lies", lambda h: response(h, 8, NotFound("x"))),
+    ("errors are true", lambda h: response(h, 4, ChainMismatch("x"))),
+    ("errors are true", lambda h: response(h, 8, NotFound("x"))),
     ("chunks contiguous", split),
     ("chunks contiguous", lambda h: final(h, logged("p", ["0.1", "0.0", "0.2", "1.0"]))),
     ("statistics equal the log", lambda h: response(h, 5, ChangeStats(4, 3, 1, 0))),
@@ -136,23 +136,23 @@ BROKEN: list[tuple[str, Callable[[History], History]]] = [
     ("a caller reads its own writes", lambda h: response(h, 4, Page(P[:2], 2, P[1].chain, None))),
     ("a caller reads its own writes", lambda h: response(h, 7, Head(3, P[2].chain))),
     ("a caller reads its own writes", lambda h: response(h, 5, ChangeStats(3, 3, 0, 0))),
-    ("nothing crosses projects", lambda h: final(h, logged("p", ["0.0", "0.1", "0.2", "2.0"]))),
-    ("nothing crosses projects", lambda h: response(h, 8, Q[0])),
-    ("nothing crosses projects", lambda h: h._replace(projects=("p",))),
+    ("projects are separate", lambda h: final(h, logged("p", ["0.0", "0.1", "0.2", "2.0"]))),
+    ("projects are separate", lambda h: response(h, 8, Q[0])),
+    ("projects are separate", lambda h: h._replace(projects=("p",))),
     ("marks only grow", marked),
     ("verify is right", lambda h: h._replace(final=h.final | {"p": logs(P)._replace(findings=("hole",))})),
 ]
 
 
 @pytest.mark.parametrize(("promise", "broken"), BROKEN)
-def test_a_broken_promise_is_named(promise: str, broken: Callable[[History], History]) -> None:
-    assert promise in {said.split(":")[0] for said in violations(broken(sound()))}
+def test_a_violation_names_its_promise(promise: str, broken: Callable[[History], History]) -> None:
+    assert promise in {violation.split(":")[0] for violation in violations(broken(sound()))}
 
 
-def test_every_promise_is_seen_broken() -> None:
+def test_every_promise_has_a_violation_in_these_tests() -> None:
     assert {promise for promise, _ in BROKEN} == set(CHECKS)
 
 
-def test_what_a_restore_took_away_is_not_missed() -> None:
+def test_changes_that_a_restore_removed_are_not_a_violation() -> None:
     lost = final(sound(), P[:2])._replace(restored=[Restored(8, False)])
     assert violations(lost) == []

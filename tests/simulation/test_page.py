@@ -1,4 +1,4 @@
-"""docs/simulation.md says what there is: each fault, each promise, each planted bug."""
+"""docs/simulation.md lists every fault, every promise and every planted bug."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def test_every_fault_is_on_the_page() -> None:
 
 
 def test_every_promise_is_on_the_page() -> None:
-    said = [[name, " ".join((check.__doc__ or "").split())] for name, check in CHECKS.items()]
-    assert table("## Promises that are checked") == said
+    promises = [[name, " ".join((check.__doc__ or "").split())] for name, check in CHECKS.items()]
+    assert table("## Promises that are checked") == promises
 
 
 def test_every_planted_bug_is_on_the_page() -> None:

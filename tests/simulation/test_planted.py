@@ -1,4 +1,4 @@
-"""The planted bugs: each is found from seeds alone. A bug that is not found is a check that does not look."""
+"""The simulation finds each planted bug. A bug that it does not find reveals an ineffective check."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.simulation.bugs import Bug
 
 SEEDS = 1500
-"""The schedules that are looked at for one bug at most; most take a few."""
+"""Largest number of schedules for one bug; most bugs need a few."""
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)

@@ -1,4 +1,4 @@
-"""Schedules of seeds: every promise holds in each, and a seed is the same schedule always."""
+"""Schedules: every promise holds in each, and a seed always gives the same schedule."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.simulation.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = 100
-"""Schedules in one test: a second or two."""
+"""Number of schedules in one test, which takes a second or two."""
 
 
 @pytest.mark.parametrize("first", range(BLOCK, 20 * BLOCK, BLOCK))
@@ -28,7 +28,7 @@ def test_every_promise_holds(first: int) -> None:
         assert violations(World(seed).run().history) == [], f"replay it: make simulate SEED={seed}"
 
 
-def test_every_fault_and_every_answer_comes_about() -> None:
+def test_every_fault_and_every_outcome_occurs() -> None:
     faults: Counter[str] = Counter()
     responses: Counter[str] = Counter()
     for seed in range(BLOCK):
@@ -48,7 +48,7 @@ def test_every_fault_and_every_answer_comes_about() -> None:
 
 
 @pytest.mark.parametrize("seed", [3, 451])
-def test_a_seed_is_one_trace(seed: int) -> None:
+def test_a_seed_always_gives_the_same_trace(seed: int) -> None:
     first, second = World(seed).run(), World(seed, tracing=True).run()
     assert first.digest == second.digest
     assert len(second.trace) > 50
@@ -78,7 +78,7 @@ def test_the_trace_does_not_depend_on_hashes() -> None:
     assert one["violations"] == []
 
 
-def test_the_command_says_what_came_out() -> None:
+def test_the_command_prints_the_result() -> None:
     done = run("--seeds", "3", "--from", "10")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("3 schedules, ")
@@ -98,9 +98,9 @@ def test_a_wrong_argument_is_an_error(wrong: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_ends_it_with_what_there_is() -> None:
+def test_ctrl_c_ends_a_run_with_the_results_so_far() -> None:
     program = (
-        # A process that a shell started in the background ignores SIGINT, and so would this one.
+        # A process that a shell starts in the background ignores SIGINT, and its children inherit that.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from tests.simulation.__main__ import main; print(1, flush=True); exit(main())"
     )

@@ -1,4 +1,4 @@
-"""A schedule: processes, what runs on them, and what goes wrong, all from one seed."""
+"""`World`: runs one schedule: processes, the clients on them, and the faults; all determined by one seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sltt_core.base.errors import ChainMismatch, LogDamaged, SlttError
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import NewChange
 from sltt_core.model.fields import OPERATIONS
-from tests.simulation.faults import RESTORE, Weather
+from tests.simulation.faults import RESTORE, FaultInjector
 from tests.simulation.history import Batch, Call, History, Logs, Restored
 from tests.simulation.network import Network
 from tests.simulation.process import TABLE, Parts, Process
@@ -23,18 +23,18 @@ TYPES = ("document", "video", "note")
 
 
 class Outcome(NamedTuple):
-    """A schedule that was run."""
+    """The result of a schedule."""
 
     history: History
     digest: str
-    """Of the trace: the same for the same seed, always."""
+    """The hash of the trace; it is always the same for the same seed."""
     steps: int
     requests: int
     seconds: float
-    """Of virtual time."""
+    """The virtual time that passed, in seconds."""
     faults: dict[str, int]
     trace: list[str]
-    """Empty unless it was asked for."""
+    """Empty without `tracing`."""
 
 
 class World:
@@ -45,12 +45,12 @@ class World:
         self.parts = parts
         self.random = random = Random(seed)
         self.scheduler = Scheduler(random)
-        self.scheduler.before_step = self._trouble
-        self.weather = Weather(random)
+        self.scheduler.before_step = self._process_fault
+        self.faults = FaultInjector(random)
         self.model = parts.model(lambda: self.scheduler.now)
         self.model.call("CreateTable", tables.definition(TABLE))
-        self.model.remembers_refused = self.weather.strikes("refused tokens remembered")
-        self.network = Network(self.scheduler, self.model, self.weather, self.note)
+        self.model.remembers_refused = self.faults.occurs("refused tokens remembered")
+        self.network = Network(self.scheduler, self.model, self.faults, self.note)
         self.calls: list[Call] = []
         self.batches: list[Batch] = []
         self.changes: dict[int, list[NewChange]] = {}
@@ -63,9 +63,9 @@ class World:
         self._trace: list[str] | None = [] if tracing else None
         self._shapes = random.sample((1, 1, 2, 2, 3, 7, 9), 4)
 
-    def note(self, *said: object) -> None:
-        """Put something into the trace."""
-        line = f"{self.scheduler.now - EPOCH:.6f} " + " ".join(map(str, said))
+    def note(self, *words: object) -> None:
+        """Add a line to the trace."""
+        line = f"{self.scheduler.now - EPOCH:.6f} " + " ".join(map(str, words))
         self._hash.update(line.encode())
         if self._trace is not None:
             self._trace.append(line)
@@ -89,17 +89,17 @@ class World:
             rounds = random.randint(3, 8)
             self._begin(lambda reader=reader, rounds=rounds: self._read(reader, rounds), random.random() * 0.2)  # type: ignore[misc]
         if random.random() < 0.5:
-            self._begin(self._look_around, random.random() * 0.2)
+            self._begin(self._query_everything, random.random() * 0.2)
         if random.random() < 0.25:
-            self._begin(self._mend, random.random() * 0.2)
+            self._begin(self._verify_and_repair, random.random() * 0.2)
         if random.random() < RESTORE:
-            self.weather.counts["restored to a point in time"] += 1
+            self.faults.counts["restored to a point in time"] += 1
             self.scheduler.later(random.choice((0.05, 0.5, 3.0)), self._restore)
         self.scheduler.run()
         stuck = len(self.scheduler.stuck)
         self._settle()
         stuck += len(self.scheduler.stuck)
-        final, projects = self._look_at_the_end()
+        final, projects = self._read_final_state()
         history = History(
             self.seed,
             self.calls,
@@ -115,9 +115,9 @@ class World:
             history,
             self._hash.hexdigest(),
             self.scheduler.steps,
-            self.network.flights,
+            self.network.request_count,
             self.scheduler.now - EPOCH,
-            {name: count for name, count in sorted(self.weather.counts.items()) if count},
+            {name: count for name, count in sorted(self.faults.counts.items()) if count},
             self._trace or [],
         )
 
@@ -131,14 +131,14 @@ class World:
         return process
 
     def _alive(self) -> Process:
-        """Return a process to run on; a new one, when none is left."""
+        """Return a living process, sometimes a new one; always a new one if none is left."""
         alive = [process for process in self.processes if process.host.alive]
         if not alive or (len(alive) < 3 and self.random.random() < 0.3):
             return self._start_process()
         return self.random.choice(alive)
 
     def _begin(self, work: Callable[[], object], delay: float) -> None:
-        """Have a client do its work: what its process dies in is done again by another."""
+        """Start the work of a client. If its process dies, another process starts the work again."""
         process = self._alive()
         process.clients.append(work)
 
@@ -148,19 +148,19 @@ class World:
 
         self.scheduler.spawn(process.host, run, delay)
 
-    def _trouble(self, task: Task) -> None:
-        """Let a process die, or sleep, before one of its threads goes on."""
-        host, weather, random = task.host, self.weather, self.random
-        if weather.strikes("crash"):
+    def _process_fault(self, task: Task) -> None:
+        """Let a process die or sleep before one of its threads is resumed."""
+        host, faults, random = task.host, self.faults, self.random
+        if faults.occurs("crash"):
             self.note("crash", host.name)
             host.alive = False
             for work in self._process_of(host).clients:
                 self._begin(work, random.random())
             return
         nap = 0.0
-        if weather.strikes("process asleep"):
+        if faults.occurs("process asleep"):
             nap = 20.0 * random.random()
-        elif weather.strikes("asleep past the token"):
+        elif faults.occurs("asleep past the token"):
             nap = 600.0 + 600.0 * random.random()
         if nap:
             host.asleep_until = self.scheduler.now + nap
@@ -175,10 +175,10 @@ class World:
     def _here(self) -> Process:
         return self._process_of(self.scheduler.current.host)
 
-    # What clients do
+    # Clients
 
     def _call(self, by: int, method: str, **arguments: Any) -> Call:
-        """Have the storage of this process do something, and record it; `by` is the number of a batch or a reader."""
+        """Call a method of this process's storage and record it; `by` is the number of a batch or a reader."""
         process = self._here()
         host = process.host
         self._order += 1
@@ -224,11 +224,11 @@ class World:
         return number
 
     def _write(self, script: list[int]) -> None:
-        """Send batches one after the other, each until it is stored; an idempotency key makes that safe."""
+        """Send batches one after the other; repeat one with an idempotency key up to four times until it is stored."""
         while script:
             batch = self.batches[script[0]]
             if batch.key is None:
-                script.pop(0)  # before it is sent: whoever dies in it does not send it again
+                script.pop(0)  # before it is sent: if the process dies, the batch must not be sent again
             self.open_batches.add(batch.number)
             for _ in range(4):
                 call = self._call(batch.number, "create_changes")
@@ -244,13 +244,13 @@ class World:
             self.scheduler.sleep(self.random.random() * 0.05)
 
     def _read_back(self, batch: Batch, seqs: tuple[int, ...]) -> None:
-        """Look for what was just written, from before it or in the midst of it."""
+        """Read the changes that were just written, from a cursor before or within them."""
         project = batch.cids[-1][0]
         cursor = self.random.choice((seqs[-1], max(0, seqs[-1] - len(seqs)))) - self.random.randint(0, 1)
         self._call(-1, "get_changes_with_cursor", cursor=max(0, cursor), limit=1000, project_id=project, chain=None)
 
     def _read(self, reader: Reader, rounds: int) -> None:
-        """Follow a log, page by page, with the link in hand."""
+        """Read a log page by page, and send the link at the cursor."""
         for _ in range(rounds):
             call = self._call(
                 reader.number,
@@ -266,7 +266,7 @@ class World:
                 reader.cursor, reader.link = 0, GENESIS
             self.scheduler.sleep(self.random.choice((0.005, 0.05, 1.0)) * self.random.random())
 
-    def _look_around(self) -> None:
+    def _query_everything(self) -> None:
         for _ in range(self.random.randint(2, 6)):
             project = self.random.choice(PROJECTS)
             kind = self.random.randrange(6)
@@ -286,12 +286,12 @@ class World:
                     if kind == 5 and seq < head.response.seq:
                         by = self.random.randint(seq + 1, head.response.seq)
                         self._call(-1, "mark_as_outdated", seq=seq, outdated_by=by, project_id=project)
-                        by = self.random.randint(seq + 1, by)  # no later, and so of no consequence
+                        by = self.random.randint(seq + 1, by)  # not higher, so it has no effect
                         self._call(-1, "mark_as_outdated", seq=seq, outdated_by=by, project_id=project)
             self.scheduler.sleep(self.random.random() * 0.5)
 
-    def _mend(self) -> None:
-        """Verify and repair logs that others write to; where nothing is wrong, nothing may change."""
+    def _verify_and_repair(self) -> None:
+        """Verify and repair logs while others write to them. A repair of a correct log must not change it."""
         for _ in range(self.random.randint(1, 3)):
             project = self.random.choice(PROJECTS)
             if self.random.random() < 0.5:
@@ -303,17 +303,17 @@ class World:
     # The end
 
     def _restore(self) -> None:
-        """Take the table back to what it was before some of the last writes; a transaction may be torn by it."""
+        """Restore the table to its state before some of the last writes; this may leave half a transaction."""
         back = self.random.randint(1, 6)
         torn = self.random.choice((0, 0, 1, 2, 4))
-        self.model.go_back(lambda: self.model.version - back - self.random.randint(0, torn))
+        self.model.restore(lambda: self.model.version - back - self.random.randint(0, torn))
         self._order += 1
         self.restored.append(Restored(self._order, torn > 0))
         self.note("restore", back, torn)
 
     def _settle(self) -> None:
-        """With nothing going wrong any more, send again what was not stored, from a new process."""
-        self.weather.calm = True
+        """Stop all faults, and send the batches that were not stored again from a new process."""
+        self.faults.disabled = True
         for process in self.processes:
             process.host.alive = False
         process = self._start_process(skewed=False)
@@ -330,41 +330,41 @@ class World:
         self.scheduler.run()
 
     def _repair(self, project: str) -> None:
-        """Do what an operator does after a restore; where two histories met, he takes what is there for right."""
-        mended = self._call(-1, "repair", project_id=project, dry_run=False)
-        if isinstance(mended.error, LogDamaged):
+        """Repair a log like an operator after a restore; if two histories are mixed, accept the changes as they are."""
+        repair = self._call(-1, "repair", project_id=project, dry_run=False)
+        if isinstance(repair.error, LogDamaged):
             found = self._call(-1, "verify", project_id=project).response
             first = min(finding.first for finding in found if finding.kind == "broken-link")
             self._call(-1, "repair", project_id=project, dry_run=False, relink_from=first)
 
-    def _look_at_the_end(self) -> tuple[dict[str, Logs], tuple[str, ...]]:
-        """Read everything, with the storage as it ought to be."""
+    def _read_final_state(self) -> tuple[dict[str, Logs], tuple[str, ...]]:
+        """Read all logs, with a storage without a planted bug."""
         process = self._start_process(Parts(), skewed=False)
         final: dict[str, Logs] = {}
         found: list[str] = []
 
-        def look() -> None:
+        def read() -> None:
             storage = process.storage
             for project in PROJECTS:
                 changes: list[Any] = []
                 error: SlttError | None = None
                 try:
                     changes.extend(storage.get_changes_since(project_id=project))
-                except SlttError as trouble:
-                    error = trouble
+                except SlttError as caught:
+                    error = caught
                 stats = storage.get_change_stats(project_id=project)
                 types = storage.get_entity_type_stats(project_id=project)
                 findings = tuple(map(str, storage.verify(project_id=project)))
                 final[project] = Logs(tuple(changes), stats, types, error, findings)
             found.extend(storage.get_all_projects().projects)
 
-        self.scheduler.spawn(process.host, look)
+        self.scheduler.spawn(process.host, read)
         self.scheduler.run()
         return final, tuple(found)
 
 
 class Reader:
-    """Somebody who follows a log."""
+    """A client that reads a log page by page: its position."""
 
     def __init__(self, number: int, project: str) -> None:
         self.number = number

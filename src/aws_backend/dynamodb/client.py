@@ -7,19 +7,17 @@ API").
 from __future__ import annotations
 
 from binascii import crc32
-from json.decoder import JSONDecoder
-from json.encoder import JSONEncoder, c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 
 from aws_backend.dynamodb.errors import ClockSkewed, CredentialsExpired, NotDynamoDB, error_from_response
 from aws_backend.dynamodb.retry import (
     MAX_ATTEMPTS,
     RetryQuota,
-    may_have_been_carried_out,
     rule_for,
     wait_before,
 )
 from aws_backend.dynamodb.sigv4 import RequestSigner
 from aws_backend.dynamodb.tls import amazon_tls
+from sltt_core.base.c_json import encoder, scanner
 from sltt_core.base.errors import SlttError
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import parse_http_date
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aws_backend.dynamodb.sigv4 import Credentials
-    from sltt_core.base.runtime import Observer, Runtime
+    from sltt_core.base.runtime import Runtime
     from sltt_core.http_client.transport import Origin
 
     MakeTransport = Callable[[Origin, float], HttpTransport]
@@ -42,36 +40,10 @@ CALL_SECONDS = 10.0
 MAX_SKEW_SECONDS = 240
 """The client corrects a difference between the two clocks from this on. DynamoDB refuses requests at 300 seconds."""
 
-READS = frozenset(
-    {
-        "BatchGetItem",
-        "DescribeContinuousBackups",
-        "DescribeEndpoints",
-        "DescribeLimits",
-        "DescribeTable",
-        "DescribeTimeToLive",
-        "GetItem",
-        "ListTables",
-        "ListTagsOfResource",
-        "Query",
-        "Scan",
-        "TransactGetItems",
-    }
-)
-"""Read-only operations. Repeating one changes nothing."""
-UNMETERED = frozenset(
-    {
-        "CreateTable",
-        "DescribeContinuousBackups",
-        "DescribeEndpoints",
-        "DescribeLimits",
-        "DescribeTable",
-        "DescribeTimeToLive",
-        "ListTables",
-        "ListTagsOfResource",
-    }
-)
-"""Operations that consume no capacity units and reject the parameter `ReturnConsumedCapacity`."""
+READS = frozenset(("BatchGetItem", "DescribeTable", "GetItem", "ListTables", "Query", "Scan", "TransactGetItems"))
+"""Operations that are repeated by default, because they do no harm; `repeatable=True` repeats any other."""
+METERED = ("Item", "Items", "Query", "Scan")
+"""How the names of operations end that consume capacity units; others reject `ReturnConsumedCapacity`."""
 
 _PARTITIONS = (
     ("cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
@@ -86,11 +58,9 @@ _PARTITIONS = (
 AWS_SUFFIXES = tuple(f".{suffix}" for _, *suffixes in _PARTITIONS for suffix in suffixes)
 """How the names of AWS's hosts end."""
 
-# The C encoder and the C scanner, created once: JSONEncoder.encode and json.loads make three times as many calls.
-_encode: Callable[[Any, int], tuple[str, ...]] = c_make_encoder(
-    None, JSONEncoder().default, encode_basestring, None, ":", ",", False, False, False
-)
-_scan: Callable[[str, int], tuple[Any, int]] = JSONDecoder().scan_once  # type: ignore[attr-defined]
+# Created once: JSONEncoder.encode and json.loads make three times as many calls.
+_encode = encoder()
+_scan = scanner()
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -174,53 +144,40 @@ class DynamoDBClient:
             deadline = self._steady_clock() + CALL_SECONDS
         if repeatable is None:
             repeatable = operation in READS or "ClientRequestToken" in payload
-        if self._observer is not None:
-            return self._observed(self._observer, operation, payload, deadline, repeatable)
-        return self._call(operation, payload, deadline, repeatable, [0])
-
-    def _observed(
-        self, observer: Observer, operation: str, payload: Mapping[str, Any], deadline: float, repeatable: bool
-    ) -> dict[str, Any]:
-        """Make a call and notify the observer."""
-        begin = self._steady_clock()
-        attempts = [0]
-        units: float | None = None
-        if operation not in UNMETERED:
-            payload = {**payload, "ReturnConsumedCapacity": "TOTAL"}
-        try:
-            response = self._call(operation, payload, deadline, repeatable, attempts)
-            units = _units(response.pop("ConsumedCapacity", None))
-            return response
-        finally:
-            observer.on_call(operation, attempts[0], self._steady_clock() - begin, units)
-
-    def _call(
-        self, operation: str, payload: Mapping[str, Any], deadline: float, repeatable: bool, attempts: list[int]
-    ) -> dict[str, Any]:
-        """Make a call, with retries; `attempts[0]` counts the attempts."""
+        observer, begin, units = self._observer, 0.0, None
+        if observer is not None:
+            begin = self._steady_clock()
+            if operation.endswith(METERED):
+                payload = {**payload, "ReturnConsumedCapacity": "TOTAL"}
         body = "".join(_encode(payload, 0)).encode()
-        cost = 0
+        attempt = cost = 0
         corrected = replaced = False
-        while True:
-            attempts[0] += 1
-            try:
-                credentials = self._credentials()
-                response = self._attempt(operation, body, credentials, deadline, repeatable)
-            except ClockSkewed as error:
-                if corrected or not self._correct_clock(error):
-                    raise
-                corrected = True
-            except CredentialsExpired:
-                if replaced or self._chain is None:
-                    raise
-                self._chain.replace_expired(credentials)
-                replaced = True
-            except SlttError as error:
-                cost = self._wait_before_retry(error, attempts[0], deadline, repeatable)
-            else:
-                if not self._quota.full:
-                    self._quota.refund(cost or 1)
-                return response
+        try:
+            while True:
+                attempt += 1
+                try:
+                    credentials = self._credentials()
+                    response = self._attempt(operation, body, credentials, deadline, repeatable)
+                except ClockSkewed as error:
+                    if corrected or not self._correct_clock(error):
+                        raise
+                    corrected = True
+                except CredentialsExpired:
+                    if replaced or self._chain is None:
+                        raise
+                    self._chain.replace_expired(credentials)
+                    replaced = True
+                except SlttError as error:
+                    cost = self._wait_before_retry(error, attempt, deadline, repeatable)
+                else:
+                    if not self._quota.full:
+                        self._quota.refund(cost or 1)
+                    if observer is not None:
+                        units = _units(response.pop("ConsumedCapacity", None))
+                    return response
+        finally:
+            if observer is not None:
+                observer.on_call(operation, attempt, self._steady_clock() - begin, units)
 
     def warm(self, seconds: float = CALL_SECONDS) -> None:
         """Load credentials and open a connection, so that the first call needs neither. Takes up to `seconds`.
@@ -262,7 +219,7 @@ class DynamoDBClient:
         return True
 
     def _wait_before_retry(self, error: SlttError, attempt: int, deadline: float, repeatable: bool) -> int:
-        """Wait before the next attempt, and return its cost; raises the error when there is no next attempt."""
+        """Wait before the next attempt, and return its cost; raises the error if no attempt is left."""
         rule = rule_for(error)
         if rule is None:
             raise error
@@ -271,7 +228,7 @@ class DynamoDBClient:
         seconds = wait_before(attempt, rule, self._random())
         too_late = self._steady_clock() + seconds >= deadline
         if attempt >= self._max_attempts or too_late or not self._quota.take(rule.cost):
-            raise _outcome_unknown(error) if may_have_been_carried_out(error) and not repeatable else error
+            raise error
         self._pause(seconds)
         return rule.cost
 

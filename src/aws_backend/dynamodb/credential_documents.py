@@ -1,4 +1,4 @@
-"""What the sources of credentials share: their exceptions, and the functions that parse what they read.
+"""Shared by the sources of credentials: their exceptions, and functions that parse what a source reads.
 
 An error never contains a key, a token, the content of a file, a command, or the output of a command or a server. This
 also holds for the exceptions behind it (`__context__`). Therefore some errors are raised after the `except` block that

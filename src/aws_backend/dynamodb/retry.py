@@ -24,7 +24,7 @@ MAX_ATTEMPTS = 5
 MAX_WAIT_SECONDS = 20.0
 """The longest wait before one attempt."""
 QUOTA = 500
-"""What the retries of a client may cost together. A success refunds its retry, or 1."""
+"""The budget of a client for its retries. A success refunds its last retry, or 1."""
 
 
 class Rule(Record):
@@ -33,7 +33,7 @@ class Rule(Record):
     base_seconds: float
     """The first wait is a random time from 0 to this; the limit doubles with each attempt."""
     cost: int
-    """What a retry takes from the quota."""
+    """The cost of a retry, which is taken from the quota."""
     maybe_carried_out: bool
     """Whether the request may have been carried out despite the error. If so, only a repeatable request is retried."""
 
@@ -98,7 +98,7 @@ class RetryQuota:
             return True
 
     def refund(self, cost: int) -> None:
-        """Return what the last retry before a success took, or 1 for a success at the first attempt."""
+        """Refund the cost of the last retry before a success, or 1 for a success at the first attempt."""
         with self._lock:
             self._left = min(self._limit, self._left + cost)
             self.full = self._left == self._limit

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from json import dumps
 
 from aws_backend.function.gateway import (
     Gateway,
     body_from,
     collect_body,
     event_response,
+    is_warm_up,
     principal_from,
     request_from,
     shape_of,
+    with_body,
 )
-from sltt_core.api.waiting import Waiting
+from sltt_core.base.c_json import dumps
 from sltt_core.base.errors import SlttError
 from sltt_core.base.runtime import SYSTEM
 
@@ -55,18 +56,21 @@ class Function:
         *,
         max_wait: float = 0.0,
         limit: Callable[[float], None] = lambda deadline: None,
+        warm: Callable[[], None] = lambda: None,
         runtime: Runtime = SYSTEM,
     ) -> None:
         """Create a handler for an API and the storage behind it.
 
         `max_wait` is the longest time, in seconds, that an invocation waits for a change. `limit` is called at the
-        start of each invocation with its deadline, in seconds of the steady clock.
+        start of each invocation with its deadline, in seconds of the steady clock. `warm` is called for a
+        scheduled event or a warm-up event; it raises nothing.
         """
         self._api = api
         self._storage = storage
         self._gateway = gateway
         self._max_wait = max_wait
         self._limit = limit
+        self._warm = warm
         self._clock = runtime.steady_clock
 
     def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
@@ -75,6 +79,9 @@ class Function:
         Without a context, the invocation has no deadline. A streamed body is collected first, because Lambda does not
         pass on a stream. A stream that is too large, or not complete by the deadline, becomes an error response.
         """
+        if is_warm_up(event):
+            self._warm()
+            return {"statusCode": 200, "headers": {}, "body": "", "isBase64Encoded": False}
         shape = shape_of(event)
         deadline = float("inf")
         if context is not None:
@@ -82,9 +89,8 @@ class Function:
         self._limit(deadline)
         request = request_from(event, shape, self._gateway)
         try:
-            request = request.replace(
-                body=body_from(event), principal=principal_from(event, self._gateway.principal_claim)
-            )
+            request = with_body(request, body_from(event), shape, event)
+            request = request.replace(principal=principal_from(event, self._gateway.principal_claim))
             response = self._respond(request, deadline)
             if request.method != "HEAD":
                 response = collect_body(response, lambda: self._clock() < deadline)
@@ -99,6 +105,10 @@ class Function:
     def _respond(self, request: Request, deadline: float) -> Response:
         """Return the API's response; if it waits for a change, handle the request again after one."""
         response = self._api.handle(request)
+        if response.wait is None:
+            return response
+        from sltt_core.api.waiting import Waiting
+
         waiting = Waiting(response.wait, self._clock(), max_seconds=self._max_wait, deadline=deadline)
         while (wait := response.wait) and (seconds := waiting.seconds_left(wait, self._clock())):
             if not self._storage.wait_for_changes(wait.cursor, seconds, project_id=wait.project_id):

@@ -42,7 +42,20 @@ _ENVELOPE_BYTES = 20_000  # for the status and the headers, which need far less
 _MAX_BASE64_BYTES = (MAX_RESPONSE_BYTES - _ENVELOPE_BYTES) // 4 * 3  # base64 turns three bytes into four
 
 _DEFAULT_STAGE = "$default"
+_NO_AUTHORIZER = {"claims": None, "scopes": None}  # what API Gateway sends without an authorizer, except in format 2.0
+_IAM = ("userArn", "user", "caller", "accessKey", "accountId", "cognitoIdentityId")  # null unless IAM verified a caller
 _ROOTS = tuple({"/" + route.path.split("/")[1] for route in ROUTES})
+_MEMBERS: dict[str, tuple[type, ...]] = {
+    "headers": (dict, str),
+    "multiValueHeaders": (dict, list, str),
+    "queryStringParameters": (dict, str),
+    "multiValueQueryStringParameters": (dict, list, str),
+    "cookies": (list, str),
+    "rawQueryString": (str,),
+    "body": (str,),
+    "isBase64Encoded": (bool,),
+}
+"""The type of each member that is read: an object or an array, and then the type of what it contains."""
 _ENCODED_PATH = str.maketrans({"%": "%25", "\ufffd": "%FF"})
 _ENCODED_QUERY = str.maketrans({"%": "%25", "&": "%26", "+": "%2B", "=": "%3D", "\ufffd": "%FF"})
 
@@ -78,27 +91,62 @@ class Shape(Record):
     """Returns the request, without its body, for an event and its path."""
     path: Callable[[Event], str]
     """Returns the path of an event."""
-    decoded: bool
+    decodes_path: bool
     """Whether the gateway decodes the path."""
     decodes_base64: bool
     """Whether the gateway decodes a response in base64, whatever its settings."""
+
+
+_WARM_UPS = (
+    ("source", "aws.events"),
+    ("source", "aws.scheduler"),
+    ("source", "serverless-plugin-warmup"),
+    ("warmup", True),
+)
+
+
+def is_warm_up(event: object) -> bool:
+    """Return whether an event is a scheduled event of EventBridge, or a warm-up event, and not a request."""
+    return (
+        isinstance(event, dict)
+        and "requestContext" not in event
+        and any(event.get(name) == value for name, value in _WARM_UPS)
+    )
 
 
 def shape_of(event: object) -> Shape:
     """Return the shape of an event; raises `UnknownEvent`."""
     if not isinstance(event, dict):
         raise UnknownEvent(f"the event is a {type(event).__name__}, not an object")
+    wrong = [name for name, types in _MEMBERS.items() if not _has_type(event.get(name), types)]
+    if wrong:
+        raise UnknownEvent(f"the event's {wrong[0]} has a wrong type")
     context = event.get("requestContext")
-    if isinstance(context, dict) and "elb" not in context:
-        version = event.get("version")
-        if version == "2.0" and isinstance(context.get("http"), dict) and isinstance(event.get("rawPath"), str):
+    if isinstance(context, dict) and "elb" not in context and _has_type(context.get("stage"), (str,)):
+        version, http = event.get("version"), context.get("http")
+        if (
+            version == "2.0"
+            and isinstance(http, dict)
+            and isinstance(http.get("method"), str)
+            and isinstance(event.get("rawPath"), str)
+        ):
             return FUNCTION_URL if ".lambda-url." in str(context.get("domainName")) else HTTP_API_2
         if isinstance(event.get("httpMethod"), str) and isinstance(event.get("path"), str):
             return HTTP_API_1 if version == "1.0" else REST_API
     known = ", ".join(sorted(map(str, event))[:10]) or "nothing"
     raise UnknownEvent(
         "the event is not from an API Gateway REST API, an HTTP API or a function URL: these have requestContext"
-        f" with httpMethod and path, or with rawPath and requestContext.http; this event has {known[:200]}"
+        f" with httpMethod and path, or with rawPath and requestContext.http; this event has {known[:200]!a}"
+    )
+
+
+def _has_type(value: object, types: tuple[type, ...]) -> bool:
+    """Return whether a value is null or has a type, and what it contains the next type; an array contains no null."""
+    if value is None:
+        return True
+    contents = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, types[0]) and all(
+        _has_type(item, types[1:]) and (item is not None or types[0] is dict) for item in contents
     )
 
 
@@ -106,7 +154,7 @@ def request_from(event: Event, shape: Shape, gateway: Gateway) -> Request:
     """Return the request of an event, without its body and its principal."""
     path = shape.path(event)
     request = shape.read(event, _without_prefix(path, event["requestContext"].get("stage"), gateway.base_path))
-    if shape.decoded:
+    if shape.decodes_path:
         request = request.replace(path=request.path.translate(_ENCODED_PATH))
     if not _decodes_base64(shape, gateway) and "accept-encoding" in request.headers:
         headers = {name: value for name, value in request.headers.items() if name != "accept-encoding"}
@@ -125,35 +173,56 @@ def body_from(event: Event) -> bytes:
         raise InvalidInput("the body is not valid base64, but the event has isBase64Encoded", field="body") from None
 
 
+def with_body(request: Request, body: bytes, shape: Shape, event: Event) -> Request:
+    """Return the request with its body, and without `Content-Encoding` if a REST API has decompressed the body.
+
+    A REST API decompresses a gzip body and keeps the header. Text that begins as JSON is not gzip.
+    """
+    headers = request.headers
+    if (
+        shape == REST_API
+        and not event.get("isBase64Encoded")
+        and headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
+        and body.lstrip(b" \t\r\n").startswith((b"{", b"["))
+    ):
+        headers = {name: value for name, value in headers.items() if name != "content-encoding"}
+    return request.replace(body=body, headers=headers)
+
+
 def principal_from(event: Event, claim: str) -> Principal | None:
     """Return the principal that the gateway's authorizer has verified; `None` if there is no authorizer.
 
     `claim` names the member with the principal's id. The principal's claims are those of the token, or the authorizer's
-    context, or the identity that IAM verified. Raises `NotAllowed` if an authorizer provides no id, or an id that
-    cannot be stored with a change: a mistake in the settings must not make clients anonymous.
+    context, or the identity that IAM verified. Raises `NotAllowed` if an authorizer is present and does not provide an
+    id that can be stored with a change: neither a mistake in the settings nor an odd event makes clients anonymous.
     """
     context = event["requestContext"]
-    # An absent authorizer may still have members: {"claims": null, "scopes": null}.
-    authorizer = {name: value for name, value in (context.get("authorizer") or {}).items() if value is not None}
-    jwt, iam, custom = authorizer.get("jwt"), authorizer.get("iam"), authorizer.get("lambda")
-    claims = jwt.get("claims") if jwt else authorizer.get("claims")
-    if claims is not None:  # Cognito for a REST API; a JWT authorizer for an HTTP API
-        found = claims.get(claim)
-    elif iam is not None:
-        claims, found = iam, iam.get("userArn")
-    elif authorizer:  # a Lambda authorizer; format 2.0 has its context in the member `lambda`
-        claims = authorizer if custom is None else custom
-        found = claims.get(claim, claims.get("principalId"))
-    else:  # IAM for a REST API
-        claims = context.get("identity") or {}
-        found = claims.get("userArn")
-        if found is None:
+    authorizer = context.get("authorizer")
+    keys: tuple[str, ...] = (claim,)
+    if authorizer is None or (authorizer == _NO_AUTHORIZER and "http" not in context):
+        claims, keys = context.get("identity"), ("userArn",)  # IAM for a REST API
+        if claims is None or (isinstance(claims, dict) and all(claims.get(name) is None for name in _IAM)):
             return None
+    else:
+        for path, names in (
+            (("jwt", "claims"), (claim,)),  # a JWT authorizer for an HTTP API
+            (("claims",), (claim,)),  # Cognito for a REST API
+            (("iam",), ("userArn",)),
+            (("lambda",), (claim, "principalId")),  # a Lambda authorizer, format 2.0
+            ((), (claim, "principalId")),  # a Lambda authorizer, other formats
+        ):
+            claims = authorizer
+            for name in path:
+                claims = claims.get(name) if isinstance(claims, dict) else None
+            if isinstance(claims, dict):
+                keys = names
+                break
+    claims = claims if isinstance(claims, dict) else {}
     try:
-        return Principal(check_free_text(found), claims)
+        return Principal(check_free_text(next((claims[key] for key in keys if key in claims), None)), claims)
     except ValueError as error:
         raise NotAllowed(
-            f"the authorizer does not provide a valid principal: {claim} {error}",
+            f"the authorizer does not provide a valid principal: {keys[0]} {error}",
             hint="Set PRINCIPAL_CLAIM to the claim, or the key of the authorizer's context, with the principal's id.",
         ) from None
 
@@ -220,12 +289,12 @@ def _decodes_base64(shape: Shape, gateway: Gateway) -> bool:
 
 
 def _without_prefix(path: str, stage: str | None, base_path: str) -> str:
-    """Return a path without its prefix: a custom domain's base path, a stage, or the base path and then the stage.
+    """Return a path without its prefix: a custom domain's base path, a stage, or both in either order.
 
     A prefix is removed only if one of the API's paths follows, so that a stage may be called `api`.
     """
     named = f"/{stage}" if stage and stage != _DEFAULT_STAGE else ""
-    for prefix in (base_path + named, base_path, named):
+    for prefix in (base_path + named, named + base_path, base_path, named):
         if prefix and path.startswith(prefix):
             rest = path[len(prefix) :]
             if any(rest == root or rest.startswith(f"{root}/") for root in _ROOTS):
@@ -235,7 +304,9 @@ def _without_prefix(path: str, stage: str | None, base_path: str) -> str:
 
 def _read_v1(event: Event, path: str) -> Request:
     """Read format 1.0: it has all values of each header and query parameter, decoded."""
-    several = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
+    several = event.get("multiValueHeaders") or {
+        name: [value or ""] for name, value in (event.get("headers") or {}).items()
+    }
     headers: dict[str, str] = {}
     for name, values in several.items():
         name = name.lower()
@@ -252,7 +323,7 @@ def _read_v1(event: Event, path: str) -> Request:
 
 def _read_v2(event: Event, path: str) -> Request:
     """Read format 2.0: it has headers with joined values, separate cookies, and the query as sent."""
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    headers = {name.lower(): value or "" for name, value in (event.get("headers") or {}).items()}
     cookies = event.get("cookies")
     if cookies:
         headers["cookie"] = "; ".join(cookies)
@@ -269,7 +340,7 @@ def _path_v2(event: Event) -> str:
     return path
 
 
-REST_API = Shape("REST API", _read_v1, _path_v1, decoded=False, decodes_base64=False)
-HTTP_API_1 = Shape("HTTP API, format 1.0", _read_v1, _path_v1, decoded=True, decodes_base64=True)
-HTTP_API_2 = Shape("HTTP API, format 2.0", _read_v2, _path_v2, decoded=True, decodes_base64=True)
-FUNCTION_URL = Shape("function URL", _read_v2, _path_v2, decoded=False, decodes_base64=True)
+REST_API = Shape("REST API", _read_v1, _path_v1, decodes_path=False, decodes_base64=False)
+HTTP_API_1 = Shape("HTTP API, format 1.0", _read_v1, _path_v1, decodes_path=True, decodes_base64=True)
+HTTP_API_2 = Shape("HTTP API, format 2.0", _read_v2, _path_v2, decodes_path=True, decodes_base64=True)
+FUNCTION_URL = Shape("function URL", _read_v2, _path_v2, decodes_path=False, decodes_base64=True)

@@ -10,7 +10,7 @@ from aws_backend.function.gateway import MAX_PAGE_BYTES, Gateway
 from aws_backend.log.table import REQUEST_SECONDS
 from aws_backend.settings import storage_from_environment
 from sltt_core.api.app import Api
-from sltt_core.api.waiting import MAX_WAIT_SECONDS
+from sltt_core.api.http import MAX_WAIT_SECONDS
 from sltt_core.base.errors import InvalidInput, SlttError
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.model.fields import check_project_id
@@ -60,21 +60,26 @@ def function_of(environ: Mapping[str, str], access: Access | None = None, *, run
         check_table=False,
     )
     storage.initialize()
-    try:
-        storage.warm()
-    except SlttError as error:
-        report(error)
+
+    def warm() -> None:
+        try:
+            storage.warm()
+        except SlttError as error:
+            report(error)
+
+    warm()
     api = Api(
         storage,
         settings["SERVER_NAME"],
         access=access,
         cors=settings["CORS_ORIGINS"],
+        cors_setting="CORS_ORIGINS",
         runtime=runtime,
         report=report,
     )
     gateway = Gateway(settings["BASE_PATH"], settings["PRINCIPAL_CLAIM"], settings["REST_API_BINARY"])
     max_wait = settings["MAX_WAIT_SECONDS"]
-    return Function(api, storage, gateway, max_wait=max_wait, limit=time_limit.limit, runtime=runtime)
+    return Function(api, storage, gateway, max_wait=max_wait, limit=time_limit.limit, warm=warm, runtime=runtime)
 
 
 def _read(environ: Mapping[str, str], name: str, default: object, parse: Callable[[str], Any]) -> Any:

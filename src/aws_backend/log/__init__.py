@@ -1,1 +1,1 @@
-"""The change log in a DynamoDB table: items, transactions, reads."""
+"""The change log in a DynamoDB table: its items, transactions and reads."""

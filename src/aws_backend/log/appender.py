@@ -1,7 +1,7 @@
-"""`Appender`: how chunks get into the table, one transaction for each group that the queue puts together.
+"""`Appender`: writes chunks to the table, with one transaction for each group of appends from the queue.
 
-Between processes the sequence item decides: the transaction whose condition holds wins. The others learn the log's true
-end from the refusal and try again at once.
+Processes compete through a condition on the sequence item. One transaction succeeds; DynamoDB cancels the others. The
+cancellation contains the true end of the log, so a writer that lost can try again at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aws_backend.log.table import THROTTLE_SECONDS
 from aws_backend.log.transactions import Member, build, read_reasons
 from sltt_core.base.errors import LogDamaged, NotALog, SlttError, TooManyWriters
 from sltt_core.base.timestamps import now_utc
-from sltt_core.log.batches import KEY_DAYS, StoredChunk, one_type_too_many, too_many_entity_types
+from sltt_core.log.batches import KEY_DAYS, StoredChunk, first_excess_type, too_many_entity_types
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from sltt_core.model.changes import Change
 
 CONFLICT_SECONDS = 0.01
-"""After a conflict with a transaction in flight, the wait is a random part of this; after a lost race there is none.
+"""Longest wait, in seconds, after a conflict with a transaction in flight. The wait is a random part of it.
 
-Without any wait an append takes twice the transactions, which are billed, and p99 is a fifth lower. To wait after lost
-races too, or longer each time, lets the last winner win again (`make bench ARGS=contention`).
+After a failed condition there is no wait. Without the wait after conflicts, an append needs twice as many transactions,
+which are billed, and p99 is 20 % lower. Waiting after failed conditions too, or longer each time, favours the writer
+that won last (`make bench ARGS=contention`).
 """
 REQUEST_BYTES = 1_000
-"""What a request item takes at most, for the size of a transaction."""
+"""Largest size of a request item, in bytes; part of the size of a transaction."""
 _DAY = 86_400
 
 
@@ -48,19 +49,20 @@ class Appender:
     """Appends chunks to the logs of a table. Safe for use by several threads."""
 
     def __init__(self, table: LogTable, *, max_bytes: int) -> None:
-        """`max_bytes` bounds the changes of one transaction."""
+        """`max_bytes` is the largest total size of the changes in one transaction."""
         self._table = table
         self._new_lock = table.runtime.new_lock
         self._queue = AppendQueue(self._store, max_bytes=max_bytes, new_lock=self._new_lock)
 
     def append(self, chunk: Chunk) -> StoredChunk:
-        """Store a chunk atomically, unless its key and number are stored already: then return what they hold.
+        """Store a chunk atomically, or return what is already stored under its key and number.
 
-        Raises `InvalidBatch` for one entity type too many, `TooManyWriters` or `Throttled` when the time is up,
-        `LogDamaged` and `NotALog` when the log is not in order, and the lower errors of a call that failed.
+        Raises `InvalidBatch` if the log would have too many entity types, `TooManyWriters` or `Throttled` at the
+        deadline, `LogDamaged` or `NotALog` if the log is not in order, and the errors of `aws_backend.dynamodb` and of
+        the transport if a call fails.
         """
         table = self._table
-        days = 1 if chunk.key is None else KEY_DAYS  # nobody asks again for a random key
+        days = 1 if chunk.key is None else KEY_DAYS  # no request repeats a random key
         expires = table.runtime.clock() // 1_000_000_000 + days * _DAY
         turn = self._new_lock()
         turn.acquire()
@@ -73,9 +75,10 @@ class Appender:
         self._queue.forget(project_id)
 
     def _store(self, queue: ProjectQueue, group: Sequence[Append]) -> None:
-        """Write the group in one transaction, with as many attempts as it takes, until the leader's time is up.
+        """Write the group in one transaction; repeat it until it succeeds or the leader's deadline has passed.
 
-        Every append of it has a result or an error then, except those of other threads whose own time is not up.
+        Afterwards each append of the group has a result or an error, except those with a later deadline than the
+        leader's.
         """
         leader = group[0]
         refusal: Refusal | None = None
@@ -95,13 +98,13 @@ class Appender:
                 refusal = self._try(queue, appends, leader.deadline)
             except SlttError as error:
                 if isinstance(error, (InvalidRequest, TransactionCanceled)) and len(appends) > 1:
-                    # The refusal does not say which append is at fault: each is sent alone, and one meets it again.
+                    # The error does not name the append that caused it. Sent alone, that append alone gets the error.
                     for append in appends:
                         self._store(queue, [append])
                 if not self._table.is_late(leader.deadline):
                     _fail(appends, error)
                 else:
-                    # The outcome of what was sent is unknown; what was not sent only came too late.
+                    # If a transaction was sent, its outcome is unknown; otherwise the appends are only late.
                     _fail_late(appends, leader, error if sent or refusal is None else _late(refusal, leader))
                 return
             if refusal is None:
@@ -115,30 +118,34 @@ class Appender:
                 self._table.runtime.pause(wait)
 
     def _wait_after(self, refusal: Refusal, throttles: int) -> float:
-        """Return the seconds to wait before the next attempt."""
+        """Return how many seconds to wait before the next attempt."""
         if refusal.throttled:
             return THROTTLE_SECONDS * 2.0**throttles * self._table.runtime.random()
         return CONFLICT_SECONDS * self._table.runtime.random() if refusal.conflict else 0.0
 
     def _admit(self, end: LogEnd, appends: Sequence[Append]) -> list[Append]:
-        """Refuse the appends that would bring in one entity type too many; return the others."""
+        """Set an error on the appends that would add too many entity types to the log; return the others."""
         known = set(end.entity_types)
         admitted = []
         for append in appends:
             chunk = append.member.chunk
             types = [change.entity_type for change in chunk.changes]
-            too_many = one_type_too_many(known, types)
+            too_many = first_excess_type(known, types)
             if too_many is None:
                 known.update(types)
                 admitted.append(append)
             elif (before := self._find_request(append, append.deadline)) is not None:
-                append.result = before.stored  # its types are new no longer: it was stored before
+                append.result = before.stored  # stored before: its entity types are not new
             else:
                 append.error = too_many_entity_types(chunk.offset + too_many)
         return admitted
 
     def _try(self, queue: ProjectQueue, appends: Sequence[Append], deadline: float) -> Refusal | None:
-        """Send one transaction; `None` when it was carried out, or when the log's end has to be read again."""
+        """Send one transaction; return why it was refused.
+
+        `None` means that it was carried out, or that its outcome was settled by reads and the log's end has to be read
+        again.
+        """
         table = self._table
         members = [append.member for append in appends]
         assert queue.end is not None
@@ -155,7 +162,7 @@ class Appender:
             self._apply_refusal(queue, appends, refusal, built)
             return refusal
         except SlttError as error:
-            self._find_out(queue, appends, deadline, error)
+            self._settle(queue, appends, deadline, error)
             return None
         queue.end = built.after
         for append, changes in zip(appends, built.changes, strict=True):
@@ -163,33 +170,38 @@ class Appender:
         return None
 
     def _apply_refusal(self, queue: ProjectQueue, appends: Sequence[Append], refusal: Refusal, built: Built) -> None:
-        """Take from a refusal what it says: replays, the log's true end, damage."""
+        """Apply what a refusal contains: the results of replays and the true end of the log.
+
+        Raises `NotALog` or `LogDamaged` if the refusal shows that the log is damaged.
+        """
         for place, request in refusal.replays.items():
             appends[place].result = _replayed(appends[place], request)
         project_id = appends[0].member.chunk.project_id
         if refusal.end is not None:
             if refusal.end == built.before:
                 raise NotALog(
-                    f"the sequence item of project {project_id} does not hold what it says", hint=DAMAGED_HINT
+                    f"the sequence item of project {project_id} is not valid: it fails a condition on its own values",
+                    hint=DAMAGED_HINT,
                 )
             queue.end = refusal.end
         elif refusal.conflict or refusal.throttled:
             if refusal.conflict:
-                queue.end = None  # the transaction that held the item has changed it by the time it is read
+                queue.end = None  # the other transaction will have changed the item
         elif not refusal.replays and refusal.occupied is not None:
             queue.end = None
             raise LogDamaged(
-                f"change {refusal.occupied} of project {project_id} exists already, but the sequence item says that "
-                f"{built.before.value} is the next number; nothing was written",
+                f"change {refusal.occupied} of project {project_id} already exists, but the sequence item has "
+                f"{built.before.value} as the next number; nothing was written",
                 hint=DAMAGED_HINT,
             )
 
-    def _find_out(self, queue: ProjectQueue, appends: Sequence[Append], deadline: float, error: SlttError) -> None:
-        """Settle a transaction that ended with an error by strong reads of its request items.
+    def _settle(self, queue: ProjectQueue, appends: Sequence[Append], deadline: float, error: SlttError) -> None:
+        """Find out by strong reads of the request items whether a transaction that ended with an error was carried out.
 
-        Whatever the error says of the last attempt, one before it may have been carried out. When nothing is found,
-        the transaction may still come; but it and its successor exclude each other, because both expect the same end
-        and the same absent request items. Raises the error when another try is of no use.
+        The error describes the last attempt only; an earlier attempt may have been carried out. If no request item is
+        found, the transaction may still be carried out later. That is safe: it and the next transaction exclude each
+        other, because both require the same end of the log and the absence of the same request items. Raises `error`
+        if another attempt cannot help.
         """
         queue.end = None
         again = may_have_been_carried_out(error) or isinstance(error, (TransactionConflict, TokenReused))
@@ -215,20 +227,20 @@ def _stored(chunk: Chunk, changes: tuple[Change, ...]) -> StoredChunk:
 
 
 def _replayed(append: Append, request: Request) -> StoredChunk:
-    """Return what a request item that was found stands for: with the changes themselves when this append wrote it."""
+    """Return the chunk that a request item refers to; with its changes if this append wrote it."""
     return request.stored.replace(changes=append.attempts.get(request.token))
 
 
 def _late(refusal: Refusal, leader: Append) -> SlttError:
-    """Make the error for an append that was refused until its time was up."""
+    """Return the error for an append that was still refused at its deadline."""
     if refusal.throttled:
-        return Throttled("the table was throttled until the time was up")
+        return Throttled("the table was throttled until the deadline of the request")
     project_id = leader.member.chunk.project_id
-    return TooManyWriters(f"others write to project {project_id} all the time; this append found no gap in time")
+    return TooManyWriters(f"too many concurrent writers to project {project_id}: the append reached its deadline")
 
 
 def _fail_late(appends: Sequence[Append], leader: Append, error: SlttError) -> None:
-    """Give an error to those whose time is up; the others have the next leader's time."""
+    """Set an error on the appends whose deadline has passed; the next leader writes the others."""
     _fail([append for append in appends if append.deadline <= leader.deadline], error)
 
 

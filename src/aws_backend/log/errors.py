@@ -1,7 +1,7 @@
-"""How an error of DynamoDB, of its transport or of the credentials becomes an error of the storage's contract.
+"""Translates the errors of DynamoDB, of the transport and of the credentials to the errors of the storage's contract.
 
-The lower errors keep their own words (accounts, roles, hosts), which are not for clients of the API. They stay in
-`__cause__`, for the operator.
+The messages of the lower errors contain accounts, roles and hosts, which clients of the API must not see. The lower
+error stays in `__cause__`, for the operator.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 LOWER_ERRORS = (DynamoDBError, TransportError, CredentialError)
-"""What is raised below the storage: these and nothing else are translated."""
+"""The errors that the layers below the storage raise. Only these are translated."""
 
 _TRANSIENT: dict[type[Exception], tuple[type[StorageError], str]] = {
     Throttled: (StorageThrottled, "the table is throttled"),
@@ -39,23 +39,23 @@ _TRANSIENT: dict[type[Exception], tuple[type[StorageError], str]] = {
     NotDynamoDB: (StorageUnavailable, "the response is not DynamoDB's"),
     TransportError: (StorageUnavailable, "DynamoDB cannot be reached, or did not respond"),
 }
-"""What may pass by itself: the error of the contract, and its message."""
+"""Errors that a later attempt may not meet: for each, the error of the contract and its message."""
 
 _HINTS: dict[type[Exception], str] = {
     TableNotFound: "Check the table name and DYNAMODB_REGION. A local DynamoDB that was restarted is empty: restart "
     "this program too.",
     TableInUse: "The table is being created, changed or deleted. Try again when that is done.",
     AccessDenied: AccessDenied.hint,
-    ClockSkewed: "Set the machine's clock.",
+    ClockSkewed: "Set the clock of this machine.",
     CredentialError: CredentialError.hint,
 }
 
 
 def translate(error: Exception) -> StorageError:
-    """Return the contract's error for one of `LOWER_ERRORS`; raise it `from` that one."""
+    """Return the contract's error for one of `LOWER_ERRORS`. The caller raises it `from` the lower error."""
     if isinstance(error, TransactionCanceled) and error.is_transient:
         busy = StorageThrottled if error.is_throttled else StorageBusy
-        return busy("others write to the same items, or the table is throttled")
+        return busy("other transactions write to the same items, or the table is throttled")
     for lower, (kind, message) in _TRANSIENT.items():
         if isinstance(error, lower):
             return kind(message)
@@ -65,7 +65,7 @@ def translate(error: Exception) -> StorageError:
 
 
 def translated(method: F) -> F:
-    """Decorate a method of the storage: what it raises is of the contract."""
+    """Decorate a method of the storage, so that it raises only errors of the contract."""
 
     def wrapper(*arguments: Any, **options: Any) -> Any:
         try:

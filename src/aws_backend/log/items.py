@@ -1,12 +1,13 @@
-"""What stands in the table: the keys, and a change, a sequence and a request as DynamoDB's items.
+"""The items of the table: their keys, and conversion of changes, log ends and requests from and to items.
 
-    item       pk                          seq          what it is
+    item       pk                          seq          content
     change     <projectId>                 1, 2, 3, …   one change of a log
     sequence   SEQUENCE#<projectId>        0            the end of a log, and its counts
     request    REQUEST#<projectId>#<key>   0, 1, 2, …   what one chunk of a batch wrote under an idempotency key
 
-`#` separates the parts of a key, and no project id holds one: so no project reaches another's items. `docs/table.md`
-tells the schema to users. The types of the values are DynamoDB's: `{"S": text}`, `{"N": digits}`, `{"M": map}`.
+`#` separates the parts of a key. Project ids cannot contain it, so the keys of two projects never collide.
+`docs/table.md` documents the schema for users. Values have DynamoDB's types: `{"S": text}`, `{"N": digits}`,
+`{"M": map}`.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     Item = Mapping[str, Any]
 
 FORMAT = 1
-"""The format of a log that this program reads and writes, on its sequence item."""
+"""The log format that this program reads and writes: the attribute `format` of the sequence item."""
 REGISTRY = "projects"
-"""Where every sequence item stands in the index: its partition key there."""
+"""The partition key of every sequence item in the index."""
 
 _REQUIRED = tuple(field.attribute for field in FIELDS if not field.optional)
 """The attributes that every change has, its key among them."""
@@ -48,12 +49,12 @@ def sequence_key(project_id: str) -> dict[str, Any]:
 
 
 def request_key(project_id: str, key: str, number: int) -> dict[str, Any]:
-    """Return the key of the request item of a chunk, by the batch's idempotency key and the chunk's number."""
+    """Return the key of a chunk's request item: from the idempotency key of its batch and the number of the chunk."""
     return {"pk": {"S": f"REQUEST#{project_id}#{key}"}, "seq": {"N": str(number)}}
 
 
 def change_item(change: Change) -> dict[str, Any]:
-    """Write a change as its item."""
+    """Return the item of a change."""
     project, seq, kind, entity, operation, timestamp, cloud_at, data, outdated_by, cid, change_by, chain = (
         change.as_tuple()
     )
@@ -78,7 +79,7 @@ def change_item(change: Change) -> dict[str, Any]:
 
 
 def change_of(item: Item) -> Change:
-    """Read a change from its item; raises `NotALog` when it is not one of this format."""
+    """Return the change of an item; raises `NotALog` if the item does not have this format."""
     try:
         return Change.of(
             (
@@ -103,21 +104,21 @@ def change_of(item: Item) -> Change:
 def _not_a_change(item: Item) -> NotALog:
     project, seq = item["pk"].get("S"), item["seq"].get("N")
     missing = [name for name in _REQUIRED if name not in item]
-    reason = f"it has no {', '.join(missing)}" if missing else "an attribute is of another type"
-    return NotALog(f"change {seq} of project {project} is not of this format: {reason}", hint=REPAIR_HINT)
+    reason = f"it has no {', '.join(missing)}" if missing else "an attribute has the wrong type"
+    return NotALog(f"change {seq} of project {project} does not have this format: {reason}", hint=REPAIR_HINT)
 
 
 REPAIR_HINT = (
-    "Stop everything else that writes to this project, see what verify(project_id) finds, and repair it with repair()."
+    "Stop all other writers of this project, run verify(project_id) to find what is wrong, and repair it with repair()."
 )
-"""The way out of a log that was written by the original backend, or by hand."""
-DAMAGED_HINT = "See what verify(project_id) finds, and repair it with repair()."
+"""Hint for a log that was written by the original backend, or by hand."""
+DAMAGED_HINT = "Run verify(project_id) to find what is wrong, and repair it with repair()."
 
 
 class StoredChanges:
-    """A run of changes as DynamoDB gave it: read as `Change` when one is looked at, and written without that.
+    """A sequence of changes that is kept as DynamoDB's items, and converted to `Change` objects only when needed.
 
-    A page that goes straight into an answer costs a fifth more than the parsing of DynamoDB's reply this way.
+    `to_json` writes the items directly. So a page of the API costs only 20 % more than parsing DynamoDB's response.
     """
 
     __slots__ = ("_changes", "_items")
@@ -128,7 +129,7 @@ class StoredChanges:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """All of them, read."""
+        """All of them, as `Change` objects."""
         if self._changes is None:
             self._changes = tuple(map(change_of, self._items))
         return self._changes
@@ -140,7 +141,7 @@ class StoredChanges:
         return iter(self.changes)
 
     def __getitem__(self, place: Any) -> Any:
-        if self._changes is None and type(place) is int:  # a page asks for its last change, and for no other
+        if self._changes is None and type(place) is int:  # a page reads its last change only
             return change_of(self._items[place])
         return self.changes[place]
 
@@ -153,14 +154,14 @@ class StoredChanges:
         return repr(self.changes)
 
     def marks(self) -> list[tuple[int, int]]:
-        """Return the number of each change that a later one made obsolete, and the later one's."""
+        """Return `(seq, outdated_by)` of each change that is marked as outdated."""
         return [(int(item["seq"]["N"]), int(item["outdatedBy"]["N"])) for item in self._items if "outdatedBy" in item]
 
     def to_json(self) -> str:
-        """Write them as the API sends them, with commas between; what `Change.to_json` gives for each."""
+        """Return the same JSON as `Change.to_json` for each change, separated by commas."""
         parts: list[str] = []
         add = parts.append
-        # A query is of one partition.
+        # A query reads one partition: all items have the same project id.
         before = f'{{"projectId":"{self._items[0]["pk"]["S"]}","seq":' if self._items else ""
         try:
             for item in self._items:
@@ -173,7 +174,7 @@ class StoredChanges:
                     f'{optional},"chain":"{item["chain"]["S"]}"}}'
                 )
         except (KeyError, TypeError):
-            return ",".join([change.to_json() for change in self.changes])  # raises what is wrong, and with which
+            return ",".join([change.to_json() for change in self.changes])  # raises the error with the change's number
         return ",".join(parts)
 
 
@@ -187,21 +188,21 @@ def _optional_json(item: Item) -> str:
 
 
 class LogEnd(Record):
-    """A project's sequence item: the end of its log, and what is counted of it."""
+    """A project's sequence item: the end of its log, and the counts of its changes."""
 
     value: int
     """The next sequence number to assign."""
     chain: str
-    """The link of the last change."""
+    """The link (hash) of the last change."""
     creates: int
     updates: int
     deletes: int
     entity_types: Mapping[str, int]
-    """How many changes there are of each entity type."""
+    """The number of changes of each entity type."""
     repairs: int
-    """How often a repair changed this item: an append that knew it before is refused and looks again."""
+    """How often a repair changed this item. An append that expects an earlier count is refused and reads it again."""
     exists: bool
-    """Whether the item is in the table; it comes with the first change."""
+    """Whether the item is in the table. The first append creates it."""
 
     @property
     def head(self) -> Head:
@@ -215,11 +216,11 @@ class LogEnd(Record):
 
 
 NO_LOG = LogEnd(1, GENESIS, 0, 0, 0, {}, 0, False)
-"""The end of a log that does not exist yet."""
+"""The end of a log without changes, which has no sequence item."""
 
 
 class Counts:
-    """What a sequence item counts: changes by operation and by entity type."""
+    """The counts of a sequence item: changes by operation and by entity type."""
 
     __slots__ = ("operations", "types")
 
@@ -233,17 +234,17 @@ class Counts:
         self.types[change.entity_type] = self.types.get(change.entity_type, 0) + 1
 
     def copy(self) -> Counts:
-        """Return a copy that counts by itself."""
+        """Return an independent copy."""
         return Counts(self.operations, self.types)
 
     def end(self, seq: int, chain: str, repairs: int) -> LogEnd:
-        """Return the log's end that these counts belong to."""
+        """Return the end of a log with these counts, whose last change has this number and link."""
         creates, updates, deletes = (self.operations.get(name, 0) for name in OPERATIONS)
         return LogEnd(seq + 1, chain, creates, updates, deletes, dict(self.types), repairs, True)
 
 
 def advanced(end: LogEnd, changes: Sequence[Change]) -> LogEnd:
-    """Return the log's end after these changes were appended to it."""
+    """Return the end of the log after these changes are appended."""
     counts = Counts({"create": end.creates, "update": end.updates, "delete": end.deletes}, end.entity_types)
     for change in changes:
         counts.add(change)
@@ -251,9 +252,9 @@ def advanced(end: LogEnd, changes: Sequence[Change]) -> LogEnd:
 
 
 def log_end_of(item: Item | None, project_id: str) -> LogEnd:
-    """Read a sequence item; `None` is a log that does not exist yet.
+    """Return the log end of a sequence item; `NO_LOG` for `None`.
 
-    Raises `NotALog` for the original's, which has no `format`, and for a newer one.
+    Raises `NotALog` if the item has no `format` (the original backend wrote it), has another format, or is incomplete.
     """
     if item is None:
         return NO_LOG
@@ -262,8 +263,8 @@ def log_end_of(item: Item | None, project_id: str) -> LogEnd:
     found = item["format"].get("N")
     if found != str(FORMAT):
         raise NotALog(
-            f"the log of project {project_id} has the format {found}; this program knows {FORMAT}",
-            hint="Use the program that wrote it, or a newer one; nothing was altered.",
+            f"the log of project {project_id} has format {found}; this program supports format {FORMAT}",
+            hint="Use the program that wrote it, or a newer one. Nothing was altered.",
         )
     try:
         return LogEnd(
@@ -277,11 +278,11 @@ def log_end_of(item: Item | None, project_id: str) -> LogEnd:
             True,
         )
     except (KeyError, ValueError):
-        raise NotALog(f"the sequence item of project {project_id} is not whole", hint=REPAIR_HINT) from None
+        raise NotALog(f"the sequence item of project {project_id} is incomplete", hint=REPAIR_HINT) from None
 
 
 def log_end_values(end: LogEnd) -> dict[str, Any]:
-    """Return the attributes of a sequence item that an append writes."""
+    """Return the attributes that every append sets on the sequence item."""
     return {
         "value": {"N": str(end.value)},
         "chain": {"S": end.chain},
@@ -293,34 +294,34 @@ def log_end_values(end: LogEnd) -> dict[str, Any]:
 
 
 def registry_values(project_id: str) -> dict[str, Any]:
-    """Return the attributes of a sequence item that never change: its format, and its place in the index."""
+    """Return the attributes of a sequence item that never change: its format, and its keys in the index."""
     return {"format": {"N": str(FORMAT)}, "registry": {"S": REGISTRY}, "projectId": {"S": project_id}}
 
 
 class Request(Record):
-    """A request item: what one chunk wrote."""
+    """A request item: the record of what one chunk of a batch wrote."""
 
     first_seq: int
     count: int
     offset: int
-    """How many changes of the project's part of the batch came before."""
+    """How many changes of the same project precede the chunk in the batch."""
     fingerprint: str
-    """Of the whole batch."""
+    """The fingerprint of the whole batch."""
     token: str
-    """Of the transaction that wrote it: so a writer knows its own work again."""
+    """The token of the transaction that wrote it. A writer recognises its own transaction by it."""
     created_at: str
     """ISO 8601, UTC."""
     expires: int
-    """Seconds since 1970, for DynamoDB's time to live."""
+    """When DynamoDB may delete the item (time to live), in seconds since 1970."""
 
     @property
     def stored(self) -> StoredChunk:
-        """What a replay answers."""
+        """The result of an append that repeats this one; without the changes."""
         return StoredChunk(self.first_seq, self.count, self.fingerprint, None, self.offset)
 
 
 def request_item(key: Item, request: Request) -> dict[str, Any]:
-    """Write a request as the item of the given key."""
+    """Return the item of a request, with the given key."""
     return {
         **key,
         "firstSeq": {"N": str(request.first_seq)},
@@ -334,7 +335,7 @@ def request_item(key: Item, request: Request) -> dict[str, Any]:
 
 
 def request_of(item: Item) -> Request:
-    """Read a request item."""
+    """Return the request of a request item."""
     return Request(
         int(item["firstSeq"]["N"]),
         int(item["count"]["N"]),

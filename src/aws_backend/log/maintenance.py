@@ -1,4 +1,4 @@
-"""What only the upkeep of a log calls: reads of everything, conditional repairs. It is not on the path of a request."""
+"""Reads and conditional writes that only `verify` and `repair` need. No request of the API uses them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from aws_backend.log.transactions import Action
 
 PAGE_CHANGES = 1000
-"""Items that are read with one call."""
+"""Largest number of items that one call reads."""
 
 
 def all_items_after(table: LogTable, project_id: str, seq: int, last: int | None = None) -> Iterator[Item]:
-    """Yield every item of a log after number `seq`, in order, by strong reads; up to `last` if given."""
+    """Yield the items of a log after number `seq`, up to `last` if given, in order, by strongly consistent reads."""
     values = {":pk": {"S": project_id}, ":from": {"N": str(seq + 1)}}
     condition = "pk = :pk AND seq >= :from"
     if last is not None:
@@ -37,7 +37,7 @@ def all_items_after(table: LogTable, project_id: str, seq: int, last: int | None
 
 
 def request_items(table: LogTable, project_id: str) -> Iterator[Item]:
-    """Yield the request items of a project; the whole table is scanned for them."""
+    """Yield the request items of a project. This scans the whole table."""
     payload: dict[str, Any] = {
         "FilterExpression": "begins_with(pk, :prefix)",
         "ExpressionAttributeValues": {":prefix": {"S": f"REQUEST#{project_id}#"}},
@@ -48,7 +48,7 @@ def request_items(table: LogTable, project_id: str) -> Iterator[Item]:
 
 
 def delete_request(table: LogTable, item: Item) -> bool:
-    """Delete a request item if it is as it was read; tell whether it was deleted."""
+    """Delete a request item if it has not changed since it was read; return whether it was deleted."""
     payload = {
         "Key": {"pk": item["pk"], "seq": item["seq"]},
         "ConditionExpression": "firstSeq = :first AND createdAt = :at",
@@ -58,7 +58,7 @@ def delete_request(table: LogTable, item: Item) -> bool:
 
 
 def note_relinking(table: LogTable, project_id: str, first: int) -> None:
-    """Note on the sequence item that hashes are written again from `first` on, unless it names an earlier one."""
+    """Set `relinking` on the sequence item to `first`, unless it has a lower number: links change from there on."""
     payload = {
         "Key": sequence_key(project_id),
         "UpdateExpression": "SET relinking = :first",
@@ -77,7 +77,7 @@ def _succeeds(table: LogTable, operation: str, payload: Mapping[str, Any]) -> bo
 
 
 def repair_sequence(table: str, project_id: str, found: Item | None, after: LogEnd) -> Action:
-    """Set the sequence item to `after`, on condition that it is still as it was `found`; `relinking` is removed."""
+    """Return the action that sets the sequence item to `after` and removes `relinking`, if it still is as `found`."""
     sets = {**log_end_values(after), **registry_values(project_id), "repairs": {"N": str(after.repairs)}}
     expected = {name: (found or {}).get(name) for name in ("value", "chain", "format", "repairs")}
     action = update(table, sequence_key(project_id), sets, expected)
@@ -86,7 +86,7 @@ def repair_sequence(table: str, project_id: str, found: Item | None, after: LogE
 
 
 def relink(table: str, item: Item, chain: str, missing: Mapping[str, Any]) -> Action:
-    """Set the hash of a change, and the attributes that it lacks, on condition that its hash is as it was found."""
+    """Return the action that sets a change's link and its missing attributes, if its link still is as in `item`."""
     sets = {"chain": {"S": chain}, **missing}
     action = update(table, {"pk": item["pk"], "seq": item["seq"]}, sets, {"chain": item.get("chain")})
     action["ConditionExpression"] += " AND attribute_exists(pk)"

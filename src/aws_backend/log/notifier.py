@@ -1,4 +1,4 @@
-"""`News`: wakes those who wait when this process has written something, without the import of `threading`."""
+"""`Notifier`: wakes waiting requests when this process has written something. It does not import `threading`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Notifier:
-    """A count of what was written. Safe for use by several threads."""
+    """A counter of writes that threads can wait for. Safe for use by several threads."""
 
     __slots__ = ("_lock", "_new_lock", "_waiting", "count")
 
@@ -22,22 +22,22 @@ class Notifier:
         self.count = 0
 
     def notify(self) -> None:
-        """Something was written: wake everybody."""
+        """Increase the count and wake all waiting threads."""
         with self._lock:
             self.count += 1
             waiting, self._waiting = self._waiting, []
-        for bell in waiting:
-            bell.release()
+        for wake in waiting:
+            wake.release()
 
     def wait(self, count: int, seconds: float) -> None:
-        """Return when the count is another, or after so many seconds."""
-        bell = self._new_lock()
-        bell.acquire()
+        """Block until the count differs from `count`, at most `seconds`."""
+        wake = self._new_lock()
+        wake.acquire()
         with self._lock:
             if self.count != count:
                 return
-            self._waiting.append(bell)
-        if not bell.acquire(True, seconds):
+            self._waiting.append(wake)
+        if not wake.acquire(True, seconds):
             with self._lock:
-                if bell in self._waiting:
-                    self._waiting.remove(bell)
+                if wake in self._waiting:
+                    self._waiting.remove(wake)

@@ -1,17 +1,16 @@
-"""`AppendQueue`: group commit. Threads that append to one project queue up, and one of them writes for all.
+"""`AppendQueue`: group commit. Appends to one project wait in a queue; one thread, the leader, writes them in groups.
 
-The thread that finds a project idle leads: it takes as many appends as one transaction holds and writes them, until its
-own is done. Then it hands over to the thread at the front of the queue.
+A thread that finds no leader becomes the leader. It writes groups of as many appends as fit in one transaction, until
+its own append is done. Then the thread of the first append in the queue becomes the leader.
 """
 
 from __future__ import annotations
-
-from collections import deque
 
 from aws_backend.log.transactions import MAX_ACTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Sequence
     from typing import Any
 
@@ -19,54 +18,56 @@ if TYPE_CHECKING:
     from aws_backend.log.transactions import Member
     from sltt_core.log.batches import StoredChunk
     from sltt_core.model.changes import Change
+else:
+    from _collections import deque  # `collections` loads more than a cold start needs
 
 MAX_PROJECTS = 10_000
-"""Projects whose log's end is remembered; the end of any other is read again."""
+"""Number of projects whose log end is cached."""
 
 
 class Append:
-    """A chunk that a thread wants stored, and what became of it."""
+    """A chunk to store, and its outcome."""
 
     __slots__ = ("attempts", "deadline", "error", "gone", "leads", "member", "result", "size", "turn", "woken")
 
     def __init__(self, member: Member, size: int, deadline: float, turn: Any) -> None:
-        """`size` is what it takes of a transaction, in bytes; `turn` is a lock that is held."""
+        """`size` is its size in a transaction, in bytes. `turn` is a lock that the caller has acquired."""
         self.member = member
         self.deadline = deadline
         self.size = size
-        self.turn = turn  # released when the append is done, or when its thread is to lead
+        self.turn = turn  # released when the append is done, or when its thread becomes the leader
         self.leads = False
         self.woken = False
         self.gone = False
-        """Whether its thread was interrupted while it waited: it is not tried again, and does not lead."""
+        """Whether its thread was interrupted while it waited: it is not written again then, and does not lead."""
         self.result: StoredChunk | None = None
         self.error: BaseException | None = None
         self.attempts: dict[str, tuple[Change, ...]] = {}
-        """The changes of each transaction that was sent for it, by the transaction's token."""
+        """Its changes in each transaction that was sent, by the token of the transaction."""
 
     @property
     def open(self) -> bool:
-        """Whether nothing came of it yet."""
+        """Whether it has neither a result nor an error yet."""
         return self.result is None and self.error is None
 
     def wake(self) -> None:
-        """Let its thread continue, once."""
+        """Let its thread continue. Only the first call has an effect."""
         if not self.woken:
             self.woken = True
             self.turn.release()
 
 
 class ProjectQueue:
-    """The appends to one project that wait, and the end of its log."""
+    """The waiting appends to one project, and the end of its log."""
 
     __slots__ = ("busy", "end", "waiting")
 
     def __init__(self) -> None:
         self.busy = False
-        """Whether a thread leads."""
+        """Whether a thread is the leader."""
         self.waiting: deque[Append] = deque()
         self.end: LogEnd | None = None
-        """The log's end as this process knows it; others may have appended since. `None`: to be read."""
+        """The log's end after this process's last append; other processes may have appended since. `None`: unknown."""
 
 
 class AppendQueue:
@@ -79,17 +80,17 @@ class AppendQueue:
         max_bytes: int,
         new_lock: Callable[[], Any],
     ) -> None:
-        """`write` stores a group: every append of it has a result or an error then, unless its own time is not up.
+        """`write` stores a group and sets a result or an error on each append, except those before their deadline.
 
-        `max_bytes` bounds the size of a group.
+        `max_bytes` is the largest total size of a group.
         """
         self._write = write
         self._max_bytes = max_bytes
-        self._lock = new_lock()  # of the queues; held for a moment only
+        self._lock = new_lock()  # protects the queues; never held during a call to DynamoDB
         self._queues: dict[str, ProjectQueue] = {}
 
     def run(self, project_id: str, append: Append) -> StoredChunk:
-        """Have an append written, by this thread or by another; return its result or raise its error."""
+        """Block until this thread or another has written the append; return its result or raise its error."""
         with self._lock:
             queue = self._queue(project_id)
             queue.waiting.append(append)
@@ -126,7 +127,7 @@ class AppendQueue:
         return queue
 
     def _leave(self, queue: ProjectQueue, append: Append) -> None:
-        """Let the others continue without a thread that was interrupted while it waited."""
+        """Remove the append of a thread that was interrupted while it waited; if it was to lead, the next one leads."""
         with self._lock:
             append.gone = True
             if append in queue.waiting:
@@ -135,14 +136,14 @@ class AppendQueue:
             self._hand_over(queue, [])
 
     def _lead(self, queue: ProjectQueue, mine: Append) -> None:
-        """Write for the queue until my own append is done, then hand over to the first that waits."""
+        """Write groups until the thread's own append is done, then make the first waiting thread the leader."""
         group: list[Append] = []
         try:
             while mine.open:
                 group = self._next_group(queue)
                 self._write(queue, group)
                 self._settle(queue, group, mine)
-        finally:  # also when this thread is interrupted: the others continue without it
+        finally:  # also if this thread is interrupted: another must lead
             mine.leads = False
             others = [append for append in group if append is not mine]
             for append in others:
@@ -151,7 +152,10 @@ class AppendQueue:
             self._hand_over(queue, [append for append in others if append.open])
 
     def _next_group(self, queue: ProjectQueue) -> list[Append]:
-        """Take from the queue what one transaction holds, in order; a key that is there twice has to wait."""
+        """Remove from the queue the first appends that fit in one transaction; return them in order.
+
+        A second append with the same key stays in the queue: one transaction cannot write an item twice.
+        """
         group: list[Append] = []
         left: list[Append] = []
         keys: set[tuple[str, int]] = set()
@@ -175,7 +179,7 @@ class AppendQueue:
         return group
 
     def _settle(self, queue: ProjectQueue, group: Sequence[Append], mine: Append) -> None:
-        """Wake those that are done; put the others back at the front of the queue."""
+        """Wake the threads of finished appends; put the other appends back at the front of the queue."""
         with self._lock:
             queue.waiting.extendleft(append for append in reversed(group) if append.open and not append.gone)
         for append in group:
@@ -183,6 +187,7 @@ class AppendQueue:
                 append.wake()
 
     def _hand_over(self, queue: ProjectQueue, unfinished: Sequence[Append]) -> None:
+        """Put unfinished appends back in the queue, and make the thread of the first append the leader."""
         with self._lock:
             queued = set(map(id, queue.waiting))
             queue.waiting.extendleft(

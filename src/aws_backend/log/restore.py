@@ -1,4 +1,4 @@
-"""A log's next changes written just as another log of the project holds them."""
+"""`restore`: writes changes from another log of the same project verbatim, with their numbers and links."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def restore(table: LogTable, project_id: str, changes: tuple[Change, ...]) -> None:
-    """Store at most a chunk of changes in one transaction; raises `StorageBusy` when they are no longer next."""
+    """Append changes (at most a chunk) in one transaction.
+
+    Raises `StorageBusy` if they do not follow the end of the log (any more), and `LogDamaged` if a number is occupied.
+    """
     deadline = table.deadline()
     end = table.read_end(project_id, deadline)
     if end.value != changes[0].seq:
@@ -27,7 +30,8 @@ def restore(table: LogTable, project_id: str, changes: tuple[Change, ...]) -> No
             raise
         if error.reasons[0].get("Code") in (None, "None") and error.codes == {"ConditionalCheckFailed"}:
             raise LogDamaged(
-                f"project {project_id} holds a change beyond its end, {end.head.seq}; nothing was written",
+                f"project {project_id} has a change after the recorded end of its log, {end.head.seq}; "
+                "nothing was written",
                 hint=DAMAGED_HINT,
             ) from error
         raise _overtaken(project_id) from error
@@ -35,4 +39,4 @@ def restore(table: LogTable, project_id: str, changes: tuple[Change, ...]) -> No
 
 
 def _overtaken(project_id: str) -> StorageBusy:
-    return StorageBusy(f"somebody else wrote to project {project_id} while it was being restored")
+    return StorageBusy(f"another process wrote to project {project_id} during the restore")

@@ -1,4 +1,4 @@
-"""The table itself: how it is made on a local DynamoDB, and how one sees that it is the right one."""
+"""The schema of the table: `create` creates a missing table on a local DynamoDB, `check` checks one on AWS."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ KEYS = {"pk": "HASH", "seq": "RANGE"}
 INDEX_KEYS = {"registry": "HASH", "projectId": "RANGE"}
 TYPES = {"pk": "S", "seq": "N", "registry": "S", "projectId": "S"}
 READY_SECONDS = 60.0
-"""How long a table may take to become active."""
+"""How long a table may take to become active, in seconds."""
 READY_PAUSE = 0.05
+"""Seconds between two reads of the table's status."""
 LOCAL_SECONDS = 3.0
-"""How long a local DynamoDB may take to be reached."""
+"""Time limit for the connection to a local DynamoDB, in seconds."""
 USABLE = ("ACTIVE", "UPDATING")
-"""What a table can be written and read in (AWS: TableDescription, `TableStatus`)."""
+"""States in which a table can be read and written (AWS: TableDescription, `TableStatus`)."""
 
 
 def definition(name: str) -> dict[str, Any]:
-    """Return what `CreateTable` takes to make a table for logs."""
+    """Return the parameters of `CreateTable` for a table of logs."""
     return {
         "TableName": name,
         "AttributeDefinitions": [{"AttributeName": name, "AttributeType": kind} for name, kind in TYPES.items()],
@@ -46,85 +47,89 @@ def _schema(keys: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def check(table: LogTable, region: str, write_region: str | None = None) -> None:
-    """Check that the table exists, is ready and has the right keys; raises `StorageError` or `NotALog`.
+    """Check that the table exists, is ready, and has the right keys and index.
 
     A global table is refused unless `write_region`, the only region in which it is written, is this `region`.
+
+    Raises `StorageError` if it does not exist, is not ready or cannot be reached, and `NotALog` for other keys.
     """
     try:
         found = _describe(table)
     except TableNotFound as error:
         raise StorageError(
-            f"there is no table {table.name} in {region}",
-            hint=f"Look at its name, and at DYNAMODB_REGION. {_NEVER_MADE}",
+            f"table {table.name} does not exist in {region}",
+            hint=f"Check the table name and DYNAMODB_REGION. {_NEVER_CREATED}",
         ) from error
     except CredentialError as error:
-        raise StorageError("no AWS credentials that work", hint=f"{CredentialError.hint} {LOCAL_HINT}") from error
+        raise StorageError("no valid AWS credentials found", hint=f"{CredentialError.hint} {LOCAL_HINT}") from error
     except NotDynamoDB as error:
         raise StorageError(
             f"the response at {table.client.endpoint} is not DynamoDB's", hint="Check the endpoint and the proxy."
         ) from error
     except TransportError as error:
         raise StorageError(
-            f"DynamoDB in {region} cannot be reached", hint="Look at DYNAMODB_REGION (or AWS_REGION) and the network."
+            f"DynamoDB in {region} cannot be reached", hint="Check DYNAMODB_REGION (or AWS_REGION) and the network."
         ) from error
     if found["TableStatus"] not in USABLE:
         raise StorageError(
-            f"the table {table.name} is not ready: it is {found['TableStatus']}", hint="Try again when it is ACTIVE."
+            f"table {table.name} is not ready: its status is {found['TableStatus']}",
+            hint="Try again when it is ACTIVE.",
         )
     _check_keys(table.name, found)
     _check_replicas(table.name, found, region, write_region)
     status = _index_status(found)
     if status not in USABLE:
         raise StorageError(
-            f"the index {INDEX} of the table {table.name} is not ready: it is {status}",
+            f"the index {INDEX} of table {table.name} is not ready: its status is {status}",
             hint="Try again when it is ACTIVE; until then the list of projects is not complete.",
         )
 
 
-_NEVER_MADE = "On AWS a table is never made by this program: docs/table.md shows the command."
+_NEVER_CREATED = "This program does not create tables on AWS; docs/table.md shows the command."
 
 
 def create(table: LogTable) -> None:
-    """Make the table when it is missing, and wait until it is active; for a local DynamoDB.
+    """Create the table on a local DynamoDB if it is missing, and wait until it is active.
 
-    Raises `StorageError` when none answers, or the table does not become active, and `NotALog`.
+    Raises `StorageError` if the endpoint does not respond as DynamoDB, or if the table does not become active, and
+    `NotALog` if the table has other keys.
     """
     endpoint = table.client.endpoint
     try:
-        table.client.warm(LOCAL_SECONDS)  # it is there at once or not at all: no use in trying again
-        found = _made(table)
+        table.client.warm(LOCAL_SECONDS)  # a local endpoint responds at once or not at all: no retries
+        found = _ensure(table)
     except NotDynamoDB as error:
         raise StorageError(
-            f"no DynamoDB answers at {endpoint}: the server does not answer as DynamoDB does: {error.code}",
-            hint="Look at DYNAMODB_ENDPOINT.",
+            f"DynamoDB does not respond at {endpoint}: the server does not respond as DynamoDB: {error.code}",
+            hint="Check DYNAMODB_ENDPOINT.",
         ) from error
     except TransportError as error:
         raise StorageError(
-            f"no DynamoDB answers at {endpoint}",
-            hint="`make dynamodb` starts one at http://localhost:8000; DYNAMODB_ENDPOINT names another.",
+            f"DynamoDB does not respond at {endpoint}",
+            hint="Run `make dynamodb` to start it at http://localhost:8000, or set DYNAMODB_ENDPOINT.",
         ) from error
     except AccessDenied as error:
         raise StorageError(
-            f"{endpoint} wants real credentials",
-            hint="DYNAMODB_ENDPOINT and USE_LOCAL_DYNAMODB are for a local DynamoDB; for AWS, set neither.",
+            f"{endpoint} requires real credentials",
+            hint="Set DYNAMODB_ENDPOINT and USE_LOCAL_DYNAMODB for a local DynamoDB only, not for AWS.",
         ) from error
     except DynamoDBError as error:
         raise StorageError(
-            f"what answers at {endpoint} does not answer as DynamoDB does: {error.code}",
-            hint="Look at DYNAMODB_ENDPOINT.",
+            f"the server at {endpoint} does not respond as DynamoDB: {error.code}",
+            hint="Check DYNAMODB_ENDPOINT.",
         ) from error
     _check_keys(table.name, found)
 
 
-def _made(table: LogTable) -> dict[str, Any]:
-    """Return the description of the table, once it is active."""
+def _ensure(table: LogTable) -> dict[str, Any]:
+    """Create the table if it is missing; return its description when it is active."""
     try:
         found = _describe(table)
     except TableNotFound:
         try:
             table.client.call("CreateTable", definition(table.name))
         except TableInUse:
-            pass  # another process was faster
+            pass  # another process created it
         found = _describe(table)
     deadline = table.runtime.steady_clock() + READY_SECONDS
     while found["TableStatus"] != "ACTIVE" or _index_status(found) not in USABLE:
@@ -132,7 +137,7 @@ def _made(table: LogTable) -> dict[str, Any]:
             status = found["TableStatus"]
             if status == "ACTIVE":
                 status = f"ACTIVE, and its index {INDEX} is {_index_status(found)}"
-            raise StorageError(f"the table {table.name} does not become active: it is {status}")
+            raise StorageError(f"table {table.name} does not become active: its status is {status}")
         table.runtime.pause(READY_PAUSE)
         found = _describe(table)
     return found
@@ -196,16 +201,16 @@ def _check_replicas(name: str, found: Mapping[str, Any], region: str, write_regi
 def _check_keys(name: str, found: Mapping[str, Any]) -> None:
     types = {entry["AttributeName"]: entry["AttributeType"] for entry in found["AttributeDefinitions"]}
     if _keys(found) != KEYS or any(types[key] != TYPES[key] for key in KEYS):
-        said = ", ".join(f"{key} ({types[key]})" for key in _keys(found))
+        key_text = ", ".join(f"{key} ({types[key]})" for key in _keys(found))
         raise NotALog(
-            f"the table {name} has the key {said}; a table of logs has pk (S) and seq (N)",
-            hint="Name another table; this one was not altered.",
+            f"table {name} has the key {key_text}; a table of logs has pk (S) and seq (N)",
+            hint="Use another table. This one was not altered.",
         )
     indexes = {index["IndexName"]: index for index in found.get("GlobalSecondaryIndexes") or ()}
     if INDEX not in indexes or _keys(indexes[INDEX]) != INDEX_KEYS:
         raise NotALog(
-            f"the table {name} has no index {INDEX!r} with the key registry, projectId",
-            hint="A table of the original backend has none. docs/table.md shows the command that adds it.",
+            f"table {name} has no index {INDEX!r} with the key registry, projectId",
+            hint="Add the index; docs/table.md shows the command. A table of the original backend does not have it.",
         )
 
 

@@ -1,7 +1,7 @@
-"""`LogTable`: the one place that calls DynamoDB for the logs in a table. Its methods are verbs of the log.
+"""`LogTable`: all calls to DynamoDB for the logs in a table, as methods in terms of the log.
 
-It knows expressions, paging and the time that a request may take. It raises the errors of `aws_backend.dynamodb` and of
-the transport as they are; the storage translates them (`aws_backend.log.errors`).
+It builds expressions, reads page by page and limits the time of a request. It raises the errors of
+`aws_backend.dynamodb` and of the transport unchanged; the storage translates them (`aws_backend.log.errors`).
 """
 
 from __future__ import annotations
@@ -35,23 +35,21 @@ INDEX = "projects"
 """The sparse index that holds only the sequence items, in the order of their projects."""
 LOCAL_HINT = "For a local DynamoDB, set USE_LOCAL_DYNAMODB=true."
 REQUEST_SECONDS = 10.0
-"""How long a request to a storage may take, with all its calls and all its waiting."""
+"""Default time limit of a request to a storage, in seconds, including all calls and waits."""
 THROTTLE_SECONDS = 0.1
-"""The first wait after being throttled is a random part of this; it doubles each time."""
+"""Longest first wait after a throttled call, in seconds. The wait is a random part of it, and it doubles each time."""
 CONFLICT_PAUSE = 0.02
-"""Seconds before items that a transaction was writing are read together again."""
+"""Seconds before items that were locked by another transaction are read again."""
 MAX_KEYS = 100
-"""Items of one BatchGetItem (AWS: BatchGetItem)."""
-
-
+"""Largest number of items in one BatchGetItem (AWS: BatchGetItem)."""
 MAX_KNOWN_HEADS = 100_000
-"""Projects whose heads are remembered; the one written or read longest ago is forgotten first."""
+"""Number of projects whose head is cached. The one whose head changed longest ago is removed first."""
 
 
 class KnownHeads:
-    """The greatest sequence number that this process has seen of each project. Safe for use by several threads.
+    """The greatest sequence number that this process has seen in each project. Safe for use by several threads.
 
-    A read that shows less is stale, or the log was replaced.
+    A read that ends at a lower number is stale, unless the log was replaced.
     """
 
     __slots__ = ("_heads", "_lock")
@@ -61,26 +59,26 @@ class KnownHeads:
         self._lock = allocate_lock()
 
     def get(self, project_id: str) -> int:
-        """Return the greatest number seen, 0 for none."""
+        """Return the greatest number seen; 0 if there is none."""
         return self._heads.get(project_id, 0)
 
     def note(self, project_id: str, seq: int) -> None:
-        """Remember that the log reaches at least `seq`."""
+        """Record that the log has a change with number `seq`."""
         with self._lock:
             heads = self._heads
             if seq > heads.get(project_id, 0):
                 if len(heads) >= MAX_KNOWN_HEADS and project_id not in heads:
                     del heads[next(iter(heads))]
-                heads.pop(project_id, None)  # so that those written to last stay longest
+                heads.pop(project_id, None)  # moves the project to the end of the dict: it is removed last
                 heads[project_id] = seq
 
     def forget(self, project_id: str) -> None:
-        """Forget a log that was replaced."""
+        """Remove a project, because its log was replaced."""
         self._heads.pop(project_id, None)
 
 
 class LogTable:
-    """A table with logs in it. Safe for use by several threads."""
+    """A DynamoDB table of logs. Safe for use by several threads."""
 
     def __init__(
         self,
@@ -90,7 +88,7 @@ class LogTable:
         runtime: Runtime = SYSTEM,
         time_limit: Callable[[], float] = lambda: REQUEST_SECONDS,
     ) -> None:
-        """`runtime` must be the client's, too. `time_limit` returns how many seconds a request that begins may take."""
+        """`runtime` must be the client's. `time_limit` returns the time limit of a request, in seconds."""
         self.name = name
         self.client = client
         self.runtime = runtime
@@ -98,15 +96,18 @@ class LogTable:
         self._time_limit = time_limit
 
     def deadline(self) -> float:
-        """Return when a request that begins now has to end, on the steady clock."""
+        """Return the deadline of a request that begins now, in seconds of the steady clock."""
         return self.runtime.steady_clock() + self._time_limit()
 
     def is_late(self, deadline: float, wait: float = 0.0) -> bool:
-        """Tell whether the deadline has passed, or will have passed after a wait."""
+        """Return whether the deadline has passed, or will have passed after `wait` seconds."""
         return self.runtime.steady_clock() + wait >= deadline
 
     def call(self, operation: str, payload: Mapping[str, Any], deadline: float, **options: Any) -> dict[str, Any]:
-        """Call an operation on this table; raises `NotDynamoDB` for a response of another form."""
+        """Call an operation of DynamoDB on this table; `options` are those of `DynamoDBClient.call`.
+
+        Raises `NotDynamoDB` for a response of another form.
+        """
         response = self.client.call(operation, {"TableName": self.name, **payload}, deadline=deadline, **options)
         check_response(operation, response)
         return response
@@ -114,9 +115,9 @@ class LogTable:
     def pages(
         self, operation: str, payload: dict[str, Any], deadline: float | None, limit: int | None = None
     ) -> Iterator[list[Item]]:
-        """Yield the items of each response, until there are no more or `limit` items were read.
+        """Yield the items of each response, until there are no more or `limit` items are read.
 
-        Without a deadline each page has the time that a request may take.
+        Without a deadline, each call has the time limit of a request.
         """
         while True:
             if limit is not None:
@@ -135,7 +136,7 @@ class LogTable:
     def changes_from(
         self, project_id: str, first: int, limit: int, deadline: float, *, strong: bool
     ) -> Iterator[list[Item]]:
-        """Yield the changes from number `first` on, in order, a response at a time, at most `limit`."""
+        """Yield at most `limit` changes from number `first` on, in order; one list for each response."""
         payload = {
             "KeyConditionExpression": "pk = :pk AND seq >= :from",
             "ExpressionAttributeValues": {":pk": {"S": project_id}, ":from": {"N": str(first)}},
@@ -144,34 +145,37 @@ class LogTable:
         return self.pages("Query", payload, deadline, limit)
 
     def get_change(self, project_id: str, seq: int, deadline: float, *, strong: bool) -> Item | None:
-        """Return the item of a change, or `None`."""
+        """Return the item of a change; `None` if it does not exist."""
         return self._get(change_key(project_id, seq), deadline, strong=strong)
 
     def _get(self, key: Item, deadline: float, *, strong: bool) -> Item | None:
-        """Return an item, or `None`. A strong read sees every write that was acknowledged before; it costs twice."""
+        """Return an item or `None`. A strong read sees every write acknowledged before; it costs twice as much."""
         item: Item | None = self.call("GetItem", {"Key": key, "ConsistentRead": strong}, deadline).get("Item")
         return item
 
     def get_sequence(self, project_id: str, deadline: float, *, strong: bool = True) -> Item | None:
-        """Return the sequence item as it is, or `None`."""
+        """Return the sequence item unparsed; `None` if it does not exist."""
         return self._get(sequence_key(project_id), deadline, strong=strong)
 
     def read_end(self, project_id: str, deadline: float, *, strong: bool = True) -> LogEnd:
-        """Return a log's end. Read weakly, it may be an earlier one, but none before what this process has seen."""
+        """Return the end of a log. Without `strong` it may be stale, but includes all that this process has seen.
+
+        Raises `NotALog` for a sequence item of another format.
+        """
         known = self.known_heads.get(project_id)
         end = log_end_of(self.get_sequence(project_id, deadline, strong=strong), project_id)
         if end.head.seq < known:
             if not strong:
                 return self.read_end(project_id, deadline)
-            # Shorter than it was before this read began: the log was replaced. What became known during the read, as
-            # by another thread's append, is newer than this response and says nothing of the kind.
+            # The log is shorter than before this read began: it was replaced. A number that became known during the
+            # read, from another thread's append, is newer than this response and proves nothing.
             if self.known_heads.get(project_id) == known:
                 self.known_heads.forget(project_id)
         self.known_heads.note(project_id, end.head.seq)
         return end
 
     def ends(self, project_ids: Sequence[str], deadline: float) -> dict[str, int]:
-        """Return the last number of each of these projects that has changes, by weak reads of 100 at a time."""
+        """Return the last number of each project that has changes; by eventually consistent reads, 100 a call."""
         heads: dict[str, int] = {}
         for start in range(0, len(project_ids), MAX_KEYS):
             some = dict.fromkeys(project_ids[start : start + MAX_KEYS])
@@ -200,7 +204,7 @@ class LogTable:
         return heads
 
     def projects(self, after: str | None, limit: int, deadline: float) -> list[str]:
-        """Return up to `limit` ids of projects, in order, after the given one."""
+        """Return up to `limit` project ids in order, those after `after` if given."""
         condition, values = "registry = :r", {":r": {"S": REGISTRY}}
         if after is not None:
             condition += " AND projectId > :after"
@@ -214,26 +218,26 @@ class LogTable:
         return [item["projectId"]["S"] for items in pages for item in items]
 
     def read_request(self, project_id: str, key: str, number: int, deadline: float) -> Request | None:
-        """Return what a chunk wrote under an idempotency key, by a strong read; `None` when it wrote nothing."""
+        """Return the request item of a chunk, by a strong read; `None` if the chunk was not written."""
         item = self._get(request_key(project_id, key, number), deadline, strong=True)
         return None if item is None else request_of(item)
 
     def read_together(self, project_id: str, seq: int, deadline: float) -> tuple[Item | None, Item | None]:
-        """Return a change's item and the sequence item as they are at one moment between all transactions.
+        """Return a change's item and the sequence item in one transaction: never from the middle of an append.
 
-        TransactGetItems is serializable with TransactWriteItems; strong reads of one item after the other are not
-        (AWS, "DynamoDB transactions: how it works").
+        TransactGetItems is serializable with TransactWriteItems; two strong reads are not (AWS, "DynamoDB transactions:
+        how it works"). Raises `StorageBusy` if writers hold the items until the deadline.
         """
         keys = (change_key(project_id, seq), sequence_key(project_id))
         payload = {"TransactItems": [{"Get": {"TableName": self.name, "Key": key}} for key in keys]}
         while True:
             try:
                 response = self.client.call("TransactGetItems", payload, deadline=deadline)
-            except TransactionCanceled as error:  # a transaction is in flight
+            except TransactionCanceled as error:  # a write transaction is in flight
                 if not error.is_transient:
                     raise
                 if self.is_late(deadline, CONFLICT_PAUSE):
-                    raise StorageBusy(f"others write to project {project_id} without a pause") from error
+                    raise StorageBusy(f"other processes write to project {project_id} without a pause") from error
                 self.runtime.pause(CONFLICT_PAUSE)
             else:
                 check_response("TransactGetItems", response)
@@ -243,12 +247,12 @@ class LogTable:
     # Writing
 
     def transact(self, actions: Sequence[Action], token: str, deadline: float) -> None:
-        """Carry out all actions in one transaction, or none; raises `TransactionCanceled` with the reasons."""
+        """Carry out all actions in one transaction; raises `TransactionCanceled` if none was carried out."""
         payload = {"TransactItems": actions, "ClientRequestToken": token}
         self.client.call("TransactWriteItems", payload, deadline=deadline)
 
     def mark_outdated(self, project_id: str, seq: int, outdated_by: int, deadline: float) -> Item | None:
-        """Set `outdatedBy` where it is absent or less; return the change's item as it is then, or `None`."""
+        """Set `outdatedBy` if it is absent or lower; return the change's item afterwards, `None` if there is none."""
         payload = {
             "Key": change_key(project_id, seq),
             "UpdateExpression": "SET outdatedBy = :by",
@@ -260,11 +264,11 @@ class LogTable:
         try:
             item: Item = self.call("UpdateItem", payload, deadline, repeatable=True)["Attributes"]
         except ConditionFailed as error:
-            return error.item  # it has that number or a later one already, or there is no such change
+            return error.item  # it has this number or a higher one already, or the change does not exist
         return item
 
     def back_off(self, attempt: int, deadline: float) -> None:
-        """Wait after being throttled, longer with each attempt (from 0); raises `Throttled` when there is no time."""
+        """Wait after a throttled call, longer for each `attempt` (from 0); raises `Throttled` near the deadline."""
         wait = THROTTLE_SECONDS * 2.0**attempt * self.runtime.random()
         if self.is_late(deadline, wait):
             raise Throttled("the table is throttled")

@@ -1,10 +1,10 @@
-"""The transaction that appends to a log: built, and read again when it was refused. Pure.
+"""Builds the transaction that appends to a log, and reads the reasons if DynamoDB cancels it. Pure functions.
 
-One `TransactWriteItems` (AWS: "DynamoDB transactions: how it works") does all of it or nothing:
+One `TransactWriteItems` (AWS: "DynamoDB transactions: how it works") carries out all of these actions or none:
 
-1. it carries the sequence item on, on condition that it is as expected,
-2. puts a request item for each member, on condition that there is none,
-3. puts the changes, on condition that there are none.
+1. update the sequence item, if it is as expected,
+2. put a request item for each member, if it does not exist,
+3. put the changes, if they do not exist.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ if TYPE_CHECKING:
     Action = dict[str, Any]
 
 MAX_ACTIONS = 100
-"""Actions of one transaction (AWS: TransactWriteItems, "up to 100 action requests")."""
+"""Largest number of actions in a transaction (AWS: TransactWriteItems, "up to 100 action requests")."""
 
 
 class Member(Record):
-    """A chunk that shares a transaction with others of its project."""
+    """A chunk in a transaction, which it may share with other chunks of its project."""
 
     chunk: Chunk
     key: str
-    """The caller's idempotency key, or a random one: there is one path for both."""
+    """The caller's idempotency key; a random one if there is none."""
     expires: int
-    """When its request item may go, in seconds since 1970."""
+    """When its request item may be deleted, in seconds since 1970."""
 
 
 class Built(Record):
-    """A transaction, and what it does if it is carried out."""
+    """A transaction, and its effect if it is carried out."""
 
     actions: Sequence[Action]
     token: str
     before: LogEnd
     after: LogEnd
     changes: Sequence[tuple[Change, ...]]
-    """Of each member."""
+    """The changes of each member."""
 
 
 def build(table: str, members: Sequence[Member], before: LogEnd, now: str, token: str) -> Built:
-    """Make the transaction that appends the members' changes after `before`, at the time `now`."""
+    """Build the transaction that appends the members' changes after `before`, at the time `now` (ISO 8601)."""
     project_id = members[0].chunk.project_id
     head = before.head
     requests: list[Action] = []
@@ -84,23 +84,23 @@ def build(table: str, members: Sequence[Member], before: LogEnd, now: str, token
 
 
 def build_restore(table: str, changes: Sequence[Change], before: LogEnd, token: str) -> Built:
-    """Make the transaction that puts changes after `before` just as they are."""
+    """Build the transaction that appends changes after `before` verbatim."""
     after = advanced(before, changes)
     actions = [advance(table, changes[0].project_id, before, after), *[put_change(table, change) for change in changes]]
     return Built(actions, token, before, after, [tuple(changes)])
 
 
-# The actions of a transaction: each a put or an update of one item, with its condition (AWS: TransactWriteItems). A
-# condition's attribute names are placeholders where they may be reserved words.
+# The actions of a transaction: each is a conditional put or update of one item (AWS: TransactWriteItems). Attribute
+# names that may be reserved words are replaced by placeholders.
 
 
 def put_change(table: str, change: Change) -> Action:
-    """Put a change, on condition that its number is free."""
+    """Return the action that puts a change, if its number is free."""
     return {"Put": _put(table, change_item(change))}
 
 
 def put_request(table: str, project_id: str, key: str, number: int, request: Request) -> Action:
-    """Put a request item, on condition that there is none; a refusal returns the one that is there."""
+    """Return the action that puts a request item, if it does not exist; a refusal contains the existing item."""
     put = _put(table, request_item(request_key(project_id, key, number), request))
     return {"Put": put | {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}}
 
@@ -110,7 +110,7 @@ def _put(table: str, item: Mapping[str, Any]) -> Action:
 
 
 def advance(table: str, project_id: str, before: LogEnd, after: LogEnd) -> Action:
-    """Set the sequence item to `after`, on condition that it is still `before`; a refusal returns the true one."""
+    """Return the action that sets the sequence item to `after`, if it is `before`; a refusal contains the true item."""
     sets = log_end_values(after)
     if not before.exists:
         action = update(table, sequence_key(project_id), sets | registry_values(project_id), {"pk": None})
@@ -126,7 +126,7 @@ def advance(table: str, project_id: str, before: LogEnd, after: LogEnd) -> Actio
 
 
 def update(table: str, key: Item, sets: Mapping[str, Any], expected: Mapping[str, Any]) -> Action:
-    """Make an update that sets attributes if others are as `expected`: a value, or `None` for absent."""
+    """Return an update that sets attributes, if others are as `expected`: a value, or `None` for absent."""
     conditions = [
         f"attribute_not_exists(#{name})" if value is None else f"#{name} = :was_{name}"
         for name, value in expected.items()
@@ -143,28 +143,28 @@ def update(table: str, key: Item, sets: Mapping[str, Any], expected: Mapping[str
     }
 
 
-# What a refused transaction says.
+# The reasons of a cancelled transaction.
 
 
 class Refusal(Record):
-    """Why a transaction was refused."""
+    """Why DynamoDB cancelled a transaction."""
 
     replays: Mapping[int, Request]
-    """Members, by their place, whose requests are stored already."""
+    """The stored requests of members that were written before, by the index of the member."""
     end: LogEnd | None
-    """The true end of the log, when it is not the expected one."""
+    """The true end of the log, if it differs from the expected one."""
     conflict: bool
-    """Whether another transaction held an item."""
+    """Whether another transaction held one of the items."""
     throttled: bool
-    """Whether there was more to do than the table may."""
+    """Whether the table was throttled."""
     occupied: int | None
-    """A number that has a change although the sequence item says that it is the next, or comes after."""
+    """A number after the recorded end of the log that already has a change."""
 
 
 def read_reasons(reasons: Sequence[Mapping[str, Any]], built: Built, members: Sequence[Member]) -> Refusal | None:
-    """Read the reasons of a `TransactionCanceledException`; `None` when they say nothing that helps.
+    """Read the reasons of a `TransactionCanceledException`; `None` if another attempt cannot help.
 
-    Raises `NotALog` when the sequence item is not of this format.
+    Raises `NotALog` if the sequence item has another format.
     """
     project_id = members[0].chunk.project_id
     codes = [reason.get("Code") for reason in reasons]

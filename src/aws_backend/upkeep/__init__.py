@@ -1,1 +1,1 @@
-"""A damaged log in DynamoDB: found (`audit`) and repaired (`repair`)."""
+"""Finds damage of a log in DynamoDB (`audit`) and repairs it (`repair`)."""

@@ -1,1 +1,1 @@
-"""The REST API: no server, no framework, and no input or output of its own. `Request` in, `Response` out."""
+"""The REST API as a function from `Request` to `Response`, without a server, a framework or network access."""

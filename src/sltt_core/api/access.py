@@ -1,4 +1,4 @@
-"""Who may do what: `Principal` and `Access`, and the one place that asks for every route."""
+"""Access control: `Principal`, `Access`, and the function that checks the access of every request."""
 
 from __future__ import annotations
 
@@ -10,58 +10,58 @@ if TYPE_CHECKING:
     from typing import Any
 
 OPEN = "open"
-"""The action of a route that touches no project: nobody is asked."""
+"""The action of a route that concerns no project. It is always allowed."""
 LIST = "list"
-"""List the projects. Asked with no project; `Access.visible` then says which ones."""
+"""List the projects. It is checked without a project; then `Access.visible` returns the projects to list."""
 READ = "read"
-"""Read one project: its changes, its counts; also when a waiting request is asked again."""
+"""Read the changes or counts of one project. It is checked again each time a waiting request wakes."""
 APPEND = "append"
-"""Append to one project; also when the batch turns out to be stored already."""
+"""Append to one project. It is also checked for a batch that is already stored."""
 ACTIONS = (OPEN, LIST, READ, APPEND)
 
 
 class Principal(Record):
-    """Who sends a request, as the server or the gateway has verified."""
+    """The sender of a request, as the server or the gateway has verified it."""
 
     id: str
     """1 to 255 characters, no control characters; stored as `changeBy` with each change."""
     claims: Mapping[str, object] = {}
-    """What else is known: the claims of a token, or the context of an authorizer."""
+    """The claims of a token, or the context of an authorizer."""
 
 
 class Access:
-    """Decides who may do what. One object serves all requests of a server, on any number of threads.
+    """Decides which actions are allowed. One object serves all requests of a server, on any number of threads.
 
-    Any `SlttError` that a method raises becomes the response. An error of another kind becomes a 500: nobody is let in
-    by a fault.
+    An `SlttError` that a method raises becomes the response. Any other exception becomes a response 500, so that a
+    failure never grants access.
     """
 
     def authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None:
         """Return if the principal may do this; raise `NotAllowed` if not.
 
-        `principal` is `None` for a request that names nobody. `action` is `read`, `append` or `list`; an action that
-        the method does not know must be refused, because later versions add some. `project_id` is `None` for `list`.
-        A project whose existence the principal must not learn of raises `NotFound` instead.
+        `principal` is `None` for an anonymous request. `action` is `read`, `append` or `list`. Refuse unknown actions,
+        because later versions may add some. `project_id` is `None` for `list`. To hide the existence of a project,
+        raise `NotFound` instead.
 
-        Called before each response, so again when a waiting request wakes. A batch is asked about once for each of
-        its projects, before anything is written.
+        The API calls this before each response, and again when a waiting request wakes. For a batch, it calls this once
+        for each project, before anything is written.
         """
         raise NotImplementedError
 
     def visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None:
-        """Return the ids of the projects that a list shows the principal, or `None` for all that have changes.
+        """Return the ids of the projects to list for the principal, or `None` for all projects that have changes.
 
-        The ids come in order, each once. Those up to `cursor` may be left out. The list takes only as many ids as its
-        page holds and one more, so an iterator may read them in pages. Called after `authorize` allows `list`.
+        The ids must be sorted and unique. Ids up to `cursor` may be left out. The API reads at most one id more than a
+        page holds, so an iterator may load them in pages. It calls this after `authorize` has allowed `list`.
         """
         raise NotImplementedError
 
 
 class AllowAll(Access):
-    """Lets everybody do everything; for a server that only its own machine reaches."""
+    """Allows every action to everyone. It is for servers that only their own machine can reach."""
 
     def authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None:
-        """Return."""
+        """Allow the action."""
 
     def visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None:
         """Return `None`: all projects."""
@@ -69,9 +69,9 @@ class AllowAll(Access):
 
 
 def check_access(access: Access, principal: Principal | None, action: str, parameters: Mapping[str, Any]) -> None:
-    """Ask about every project that a request concerns; raises what `Access.authorize` raises.
+    """Check the access to every project of a request; raises what `Access.authorize` raises.
 
-    Those are the projects of the batch in `parameters["changes"]`, in order of first appearance, or else the one in
+    The projects are those of the batch in `parameters["changes"]`, in order of first appearance, or else the one in
     `parameters["projectId"]`.
     """
     if action == OPEN:

@@ -1,4 +1,4 @@
-"""`Api`: a request in, a response out, whatever happens."""
+"""`Api`: returns a response for every request, also if an error occurs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from sltt_core.log.storage import BaseStorageService
 
 _ID_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
-_UNEXPECTED = "something went wrong here; it is not the request's fault"
+_UNEXPECTED = "an internal error occurred; the request did not cause it"
 
 
 class Api:
-    """The REST API on a storage. Calls of `handle` may come from any number of threads."""
+    """The REST API of a storage. Several threads may call `handle`."""
 
     def __init__(
         self,
@@ -36,26 +36,28 @@ class Api:
         *,
         access: Access | None = None,
         cors: Sequence[str] = (),
+        cors_setting: str = "--cors",
         runtime: Runtime = SYSTEM,
         report: Callable[[BaseException], None] | None = None,
     ) -> None:
-        """`access` decides who may do what; by default everybody may do everything.
+        """`access` decides which actions are allowed; by default, all are.
 
-        `cors` lists the origins whose pages may use the API, or `*`. `report` is called with an error that is not the
-        client's, before the response is made.
+        `cors` lists the origins whose pages may use the API, or contains `*`; `cors_setting` is its name in hints.
+        `report` is called with each error that the client did not cause, before the response is created.
         """
         self.server_name = server_name
         self._access = AllowAll() if access is None else access
         self._clock = runtime.clock
-        self._cors = Cors(cors)
+        self._cors = Cors(cors, cors_setting)
         self._new_token = runtime.new_token
         self._report = report
         self._context = Context(storage, server_name, self._access, lambda: now_utc(runtime.clock))
 
     def handle(self, request: Request) -> Response:
-        """Return the response to a request. Nothing is raised, and nothing waits: `Response.wait` asks the caller to.
+        """Return the response to a request. The method does not raise, and does not block for `wait`.
 
-        The response's body may be a stream (`Response.body`), whose errors are raised to the caller that reads it.
+        The caller waits if `Response.wait` is set. The body may be a stream (`Response.body`): its errors are raised
+        to the caller that reads it.
         """
         try:
             self._cors.check(request)
@@ -74,14 +76,14 @@ class Api:
         return self._finish(response, request, self.request_id(request.headers))
 
     def failed(self, error: Exception, request: Request) -> Response:
-        """Make the response for whatever was raised while a request was handled, and report what is not its fault."""
+        """Return the response for an exception of a handler; report it if the client did not cause it."""
         problem = error if isinstance(error, SlttError) else SlttError(_UNEXPECTED)
         if self._report is not None and (problem is not error or _concerns_the_operator(problem)):
             self._report(error)
         return self.problem(problem, request)
 
     def problem(self, error: SlttError, request: Request) -> Response:
-        """Make the response for an error, also for one that a server meets before it calls `handle`."""
+        """Return the response for an error. A server also calls this for errors before `handle`."""
         request_id = self.request_id(request.headers)
         response = problem_response(
             error, server=self.server_name, timestamp=now_utc(self._clock), request_id=request_id
@@ -89,7 +91,7 @@ class Api:
         return self._finish(response, request, request_id)
 
     def request_id(self, headers: Mapping[str, str]) -> str:
-        """Return the id that the client gave the request, or a new one."""
+        """Return the `X-Request-Id` of the client if it is valid, else a new id."""
         given = headers.get("x-request-id", "")
         return given if 0 < len(given) <= 64 and not given.strip(_ID_CHARS) else self._new_token()[:16]
 
@@ -98,7 +100,7 @@ class Api:
         return Response(204, (("allow", ", ".join(methods)), *self._cors.preflight_headers(request, methods)), b"")
 
     def _finish(self, response: Response, request: Request, request_id: str) -> Response:
-        """Add what every response has, leave out what the client has already, and compress what is worth it."""
+        """Add the common headers, replace a body that the client has by a 304, and compress a large body."""
         headers = [*response.headers, ("x-request-id", request_id), *self._cors.headers(request)]
         status, body = response.status, response.body
         if response.header("cache-control") is None and status != 204:
@@ -117,16 +119,16 @@ class Api:
 
 
 def _concerns_the_operator(error: SlttError) -> bool:
-    """Tell whether to report it: a damaged log, a full disk, a database that does not respond.
+    """Return whether to report the error: a damaged log, a full disk, a database that does not respond.
 
-    Its `__cause__` says what clients do not see.
+    Its `__cause__` has details that clients do not get.
     """
     cause = error.cause if isinstance(error, PartialAppend) else error
     return cause.status == 500 or isinstance(cause, StorageUnavailable)
 
 
 def _has_already(request: Request, tag: str | None) -> bool:
-    """Tell whether the client holds the response with this tag (RFC 9110, section 13.1.2: weak comparison)."""
+    """Return whether the client has the response with this entity tag (RFC 9110, section 13.1.2: weak comparison)."""
     given = request.headers.get("if-none-match")
     if tag is None or given is None:
         return False
@@ -135,7 +137,7 @@ def _has_already(request: Request, tag: str | None) -> bool:
 
 
 def _joined(headers: list[tuple[str, str]], name: str) -> tuple[tuple[str, str], ...]:
-    """Make one header of several of the same name."""
+    """Join headers of the same name into one."""
     values = [value for key, value in headers if key == name]
     others = tuple((key, value) for key, value in headers if key != name)
     return (*others, (name, ", ".join(values))) if values else others

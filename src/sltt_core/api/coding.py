@@ -1,4 +1,4 @@
-"""Gzip (RFC 1952) both ways: what comes in is bounded as it grows, what goes out is worth it."""
+"""Gzip (RFC 1952): decompresses request bodies within a limit, and compresses responses."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WORTH_BYTES = 1_000
-"""A shorter response is not compressed: it fits in one network packet as it is."""
+"""Shorter responses are not compressed: they fit in one network packet."""
 LEVEL = 5
-"""Of zlib's 1 to 9: within a few per cent of the best for a page of changes, at half the time."""
+"""The compression level of zlib, 1 to 9. For a page of changes, 9 saves a few per cent more and takes twice as long."""
 MAX_MEMBERS = 100
-"""Gzip members in one body; `cat a.gz b.gz` makes two."""
+"""The most gzip members of a body. `cat a.gz b.gz` has two."""
 _STEP = 16_384
-_GZIP = 31  # zlib's way of asking for a gzip header
+_GZIP = 31  # the `wbits` of zlib for a gzip header
 
 
 def decoded_body(body: bytes, headers: Mapping[str, str], limit: int) -> bytes:
-    """Undo a request's content coding, never holding more than `limit` bytes of what comes out.
+    """Return the body of a request without its Content-Encoding. At most `limit` bytes are decompressed.
 
-    Raises `PayloadTooLarge` beyond the limit, `InvalidInput` for what is no gzip, whole and with nothing after
-    it, and `UnsupportedMediaType` for another coding.
+    Raises `PayloadTooLarge` for a longer body, `InvalidInput` for a body that is not complete gzip data or has data
+    after it, and `UnsupportedMediaType` for another encoding.
     """
     coding = headers.get("content-encoding", "identity").strip().lower()
     if coding in ("", "identity"):
@@ -48,10 +48,10 @@ def _inflate(body: bytes, limit: int) -> bytes:
         for _ in range(MAX_MEMBERS):
             member = decompressobj(_GZIP)
             while not member.eof:
-                # Small steps: what a member leaves unused is copied, and thousands of members would copy it as often.
+                # Small steps, because zlib copies the unused rest of the input after each member.
                 step = member.unconsumed_tail or body[at : at + _STEP]
                 if not step:
-                    raise InvalidInput("the gzip body breaks off", field="body")
+                    raise InvalidInput("the gzip body is incomplete", field="body")
                 if not member.unconsumed_tail:
                     at += len(step)
                 part = member.decompress(step, room)
@@ -63,12 +63,12 @@ def _inflate(body: bytes, limit: int) -> bytes:
             if at == len(body):
                 return b"".join(parts)
     except error:
-        raise InvalidInput("the body is not gzip, though its Content-Encoding says so", field="body") from None
+        raise InvalidInput("the body is not gzip, although its Content-Encoding is", field="body") from None
     raise InvalidInput(f"the gzip body has more than {MAX_MEMBERS} members", field="body")
 
 
 def accepts_gzip(headers: Mapping[str, str]) -> bool:
-    """Tell whether the client takes gzip (RFC 9110, section 12.5.3)."""
+    """Return whether the client accepts gzip (RFC 9110, section 12.5.3)."""
     wildcard = False
     for part in headers.get("accept-encoding", "").lower().split(","):
         coding, _, parameter = part.partition(";")
@@ -81,7 +81,7 @@ def accepts_gzip(headers: Mapping[str, str]) -> bool:
 
 
 def gzipped(body: bytes) -> bytes:
-    """Compress a response; the same body gives the same bytes."""
+    """Compress a response. Equal bodies have equal results."""
     from zlib import compressobj
 
     compressor = compressobj(LEVEL, wbits=_GZIP)

@@ -1,13 +1,11 @@
-"""One function for each route: the parameters in, the response out. `Api` has checked the access before."""
+"""One function for each route, from the parameters to the response. `Api` checks the access first."""
 
 from __future__ import annotations
 
-from json import dumps
-
 from sltt_core.api.coding import decoded_body
-from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, json_response
+from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, Wait, json_response
 from sltt_core.api.problems import API_NAMES
-from sltt_core.api.waiting import Wait
+from sltt_core.base.c_json import dumps
 from sltt_core.base.errors import SlttError, UnsupportedMediaType
 from sltt_core.log.pages import MAX_LIMIT, ChangeFilter, ProjectsPage
 from sltt_core.model.changes import NewChange, parse_changes
@@ -24,11 +22,11 @@ if TYPE_CHECKING:
     """Called with the parameters of the path, the query and the body."""
 
 PAGE_FORM = 1
-"""Goes into the entity tag of a page, which does not cover how it is written: raise it when that changes."""
+"""A part of the entity tag of a page. Increase it when the JSON of pages changes, which the tag does not cover."""
 
 
 class Context:
-    """What handlers work with; one for each server."""
+    """The objects that handlers use. Each server has one context."""
 
     __slots__ = ("access", "now", "server", "storage")
 
@@ -40,7 +38,8 @@ class Context:
 
 
 def health(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
-    """`GET /health`."""
+    """`GET /health`; raises what `BaseStorageService.check` does."""
+    context.storage.check()
     return json_response(
         dumps(
             {
@@ -113,7 +112,7 @@ def get_projects(context: Context, request: Request, parameters: Mapping[str, An
 
 
 def get_changes(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
-    """`GET /api/projects/{projectId}/changes`. The page is spliced from the changes' own texts."""
+    """`GET /api/projects/{projectId}/changes`. The page contains the JSON texts of the changes verbatim."""
     project_id = parameters["projectId"]
     cursor = parameters.get("cursor", 0)
     page = context.storage.get_changes_with_cursor(
@@ -135,7 +134,7 @@ def get_changes(context: Context, request: Request, parameters: Mapping[str, Any
     )
     seconds = parameters.get("wait", 0)
     wait = Wait(project_id, cursor, seconds) if seconds and page.through == cursor else None
-    # Not of the text: to hash a long page would cost as much as to write it.
+    # The tag is not a hash of the text, which would cost as much as writing the page.
     return json_response(text, same=f"{PAGE_FORM} {project_id} {page.state(cursor)}", wait=wait)
 
 
@@ -149,12 +148,12 @@ def get_change(context: Context, request: Request, parameters: Mapping[str, Any]
 def get_stats(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /api/projects/{projectId}/stats`."""
     project_id = parameters["projectId"]
-    stats = context.storage.get_change_stats(project_id=project_id)
+    stats, types = context.storage.get_stats(project_id=project_id)
     return _respond(
         context.now(),
         projectId=project_id,
         changeStats=dict(zip(stats.fields, stats.as_tuple(), strict=True)),
-        entityTypeStats=context.storage.get_entity_type_stats(project_id=project_id),
+        entityTypeStats=types,
         storageType=context.storage.storage_type,
     )
 
@@ -169,15 +168,15 @@ HANDLERS: dict[str, Handler] = {
     "get_change": get_change,
     "get_stats": get_stats,
 }
-"""By the name that the route gives."""
+"""The handlers by their names in the routes."""
 
 BODIES: dict[str, Callable[[Context, Request], dict[str, Any]]] = {"post_changes": read_changes}
-"""What reads a handler's request body into parameters. It runs before the access is checked, for the body may name the
-projects, so it must touch no storage."""
+"""Functions that read the request body of a handler into parameters. They run before the access is checked, because the
+body may name the projects. Therefore they must not access the storage."""
 
 
 def _page_of(visible: Iterable[str], cursor: str | None, limit: int, bound_to: str | None) -> ProjectsPage:
-    """Cut a page from the projects that a principal may see; a service bound to one project shows that one alone."""
+    """Return a page of the projects that a principal may see. A service bound to a project lists only that one."""
     found: list[str] = []
     for project_id in visible:
         if (cursor is None or project_id > cursor) and bound_to in (None, project_id):
@@ -188,22 +187,22 @@ def _page_of(visible: Iterable[str], cursor: str | None, limit: int, bound_to: s
 
 
 def _respond(timestamp: str | None = None, **members: Any) -> Response:
-    """Make a response whose entity tag covers everything but the timestamp."""
-    same = dumps(members, ensure_ascii=False)
+    """Return a response whose entity tag covers everything except the timestamp."""
+    same = dumps(members, ascii_only=False)
     return json_response(same if timestamp is None else f'{same[:-1]}, "timestamp": "{timestamp}"}}', same=same)
 
 
 def _seq_map(changes: Sequence[NewChange], seqs: Sequence[int]) -> dict[str, int]:
-    """Map the callers' own numbers, as text, to the assigned ones; a change without one maps its number to itself."""
+    """Map the client's numbers, as text, to the assigned numbers. A change without one maps its number to itself."""
     pairs = list(zip(changes, seqs, strict=True))
-    # The caller's own come last, so that they win where both kinds meet.
+    # The client's numbers come last, so that they take precedence.
     return {str(seq): seq for change, seq in pairs if change.client_seq is None} | {
         str(change.client_seq): seq for change, seq in pairs if change.client_seq is not None
     }
 
 
 def _signed(change: NewChange, principal_id: str) -> NewChange:
-    """Let the change say who sent it, whatever it said."""
-    place = NewChange.fields.index("change_by")
+    """Return the change with the principal's id as its `change_by`."""
+    index = NewChange.fields.index("change_by")
     values = change.as_tuple()
-    return NewChange.of((*values[:place], principal_id, *values[place + 1 :]))
+    return NewChange.of((*values[:index], principal_id, *values[index + 1 :]))

@@ -13,63 +13,74 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sltt_core.api.access import Principal
-    from sltt_core.api.waiting import Wait
 
+MAX_WAIT_SECONDS = 60
+"""The longest time that a client may wait for a change, in seconds."""
 MAX_BODY_BYTES = 4_000_000
-"""Bytes of a request body."""
+"""The most bytes of a request body, also after decompression."""
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 
 
 class Request(Record):
-    """A request, whichever server or gateway it came through."""
+    """A request, independent of the server or gateway that received it."""
 
     method: str
     path: str
-    """As sent, percent-encoding and all, without the query."""
+    """The path without the query, percent-encoded as the client sent it."""
     query: str = ""
-    """As sent, without the question mark."""
+    """The query without the question mark, percent-encoded as the client sent it."""
     headers: Mapping[str, str] = {}
-    """Names in lower case; a header that came several times has its values joined with `, `."""
+    """The headers by their names in lower case. The values of repeated headers are joined with `, `."""
     body: bytes = b""
     principal: Principal | None = None
-    """Who sends it, as the server or the gateway has verified; `None` when nobody has."""
+    """The sender, as the server or the gateway has verified it; `None` if the request is anonymous."""
+
+
+class Wait(Record):
+    """What a client waits for that got an empty page: a change after the cursor."""
+
+    project_id: str
+    cursor: int
+    """The client waits for a change with a greater sequence number."""
+    seconds: float
+    """How long the client waits, counted from its request."""
 
 
 class Response(Record):
-    """A response, whichever server or gateway it leaves through."""
+    """A response, independent of the server or gateway that sends it."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes | Iterator[bytes]
     """An iterator is a stream. A server sends it chunk by chunk, on any thread, without a time limit for the whole. It
-    is not compressed and has no entity tag. Its `close`, if it has one, is called when it ends or when the client goes
-    away. An iterator that pauses for long yields `b""` at times, so that it can be closed in between."""
+    is not compressed and has no entity tag. Its `close`, if it has one, is called when it ends or when the client
+    disconnects. An iterator that pauses for long yields `b""` at intervals, so that the server can close it."""
     wait: Wait | None = None
-    """Set when the client asked to wait for a change and there is none: whoever runs the API waits, and asks again."""
+    """Set if the client asked to wait and the log has no new change. Then the server waits, and calls `Api` again."""
 
     @property
     def content(self) -> bytes:
-        """The body of a response that is not a stream; raises `TypeError` for one that is."""
+        """The body of a response that is not a stream; raises `TypeError` for a stream."""
         if not isinstance(self.body, bytes):
             raise TypeError("the response is a stream")
         return self.body
 
     def close(self) -> None:
-        """Close the body if it is a stream: for a server that does not send it to its end."""
+        """Close the body if it is a stream. A server calls this if it does not send the whole stream."""
         close = getattr(self.body, "close", None)
         if close is not None:
             close()
 
     def header(self, name: str) -> str | None:
-        """Return the value of a header, by its name in lower case."""
+        """Return the value of a header by its name in lower case, or `None`."""
         return next((value for key, value in self.headers if key == name), None)
 
 
 def json_response(text: str, *, same: str | None = None, wait: Wait | None = None) -> Response:
-    """Make a response of JSON text. `same` is the part that tells two responses apart; it makes the entity tag.
+    """Return a response with JSON text. The entity tag is a hash of `same`, a text that identifies the content.
 
-    The tag is weak (RFC 9110, section 8.8.1): responses with the same one may differ in their `timestamp`.
+    The tag is weak (RFC 9110, section 8.8.1): responses with equal tags may differ in their `timestamp`.
     """
     headers: tuple[tuple[str, str], ...] = (("content-type", JSON),)
     if same is not None:
@@ -78,9 +89,9 @@ def json_response(text: str, *, same: str | None = None, wait: Wait | None = Non
 
 
 def percent_decode(text: str, field: str, *, plus: bool = False) -> str:
-    """Undo percent-encoding, strictly: what is not hexadecimal or not UTF-8 raises `InvalidInput`.
+    """Decode percent-encoded text; raises `InvalidInput` if it is not hexadecimal or not UTF-8.
 
-    `plus` reads `+` as a blank, as query strings have it (HTML's form encoding) and paths have not.
+    `plus` decodes `+` as a space, as in query strings (HTML's form encoding), but not in paths.
     """
     if plus:
         text = text.replace("+", " ")
@@ -89,7 +100,7 @@ def percent_decode(text: str, field: str, *, plus: bool = False) -> str:
     try:
         first, *rest = text.encode("utf-8", "surrogateescape").split(b"%")
     except UnicodeEncodeError:
-        raise InvalidInput(f"{field} is not text", field=field) from None
+        raise InvalidInput(f"{field} is not UTF-8", field=field) from None
     parts = [first]
     for part in rest:
         try:
@@ -97,7 +108,7 @@ def percent_decode(text: str, field: str, *, plus: bool = False) -> str:
         except ValueError:
             octet = b""
         if not octet:
-            raise InvalidInput(f"{field} has a % that two hexadecimal digits do not follow", field=field)
+            raise InvalidInput(f"{field} has a % without two hexadecimal digits", field=field)
         parts += (octet, part[2:])
     try:
         return b"".join(parts).decode()
@@ -106,7 +117,7 @@ def percent_decode(text: str, field: str, *, plus: bool = False) -> str:
 
 
 def query_pairs(query: str) -> list[tuple[str, str]]:
-    """Split a query into names and values, decoded; a name without `=` has an empty value."""
+    """Return the decoded names and values of a query. A name without `=` has an empty value."""
     pairs = []
     for part in query.split("&") if query else ():
         name, _, value = part.partition("=")

@@ -1,4 +1,4 @@
-"""What the API says of itself, generated from the routes: `/api/help` and OpenAPI 3.1."""
+"""The documentation of the API, generated from the routes: `/api/help` and OpenAPI 3.1."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def endpoints() -> list[dict[str, Any]]:
 def document(server: str, project_id: str | None = None) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.0).
 
-    `project_id` is the one project that is served, when it is only one: a change need not name it then.
+    `project_id` is the project of a service that serves only one. Then a change may omit it.
     """
     new_change = SCHEMAS["NewChange"]
     if project_id is None:

@@ -1,10 +1,9 @@
-"""An error becomes a response here, and only here: problem details (RFC 9457) with the original's fields."""
+"""Responses for errors: problem details (RFC 9457), with the fields of the original backend's errors."""
 
 from __future__ import annotations
 
-from json import dumps
-
 from sltt_core.api.http import PROBLEM_JSON, Response
+from sltt_core.base.c_json import dumps
 from sltt_core.base.errors import InvalidBatch, InvalidInput, MethodNotAllowed, PartialAppend, SlttError
 from sltt_core.model.fields import WIRE_NAMES
 
@@ -18,7 +17,7 @@ API_NAMES = {**WIRE_NAMES, _KEY: "Idempotency-Key"}
 
 
 def problem_response(error: SlttError, *, server: str, timestamp: str, request_id: str) -> Response:
-    """Describe an error to the client: what, where, what to do. Never a stack trace, a key or foreign data."""
+    """Return the response for an error. It contains no stack trace, no secrets and no data of others."""
     problem: dict[str, Any] = {
         "type": f"urn:sltt:problem:{error.kind}",
         "title": error.title,
@@ -39,7 +38,7 @@ def problem_response(error: SlttError, *, server: str, timestamp: str, request_i
         headers.append(("retry-after", str(error.retry_after)))
     if isinstance(error, MethodNotAllowed):
         headers.append(("allow", ", ".join(error.allow)))
-    return Response(error.status, tuple(headers), dumps(problem, ensure_ascii=False).encode("utf-8", "replace"))
+    return Response(error.status, tuple(headers), dumps(problem, ascii_only=False).encode("utf-8", "replace"))
 
 
 def _particulars(error: SlttError) -> dict[str, Any]:

@@ -1,10 +1,9 @@
-"""The routes, as a table: what is matched, documented and tested is generated from it."""
+"""The table of routes. Matching, documentation and tests are generated from it."""
 
 from __future__ import annotations
 
 from sltt_core.api.access import APPEND, LIST, OPEN, READ
-from sltt_core.api.http import percent_decode, query_pairs
-from sltt_core.api.waiting import MAX_WAIT_SECONDS
+from sltt_core.api.http import MAX_WAIT_SECONDS, percent_decode, query_pairs
 from sltt_core.base.errors import InvalidInput, MethodNotAllowed, NotFound
 from sltt_core.base.record import Record
 from sltt_core.log.pages import MAX_LIMIT, check_limit
@@ -18,44 +17,44 @@ if TYPE_CHECKING:
 
 
 class Parameter(Record):
-    """A part of the path or of the query."""
+    """A parameter in the path or in the query."""
 
     name: str
     place: str
     """`path` or `query`."""
     description: str
     parse: Callable[[object], Any]
-    """Returns the value of the text, or raises `ValueError` with the reason."""
+    """Returns the value of a text, or raises `ValueError` with the reason."""
     schema: Mapping[str, Any]
-    """Its JSON Schema, of one value."""
+    """The JSON Schema of one value."""
     repeatable: bool = False
-    """Whether it may be given several times; its value is a tuple then."""
+    """Whether it may be given several times. Then its value is a tuple."""
     example: Any = None
     """A value for the documentation."""
 
 
 class Route(Record):
-    """A method and a path, what handles them, and what a client must be allowed to do."""
+    """A method and a path, with their handler and the action that is checked."""
 
     method: str
     path: str
-    """With the path's parameters in braces."""
+    """The path, with its parameters in braces."""
     handler: str
     """Its name in the tables of `sltt_core.api.handlers`."""
     action: str
-    """What `sltt_core.api.access` is asked before the handler runs: one of `ACTIONS`."""
+    """The action that `sltt_core.api.access` checks before the handler runs: one of `ACTIONS`."""
     description: str
     parameters: tuple[Parameter, ...] = ()
     cache: str = "no-cache"
-    """`Cache-Control` of a successful response. A log may have grown at any time, and a change may have got an
-    `outdatedBy`: a cache may keep a response, but has to ask each time whether it is still valid (`ETag`)."""
+    """`Cache-Control` of a successful response. Logs grow, and changes get an `outdatedBy`. Therefore a cache may store
+    a response, but must check each time whether it is still valid (`ETag`)."""
 
 
 def _integer(check: Callable[[object], int]) -> Callable[[object], int]:
     def parse(value: object) -> int:
         text = str(value)
         if not (text.isascii() and text.isdigit()) or len(text) > 15:
-            raise ValueError("is not a whole number in digits")
+            raise ValueError("is not an integer in digits")
         return check(int(text))
 
     return parse
@@ -79,23 +78,31 @@ def _seconds(value: object) -> float:
 
 def _include_or_exclude(value: object) -> bool:
     if value not in ("include", "exclude"):
-        raise ValueError("is neither include nor exclude")
+        raise ValueError("is not include or exclude")
     return value == "include"
 
 
 MAX_REPEATED = 100
-"""How often a repeatable parameter may be given."""
+"""How many times a repeatable parameter may be given."""
 
-_PROJECT_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$"}
-_FREE_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"}
+PROJECT_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$"}
+ENTITY_TYPE_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"}
+FREE_TEXT_SCHEMA = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 255,
+    "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+}
+LINK_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}
+SEQ_SCHEMA = {"type": "integer", "minimum": 1, "maximum": MAX_SEQ}
 
-PROJECT = Parameter("projectId", "path", "The project", check_project_id, _PROJECT_SCHEMA, example="ruth")
+PROJECT = Parameter("projectId", "path", "The project", check_project_id, PROJECT_SCHEMA, example="ruth")
 SEQ = Parameter(
     "seq",
     "path",
     "The change's sequence number",
     _integer(check_seq),
-    {"type": "integer", "minimum": 1, "maximum": MAX_SEQ},
+    SEQ_SCHEMA,
     example=1,
 )
 CURSOR = Parameter(
@@ -105,7 +112,7 @@ CURSOR = Parameter(
     _integer(lambda value: check_seq(value, 0)),
     {"type": "integer", "minimum": 0, "maximum": MAX_SEQ, "default": 0},
 )
-PROJECT_CURSOR = Parameter("cursor", "query", "Returns projects after this id", check_project_id, _PROJECT_SCHEMA)
+PROJECT_CURSOR = Parameter("cursor", "query", "Returns projects after this id", check_project_id, PROJECT_SCHEMA)
 LIMIT = Parameter(
     "limit",
     "query",
@@ -118,7 +125,7 @@ CHAIN = Parameter(
     "query",
     "The link (chain hash) that the reader knows at its cursor; 409 if the log has another",
     _check_link,
-    {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"},
+    LINK_SCHEMA,
 )
 
 WAIT = Parameter(
@@ -133,7 +140,7 @@ ENTITY_TYPE = Parameter(
     "query",
     "Returns only changes of this entity type; repeatable",
     check_entity_type,
-    {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"},
+    ENTITY_TYPE_SCHEMA,
     repeatable=True,
 )
 ENTITY_ID = Parameter(
@@ -141,7 +148,7 @@ ENTITY_ID = Parameter(
     "query",
     "Returns only changes of this entity; repeatable",
     check_free_text,
-    _FREE_SCHEMA,
+    FREE_TEXT_SCHEMA,
     repeatable=True,
 )
 OUTDATED = Parameter(
@@ -188,9 +195,10 @@ ROUTES = (
 
 
 def match(method: str, path: str) -> tuple[Route, dict[str, str]]:
-    """Find the route for a method and a raw path, and the path's parameters, still encoded.
+    """Return the route for a method and a path, and the parameters in the path, percent-encoded.
 
-    `HEAD` matches where `GET` does. Raises `NotFound` for a path of no route, `MethodNotAllowed` for one of others.
+    `HEAD` matches the routes of `GET`. Raises `NotFound` if no route has the path, and `MethodNotAllowed` if none of
+    its routes has the method.
     """
     routes = _routes_at(path)
     for route, found in routes:
@@ -205,7 +213,7 @@ def allowed_at(path: str) -> tuple[str, ...]:
 
 
 def allowed(routes: Sequence[Route]) -> tuple[str, ...]:
-    """Return the methods of some routes, and those that come with them."""
+    """Return the methods of some routes, with `OPTIONS`, and with `HEAD` if there is a `GET`."""
     methods = {route.method for route in routes} | {"OPTIONS"}
     return tuple(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
@@ -220,15 +228,14 @@ def _routes_at(path: str) -> list[tuple[Route, dict[str, str]]]:
                 found = {part[1:-1]: segment for part, segment in pairs if part.startswith("{")}
                 routes.append((route, found))
     if not routes:
-        raise NotFound(f"there is nothing at {path[:200]}", hint="GET /api/help lists what there is.")
+        raise NotFound(f"no route has the path {path[:200]}", hint="GET /api/help lists the routes.")
     return routes
 
 
 def parse_parameters(route: Route, found: Mapping[str, str], query: str) -> dict[str, Any]:
-    """Read the parameters of a request as the route describes them.
+    """Return the parsed parameters of a request to a route, by name.
 
-    An unknown one, an empty one, or one given twice that is not repeatable raises `InvalidInput`, like one that
-    breaks its rule.
+    Raises `InvalidInput` for a parameter that is unknown, empty or not valid, or that is repeated and not repeatable.
     """
     given: dict[str, list[str]] = {name: [percent_decode(text, name)] for name, text in found.items()}
     for name, text in query_pairs(query):
@@ -249,7 +256,7 @@ def parse_parameters(route: Route, found: Mapping[str, str], query: str) -> dict
         name = next(iter(given))[:40]
         known = [parameter.name for parameter in route.parameters if parameter.place == "query"]
         raise InvalidInput(
-            f"there is no parameter {name!r} here", field=name, hint=f"Known are: {', '.join(known) or 'none'}."
+            f"the parameter {name!r} is unknown", field=name, hint=f"This route has: {', '.join(known) or 'none'}."
         )
     return values
 

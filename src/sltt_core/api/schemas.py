@@ -1,24 +1,15 @@
-"""The JSON Schemas of what the API takes and gives, with examples, for its OpenAPI document."""
+"""The JSON Schemas of requests and responses, with examples, for the OpenAPI document."""
 
 from __future__ import annotations
 
-from sltt_core.model.fields import FIELDS, MAX_SEQ, NEW_FIELDS, OPERATIONS, TOMBSTONE
+from sltt_core.api.routes import ENTITY_TYPE_SCHEMA, FREE_TEXT_SCHEMA, LINK_SCHEMA, PROJECT_SCHEMA, SEQ_SCHEMA
+from sltt_core.model.fields import FIELDS, NEW_FIELDS, OPERATIONS, TOMBSTONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_SEQ: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MAX_SEQ}
 _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
-_FREE: dict[str, Any] = {
-    "type": "string",
-    "minLength": 1,
-    "maxLength": 255,
-    "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
-}
-_PROJECT: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$"}
-_ENTITY_TYPE: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"}
-_LINK: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
 
 _NEW_EXAMPLE = {
@@ -54,43 +45,43 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 _NEW: dict[str, dict[str, Any]] = {
-    "projectId": _PROJECT,
-    "entityType": _ENTITY_TYPE,
-    "entityId": {**_FREE, "description": "No control characters"},
+    "projectId": PROJECT_SCHEMA,
+    "entityType": ENTITY_TYPE_SCHEMA,
+    "entityId": {**FREE_TEXT_SCHEMA, "description": "No control characters"},
     "data": {"type": "object", "description": "Any JSON object; stored verbatim"},
     "operation": {"type": "string", "enum": [*OPERATIONS], "default": "create"},
     "timestamp": {**_TIME, "description": "When the change was made; UTC if it has no zone; default: now"},
     "changeAt": {**_TIME, "description": "Another name for timestamp; send only one of the two"},
-    "cid": {**_FREE, "description": "The client's own id for the change"},
-    "changeBy": {**_FREE, "description": "Who made it"},
+    "cid": {**FREE_TEXT_SCHEMA, "description": "The client's own id for the change"},
+    "changeBy": {**FREE_TEXT_SCHEMA, "description": "Who made it"},
     "seq": {**_COUNT, "maximum": 2**63 - 1, "description": "The client's own number; a key of seqMap"},
     "cloudAt": {**_TIME, "description": "Ignored: the log sets it"},
     "outdatedBy": {**_COUNT, "maximum": 2**63 - 1, "description": "Ignored: the log sets it"},
 }
-"""What a field may be that a client sends."""
+"""The schema of each field that a client may send."""
 
 _STORED: dict[str, dict[str, Any]] = {
-    "projectId": _PROJECT,
-    "seq": _SEQ,
-    "entityType": _ENTITY_TYPE,
-    "entityId": _FREE,
+    "projectId": PROJECT_SCHEMA,
+    "seq": SEQ_SCHEMA,
+    "entityType": ENTITY_TYPE_SCHEMA,
+    "entityId": FREE_TEXT_SCHEMA,
     "operation": {"type": "string", "enum": [*OPERATIONS, TOMBSTONE]},
     "timestamp": _TIME,
     "cloudAt": _TIME,
     "data": {"type": "object"},
-    "outdatedBy": _SEQ,
-    "cid": _FREE,
-    "changeBy": _FREE,
-    "chain": _LINK,
+    "outdatedBy": SEQ_SCHEMA,
+    "cid": FREE_TEXT_SCHEMA,
+    "changeBy": FREE_TEXT_SCHEMA,
+    "chain": LINK_SCHEMA,
 }
-"""What a field is that the log sends."""
+"""The schema of each field of a stored change."""
 
 
 def _new_change() -> dict[str, Any]:
-    fields = [*NEW_FIELDS, *(field for field in FIELDS if field.check and field.place is None)]
+    fields = [*NEW_FIELDS, *(field for field in FIELDS if field.check and field.position is None)]
     names = [name for field in fields for name in (field.wire, field.alias) if name]
     required = {field.wire for field in fields if field.required}
-    # A project may be left out, too, but not be null.
+    # The project is optional, but not nullable.
     plain = {*required, "projectId"}
     return _object(
         {name: _NEW[name] if name in plain else _or_null(_NEW[name]) for name in names},
@@ -112,10 +103,10 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         {
             "success": {"const": True},
             "created": {"type": "integer", "minimum": 1},
-            "createdSeqs": {"type": "array", "items": _SEQ, "description": "In the order of the request"},
+            "createdSeqs": {"type": "array", "items": SEQ_SCHEMA, "description": "In the order of the request"},
             "seqMap": {
                 "type": "object",
-                "additionalProperties": _SEQ,
+                "additionalProperties": SEQ_SCHEMA,
                 "description": "Maps the client's seq (the assigned one if absent), as text, to the assigned one",
             },
             "replayed": {"type": "boolean", "description": "Whether the batch was already stored under the same key"},
@@ -132,23 +123,23 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                 "minimum": 0,
                 "description": "The last number examined; always the next cursor",
             },
-            "chain": {**_LINK, "description": "The link at `through`; absent if the cursor is beyond the end"},
+            "chain": {**LINK_SCHEMA, "description": "The link at `through`; absent if the cursor is beyond the end"},
             "timestamp": _TIME,
         },
         optional="cursor chain",
     ),
     "Projects": _object(
         {
-            "projects": {"type": "array", "items": _PROJECT},
+            "projects": {"type": "array", "items": PROJECT_SCHEMA},
             "count": _COUNT,
-            "cursor": {**_PROJECT, "description": "The cursor of the next page, if there is more"},
+            "cursor": {**PROJECT_SCHEMA, "description": "The cursor of the next page, if there is more"},
             "timestamp": _TIME,
         },
         optional="cursor",
     ),
     "Stats": _object(
         {
-            "projectId": _PROJECT,
+            "projectId": PROJECT_SCHEMA,
             "changeStats": _object({"total": _COUNT, "creates": _COUNT, "updates": _COUNT, "deletes": _COUNT}),
             "entityTypeStats": {"type": "object", "additionalProperties": _COUNT},
             "timestamp": _TIME,
@@ -201,7 +192,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                 ),
             },
             "created": _COUNT,
-            "createdSeqs": {"type": "array", "items": _or_null(_SEQ)},
+            "createdSeqs": {"type": "array", "items": _or_null(SEQ_SCHEMA)},
         },
         optional="hint retryable field failedAtIndex errors created createdSeqs",
         description="Problem details (RFC 9457), and the members error, timestamp and server of the original API",

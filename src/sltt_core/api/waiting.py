@@ -1,29 +1,20 @@
-"""How long a request waits for a change: the one policy of every server, without a clock or a sleep of its own."""
+"""`Waiting`: how long a request waits for a change. All servers use it; it has no clock and does not sleep."""
 
 from __future__ import annotations
 
-from sltt_core.base.record import Record
+from sltt_core.api.http import MAX_WAIT_SECONDS
 
-MAX_WAIT_SECONDS = 60
-"""How long a client may ask to wait for a change."""
-
-
-class Wait(Record):
-    """What would make an empty page worth asking for again."""
-
-    project_id: str
-    cursor: int
-    """The change to wait for has a higher sequence number."""
-    seconds: float
-    """How long the client wants to wait, from its request on."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sltt_core.api.http import Wait
 
 
 class Waiting:
     """The wait of one request.
 
-    A server gives the request to the API and makes a `Waiting` of the first response. While `seconds_left` is not 0, it
-    waits that long for a change, and then gives the request to the API again: the new response is the one to send.
-    The API checks the request's access again each time.
+    A server passes the request to the API and creates a `Waiting` from the first response. While `seconds_left` is not
+    0, it waits that long for a change and passes the request to the API again. It sends the last response. The API
+    checks the access of the request each time.
     """
 
     __slots__ = ("until",)
@@ -36,16 +27,16 @@ class Waiting:
         max_seconds: float = MAX_WAIT_SECONDS,
         deadline: float = float("inf"),
     ) -> None:
-        """`wait` is that of the first response.
+        """`wait` is the `Response.wait` of the first response.
 
-        `max_seconds` is the longest that this server lets a request wait. `deadline` is the time at which the response
-        has to be ready, on the clock of `now`, in seconds.
+        `max_seconds` is the longest wait that the server allows. `deadline` is the time when the response must be
+        ready, in seconds on the clock of `now`.
         """
         self.until = now if wait is None else min(deadline, now + min(wait.seconds, max_seconds))
 
     def seconds_left(self, wait: Wait | None, now: float) -> float:
-        """Return for how many seconds to wait before asking again; 0 when the response is to be sent.
+        """Return how many seconds to wait before the next call of the API; 0 if the response can be sent.
 
-        `wait` is that of the latest response: `None` when it has something to say.
+        `wait` is the `Response.wait` of the latest response: `None` if it has content to send.
         """
         return 0.0 if wait is None else max(0.0, self.until - now)

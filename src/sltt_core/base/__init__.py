@@ -1,1 +1,1 @@
-"""What everything else stands on: records, errors, times, strict JSON."""
+"""The modules that all others use: records, errors, timestamps, strict JSON, clocks."""

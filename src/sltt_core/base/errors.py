@@ -1,28 +1,28 @@
-"""The errors of the log, one tree. Each class says what a caller needs in order to go on.
+"""The tree of all errors of this project.
 
     SlttError                       status  retryable
-      InvalidInput                  400             what the caller gave is wrong
-        InvalidBatch                400             ... one or more changes of a batch (413: only too large)
-        PayloadTooLarge             413             ... more bytes than are taken
+      InvalidInput                  400             the caller's input is not valid
+        InvalidBatch                400             ... one or more changes of a batch (413: all are too large)
+        PayloadTooLarge             413             ... more bytes than are accepted
         UnsupportedMediaType        415             ... a body that is not JSON
-      NotFound                      404             no such change, project or path
-      MethodNotAllowed              405             the path exists, not for this method
-      NotAllowed                    403             `authorize` said no
-      HeadersTooLarge               431             a request's headers are too long
-      RequestTimeout                408             a request came in too slowly
-      HostNotAllowed                421             a `Host` that this server does not answer for
-      ChainMismatch                 409             the log is not the one the reader knew
-      KeyReused                     422             an idempotency key came with another batch
-      StorageError                  500             the log could not do it
-        LogDamaged                  500             a hole or a contradiction in the log itself
-        NotALog                     500             the file or table is not a log, or of a newer format
-        StorageBusy                 503     yes     somebody else holds the log; try again
-          TooManyWriters            429     yes     ... others wrote to it all the time
-          StorageThrottled          429     yes     ... more was asked of it than it may do
-        StorageUnavailable          503     yes     it did not answer: nobody knows whether it was written
-        PartialAppend               503     yes     a large or mixed batch stopped midway
+      NotFound                      404             the change, project or path does not exist
+      MethodNotAllowed              405             the path does not support this method
+      NotAllowed                    403             the access check refused the action
+      HeadersTooLarge               431             the request's headers are too large
+      RequestTimeout                408             the request arrived too slowly
+      HostNotAllowed                421             the server does not serve this `Host`
+      ChainMismatch                 409             the log has another history than the reader knows
+      KeyReused                     422             the idempotency key was used with another batch
+      StorageError                  500             the storage failed
+        LogDamaged                  500             a number is missing, or the log contradicts itself
+        NotALog                     500             the file or table is not a log, or has a newer format
+        StorageBusy                 503     yes     another process holds the log; try again
+          TooManyWriters            429     yes     ... other writers took all the time of the request
+          StorageThrottled          429     yes     ... the storage limits the rate of requests
+        StorageUnavailable          503     yes     no response: the write may have been executed
+        PartialAppend               503     yes     only part of a batch was stored
 
-`status` is the HTTP status the REST API answers with; `kind` names the error in a problem document's `type`.
+`status` is the HTTP status of the REST API's response. `kind` names the error in a problem document's `type`.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 
 
 class SlttError(Exception):
-    """Base of all errors of this project: a message for a person, and what a program can act on."""
+    """Base of all errors of this project: a message for people, and attributes for programs."""
 
     status: int = 500
-    """The HTTP status that says the same."""
+    """The HTTP status of the response."""
     kind: str = "internal"
-    """A stable name, in a problem document's `type`."""
+    """A stable name: the last part of a problem document's `type`."""
     title: str = "Internal error"
-    """The same for every error of the class."""
+    """A short text, the same for every error of the class."""
     retryable: bool = False
     """Whether the same request may succeed later."""
     retry_after: int | None = None
-    """Seconds after which trying again makes sense, when `retryable`."""
+    """Seconds to wait before the next try; `None` unless `retryable`."""
     hint: str = ""
-    """What to do about it."""
+    """What the caller can do, in the imperative; may be empty."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class SlttError(Exception):
 
 
 class InvalidInput(SlttError):
-    """What the caller gave breaks a rule; `field` names the part at fault.
+    """The caller's input breaks a rule; `field` names the part that does, where one can be named.
 
     Errors of the Python API name its parameters (`project_id`, `changes[0].entity_id`), those of the REST API its
     fields (`projectId`, `changes[0].entityId`).
@@ -83,31 +83,31 @@ class InvalidInput(SlttError):
         self.field = field
 
     def rename(self, names: Mapping[str, str]) -> None:
-        old = self.field
-        if old is not None and old in names:
+        old = self.field or ""
+        if old in names:
             self.field = names[old]
             if self.message.startswith(old):
                 self._say(self.field + self.message.removeprefix(old))
 
 
 class Problem(Record):
-    """One thing wrong with one change of a batch."""
+    """One error in one change of a batch."""
 
     index: int | None
     """The change's place in the batch, from 0; `None` when the batch as a whole is wrong."""
     field: str
     """The field, with its path: `changes[3].entity_id`; from the REST API `changes[3].entityId`."""
     reason: str
-    """Why, in words."""
+    """The rule that the field breaks."""
     too_large: bool = False
-    """Whether size is all that is wrong."""
+    """Whether the only error is the size."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.reason}"
 
 
 class InvalidBatch(InvalidInput):
-    """One or more changes of a batch are wrong; nothing of it was stored."""
+    """One or more changes of a batch are not valid; nothing of the batch was stored."""
 
     kind = "invalid-batch"
     title = "Invalid batch of changes"
@@ -120,7 +120,7 @@ class InvalidBatch(InvalidInput):
 
     @property
     def failed_at_index(self) -> int | None:
-        """The first bad index, or `None` when the batch as a whole is wrong."""
+        """The lowest index of an invalid change, or `None` when the batch as a whole is wrong."""
         return min((p.index for p in self.problems if p.index is not None), default=None)
 
     def rename(self, names: Mapping[str, str]) -> None:
@@ -136,12 +136,12 @@ def _first_of(problems: Sequence[Problem]) -> str:
 def _renamed(path: str, names: Mapping[str, str]) -> str:
     """Rename the field of a change in a path; what lies inside the field is the caller's own: `data.entity_id`."""
     change, dot, rest = path.partition(".")
-    end = min((at for at in map(rest.find, ".[") if at >= 0), default=len(rest))
-    return f"{change}{dot}{names.get(rest[:end], rest[:end])}{rest[end:]}"
+    name = rest.partition(".")[0].partition("[")[0]
+    return f"{change}{dot}{names.get(name, name)}{rest.removeprefix(name)}"
 
 
 class PayloadTooLarge(InvalidInput):
-    """More bytes than are taken in one request."""
+    """The request has more bytes than are accepted."""
 
     status = 413
     kind = "payload-too-large"
@@ -150,7 +150,7 @@ class PayloadTooLarge(InvalidInput):
 
 
 class NotFound(SlttError):
-    """There is no such change, project or path."""
+    """The change, project or path does not exist."""
 
     status = 404
     kind = "not-found"
@@ -158,7 +158,7 @@ class NotFound(SlttError):
 
 
 class MethodNotAllowed(SlttError):
-    """The path exists, but not for this method; `allow` lists those it has."""
+    """The path does not support this method; `allow` lists the methods that it supports."""
 
     status = 405
     kind = "method-not-allowed"
@@ -166,11 +166,11 @@ class MethodNotAllowed(SlttError):
 
     def __init__(self, method: str, allow: Sequence[str]) -> None:
         self.allow = tuple(allow)
-        super().__init__(f"{method} is not allowed here", hint=f"This path answers {', '.join(allow)}.")
+        super().__init__(f"{method} is not allowed here", hint=f"Use one of {', '.join(allow)}.")
 
 
 class NotAllowed(SlttError):
-    """The principal may not do this here."""
+    """The principal may not do this."""
 
     status = 403
     kind = "not-allowed"
@@ -178,7 +178,7 @@ class NotAllowed(SlttError):
 
 
 class HeadersTooLarge(SlttError):
-    """The request's first line and headers are longer than the server takes."""
+    """The request's first line and headers have more bytes than the server accepts."""
 
     status = 431
     kind = "headers-too-large"
@@ -194,7 +194,7 @@ class RequestTimeout(SlttError):
 
 
 class HostNotAllowed(SlttError):
-    """The request names a host that this server does not answer for."""
+    """The request's `Host` header names a host that this server does not serve."""
 
     status = 421
     kind = "host-not-allowed"
@@ -202,7 +202,7 @@ class HostNotAllowed(SlttError):
 
 
 class UnsupportedMediaType(InvalidInput):
-    """The body is not JSON, by its own account."""
+    """The request's Content-Type is not JSON."""
 
     status = 415
     kind = "unsupported-media-type"
@@ -211,7 +211,7 @@ class UnsupportedMediaType(InvalidInput):
 
 
 class ChainMismatch(SlttError):
-    """The link a reader knows is not the one the log has there: another history than the one it read."""
+    """The reader's hash of the chain differs from that of the log at the same number: the log has another history."""
 
     status = 409
     kind = "chain-mismatch"
@@ -220,7 +220,7 @@ class ChainMismatch(SlttError):
 
 
 class KeyReused(SlttError):
-    """An idempotency key was used before with another batch."""
+    """The idempotency key was used before with another batch."""
 
     status = 422
     kind = "key-reused"
@@ -229,29 +229,29 @@ class KeyReused(SlttError):
 
 
 class StorageError(SlttError):
-    """The log could not do what was asked; the message says why."""
+    """The storage failed; the message contains the reason."""
 
     kind = "storage"
     title = "Storage error"
 
 
 class LogDamaged(StorageError):
-    """The log contradicts itself: a number is missing, or a link is wrong."""
+    """The log contradicts itself: a number is missing, or a hash of the chain is wrong."""
 
     kind = "log-damaged"
     title = "The log is damaged"
-    hint = "Stop writing to this project and restore it from a backup or from a device that has it whole."
+    hint = "Stop writing to this project and restore it from a backup or from a device that has all of it."
 
 
 class NotALog(StorageError):
-    """The file or table is not a change log, or one of a newer format; it was not altered."""
+    """The file or table is not a change log, or has a newer format; it was not altered."""
 
     kind = "not-a-log"
     title = "Not a change log"
 
 
 class StorageBusy(StorageError):
-    """Somebody else holds the log and did not let go in time; nothing was written."""
+    """Another process holds the log and did not release it in time; nothing was written."""
 
     status = 503
     kind = "storage-busy"
@@ -262,36 +262,36 @@ class StorageBusy(StorageError):
 
 
 class TooManyWriters(StorageBusy):
-    """Others appended to the project all the time that a request may take; nothing was written."""
+    """Other writers appended to the project for all the time of the request; nothing was written."""
 
     status = 429
     kind = "too-many-writers"
-    title = "Too many write to the project"
+    title = "Too many writers"
 
 
 class StorageThrottled(StorageBusy):
-    """What holds the log may not do more just now; nothing was written."""
+    """The storage refused the request because of its rate limit; nothing was written."""
 
     status = 429
     kind = "storage-throttled"
-    title = "Too much at once"
+    title = "Too many requests to the storage"
 
 
 class StorageUnavailable(StorageError):
-    """What holds the log cannot be reached, failed, or did not answer: a write may have been carried out."""
+    """The storage cannot be reached, failed, or did not respond: a write may have been executed."""
 
     status = 503
     kind = "storage-unavailable"
     title = "The log cannot be reached"
     retryable = True
     retry_after = 1
-    hint = "Try again in a moment. An append: with the same idempotency_key, so that it is not stored twice."
+    hint = "Try again in a moment; repeat an append with the same idempotency_key, so that it is not stored twice."
 
 
 class PartialAppend(StorageError):
-    """A batch of several chunks or projects stopped midway. The same key resumes it where it stopped.
+    """Only part of a batch was stored. The same batch with the same idempotency key continues after that part.
 
-    Where what stopped it does not pass by itself, it has the cause's status and hint.
+    When the cause is not retryable, the error has the cause's status and hint and is not retryable either.
     """
 
     status = 503
@@ -302,12 +302,12 @@ class PartialAppend(StorageError):
     hint = "Send the same batch again with the same idempotency_key: what was stored is not stored twice."
 
     def __init__(self, seqs: Sequence[int | None], cause: SlttError) -> None:
-        """`seqs` holds, for each change of the batch in order, its number or `None` when not stored."""
+        """`seqs` holds the number of each change of the batch in order, or `None` for a change that was not stored."""
         self.seqs = tuple(seqs)
         self.cause = cause
         self.failed_at_index = self.seqs.index(None)
         super().__init__(self._text())
-        if not cause.retryable:  # it will not pass by itself: the cause says what to do
+        if not cause.retryable:  # the same request would fail again: the cause's hint applies
             self.status, self.hint = cause.status, cause.hint
             self.retryable, self.retry_after = False, None
 

@@ -1,6 +1,6 @@
-"""`sha256`, as `hashlib` has it, from the C module where that finds it.
+"""`sha256` of `hashlib`, imported from its C module.
 
-`hashlib` asks OpenSSL for every algorithm it knows of; a cold start feels that.
+Importing `hashlib` looks up every algorithm in OpenSSL, which slows down a cold start.
 """
 
 from __future__ import annotations

@@ -1,16 +1,12 @@
-"""A strict JSON reader (RFC 8259) that keeps the text of what it need not understand.
+"""A strict JSON reader (RFC 8259) that knows the place of each value in the text.
 
-The standard library's C scanner does the work. This module adds what it lets pass (`NaN`, numbers that
-overflow a double, duplicate keys, lone surrogates, any depth), and tells where each value stands in the text,
-so that a change's `data` is stored as the client wrote it.
+The standard library's C scanner parses. This module refuses what the scanner accepts: `NaN`, numbers that overflow a
+double, duplicate keys, lone surrogates and any depth. With the places of values, a change's `data` is stored verbatim.
 """
 
 from __future__ import annotations
 
-from json import JSONDecodeError
-from json.decoder import JSONDecoder
-from json.encoder import encode_basestring as quote
-
+from sltt_core.base.c_json import quote, scanner
 from sltt_core.base.record import Record
 
 TYPE_CHECKING = False
@@ -31,15 +27,15 @@ __all__ = [
 ]
 
 MAX_DEPTH = 64
-"""How deep objects and arrays may nest, the outermost counted."""
+"""The number of nested objects and arrays, including the outermost."""
 
 
 class JsonProblem(ValueError):
-    """The text is not JSON, or JSON that this project refuses; the message says why and where."""
+    """The text is not JSON, or JSON that this project refuses; the message contains the reason and the place."""
 
 
 class LongInteger(Record):
-    """An integer of more than 40 digits: its text, which is no string of the JSON."""
+    """An integer of more than 40 digits, as its text. It is not a `str`, so that it differs from a JSON string."""
 
     text: str
 
@@ -50,7 +46,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _check_float(text: str) -> float:
     value = float(text)
-    if value - value != 0.0:  # only an infinity, from digits
+    if value - value != 0.0:  # only for an infinity: digits never give NaN
         raise JsonProblem(f"the number {_clip(text)} is too large for a double")
     return value
 
@@ -67,23 +63,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _digits(text: str) -> int | LongInteger:
-    # int() is quadratic, and limited to 4,300 digits (CVE-2020-10735): nothing needs a longer one's value.
+    # int() takes quadratic time and at most 4,300 digits (CVE-2020-10735); the value of a longer one is not needed.
     return int(text) if len(text) <= 40 else LongInteger(text)
 
 
-def _scanner(**hooks: Any) -> Any:
-    """Return the C scanner of a decoder: a function of text and place that gives value and end."""
-    return JSONDecoder(**hooks).scan_once  # type: ignore[attr-defined]
-
-
-_strict = _scanner(
+_strict = scanner(
     object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_check_float, parse_int=_digits
 )
-_lenient = _scanner(parse_constant=lambda _: None, parse_int=lambda _: 0, parse_float=lambda _: 0.0)
+_lenient = scanner(parse_constant=lambda _: None, parse_int=lambda _: 0, parse_float=lambda _: 0.0)
 
 
 def whole_number(digits: str) -> int:
-    """Return an integer of any size, also one of more digits than `int` takes at once (4,300)."""
+    """Parse an integer of any size, also of more digits than `int` accepts (4,300)."""
     if len(digits) <= 4_000:
         return int(digits)
     sign = -1 if digits[0] == "-" else 1
@@ -94,7 +85,7 @@ def whole_number(digits: str) -> int:
 
 
 def read(text: str) -> Any:
-    """Read a whole text as one value, under all the rules; raises `JsonProblem`."""
+    """Parse a whole text as one value, under all rules; raises `JsonProblem`."""
     reader = Reader(text)
     value = reader.value()
     reader.finish()
@@ -102,7 +93,10 @@ def read(text: str) -> Any:
 
 
 def decode_utf8(body: bytes) -> str:
-    """Decode a body, strictly: no byte order mark, no overlong form, no surrogate (RFC 8259, section 8.1)."""
+    """Decode UTF-8 strictly (RFC 8259, section 8.1).
+
+    Raises `JsonProblem` for a byte order mark, an overlong form, a surrogate and any other invalid byte.
+    """
     if body.startswith(b"\xef\xbb\xbf"):
         raise JsonProblem("the text begins with a byte order mark")
     try:
@@ -112,10 +106,10 @@ def decode_utf8(body: bytes) -> str:
 
 
 class Reader:
-    """A place in a JSON text, moved on value by value by whoever knows what should come.
+    """A place in a JSON text. The caller, who knows the expected structure, advances it value by value.
 
-    `elements` and `members` are loops whose body must read (`value`) or pass over (`skip`) each value
-    before the next turn. Everything raises `JsonProblem`, and a failed `value` leaves the place where it was.
+    The body of a loop over `elements` or `members` must read (`value`) or skip (`skip`) each value before the next
+    iteration. All methods raise `JsonProblem`. A failed `value` does not change the place.
     """
 
     __slots__ = ("at", "text")
@@ -130,7 +124,7 @@ class Reader:
         return self.text[self.at : self.at + 1]
 
     def value(self) -> Any:
-        """Read the value that begins here. An integer of more than 40 digits is a `LongInteger`."""
+        """Return the value that begins here. An integer of more than 40 digits is a `LongInteger`."""
         start = self.at
         value, end = self._scan(_strict)
         check_value(self.text[start:end], value)
@@ -138,11 +132,11 @@ class Reader:
         return value
 
     def skip(self) -> None:
-        """Pass over the value that begins here: well formed, though it may break the stricter rules."""
+        """Skip the value that begins here: it must be well formed, but may break the stricter rules."""
         self.at = self._scan(_lenient)[1]
 
     def elements(self) -> Iterator[int]:
-        """Step through the array that begins here: yield each index, the place being its value's."""
+        """Yield the index of each element of the array that begins here, with the place at its value."""
         self._take("[")
         index = 0
         if self.peek() != "]":
@@ -156,7 +150,7 @@ class Reader:
         self._take("]", "',' or ']'")
 
     def members(self) -> Iterator[str]:
-        """Step through the object that begins here: yield each name, the place being its value's.
+        """Yield the name of each member of the object that begins here, with the place at its value.
 
         A name that appears twice is yielded twice.
         """
@@ -176,7 +170,7 @@ class Reader:
         self._take("}", "',' or '}'")
 
     def finish(self) -> None:
-        """Raise unless only white space is left."""
+        """Raise `JsonProblem` unless only white space is left."""
         self._skip_space()
         if self.at != len(self.text):
             self._fail("the end of the text")
@@ -186,7 +180,13 @@ class Reader:
             scanned: tuple[Any, int] = scanner(self.text, self.at)
         except StopIteration as stop:
             raise JsonProblem(f"expected a value at {where(self.text, stop.value)}") from None
-        except JSONDecodeError as error:
+        except JsonProblem:
+            raise
+        except ValueError as error:
+            from json import JSONDecodeError  # the scanner has loaded it
+
+            if not isinstance(error, JSONDecodeError):
+                raise
             reason = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
             raise JsonProblem(f"{reason} at {where(self.text, error.pos)}") from None
         except RecursionError:
@@ -210,18 +210,19 @@ class Reader:
 
 
 def check_value(text: str, value: object) -> None:
-    """Check what the scanner cannot: depth and lone surrogates, of a value and the text it was read from.
+    """Check the depth of a value and its strings for lone surrogates; raises `JsonProblem`.
 
-    Both are looked for only where the text makes them possible, so the usual value costs two counts.
+    `text` is the text of the value. The checks run only when the text makes an error possible, so the usual value costs
+    two counts.
     """
     if text.count("{") + text.count("[") > MAX_DEPTH and depth(text) > MAX_DEPTH:
         raise JsonProblem(f"nested deeper than {MAX_DEPTH} levels")
     if ("\\ud" in text or "\\uD" in text) and has_lone_surrogate(value):
-        raise JsonProblem("a string holds half of a surrogate pair, which is no character")
+        raise JsonProblem("a string contains half of a surrogate pair, which is not a character")
 
 
 def depth(text: str) -> int:
-    """Return how deep the objects and arrays of well-formed JSON nest."""
+    """Return the depth of the objects and arrays of well-formed JSON."""
     deepest = level = 0
     at, end = 0, len(text)
     while at < end:
@@ -240,7 +241,7 @@ def depth(text: str) -> int:
 
 
 def has_lone_surrogate(value: object) -> bool:
-    """Tell whether a string anywhere in a parsed value holds a code point that UTF-8 cannot carry."""
+    """Return whether a string anywhere in a parsed value contains a code point that UTF-8 cannot encode."""
     waiting = [value]
     while waiting:
         item = waiting.pop()
@@ -258,7 +259,7 @@ def has_lone_surrogate(value: object) -> bool:
 
 
 def where(text: str, at: int) -> str:
-    """Name a place for a person: `line 2, column 7`, or the end."""
+    """Return a place in words: `line 2, column 7`, or `the end of the text`."""
     if at >= len(text):
         return "the end of the text"
     return f"line {text.count(chr(10), 0, at) + 1}, column {at - text.rfind(chr(10), 0, at)}"

@@ -1,25 +1,25 @@
-"""`Record`: an immutable value whose places have names.
+"""`Record`: the base class of immutable values with named fields.
 
-What `collections.namedtuple` and a frozen dataclass do, without the `exec` of the one and the import
-of the other (`dataclasses` alone loads `inspect`, dearer than the rest of a cold start), and as cheap to
-create as a tuple: `Change.of(row)` is one C call.
+It replaces `collections.namedtuple`, which calls `exec`, and frozen dataclasses: `dataclasses` loads `inspect`, which
+costs more than the rest of a cold start. Creating a record costs as much as creating a tuple: `Change.of(row)` is one
+C call.
 """
 
 from __future__ import annotations
 
-from operator import itemgetter
+from _operator import itemgetter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, ClassVar, Self, dataclass_transform
 
-    Tuple = object  # a record's being a tuple is nobody's business but this module's
+    Tuple = object  # that a record is a tuple is an implementation detail
 else:
     Tuple = tuple
 
     def dataclass_transform(**_: object) -> Any:
-        """Stand in for `typing.dataclass_transform`, which only a type checker needs."""
+        """Replace `typing.dataclass_transform`, which only a type checker needs."""
         return lambda cls: cls
 
 
@@ -29,45 +29,31 @@ _equal: Any = tuple.__eq__
 
 
 class _Signature:
-    """The `__signature__` of a record: its fields, or the parameters of its own `__new__`; made when asked for."""
+    """The `__signature__` of a record class, computed on each use."""
 
     def __get__(self, record: object, owner: type[Record]) -> Any:
-        from inspect import Parameter, Signature, signature
+        from sltt_core.base.signatures import signature_of  # loads `inspect`
 
-        made = owner.__new__
-        if made is not Record.__new__:
-            own = signature(made)
-            return own.replace(parameters=[*own.parameters.values()][1:], return_annotation=Signature.empty)
-        kinds = owner.__dict__.get("__annotations__", {})
-        return Signature(
-            [
-                Parameter(
-                    name,
-                    Parameter.POSITIONAL_OR_KEYWORD,
-                    default=owner._defaults.get(name, Parameter.empty),
-                    annotation=kinds[name],
-                )
-                for name in owner.fields
-            ]
-        )
+        return signature_of(owner, Record.__new__)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=False)
 class Record(Tuple):
-    """Base of the immutable values: annotate the fields in the class body, give defaults with `=`.
+    """Base class of immutable values. The class body annotates the fields and sets defaults with `=`.
 
-    A record equals another of its own class with equal fields, is hashable when its fields are, and
-    refuses assignment (`AttributeError`).
+    Two records are equal if they have the same class and equal fields. A record is hashable if its fields are.
+    Assigning or deleting an attribute raises `AttributeError`.
     """
 
     __slots__ = ()
     fields: ClassVar[tuple[str, ...]]
     """The names of the fields, in order."""
     _defaults: ClassVar[dict[str, Any]]
+    """The defaults of the fields that have one."""
     __signature__ = _Signature()
 
     def __init_subclass__(cls, init: bool = True) -> None:
-        """`init=False` tells type checkers that the class has a `__new__` of its own."""
+        """`init=False` declares to type checkers that the class has its own `__new__`."""
         kinds = cls.__dict__.get("__annotations__", {})
         cls.fields = tuple(kinds)
         cls._defaults = {name: cls.__dict__[name] for name in cls.fields if name in cls.__dict__}
@@ -75,10 +61,10 @@ class Record(Tuple):
             setattr(cls, name, property(itemgetter(place), doc=kinds[name]))
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Bind positional and keyword arguments to the fields, as a dataclass would."""
+        """Bind positional and keyword arguments to the fields as a dataclass does; raises `TypeError`."""
         names = cls.fields
         if len(args) > len(names):
-            raise TypeError(f"{cls.__name__}() takes {len(names)} fields, {len(args)} given")
+            raise TypeError(f"{cls.__name__}() has {len(names)} fields, but {len(args)} values were given")
         values = list(args)
         for name in names[len(args) :]:
             if name in kwargs:
@@ -93,7 +79,7 @@ class Record(Tuple):
 
     @classmethod
     def of(cls, values: Iterable[Any]) -> Self:
-        """Make a record from all its values in order, unchecked: the fast way from a database row."""
+        """Create a record from all its values in order, unchecked. This is the fast way from a database row."""
         return _new(cls, values)  # type: ignore[no-any-return]
 
     def replace(self, **changes: Any) -> Self:
@@ -115,7 +101,7 @@ class Record(Tuple):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).of, (self.as_tuple(),)
 
-    if not TYPE_CHECKING:  # or a type checker would take every name for one that can be set
+    if not TYPE_CHECKING:  # otherwise type checkers accept any name in an assignment
 
         def __setattr__(self, name: str, value: object) -> None:
             raise AttributeError(f"{type(self).__name__} is immutable: {name!r} cannot be set")

@@ -1,4 +1,4 @@
-"""`Runtime`: the clocks, pauses, randomness, locks, transport and observer that a component works with.
+"""`Runtime`: the clocks, pauses, randomness, locks, transport and observer that a component uses.
 
 Every component takes one `Runtime` with real defaults. A test or the simulation replaces single fields.
 """
@@ -40,26 +40,26 @@ def random_token() -> str:
 
 
 class Runtime(Record):
-    """What a component needs of the world around it. Each time has one unit everywhere."""
+    """The clocks, pauses, randomness, locks, transport and observer of a component, each with a real default."""
 
     clock: Clock = time_ns
     """The time of day: nanoseconds since 1970-01-01T00:00:00Z. It may jump."""
     steady_clock: Callable[[], float] = monotonic
-    """Seconds since any moment; it never runs backwards. Deadlines are times of this clock."""
+    """Seconds since an arbitrary moment. It never runs backwards. Deadlines are times of this clock."""
     pause: Callable[[float], None] = sleep
     """Waits for a number of seconds."""
     random: Callable[[], float] = random_fraction
-    """Returns a number from 0 up to 1."""
+    """Returns a number from 0 up to, but not including, 1."""
     new_token: Callable[[], str] = random_token
-    """Returns 32 characters that were never returned before."""
+    """Returns 32 characters, different at each call."""
     new_lock: Callable[[], Any] = allocate_lock
-    """Makes a lock that threads wait for."""
+    """Returns a new lock, which blocks threads."""
     transport: Callable[[Any, float], Any] | None = None
-    """Makes the HTTP transport to an `Origin`, with so many seconds for a connection and for a response; `None` for the
-    component's own."""
+    """Creates the HTTP transport to an `Origin`; the number bounds the seconds for a connection and for a response.
+    `None` selects the component's default."""
     observer: Observer | None = None
-    """Is notified of calls to a service; `None` for nobody."""
+    """Is notified of calls to a service; `None` notifies nothing."""
 
 
 SYSTEM = Runtime()
-"""The real one."""
+"""The runtime with the real clock, randomness, locks and transport."""

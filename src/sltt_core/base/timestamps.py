@@ -1,6 +1,6 @@
-"""Points in time as ISO 8601 text in UTC, without `datetime` (whose import costs more than a request).
+"""Points in time as ISO 8601 text in UTC, without `datetime`, whose import takes longer than a request.
 
-`normalise` keeps the instant given, to the last digit of the second's fraction, and writes it with `Z`.
+`normalise` converts a time to UTC. It keeps every digit of the second's fraction.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Clock = Callable[[], int]
-    """A clock: nanoseconds since 1970-01-01T00:00:00Z, as `time.time_ns` gives them."""
+    """A clock: nanoseconds since 1970-01-01T00:00:00Z, as `time.time_ns` returns them."""
 
 _DAYS = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_DAYS_TO_1970 = 719_468  # from 0000-03-01, where `_days` begins
+_DAYS_TO_1970 = 719_468  # from 0000-03-01, day 0 of `_days`
 MAX_FRACTION = 9
-"""Digits of a second's fraction that are kept; more are refused, not cut."""
+"""Digits of a second's fraction; more are refused, not truncated."""
 
 
 def format_utc(nanoseconds: int) -> str:
-    """Write an instant with milliseconds, as JavaScript and Dart do: `2025-03-01T09:30:00.123Z`."""
+    """Format nanoseconds since 1970 with milliseconds, as JavaScript and Dart do: `2025-03-01T09:30:00.123Z`."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     t = gmtime(seconds)
     return (
@@ -32,16 +32,16 @@ def format_utc(nanoseconds: int) -> str:
 
 
 def now_utc(clock: Clock = time_ns) -> str:
-    """Write the present instant."""
+    """Return the current time as `format_utc` writes it."""
     return format_utc(clock())
 
 
 def normalise(text: str) -> str:
     """Return the same instant in UTC, ending in `Z`; raises `ValueError` with the reason.
 
-    Taken are `YYYY-MM-DDTHH:MM[:SS[.fraction]]` with `T`, `t` or a blank between date and time, and a zone
-    `Z`, `z`, `±HH:MM`, `±HHMM` or `±HH`; without a zone the time is UTC, as the original's clients mean it.
-    Refused is what no clock shows: 30 February, 24:00, a leap second (23:59:60).
+    Accepts `YYYY-MM-DDTHH:MM[:SS[.fraction]]` with `T`, `t` or a space between date and time, and a zone `Z`, `z`,
+    `±HH:MM`, `±HHMM` or `±HH`. A time without a zone is UTC, because clients send UTC without one. Refuses times that
+    clocks never show: 30 February, 24:00, a leap second (23:59:60).
     """
     if not text.isascii():
         raise ValueError("is not an ISO 8601 time")
@@ -76,7 +76,7 @@ def normalise(text: str) -> str:
 
 
 def is_same(one: str, other: str) -> bool:
-    """Tell whether two times that `normalise` gave are one instant: `09:30:00Z` and `09:30:00.000Z` are."""
+    """Return whether two results of `normalise` are the same instant, such as `…09:30:00Z` and `…09:30:00.000Z`."""
     return _shortest(one) == _shortest(other)
 
 
@@ -85,9 +85,9 @@ def _shortest(text: str) -> str:
 
 
 def parse_http_date(text: str) -> float | None:
-    """Read the date of an HTTP header (RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`).
+    """Parse the date of an HTTP header (RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`).
 
-    Returns seconds since 1970, or `None` for anything else, the two obsolete forms included.
+    Returns seconds since 1970, or `None` for any other text, including the two obsolete forms.
     """
     parts = text.replace(":", " ").split()
     if len(text) != 29 or len(parts) != 8 or parts[7] != "GMT" or parts[2] not in _MONTHS:
@@ -117,16 +117,17 @@ def _offset_minutes(zone: str) -> int:
         return 0
     digits = zone[1:3] + zone[4:] if zone[3:4] == ":" and len(zone) == 6 else zone[1:]
     if zone[0] not in "+-" or len(digits) not in (2, 4) or not digits.isdigit():
-        raise ValueError(f"has a zone {zone!r} that is neither Z nor like +02:00")
+        raise ValueError(f"has the zone {zone!r}, which is not valid: Z, +HH:MM, +HHMM or +HH")
     hours, minutes = int(digits[:2]), int(digits[2:] or 0)
     _check(**{"zone hour": (hours, 0, 23), "zone minute": (minutes, 0, 59)})
     return (hours * 60 + minutes) * (-1 if zone[0] == "-" else 1)
 
 
 def _days(year: int, month: int, day: int) -> int:
-    """Count the days from 0000-03-01 (the proleptic Gregorian calendar, counted in eras of 400 years).
+    """Return the days since 0000-03-01 of the proleptic Gregorian calendar.
 
-    The algorithm is Howard Hinnant's `days_from_civil`, https://howardhinnant.github.io/date_algorithms.html
+    The algorithm is Howard Hinnant's `days_from_civil`, https://howardhinnant.github.io/date_algorithms.html, which
+    counts in eras of 400 years.
     """
     year -= month <= 2
     era, of_era = divmod(year, 400)
@@ -135,7 +136,7 @@ def _days(year: int, month: int, day: int) -> int:
 
 
 def _date(days: int) -> tuple[int, int, int]:
-    """Turn the count of `_days` back into year, month and day (`civil_from_days` of the same source)."""
+    """Return year, month and day of a result of `_days` (`civil_from_days` of the same source)."""
     era, of_era = divmod(days, 146097)
     year = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
     of_year = of_era - (365 * year + year // 4 - year // 100)

@@ -102,19 +102,19 @@ def serve(
         server = RestApiServer(storage=storage, server_name=name, cors=cors, access_log=access_log)
         server.bind(port, host, open_to_network=open_to_network)
     except SlttError as error:
-        raise _explained(error) from None
+        raise _as_click_error(error) from None
     except OSError as error:
         raise click.ClickException(f"cannot open {storage_url}: {error.strerror}") from None
     server.serve_forever(lambda url: _banner(url, f"{storage_url} {storage.place}".strip(), project))
     click.echo("stopped")
 
 
-def _explained(error: SlttError) -> click.ClickException:
+def _as_click_error(error: SlttError) -> click.ClickException:
     text = error.message
     cause = error.__cause__
     if isinstance(cause, SlttError) and cause.message not in text:
-        particulars = vars(cause).get("hint")  # the hint of this error; the hint of its class is too general
-        text += f"\nCause: {cause.message}" + (f". {particulars}" if particulars else "")
+        own_hint = vars(cause).get("hint")  # the hint of this error; the hint of its class is too general
+        text += f"\nCause: {cause.message}" + (f". {own_hint}" if own_hint else "")
     return click.ClickException(f"{text}\nHint: {error.hint}" if error.hint else text)
 
 

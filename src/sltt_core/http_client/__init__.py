@@ -1,1 +1,1 @@
-"""HTTP out: one HTTP/1.1 client for DynamoDB and for sync."""
+"""An HTTP/1.1 client for DynamoDB and for sync."""

@@ -1,7 +1,7 @@
-"""Sockets for `transport`: connections over TCP, what TLS puts on them, and whom it trusts.
+"""The sockets of `transport`: TCP connections, the types of their TLS, and the system's TLS context.
 
-`_socket` and `_ssl` are the C modules under `socket` and `ssl`. What those two add (enumerations, selectors, files) is
-not needed here, and making their enumerations alone costs a cold start more than all of our own code.
+`_socket` and `_ssl` are the C modules that `socket` and `ssl` wrap. The wrappers add enumerations, selectors and files.
+These are not needed here, and creating the enumerations takes longer in a cold start than importing all of our code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     TcpSocket = _socket.socket
 
     class Connection(Protocol):
-        """What is used of a socket, with TLS or without."""
+        """The methods that are used of a socket, with or without TLS."""
 
         def settimeout(self, seconds: float, /) -> None: ...
         def recv(self, size: int, /) -> bytes: ...
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
         def fileno(self) -> int: ...
 
     class Secured(Connection, Protocol):
-        """... and of one with TLS."""
+        """The methods that are used of a socket with TLS."""
 
         def do_handshake(self) -> None: ...
 
     class Tls(Protocol):
-        """What is used of a TLS context: of an `ssl.SSLContext`, for one."""
+        """The attributes that are used of a TLS context, for example of an `ssl.SSLContext`."""
 
         @property
         def check_hostname(self) -> bool: ...
@@ -41,16 +41,17 @@ if TYPE_CHECKING:
 
 
 class Socket(_socket.socket):
-    """A socket that TLS can be put on: `_ssl` refers to it weakly, as `_socket` does not allow."""
+    """A socket that `_ssl` can wrap: it needs weak references to it, which `_socket.socket` does not allow."""
 
     __slots__ = ("__weakref__",)
 
 
 def open_connection(address: tuple[bytes, int], seconds: float) -> _socket.socket:
-    """Open a TCP connection to the first of a host's addresses that takes it.
+    """Open a TCP connection to the first of a host's addresses that accepts it; raises `OSError` of the last.
 
-    All of them together have `seconds`, each at most half of what is left while there is another. Only the time to look
-    up the name cannot be bounded. The host as bytes spares `getaddrinfo` the import of the idna codec.
+    `address` is host and port; a host as bytes saves `getaddrinfo` the import of the idna codec. `seconds` bounds all
+    attempts together. An attempt takes at most half of the time that is left while there is another address. The time
+    of the name lookup counts, but cannot be bounded.
     """
     until = monotonic() + seconds
     places = _socket.getaddrinfo(*address, type=_socket.SOCK_STREAM)
@@ -76,7 +77,7 @@ def _connect(connection: _socket.socket, place: Any, seconds: float) -> _socket.
 
 
 def system_tls() -> Tls:
-    """Trust what this machine trusts."""
+    """Return a TLS context that trusts the certificates that this machine trusts."""
     import ssl
 
     context: Any = ssl.create_default_context()

@@ -1,20 +1,21 @@
-"""HTTP out: a minimal HTTP/1.1 client over sockets (RFC 9110, RFC 9112), for DynamoDB and for sync.
+"""A minimal HTTP/1.1 client over sockets (RFC 9110, RFC 9112), for DynamoDB and for sync.
 
-`http.client` and the e-mail parser inside it cost more to import than all of this project's Lambda path. What is
-here is the part of HTTP that an API needs: one request, one answer with a length, in chunks or up to the end of the
-connection, on connections that are kept and shared by threads. What is left out: `HEAD` and `CONNECT`, proxies,
-redirects, cookies, compression, trailers.
+Importing `http.client`, with the e-mail parser inside it, takes longer than importing this project's whole Lambda path.
+This module has the part of HTTP that an API needs: one request and one response (with a length, in chunks or up to the
+end of the connection) on connections that are kept and shared by threads. It does not support `HEAD`, `CONNECT`,
+proxies, redirects, cookies, compression and trailers.
 
-What went wrong is told by what it means for the request: `ConnectFailed`, it was never sent; `OutcomeUnknown`, it
-may have been carried out; `BadResponse`, it was answered with something that is no HTTP.
+Errors are reported by their meaning for the request: `ConnectFailed`: it was not sent; `OutcomeUnknown`: it may have
+been executed; `BadResponse`: the response is not valid HTTP.
 """
 
 from __future__ import annotations
 
-from _ssl import SSLCertVerificationError, SSLWantReadError, SSLWantWriteError
+from _ssl import SSLCertVerificationError
 from time import monotonic
 
 from sltt_core.base.record import Record
+from sltt_core.http_client.exchange import WOULD_BLOCK, ConnectionLost, Exchange
 from sltt_core.http_client.responses import (
     BadResponse,
     ConnectFailed,
@@ -50,18 +51,15 @@ __all__ = [
 ]
 
 MAX_BODY_BYTES = 20_000_000
-"""Of an answer's body: DynamoDB's largest is 16 MB (AWS: BatchGetItem)."""
-_PIECE = 65_536
+"""Bytes of a response's body: DynamoDB's largest is 16 MB (AWS: BatchGetItem)."""
 
-_WOULD_BLOCK = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
-
-# Of OpenSSL's X509_V_ERR_*: the chain of certificates leads to none that is trusted. Whatever else may be wrong with a
-# certificate (its name, its dates) is wrong whomever one trusts.
+# OpenSSL's codes X509_V_ERR_* for a chain of certificates that does not end in a trusted one. Other trusted roots
+# help only against these: a wrong name or date stays wrong.
 _NO_ROOT = (2, 18, 19, 20, 21)
 
 
 class Origin(Record):
-    """Whom to talk to."""
+    """Scheme, host and port of a server."""
 
     scheme: str
     """`https` or `http`."""
@@ -71,15 +69,15 @@ class Origin(Record):
 
     @property
     def authority(self) -> str:
-        """What a `Host` header says: the port only where it is not the scheme's own."""
+        """The value of a `Host` header: the port is left out when it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
 
 
 def parse_origin(url: str) -> Origin:
-    """Read the origin of a URL such as `https://dynamodb.eu-west-1.amazonaws.com`, without a path.
+    """Parse a URL without a path, such as `https://dynamodb.eu-west-1.amazonaws.com`.
 
-    A name in another script has to be given in its ASCII form (`xn--…`). Raises `ValueError` with the reason.
+    An internationalized host name must be in its ASCII form (`xn--…`). Raises `ValueError` with the reason.
     """
     scheme, found, rest = url.partition("://")
     scheme = scheme.lower()
@@ -94,10 +92,10 @@ def parse_origin(url: str) -> Origin:
         host, colon, digits = rest.partition(":")
         wrong = not host or host.startswith(".") or bool(host.strip(_NAME))
     if wrong or (colon and not (digits.isascii() and digits.isdigit() and len(digits) <= 5)):
-        raise ValueError(f"{url!r} is not a scheme, a host and perhaps a port")
+        raise ValueError(f"{url!r} is not a valid origin: SCHEME://HOST or SCHEME://HOST:PORT")
     port = int(digits) if digits else {"http": 80, "https": 443}[scheme]
     if not 0 < port < 65_536:
-        raise ValueError(f"{url!r} has no valid port")
+        raise ValueError(f"the port of {url!r} is not valid: 1 to 65535")
     return Origin(scheme, host.lower(), port)
 
 
@@ -105,10 +103,10 @@ _NAME = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
 
 
 class HttpTransport:
-    """Sends requests to one origin over connections that are kept; safe for use by several threads.
+    """Sends requests to one origin over kept connections; safe for use by several threads.
 
-    `tls` is a list of functions that make TLS contexts; the next is tried when a server's certificate does not
-    chain to what the one before trusts. Certificates and host names are always verified.
+    `tls` lists functions that return a TLS context. When a server's certificate does not chain to a root that one
+    context trusts, the next context is tried. Certificates and host names are always verified.
     """
 
     def __init__(
@@ -124,14 +122,15 @@ class HttpTransport:
         connect: Connect = open_connection,
         steady_clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Connect to nothing yet.
+        """Store the settings; connections are opened later.
 
-        `connect_seconds` bounds a connection's TCP and TLS handshakes together, `read_seconds` the wait for each piece
-        of an answer (and for each of a request to go out), `max_idle` the connections kept, `idle_seconds` for how
-        long: AWS's NAT gateways forget a connection after 350 s.
+        `connect_seconds` bounds the TCP and TLS handshakes of a connection together. `read_seconds` bounds the wait for
+        each piece of a response, and for each piece of a request to be sent. `max_idle` is the number of connections
+        that are kept. `idle_seconds` is how long they are kept: AWS's NAT gateways drop a connection after 350 s.
+        `steady_clock` returns seconds and never runs backwards. Raises `ValueError` when `tls` is empty.
         """
         self.origin = origin
-        self._host = origin.host.encode("ascii")  # as bytes: they spare `ssl`, too, the idna codec
+        self._host = origin.host.encode("ascii")  # bytes, so that `getaddrinfo` and `ssl` do not import the idna codec
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._max_idle = max_idle
@@ -139,35 +138,37 @@ class HttpTransport:
         self._max_body = max_body
         self._tls = list(tls)
         if not self._tls:
-            raise ValueError("no TLS context")
+            raise ValueError("tls is empty: at least one TLS context is needed")
         self._contexts: dict[int, Tls] = {}
-        self._trust = 0  # the first of them that the server may chain to
+        self._trust = 0  # the index of the first context that may trust the server
         self._connect = connect
         self._clock = steady_clock
-        # With the time each was put there. append and pop are atomic: it needs no lock.
+        # Each with the time since when it is idle. The list needs no lock because append and pop are atomic.
         self._idle: list[tuple[Connection, float]] = []
 
     def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> HttpResponse:
-        """Send a whole request, head and body, and return its answer.
+        """Send a whole request, headers and body, and return its response.
 
-        `deadline` is on the clock of the constructor. A request is sent once; one that is `repeatable` (it does
-        no harm twice) is sent again, on a new connection, when a kept one turns out to be dead. One that did not get
-        as far as that connection is sent on a new one in any case.
+        `deadline` is a time of the constructor's clock. A request is sent at most once, except that a `repeatable`
+        request (executing it twice does no harm) is sent again on a new connection when a kept one turns out to be
+        dead. A request of which nothing was sent on the dead connection is sent on a new one in any case.
+
+        Raises `ConnectFailed`, `OutcomeUnknown`, `BadResponse`, and `ValueError` for a `HEAD` request.
         """
         if request[:5] == b"HEAD ":
-            raise ValueError("HEAD is not supported: its answer has a length and no body")
+            raise ValueError("HEAD is not supported: its response has a length and no body")
         sent = False
         connection = self._kept()
         if connection is not None:
             try:
                 return self._exchange(connection, request, deadline)
-            except _ConnectionLost as dead:
+            except ConnectionLost as dead:
                 sent = dead.sent
                 if sent and not repeatable:
                     _give_up(dead)
         try:
             return self._exchange(self._open(deadline), request, deadline)
-        except _ConnectionLost as dead:
+        except ConnectionLost as dead:
             if sent or dead.sent:
                 _give_up(dead)
             raise ConnectFailed(f"{self.origin.host} closed the connection before the request was sent") from dead
@@ -177,13 +178,13 @@ class HttpTransport:
             raise
 
     def warm(self, deadline: float) -> None:
-        """Have a connection ready before the first request."""
+        """Open a connection before the first request; raises `ConnectFailed`."""
         self._keep(self._open(deadline))
 
     def close(self) -> None:
-        """Close the connections that are kept; those in use are closed when their answer is there.
+        """Close the idle connections; those in use are closed after their response.
 
-        What is sent after this gets a connection of its own.
+        A request that is sent after this uses a connection of its own.
         """
         self._max_idle = 0
         try:
@@ -193,7 +194,7 @@ class HttpTransport:
             pass
 
     def _open(self, deadline: float) -> Connection:
-        """Open a connection that does not block, with TLS where the origin has it; raises `ConnectFailed`."""
+        """Open a connection that does not block, with TLS for `https`; raises `ConnectFailed`."""
         trust = self._trust
         while True:
             until = min(deadline, self._clock() + self._connect_seconds)
@@ -223,19 +224,19 @@ class HttpTransport:
             raise ConnectFailed(f"cannot reach {self.origin.host}, port {self.origin.port}: {error}") from error
 
     def _secure(self, connection: TcpSocket, trust: int, until: float) -> Secured:
-        """Put TLS on a connection; closes it when that fails."""
+        """Do the TLS handshake on a connection; close it when that fails."""
         secured = None
         try:
             context = self._contexts.get(trust) or self._tls[trust]()
-            if not context.check_hostname:  # which Python allows only where the certificate is verified
-                raise ValueError("a TLS context that does not verify the server and its name")
+            if not context.check_hostname:  # Python allows it only with a verified certificate
+                raise ValueError("the TLS context does not verify the server's certificate and name")
             self._contexts[trust] = context
             left = until - self._clock()
             if left <= 0:
                 raise TimeoutError("no time left")
             connection.settimeout(left)
-            connection.getpeername()  # one that was reset is left unclosed by `wrap_socket`
-            # An end without TLS's own farewell is an error: anybody on the way can make one.
+            connection.getpeername()  # `wrap_socket` does not close one that was reset
+            # An end without a TLS close_notify is an error, because an attacker on the network can cause one.
             secured = context.wrap_socket(
                 connection, server_hostname=self._host, do_handshake_on_connect=False, suppress_ragged_eofs=False
             )
@@ -246,7 +247,7 @@ class HttpTransport:
         return secured
 
     def _kept(self) -> Connection | None:
-        """Return a kept connection that is alive, as far as one can see, and does not block."""
+        """Return an idle connection that looks alive and does not block, or `None`."""
         while True:
             try:
                 connection, since = self._idle.pop()
@@ -256,8 +257,8 @@ class HttpTransport:
             try:
                 if self._clock() - since <= self._idle_seconds:
                     connection.settimeout(0)
-                    connection.recv(1)  # the end, or an answer to nothing: neither is a connection to use
-            except _WOULD_BLOCK:
+                    connection.recv(1)  # the end, or a response without a request: do not use it
+            except WOULD_BLOCK:
                 alive = True
                 return connection
             except OSError:
@@ -267,7 +268,7 @@ class HttpTransport:
                     connection.close()
 
     def _keep(self, connection: Connection) -> None:
-        """Keep a connection, and close the oldest that are too many or too old."""
+        """Keep a connection as idle, and close the oldest that exceed the number or the time."""
         now, idle = self._clock(), self._idle
         idle.append((connection, now))
         try:
@@ -279,16 +280,16 @@ class HttpTransport:
     def _exchange(self, connection: Connection, request: bytes, deadline: float) -> HttpResponse:
         """Send a request and read its response; keep or close the connection.
 
-        Raises `_ConnectionLost` when the connection ended before a byte of a response.
+        Raises `ConnectionLost` when the connection ended before the first byte of a response.
         """
         kept = False
         try:
             if self._clock() >= deadline:
                 kept = True
                 raise ConnectFailed(f"no time left to send the request to {self.origin.host}")
-            wire = _Wire(connection, self._clock, deadline, self._read_seconds)
-            whole = wire.send(request)
-            response, lasting = read_response(wire.more, self._max_body, wire.begun or wire.more())
+            exchange = Exchange(connection, self._clock, deadline, self._read_seconds)
+            whole = exchange.send(request)
+            response, lasting = read_response(exchange.more, self._max_body, exchange.begun or exchange.more())
             kept = whole and lasting
         finally:
             if kept:
@@ -298,113 +299,8 @@ class HttpTransport:
         return response
 
 
-_GONE = "the connection was closed instead of an answer"
+_GONE = "the connection was closed without a response"
 
 
-class _ConnectionLost(Exception):
-    """The connection ended before a byte of an answer; `sent` tells whether any of the request was on it."""
-
-    def __init__(self, sent: bool) -> None:
-        self.sent = sent
-
-
-def _give_up(dead: _ConnectionLost) -> Never:
+def _give_up(dead: ConnectionLost) -> Never:
     raise OutcomeUnknown(_GONE) from dead.__cause__
-
-
-def _late() -> Never:
-    raise OutcomeUnknown("no whole answer came in time") from None
-
-
-class _Wire:
-    """One request and its answer on a connection, within a deadline."""
-
-    __slots__ = ("_answered", "_clock", "_connection", "_deadline", "_piece_seconds", "_sent", "begun")
-
-    def __init__(
-        self, connection: Connection, clock: Callable[[], float], deadline: float, piece_seconds: float
-    ) -> None:
-        self._connection = connection
-        self._clock = clock
-        self._deadline = deadline
-        self._piece_seconds = piece_seconds
-        self._sent = 0
-        self._answered = False
-        self.begun = b""
-        """What came of the answer while the request was sent."""
-
-    def send(self, request: bytes) -> bool:
-        """Send the request over a connection that does not block; False when an answer came before all was sent.
-
-        A server that will not have a request, because it is too large or too much, answers and hangs up without
-        reading it; that answer is worth more than the error of writing to it (RFC 9112, section 9.5).
-        """
-        rest: bytes | memoryview = request
-        try:
-            while True:
-                try:
-                    self._sent += self._connection.send(rest)
-                except _WOULD_BLOCK:
-                    if self._is_answered():
-                        return False
-                if self._sent == len(request):
-                    return True
-                rest = memoryview(request)[self._sent :]
-        except OSError as error:
-            try:
-                self.begun += self._connection.recv(_PIECE)
-            except OSError:
-                pass
-            if not self.begun:
-                raise _ConnectionLost(self._sent > 0) from error
-            self._answered = True
-            return False
-
-    def _is_answered(self) -> bool:
-        """Wait until more can be sent, or until it need not be: an answer says so, or nobody reads what is sent."""
-        from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector  # only for what does not fit at once
-
-        with DefaultSelector() as selector:
-            selector.register(self._connection, EVENT_WRITE if len(self.begun) > 9 else EVENT_READ | EVENT_WRITE)
-            events = selector.select(self._seconds())
-        if not events and not self.begun:
-            raise OutcomeUnknown("the request could not be sent in time")
-        return not events or (bool(events[0][1] & EVENT_READ) and self._look())
-
-    def _look(self) -> bool:
-        """Read what there is, and tell whether it says that the rest of the request is not wanted."""
-        try:
-            piece = self._connection.recv(_PIECE)
-        except _WOULD_BLOCK:  # it was for TLS
-            return False
-        self.begun += piece
-        if not piece and not self.begun:
-            raise _ConnectionLost(self._sent > 0)
-        self._answered = True
-        return not piece or self.begun[9:10] in (b"4", b"5")
-
-    def _seconds(self) -> float:
-        left = self._deadline - self._clock()
-        if left <= 0:
-            _late()
-        return left if left < self._piece_seconds else self._piece_seconds
-
-    def more(self) -> bytes:
-        """Return the next bytes of the answer, at least one; `b""` at the end of the connection."""
-        left = self._deadline - self._clock()  # `_seconds`, without the call
-        if left <= 0:
-            _late()
-        self._connection.settimeout(left if left < self._piece_seconds else self._piece_seconds)
-        try:
-            piece = self._connection.recv(_PIECE)
-        except TimeoutError:
-            _late()
-        except OSError as error:
-            if self._answered:
-                raise OutcomeUnknown(f"the connection broke in the middle of an answer: {error}") from error
-            raise _ConnectionLost(True) from error
-        if piece:
-            self._answered = True
-        elif not self._answered:
-            raise _ConnectionLost(True)
-        return piece

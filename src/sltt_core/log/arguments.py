@@ -1,40 +1,38 @@
-"""What callers give to a storage, checked before anything is touched: projects, batches, changes to restore."""
+"""Checks of the arguments of a storage's methods, which run before the storage is accessed."""
 
 from __future__ import annotations
 
 from sltt_core.base.errors import InvalidBatch, InvalidInput, NotFound, Problem
 from sltt_core.log.batches import Batch
-from sltt_core.log.pages import Head, check_limit
-from sltt_core.model.chain import is_link, link_of
+from sltt_core.log.pages import check_limit
+from sltt_core.model.chain import is_link
 from sltt_core.model.changes import NewChange, item_size
-from sltt_core.model.fields import MAX_ITEM_BYTES, check_project_id, check_seq, checked
+from sltt_core.model.fields import check_item_size, check_project_id, check_seq, checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sltt_core.model.changes import Change
-
 
 def served_project(project_id: str | None, bound: str | None) -> str:
-    """Return the project that a call is about; `bound` is the one project of the service, if it is bound to one.
+    """Return the project of a call. `bound` is the project that the service is bound to, or `None`.
 
-    Raises `InvalidInput` for a missing or wrong project id, `NotFound` for a project that is not served.
+    Raises `InvalidInput` for a project id that is missing or not valid, and `NotFound` if it is not `bound`.
     """
     if project_id is None:
         if bound is None:
-            raise InvalidInput("project_id is required: this service is bound to none", field="project_id")
+            raise InvalidInput("project_id is required: this service is not bound to a project", field="project_id")
         return bound
     checked(check_project_id, project_id, "project_id")
     if bound not in (None, project_id):
-        raise NotFound(f"there is no project {project_id} here")
+        raise NotFound(f"project {project_id} does not exist here")
     return project_id
 
 
 def checked_batch(changes: Sequence[NewChange], bound: str | None) -> Batch:
-    """Check a batch as a whole and give each change its project; `bound` is the one project that is served, if so.
+    """Check a batch, and set the project of changes that have none to `bound`, the project of a bound service.
 
-    Raises `InvalidBatch` with every problem, `TypeError` for what is not a `NewChange`.
+    Raises `InvalidBatch` with all problems, and `TypeError` for an element that is not a `NewChange`.
     """
     problems: list[Problem] = []
     batch: list[NewChange] = []
@@ -47,49 +45,25 @@ def checked_batch(changes: Sequence[NewChange], bound: str | None) -> Batch:
                 problems.append(Problem(index, f"changes[{index}].project_id", "is required"))
             change = NewChange.of((bound, *change.as_tuple()[1:]))
         elif bound not in (None, change.project_id):
-            reason = f"is not {bound}, the one project that is served here"
+            reason = f"is not {bound}, the only project of this service"
             problems.append(Problem(index, f"changes[{index}].project_id", reason))
-        # Its project, and who signed in, may have come to it since it was checked.
-        size = item_size(change)
-        if size > MAX_ITEM_BYTES:
-            reason = f"the change takes more than {MAX_ITEM_BYTES:,} bytes as stored"
-            problems.append(Problem(index, f"changes[{index}].data", reason, too_large=True))
         batch.append(change)
-        sizes.append(size)
+        sizes.append(item_size(change))
+        try:
+            # The change was checked before it got its project id, or the principal's id as its `change_by`.
+            check_item_size(sizes[-1])
+        except ValueError as error:
+            problems.append(Problem(index, f"changes[{index}].data", f"the change {error}", too_large=True))
     if not batch:
-        problems.append(Problem(None, "changes", "the batch is empty; give at least one change"))
+        problems.append(Problem(None, "changes", "the batch is empty; pass at least one change"))
     if problems:
         raise InvalidBatch(problems)
     return Batch(tuple(batch), tuple(sizes))
 
 
 def check_page(cursor: int, limit: int, chain: str | None) -> None:
-    """Check what a page is asked for by; raises `InvalidInput`."""
+    """Check the arguments for a page; raises `InvalidInput`."""
     checked(lambda value: check_seq(value, 0), cursor, "cursor")
     checked(check_limit, limit, "limit")
     if chain is not None and not is_link(chain):
         raise InvalidInput("chain is not a link: 22 characters of base64url", field="chain")
-
-
-def check_restored(changes: Sequence[Change], project_id: str, head: Head) -> Head:
-    """Check that changes of another log come next after `head`, and return the last one's end of the log.
-
-    Raises `InvalidBatch` for the first that does not.
-    """
-    for index, change in enumerate(changes):
-        reason = refusal(change, project_id, head)
-        if reason:
-            raise InvalidBatch([Problem(index, f"changes[{index}]", reason)])
-        head = Head(change.seq, change.chain)
-    return head
-
-
-def refusal(change: Change, project_id: str, head: Head) -> str:
-    """Say why a change does not come next after `head`; empty when it does."""
-    if change.project_id != project_id:
-        return f"is of project {change.project_id}, the first of {project_id}"
-    if change.seq != head.seq + 1:
-        return f"has the number {change.seq}; the next of the log is {head.seq + 1}"
-    if change.chain != link_of(head.chain, change):
-        return "does not carry on the chain: it was altered, or is of another history"
-    return ""

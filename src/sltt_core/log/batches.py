@@ -1,4 +1,4 @@
-"""What is written: a batch, cut into the chunks that are atomic writes, and numbered onto a log's end."""
+"""Batches: divides a batch into chunks, each an atomic write, and gives its changes their numbers and links."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 CHUNK_CHANGES = 98
-"""Changes in one atomic write: DynamoDB takes 100 items a transaction, and two are the log's own."""
+"""The most changes of an atomic write. A DynamoDB transaction has at most 100 items; the log needs two itself."""
 CHUNK_BYTES = 3_500_000
-"""Bytes in one atomic write, as stored: DynamoDB takes 4 MB a transaction."""
+"""The most bytes of an atomic write, as stored. A DynamoDB transaction has at most 4 MB."""
 KEY_DAYS = 400
-"""How long an idempotency key is remembered, in days: a year, and room to spare."""
+"""How long an idempotency key is remembered, in days."""
 
 
 class Appended(Record):
-    """What `create_changes` did."""
+    """The result of `create_changes`."""
 
     seqs: tuple[int, ...]
     """The sequence number of each change, in the order of the batch."""
     replayed: bool
-    """Whether nothing was written, because the same batch had been stored under the same key before."""
+    """Whether nothing was written because the batch was already stored with the same key."""
 
 
 class Chunk(Record):
-    """An atomic write that is asked for: some changes of one project, a part of a batch."""
+    """An atomic write to do: some changes of one project in a batch."""
 
     project_id: str
     key: str | None
-    """The idempotency key, if the caller gave one."""
+    """The idempotency key, or `None`."""
     number: int
-    """Which chunk of the project's part of the batch, from 0."""
+    """Its position among the chunks of the project in the batch, from 0."""
     offset: int
-    """How many changes of the project's part come before."""
+    """The number of changes of the project in the batch before this chunk."""
     fingerprint: str
-    """Of the whole batch."""
+    """The fingerprint of the whole batch."""
     changes: tuple[NewChange, ...]
     size: int
     """The bytes of the changes as stored (`item_size`)."""
 
 
 class Batch(Record):
-    """Changes that were checked as a whole, each with its project."""
+    """The checked changes of a batch. Each has a project id."""
 
     changes: tuple[NewChange, ...]
     sizes: tuple[int, ...]
@@ -56,19 +56,19 @@ class Batch(Record):
 
 
 class StoredChunk(Record):
-    """An atomic write that was done, now or before under the same key."""
+    """An atomic write that was done, in this call or in an earlier one with the same key."""
 
     first_seq: int
     count: int
     fingerprint: str
     changes: tuple[Change, ...] | None
-    """The changes as stored; `None` when it was done before."""
+    """The changes as stored; `None` if an earlier call stored them."""
     offset: int
-    """How many changes of the project's part of the batch came before."""
+    """The number of changes of the project in the batch before this chunk."""
 
 
 class BatchAppend:
-    """A batch on its way into a storage: part by part for its projects, chunk by chunk within a part."""
+    """Stores a batch: one project after the other, each chunk by chunk."""
 
     __slots__ = ("_append", "_key", "_parts", "batch", "chunks", "fingerprint", "seqs")
 
@@ -80,48 +80,48 @@ class BatchAppend:
         max_changes: int = CHUNK_CHANGES,
         max_bytes: int = CHUNK_BYTES,
     ) -> None:
-        """`append` stores a chunk, of at most `max_changes` changes and `max_bytes` bytes."""
+        """`append` stores a chunk of at most `max_changes` changes and `max_bytes` bytes."""
         self.batch = batch
         self.seqs: list[int | None] = [None] * len(batch.changes)
-        """The number of each change, as far as they are stored."""
+        """The sequence number of each change of the batch; `None` if it is not stored yet."""
         self.chunks: list[StoredChunk] = []
         self.fingerprint = fingerprint(batch.changes)
         self._key = key
         self._append = append
-        places: dict[str, list[int]] = {}
-        for place, change in enumerate(batch.changes):
-            places.setdefault(str(change.project_id), []).append(place)
-        self._parts = {name: _Part(batch, part, max_changes, max_bytes) for name, part in places.items()}
+        indexes: dict[str, list[int]] = {}
+        for index, change in enumerate(batch.changes):
+            indexes.setdefault(str(change.project_id), []).append(index)
+        self._parts = {name: _Part(batch, part, max_changes, max_bytes) for name, part in indexes.items()}
 
     @property
     def writes(self) -> int:
-        """How many atomic writes it takes, if none was done before."""
-        return sum(len(part.pieces) for part in self._parts.values())
+        """The number of atomic writes, if none was done before."""
+        return sum(len(part.chunks) for part in self._parts.values())
 
-    def check_key(self, stored_chunk: Callable[[str, str, int], StoredChunk | None]) -> None:
-        """Check that the key came with no other batch before to a project of a batch of several.
+    def check(
+        self,
+        stored_chunk: Callable[[str, str, int], StoredChunk | None],
+        entity_types: Callable[[str], Iterable[str]],
+    ) -> None:
+        """Check the key and the entity types of a batch before its first write.
 
-        `stored_chunk` returns what a project holds under a key and a chunk's number. Raises `KeyReused`.
+        `stored_chunk` returns the stored chunk of a project, a key and a chunk's number. `entity_types` returns the
+        entity types of a project. Raises `KeyReused`, or `InvalidBatch` with the first change that has an entity type
+        too many.
         """
         if self._key is not None and len(self._parts) > 1:
             for project_id in self._parts:
                 stored = stored_chunk(project_id, self._key, 0)
                 if stored is not None and stored.fingerprint != self.fingerprint:
                     raise key_reused(project_id)
-
-    def check_entity_types(self, entity_types: Callable[[str], Iterable[str]]) -> None:
-        """Check that no project gets one entity type too many; raises `InvalidBatch` with the first such change.
-
-        `entity_types` returns those that a project has.
-        """
         for project_id, part in self._parts.items():
-            types = (self.batch.changes[place].entity_type for place in part.places)
-            too_many = one_type_too_many(set(entity_types(project_id)), types)
-            if too_many is not None:
-                raise too_many_entity_types(part.places[too_many])
+            types = (self.batch.changes[index].entity_type for index in part.indexes)
+            excess = first_excess_type(set(entity_types(project_id)), types)
+            if excess is not None:
+                raise too_many_entity_types(part.indexes[excess])
 
     def run(self) -> Appended:
-        """Store the batch; raises `PartialAppend` when something was stored before it failed."""
+        """Store the batch; raises `PartialAppend` if a write fails after another has succeeded."""
         try:
             for project_id, part in self._parts.items():
                 self._run_part(project_id, part)
@@ -133,127 +133,110 @@ class BatchAppend:
         return Appended(tuple(seq for seq in self.seqs if seq is not None), replayed)
 
     def _run_part(self, project_id: str, part: _Part) -> None:
-        """Store one project's changes.
+        """Store the changes of one project.
 
-        A chunk that was stored before under the key says how long it was then, so that the next begins
-        where that one ended, whatever the chunk size is now.
+        An earlier call with the key may have used another chunk size. The length of each stored chunk determines where
+        the next chunk begins.
         """
         offset = number = 0
-        length = len(part.places)
+        length = len(part.indexes)
         while offset < length:
-            end, size = part.piece_at(offset)
-            changes = tuple([self.batch.changes[place] for place in part.places[offset:end]])
+            end, size = part.chunk_at(offset)
+            changes = tuple([self.batch.changes[index] for index in part.indexes[offset:end]])
             stored = self._append(Chunk(project_id, self._key, number, offset, self.fingerprint, changes, size))
             if stored.fingerprint != self.fingerprint:
                 raise key_reused(project_id)
             if stored.offset != offset or offset + stored.count > length:
                 raise LogDamaged(
-                    f"project {project_id} holds another chunk under the idempotency key than comes next: one is gone",
-                    hint="Send what is missing under another key. A table that was restored may be like this.",
+                    f"project {project_id} lacks a chunk of the batch that was stored with this idempotency key",
+                    hint="Send the missing changes with another key. The restore of a table can lose a chunk.",
                 )
             for step in range(stored.count):
-                self.seqs[part.places[offset + step]] = stored.first_seq + step
+                self.seqs[part.indexes[offset + step]] = stored.first_seq + step
             self.chunks.append(stored)
             offset += stored.count
             number += 1
 
 
 class _Part:
-    """The changes of one project in a batch, cut into chunks."""
+    """The changes of one project in a batch, divided into chunks."""
 
-    __slots__ = ("_limits", "_sizes", "pieces", "places")
+    __slots__ = ("_limits", "_sizes", "chunks", "indexes")
 
-    def __init__(self, batch: Batch, places: list[int], max_changes: int, max_bytes: int) -> None:
-        self.places = places
-        """Where in the batch the changes stand."""
-        self._sizes = [batch.sizes[place] for place in places]
+    def __init__(self, batch: Batch, indexes: list[int], max_changes: int, max_bytes: int) -> None:
+        self.indexes = indexes
+        """The indexes of the changes in the batch."""
+        self._sizes = [batch.sizes[index] for index in indexes]
         self._limits = (max_changes, max_bytes)
-        self.pieces = cut(self._sizes, max_changes, max_bytes)
+        self.chunks = cut(self._sizes, max_changes, max_bytes)
 
-    def piece_at(self, start: int) -> tuple[int, int]:
-        """Return the end and the size of the chunk that begins at a place.
+    def chunk_at(self, start: int) -> tuple[int, int]:
+        """Return the end of the chunk that begins at `start`, and its size in bytes.
 
-        Where an earlier attempt ended a chunk at another place, the rest is cut from there.
+        If no chunk begins there because an earlier call divided the changes otherwise, divide the rest again.
         """
-        if start not in self.pieces:
-            self.pieces |= cut(self._sizes, *self._limits, start)
-        return self.pieces[start]
+        if start not in self.chunks:
+            self.chunks |= cut(self._sizes, *self._limits, start)
+        return self.chunks[start]
 
 
 def cut(sizes: Sequence[int], max_changes: int, max_bytes: int, start: int = 0) -> dict[int, tuple[int, int]]:
-    """Cut changes of these sizes, from `start` on, into chunks as large as may be, each of at least one change.
+    """Divide changes of these sizes, from index `start`, into the largest chunks within the limits.
 
-    Returns where each chunk begins, with its end and its size in bytes; in order.
+    Each chunk has at least one change. Returns, in order, the end and the size in bytes of each chunk, by its start.
     """
-    pieces = {}
+    chunks = {}
     total = 0
-    for place in range(start, len(sizes)):
-        if place > start and (place - start == max_changes or total + sizes[place] > max_bytes):
-            pieces[start] = (place, total)
-            start, total = place, 0
-        total += sizes[place]
+    for index in range(start, len(sizes)):
+        if index > start and (index - start == max_changes or total + sizes[index] > max_bytes):
+            chunks[start] = (index, total)
+            start, total = index, 0
+        total += sizes[index]
     if start < len(sizes):
-        pieces[start] = (len(sizes), total)
-    return pieces
+        chunks[start] = (len(sizes), total)
+    return chunks
 
 
 def key_reused(project_id: str) -> KeyReused:
-    """Make the error for a key that stands for another batch in a project."""
-    return KeyReused(f"the idempotency key came with another batch to project {project_id} before")
+    """Return the error for an idempotency key that a project already has with another batch."""
+    return KeyReused(f"the idempotency key was used before with another batch in project {project_id}")
 
 
 def number_changes(chunk: Chunk, head: Head, now: str) -> tuple[Change, ...]:
-    """Make the changes of a chunk as the log will hold them after `head`, stored at `now`."""
+    """Return the changes of a chunk as the log stores them after `head`, at the time `now`."""
     seq, previous = head.seq, head.chain
     stored = []
     for new in chunk.changes:
         seq += 1
-        operation, timestamp = new.operation or "create", new.timestamp or now
-        previous = link(
-            previous,
+        values = (
             chunk.project_id,
             seq,
             new.entity_type,
             new.entity_id,
-            operation,
-            timestamp,
+            new.operation or "create",
+            new.timestamp or now,
             now,
             new.data_json,
-            new.cid,
-            new.change_by,
         )
-        stored.append(
-            Change.of(
-                (
-                    chunk.project_id,
-                    seq,
-                    new.entity_type,
-                    new.entity_id,
-                    operation,
-                    timestamp,
-                    now,
-                    new.data_json,
-                    None,
-                    new.cid,
-                    new.change_by,
-                    previous,
-                )
-            )
-        )
+        previous = link(previous, *values, new.cid, new.change_by)
+        stored.append(Change.of((*values, None, new.cid, new.change_by, previous)))
     return tuple(stored)
 
 
-def one_type_too_many(known: set[str], types: Iterable[str]) -> int | None:
-    """Return the place of the first entity type that would be one more than a project may have."""
+def first_excess_type(known: set[str], types: Iterable[str]) -> int | None:
+    """Return the index of the first entity type that exceeds `MAX_ENTITY_TYPES`, or `None`.
+
+    `known` has the entity types of the project, `types` those of new changes.
+    """
     all_types = set(known)
-    for place, entity_type in enumerate(types):
+    for index, entity_type in enumerate(types):
         if entity_type not in all_types and len(all_types) >= MAX_ENTITY_TYPES:
-            return place
+            return index
         all_types.add(entity_type)
     return None
 
 
 def too_many_entity_types(index: int) -> InvalidBatch:
-    """Make the error for a change that would bring in one entity type too many."""
-    reason = f"would be one entity type too many: a project has at most {MAX_ENTITY_TYPES}"
+    """Return the error for the change at `index`, whose entity type exceeds `MAX_ENTITY_TYPES`."""
+    reason = f"is one entity type too many: a project has at most {MAX_ENTITY_TYPES}"
     return InvalidBatch([Problem(index, f"changes[{index}].entity_type", reason)])

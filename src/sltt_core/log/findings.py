@@ -1,7 +1,8 @@
-"""What can be wrong with a log, on every storage, and the report of what was found.
+"""`Finding` and `Report`: what can be wrong with a log in any storage, and what was found and repaired.
 
-A log is damaged when somebody edits it by hand; when a DynamoDB table is restored to a point in time, which may cut a
-transaction in half. A log of the original backend has holes in its numbers, and its changes have no links.
+Two things damage a log: an edit by hand, and the restore of a DynamoDB table to a point in time, which may leave half a
+transaction. A log of the original backend has holes in its numbers, and its changes have no links. A link is a hash of
+the change and of the link before it.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Progress = Callable[[int], None]
-    """Called now and then with the number of changes that were examined."""
+    """Called at intervals with the number of changes examined so far."""
 
 KINDS: dict[str, tuple[str, bool]] = {
     "original": (
-        "the log was written by the original backend: it has no format, and its counter is the last number",
+        "the original backend wrote the log: it has no format, and its counter is the last number, not the next",
         True,
     ),
-    "no-sequence": ("there are changes, and no record of the end of their log", True),
+    "no-sequence": ("the end of the log is not recorded, although the log has changes", True),
     "value-behind": ("the recorded end of the log is behind the changes", True),
     "hole": ("numbers are missing", True),
-    "not-a-change": ("there is an item that says nothing, as marking a missing change once made them", True),
+    "not-a-change": ("an item has no content; the original backend created it when it marked a missing change", True),
     "unlinked": ("changes have no link", True),
-    "relinking": ("a repair was interrupted while it made links anew", True),
-    "end-link": ("the recorded end of the log has another link than the last change", True),
-    "counts": ("the counts are not those of the log", True),
-    "request": ("an idempotency key stands for changes that are not there", True),
-    "broken-link": ("a change is not what its link says: it was altered, or is of another history", False),
-    "unreadable": ("a change breaks a rule of this format, and its text cannot be kept", False),
+    "relinking": ("a repair was interrupted while it computed links", True),
+    "end-link": ("the recorded end of the log has a different link from the last change", True),
+    "counts": ("the recorded counts differ from those of the changes", True),
+    "request": ("an idempotency key refers to changes that are missing, or that another batch wrote", True),
+    "broken-link": ("a change does not match its link: it was altered, or comes from another history", False),
+    "unreadable": ("a change breaks a rule of this format", False),
 }
-"""What can be wrong, and whether `repair` (of `DynamoDBStorageService`) repairs it."""
+"""For each kind of finding: its text, and whether `repair` of `DynamoDBStorageService` repairs it."""
 MAX_FINDINGS = 100
-"""Findings of one kind that are collected before the first is returned; more are left out."""
+"""Largest number of findings of one kind that are collected before the first is returned; more are left out."""
 
 
 class Finding(Record):
@@ -43,11 +44,11 @@ class Finding(Record):
     kind: str
     """A key of `KINDS`."""
     first: int | None
-    """The first sequence number that is affected; `None` when the log as a whole is."""
+    """The first sequence number affected; `None` if the finding concerns the whole log."""
     last: int | None
-    """The last sequence number that is affected."""
+    """The last sequence number affected; `None` if the finding concerns the whole log."""
     detail: str = ""
-    """More about this case, in words; the text of `KINDS` when empty."""
+    """The text of this finding; if empty, the text in `KINDS` applies."""
 
     @property
     def repairable(self) -> bool:
@@ -66,23 +67,23 @@ class Finding(Record):
 
 
 class Report(Record):
-    """What was found, and what `repair` did about it."""
+    """What was found in a log, and what `repair` did."""
 
     project_id: str
     changes: int
-    """How many changes were examined."""
+    """The number of changes examined."""
     findings: tuple[Finding, ...]
     done: tuple[str, ...] = ()
-    """What was done, in words; empty when nothing was, or `dry_run`."""
+    """What was done, one text for each step; empty if nothing was done, as with `dry_run`."""
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether nothing was found."""
         return not self.findings
 
     @property
     def repairable(self) -> bool:
-        """Whether `repair` repairs all that is wrong."""
+        """Whether `repair` repairs every finding."""
         return all(finding.repairable for finding in self.findings)
 
     def __str__(self) -> str:

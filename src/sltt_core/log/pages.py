@@ -1,4 +1,4 @@
-"""What is read: the contiguous run that makes a page, a log's end, the counts."""
+"""The results of reading: pages of changes or projects, filters, counts, and the end of a log."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     Run = tuple[int, str | None, Sequence[Change]]
-    """How far the log reaches, as far as the read saw; the link at the cursor, if the log has it; the run after it."""
+    """The last number of the log, the link at the cursor or `None`, and the run of changes after the cursor."""
 
 MAX_LIMIT = 1000
-"""Changes or projects on one page."""
+"""The most changes or projects of a page."""
 MAX_EXAMINED = 10_000
-"""Changes that are read for one narrowed page at most."""
+"""The most changes that are examined for a filtered page."""
 PAGE_BYTES = 4_000_000
-"""Bytes of a page's changes as encoded: a Lambda answer holds 6 MB with its envelope."""
+"""The most bytes of the changes of a page in JSON. A Lambda response has at most 6 MB."""
 
 
 class Page(Record):
-    """A contiguous run of a log."""
+    """A contiguous run of changes."""
 
     changes: Sequence[Change]
-    """In order. A storage may read them one by one as they are looked at."""
+    """In order. A storage may parse each change when it is accessed."""
     through: int
-    """The last sequence number examined: the cursor to go on from, whether or not there is more."""
+    """The last sequence number examined: the next cursor, whether or not the log has more changes."""
     chain: str | None
-    """The link at `through`; `None` only when the cursor lies beyond the log's end."""
+    """The link at `through`; `None` only if the cursor is beyond the end of the log."""
     cursor: int | None
-    """`through` when there is more to read now, else `None`."""
+    """`through` if the log has more changes now, else `None`."""
 
     def changes_json(self) -> str:
-        """Write the changes as the API sends them, with commas between."""
+        """Return the JSON of the changes in the API, separated by commas."""
         to_json = getattr(self.changes, "to_json", None)
         text: str = ",".join([change.to_json() for change in self.changes]) if to_json is None else to_json()
         return text
 
     def state(self, cursor: int) -> str:
-        """Say in short what this page, asked for after `cursor`, says: another page has another state.
+        """Return a short text that identifies this page after `cursor`. Pages that differ have different texts.
 
-        The link at its end vouches for what its changes say (`sltt_core.model.chain`), but for their being outdated.
+        The link at the end of the page covers all fields of its changes except `outdated_by`.
         """
         find_marks = getattr(self.changes, "marks", None)
         if find_marks is None:
@@ -56,15 +56,15 @@ class Page(Record):
 
 
 class ChangeFilter(Record):
-    """Which changes of a run are wanted. Whatever is empty or left as it is lets every change through."""
+    """A filter for changes. An empty set, and the default of each field, match every change."""
 
     entity_types: frozenset[str] = frozenset()
     entity_ids: frozenset[str] = frozenset()
     outdated: bool = True
-    """Whether changes are wanted that a later one made obsolete."""
+    """Whether to include changes that a later one made obsolete."""
 
     def matches(self, change: Change) -> bool:
-        """Tell whether a change is wanted."""
+        """Return whether a change matches the filter."""
         return (
             (not self.entity_types or change.entity_type in self.entity_types)
             and (not self.entity_ids or change.entity_id in self.entity_ids)
@@ -73,19 +73,19 @@ class ChangeFilter(Record):
 
 
 ALL = ChangeFilter()
-"""Every change is wanted."""
+"""Matches every change."""
 
 
 class ProjectsPage(Record):
-    """A run of the project ids, in order (of their bytes)."""
+    """A run of the project ids, sorted by their bytes."""
 
     projects: tuple[str, ...]
     cursor: str | None
-    """The last id of the run when there is more, else `None`."""
+    """The last id of the run if there are more, else `None`."""
 
 
 class ChangeStats(Record):
-    """How many changes a log holds, in all and by operation."""
+    """The number of changes of a log, in all and by operation."""
 
     total: int
     creates: int
@@ -97,16 +97,16 @@ class Head(Record):
     """The end of a log."""
 
     seq: int
-    """The last sequence number, 0 before the first change."""
+    """The last sequence number; 0 if the log is empty."""
     chain: str
-    """Its link."""
+    """The link of that change; `GENESIS` if the log is empty."""
 
 
 EMPTY_LOG = Head(0, GENESIS)
 
 
 def contiguous_run(rows: Iterable[Change], cursor: int, max_bytes: int) -> list[Change]:
-    """Take the run from `rows` that begins right after the cursor, up to the first gap or `max_bytes`."""
+    """Return the run of `rows` that begins directly after the cursor and ends before a gap or at `max_bytes`."""
     run: list[Change] = []
     size = 0
     for change in rows:
@@ -121,9 +121,10 @@ def contiguous_run(rows: Iterable[Change], cursor: int, max_bytes: int) -> list[
 def filtered_page(
     first: Page, following: Iterator[Page], cursor: int, limit: int, filter: ChangeFilter, max_bytes: int
 ) -> Page:
-    """Take the changes that are wanted from the pages after a cursor, as one page.
+    """Return a page of the changes after a cursor that match a filter.
 
-    It ends with `limit` changes or `max_bytes`, after `MAX_EXAMINED` changes, where the log ends, or before a gap.
+    `first` and `following` are the unfiltered pages after the cursor. The page ends at `limit` changes, at `max_bytes`,
+    after `MAX_EXAMINED` changes examined, at the end of the log, or before a gap.
     """
     kept: list[Change] = []
     size = 0
@@ -144,14 +145,15 @@ def filtered_page(
             return Page(tuple(kept), through, link, None)
         try:
             page = next(following)
-        except LogDamaged:  # whoever asks from there on is told
+        except LogDamaged:  # the next read, from there on, raises it again
             return Page(tuple(kept), through, link, through)
 
 
 def page_of(found: Run, project_id: str, cursor: int, chain: str | None) -> Page:
-    """Make the page of what a storage read after the cursor, for a reader that knows the link `chain` there.
+    """Return the page of a run that a storage read after the cursor. The reader expects the link `chain` there.
 
-    Raises `ChainMismatch` when the log has another link there or ends before; `LogDamaged` before a missing number.
+    Raises `ChainMismatch` if the log has another link there or ends before the cursor, and `LogDamaged` if the number
+    after the cursor is missing.
     """
     end, known, run = found
     if chain is not None and chain != known:
@@ -165,7 +167,7 @@ def page_of(found: Run, project_id: str, cursor: int, chain: str | None) -> Page
 
 
 def chain_mismatch(project_id: str, cursor: int, end: int, chain: str, known: str | None) -> SlttError:
-    """Make the error for a reader that knows the link `chain` at its cursor, where the log has `known`."""
+    """Return the error for a reader that expects the link `chain` at its cursor, where the log has `known`."""
     if known is not None:
         return ChainMismatch(f"project {project_id} has the link {known} at {cursor}, not {chain}")
     if cursor > end:
@@ -174,7 +176,7 @@ def chain_mismatch(project_id: str, cursor: int, end: int, chain: str, known: st
 
 
 def check_limit(value: object) -> int:
-    """Check a page's limit: an integer from 1 to `MAX_LIMIT`."""
+    """Check the limit of a page: an integer from 1 to `MAX_LIMIT`."""
     if type(value) is not int or not 1 <= value <= MAX_LIMIT:
         raise ValueError(f"is not an integer from 1 to {MAX_LIMIT}")
     return value

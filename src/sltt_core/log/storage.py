@@ -1,17 +1,18 @@
-"""`BaseStorageService`: the contract that every storage of the change log keeps, and what all share.
+"""`BaseStorageService`: the contract of every storage of change logs, and the code that all storages share.
 
-The promises are in the docstrings, and `tests/contract` tests each of them on every storage. A storage fills
-in the hooks at the end of the class; checking, chunking, resuming and paging are done here, once.
+The docstrings are the contract. `tests/contract` tests every promise on every storage. The public methods check
+arguments, divide batches into chunks, resume interrupted batches and build pages. A storage implements the abstract
+methods at the end of the class.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from sltt_core.base.errors import InvalidBatch, InvalidInput, NotFound, Problem
+from sltt_core.base.errors import InvalidInput, NotFound
 from sltt_core.base.runtime import SYSTEM
-from sltt_core.log.arguments import check_page, check_restored, checked_batch, served_project
-from sltt_core.log.batches import CHUNK_BYTES, CHUNK_CHANGES, Appended, BatchAppend, Chunk, StoredChunk, cut
+from sltt_core.log.arguments import check_page, checked_batch, served_project
+from sltt_core.log.batches import CHUNK_BYTES, CHUNK_CHANGES, Appended, BatchAppend, Chunk, StoredChunk
 from sltt_core.log.pages import (
     ALL,
     MAX_LIMIT,
@@ -25,7 +26,7 @@ from sltt_core.log.pages import (
     filtered_page,
     page_of,
 )
-from sltt_core.model.changes import Change, NewChange, item_size
+from sltt_core.model.changes import Change, NewChange
 from sltt_core.model.fields import check_idempotency_key, check_project_id, check_seq, checked
 
 TYPE_CHECKING = False
@@ -40,29 +41,38 @@ if TYPE_CHECKING:
 
 
 class BaseStorageService(ABC):
-    """A storage of change logs, one log for each project. Safe for use by several threads.
+    """A storage of change logs: one append-only log for each project. Several threads may use one object.
 
-    Bound to one project with `project_id=`, the methods need no `project_id` and serve no other project;
-    unbound, each change names its project, and the other methods take `project_id=`. A project need not be
-    created: it begins with its first change, and before that reads as empty.
+    A service is bound to one project if it is created with `project_id=`. It serves only that project, and its methods
+    need no `project_id`. With an unbound service, each change names its project, and the other methods need
+    `project_id=`. Projects are not created: a project without changes reads as an empty log.
 
-    Promises, of every storage:
+    Each change has a *sequence number* and a *link*. The link is a hash of the change and of the link before it, so it
+    identifies the whole history up to the change. A *cursor* is the sequence number of the last change that a reader
+    has; 0 is the beginning.
 
-    - *Density*: a project's sequence numbers are 1, 2, 3, … without a hole, however many threads, processes
-      and machines append. Number and change become durable together.
-    - *No skipping*: a page is the contiguous run after its cursor. A change that is not visible yet ends the
-      page before it; it is never passed over.
-    - *Durability*: what a method has returned survives a crash of the process and of the machine.
-    - *Isolation*: nothing done to one project shows in another.
-    - *Own writes*: who appended reads it.
+    Every storage promises:
 
-    Errors, of every method: `InvalidInput` for an argument that breaks a rule, before anything is touched;
-    `StorageBusy` when the log cannot be had in time; `LogDamaged` when it contradicts itself; `StorageError`
-    for what else goes wrong outside the caller's power.
+    - *No gaps*: the sequence numbers of a project are 1, 2, 3, … This holds for any number of threads, processes and
+      machines that append. A number and its change become durable together.
+    - *No skipping*: a page is the contiguous run of changes after its cursor. It ends before a change that is not
+      visible yet.
+    - *Durability*: once a method has returned, its effect survives a crash of the process or of the machine.
+    - *Isolation*: an operation on one project has no effect on another.
+    - *Read your writes*: after an append has returned, reads of the same service include its changes.
+
+    Every method may raise these errors:
+
+    - `InvalidInput`: an argument breaks a rule. The storage was not accessed.
+    - `NotFound`: the service is bound to another project.
+    - `StorageBusy`: the storage was in use or overloaded for too long. Nothing was written.
+    - `StorageUnavailable`: the storage failed or did not respond. A write may have succeeded.
+    - `LogDamaged`: the log contradicts itself.
+    - `StorageError`: any other failure of the storage. The three errors above are subclasses of it.
     """
 
     storage_type = "none"
-    """What `/health` and the statistics call it."""
+    """The kind of storage, as `/health` and the statistics report it."""
 
     def __init__(
         self,
@@ -73,7 +83,11 @@ class BaseStorageService(ABC):
         chunk_bytes: int = CHUNK_BYTES,
         page_bytes: int = PAGE_BYTES,
     ) -> None:
-        """Bind the service to a project, or to none. Nothing is opened before `initialize`."""
+        """Create a service that is bound to `project_id`, or to no project. Only `initialize` opens the storage.
+
+        An atomic write has at most `chunk_changes` changes and `chunk_bytes` bytes. A page has at most `page_bytes`
+        bytes of JSON. Raises `InvalidInput` for a `project_id` that is not valid.
+        """
         self.project_id = None if project_id is None else checked(check_project_id, project_id, "project_id")
         self._runtime = runtime
         self._chunk_changes = chunk_changes
@@ -82,7 +96,7 @@ class BaseStorageService(ABC):
 
     @property
     def place(self) -> str:
-        """Where it is, once it is open, as far as its URL does not say: for whoever runs it."""
+        """Where an open storage is, as a text for operators. Empty if its URL contains everything."""
         return ""
 
     def __enter__(self) -> Self:
@@ -97,7 +111,7 @@ class BaseStorageService(ABC):
     # Writing
 
     def create_change(self, change: NewChange, idempotency_key: str | None = None) -> Change:
-        """Append one change and return it as stored; `create_changes` says the rest."""
+        """Append one change and return it as stored. Otherwise like `create_changes`."""
         _, chunks = self._append_batch([change], idempotency_key)
         stored = chunks[0].changes
         if stored is None:
@@ -105,46 +119,40 @@ class BaseStorageService(ABC):
         return stored[0]
 
     def create_changes(self, changes: Sequence[NewChange], idempotency_key: str | None = None) -> Appended:
-        """Append a batch, in its order, and return the numbers it got.
+        """Append a batch in order, and return the sequence numbers of its changes.
 
-        Atomic for each project up to 98 changes and 3.5 MB; a larger part is a sequence of such chunks, each
-        of consecutive numbers. Projects are written in the order of their first appearance, each project's
-        changes in theirs.
+        The changes of one project are written atomically, up to 98 changes and 3.5 MB. More changes are divided into
+        chunks, and each chunk is written atomically with consecutive numbers. Projects are written in the order in
+        which they first appear in the batch.
 
-        With an idempotency key (16 to 128 of `A-Z a-z 0-9 . _ : -`, remembered for 400 days in each
-        project), the same batch is stored once, however often and from wherever it is sent: later calls
-        return the first one's numbers, and a batch that stopped midway goes on where it stopped.
+        An idempotency key makes it safe to send a batch again: 16 to 128 of `A-Z a-z 0-9 . _ : -`, remembered for 400
+        days in each project. The same batch with the same key is stored once, whichever process or machine sends it.
+        Later calls return the numbers of the first. If a batch was stored in part, the call stores the rest.
 
-        Raises `InvalidBatch` when a change is wrong, and nothing was stored; `KeyReused` when the key came
-        with another batch before; `PartialAppend` when a batch of several chunks or projects stopped midway
-        (which the same key resumes).
+        Raises `InvalidBatch` if a change is not valid (nothing was stored), `KeyReused` if the key was used before
+        with another batch, and `PartialAppend` if a batch of several chunks or projects was stored in part. To store
+        the rest, call again with the same batch and key.
         """
         return self._append_batch(changes, idempotency_key)[0]
 
     def restore_changes(self, changes: Iterable[Change]) -> Head:
-        """Append the next changes of a log exactly as another log of the project holds them.
+        """Append changes of another log of the same project without modification, and return the new end of the log.
 
-        Numbers, times, links and `outdatedBy` are kept. The changes must be of one project, begin with the
-        next number, and carry on the chain; otherwise `InvalidBatch` names the first that does not, and
-        nothing was stored. Atomic up to a chunk, like `create_changes`; returns the new end of the log. An
-        interrupted restoring goes on from `get_head`.
+        Numbers, times, links and `outdated_by` are kept. The changes must belong to one project, have the next
+        numbers, and continue the hash chain. Otherwise `InvalidBatch` names the first change that does not, and
+        nothing is stored. Chunks are written atomically, as in `create_changes`. To continue an interrupted restore,
+        pass the changes after `get_head`.
         """
-        waiting = list(changes)
-        if not waiting:
-            raise InvalidBatch([Problem(None, "changes", "there is nothing to restore")])
-        project_id = self._project(waiting[0].project_id)
-        head = check_restored(waiting, project_id, self._head(project_id))
-        for start, (end, _) in cut([*map(item_size, waiting)], self._chunk_changes, self._chunk_bytes).items():
-            self._restore(project_id, tuple(waiting[start:end]))
-        return head
+        from sltt_core.log.restored import restore  # a Lambda function does not restore
+
+        return restore(list(changes), self._project, self._head, self._restore, self._chunk_changes, self._chunk_bytes)
 
     def mark_as_outdated(self, seq: int, outdated_by: int, *, project_id: str | None = None) -> Change:
-        """Note that a later change made this one obsolete, and return the change as it now is.
+        """Record that the later change `outdated_by` made the change `seq` obsolete, and return the updated change.
 
-        Of several such notes the one with the latest number stays, in whatever order they come. It is the
-        only thing about a stored change that ever changes, and no part of its link. Raises `InvalidInput`
-        when `outdated_by` is not later than `seq`, `NotFound` when either is not in the log: nothing is
-        created.
+        If a change is marked several times, in any order, the greatest number remains. `outdated_by` is the only field
+        of a stored change that can change, and the link does not cover it. Raises `InvalidInput` if `outdated_by` is
+        not greater than `seq`, and `NotFound` if either change is not in the log.
         """
         project_id = self._project(project_id)
         checked(check_seq, seq, "seq")
@@ -161,7 +169,7 @@ class BaseStorageService(ABC):
     # Reading
 
     def get_change(self, seq: int, *, project_id: str | None = None) -> Change:
-        """Return one change; raises `NotFound` when the log does not hold it."""
+        """Return one change; raises `NotFound` if it is not in the log."""
         project_id = self._project(project_id)
         checked(check_seq, seq, "seq")
         change = self._get(project_id, seq)
@@ -178,15 +186,17 @@ class BaseStorageService(ABC):
         chain: str | None = None,
         filter: ChangeFilter = ALL,
     ) -> Page:
-        """Return the run of changes after the cursor, at most `limit` (1 to 1000) and 4 MB as encoded.
+        """Return the contiguous run of changes after the cursor: at most `limit` (1 to 1000) changes and 4 MB of JSON.
 
-        At least one change is returned when there is one, whatever its size. With `chain`, the link that
-        the reader knows at its cursor (`chain` of the page before; `sltt_core.model.chain.GENESIS` at 0), raises
-        `ChainMismatch` when the log has another there, or does not reach so far. A number that is missing
-        before the log's end raises `LogDamaged`, naming it, once the reader stands before it.
+        If the log has a change after the cursor, the page has at least one change, whatever its size.
 
-        With `filter`, only the changes of the run that it matches are returned. At most `MAX_EXAMINED` changes are
-        examined: such a page may be empty and still have more after it (`cursor`).
+        `chain` is the link that the reader has at its cursor: `Page.chain` of the page before, or
+        `sltt_core.model.chain.GENESIS` at cursor 0. If the log has another link there, or ends before the cursor, the
+        method raises `ChainMismatch`: the reader has another history. If the number after the cursor is missing, it
+        raises `LogDamaged` with that number.
+
+        With `filter`, the page has only the changes that match. It examines at most `MAX_EXAMINED` changes, so it can
+        be empty although `Page.cursor` points to more.
         """
         project_id = self._project(project_id)
         if filter == ALL:
@@ -197,14 +207,9 @@ class BaseStorageService(ABC):
         return filtered_page(first, following, cursor, limit, filter, self._page_bytes)
 
     def get_changes_not_outdated(
-        self,
-        cursor: int = 0,
-        limit: int = MAX_LIMIT,
-        *,
-        project_id: str | None = None,
-        chain: str | None = None,
+        self, cursor: int = 0, limit: int = MAX_LIMIT, *, project_id: str | None = None, chain: str | None = None
     ) -> Page:
-        """Return a page like `get_changes_with_cursor`, without the changes that a later one made obsolete."""
+        """Return a page like `get_changes_with_cursor`, without changes that a later change made obsolete."""
         return self.get_changes_with_cursor(
             cursor, limit, project_id=project_id, chain=chain, filter=ChangeFilter(outdated=False)
         )
@@ -212,18 +217,18 @@ class BaseStorageService(ABC):
     def get_changes_since(
         self, cursor: int = 0, *, project_id: str | None = None, chain: str | None = None
     ) -> Iterator[Change]:
-        """Return every change after the cursor, one after the other, up to the end as it is when reached.
+        """Return an iterator over all changes after the cursor, including those appended while it runs.
 
-        One page is in memory at a time, however long the log. Each page is asked for with the link of the one
-        before, so a log that is replaced meanwhile raises `ChainMismatch`. Arguments are checked at once.
+        One page is in memory at a time. Each page is read with the link of the page before, so `ChainMismatch` is
+        raised if the log is replaced meanwhile. Arguments are checked before the method returns.
         """
         project_id = self._project(project_id)
         return self._changes_from(self._page(cursor, MAX_LIMIT, project_id, chain), project_id)
 
     def wait_for_changes(self, cursor: int, timeout: float, *, project_id: str | None = None) -> bool:
-        """Wait until there is a change after the cursor, whoever writes it; `False` after `timeout` seconds.
+        """Block until the log has a change after the cursor, and return `True`; return `False` after `timeout` seconds.
 
-        Returns at once when there is one already.
+        The change may come from any process. If the log has one already, the method returns immediately.
         """
         project_id = self._project(project_id)
         checked(lambda value: check_seq(value, 0), cursor, "cursor")
@@ -238,25 +243,30 @@ class BaseStorageService(ABC):
             self.wait_for_write(mark, left)
 
     def get_head(self, *, project_id: str | None = None) -> Head:
-        """Return the last sequence number and its link."""
+        """Return the last sequence number and its link; 0 and `GENESIS` for an empty log."""
         return self._head(self._project(project_id))
 
     def get_heads(self, project_ids: Iterable[str]) -> dict[str, int]:
-        """Return the last sequence number of each of these projects that has changes, in one look."""
+        """Return the last sequence number of each of these projects. Projects without changes are left out."""
         return self._heads([self._project(project_id) for project_id in project_ids])
 
     def get_change_stats(self, *, project_id: str | None = None) -> ChangeStats:
-        """Return exact counts, at a cost that does not grow with the log; zeros for a log without changes."""
-        return self._change_stats(self._project(project_id))
+        """Return the exact numbers of changes, in all and by operation. The cost does not grow with the log."""
+        return self._stats(self._project(project_id))[0]
 
     def get_entity_type_stats(self, *, project_id: str | None = None) -> dict[str, int]:
-        """Return how many changes there are of each entity type, in the types' order."""
-        return self._entity_type_stats(self._project(project_id))
+        """Return the exact number of changes of each entity type, sorted by type."""
+        return self._stats(self._project(project_id))[1]
+
+    def get_stats(self, *, project_id: str | None = None) -> tuple[ChangeStats, dict[str, int]]:
+        """Return `get_change_stats` and `get_entity_type_stats` of one moment: the totals of both are equal."""
+        return self._stats(self._project(project_id))
 
     def get_all_projects(self, cursor: str | None = None, limit: int = MAX_LIMIT) -> ProjectsPage:
-        """Return the ids of the projects that have changes, in order, after the cursor (any id).
+        """Return the sorted ids of the projects that have changes, after `cursor` (any project id), at most `limit`.
 
-        Costs what it returns, not what the storage holds. A bound service knows only its own project.
+        The cost grows with the ids returned, not with the size of the storage. A bound service returns at most its own
+        project.
         """
         if cursor is not None:
             checked(check_project_id, cursor, "cursor")
@@ -272,25 +282,25 @@ class BaseStorageService(ABC):
     def verify(
         self, *, project_id: str | None = None, requests: bool = True, progress: Progress = lambda _: None
     ) -> Iterator[Finding]:
-        """Read a whole log and yield what is wrong with it; a sound log yields nothing. Nothing is altered.
+        """Return an iterator that reads a whole log and yields what is wrong with it. It writes nothing.
 
-        Every change is read and its link is computed again. The numbers, the recorded end of the log and the counts
-        are compared with the changes; with `requests`, the idempotency keys are, too. `sltt_core.log.findings.KINDS`
-        lists what can be found. Other threads and processes may go on writing: a write in progress is no finding.
+        It reads every change and computes its link again. It compares the numbers, the recorded end of the log and the
+        counts with the changes, and with `requests` also the idempotency keys. `sltt_core.log.findings.KINDS` lists
+        the kinds of findings. Other threads and processes may write meanwhile: a write in progress is not reported.
 
-        The log is read page by page while the findings are taken, so the memory needed does not grow with the log.
-        `progress` is called now and then with the number of changes that were examined. Arguments are checked at
-        once; all other errors are raised while the findings are taken.
+        The iterator reads the log page by page, so the memory it needs does not grow with the log. It calls `progress`
+        at intervals with the number of changes examined so far. Arguments are checked before the method returns; the
+        iterator raises all other errors.
         """
         return self._verify(self._project(project_id), requests, progress)
 
-    # What the public methods share
+    # Helpers of the public methods
 
     def _project(self, project_id: str | None) -> str:
         return served_project(project_id, self.project_id)
 
     def _no_change(self, project_id: str, seq: int) -> NotFound:
-        return NotFound(f"there is no change {seq} in project {project_id}")
+        return NotFound(f"project {project_id} has no change {seq}")
 
     def _append_batch(self, changes: Sequence[NewChange], key: str | None) -> tuple[Appended, list[StoredChunk]]:
         batch = checked_batch(changes, self.project_id)
@@ -298,9 +308,8 @@ class BaseStorageService(ABC):
             checked(check_idempotency_key, key, "idempotency_key")
         append = BatchAppend(batch, key, self._append, self._chunk_changes, self._chunk_bytes)
         if append.writes > 1:
-            # One atomic write checks this itself; of several, a later one must not fail on it.
-            append.check_key(self._stored_chunk)
-            append.check_entity_types(self._entity_type_stats)
+            # A single write checks this itself. With several, the check comes before the first.
+            append.check(self._stored_chunk, lambda project_id: self._stats(project_id)[1])
         return append.run(), append.chunks
 
     def _page(self, cursor: int, limit: int, project_id: str, chain: str | None) -> Page:
@@ -317,50 +326,51 @@ class BaseStorageService(ABC):
         for following in self._pages_after(page, project_id):
             yield from following.changes
 
-    # What a storage fills in. Arguments are checked; project ids are given.
+    # Implemented by each storage. The arguments are checked, and `project_id` is never `None`.
 
     @abstractmethod
     def initialize(self) -> None:
-        """Open the storage, making it when it is the storage's to make. Twice does no harm."""
+        """Open the storage; create it if it is a kind of storage that is created on demand. Idempotent."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything; writes in progress are finished first. Twice does no harm."""
+        """Finish the writes in progress and release all resources. Idempotent."""
+
+    def check(self) -> None:
+        """Raise `StorageError` when the open storage is known to have failed. Costs little: `/health` calls it."""
+        return
 
     def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
-        """Return the numbers that `get_heads` does; a storage that can look at many logs at once does so."""
+        """Return what `get_heads` returns. A storage that can read many logs at once overrides this."""
         heads = {project_id: self._head(project_id).seq for project_id in project_ids}
         return {project_id: seq for project_id, seq in heads.items() if seq}
 
     @abstractmethod
     def write_mark(self) -> object:
-        """Return a mark of this moment, for `wait_for_write`. Take it before you look at the log."""
+        """Return a mark of the current state for `wait_for_write`. Call this before you read the log."""
 
     @abstractmethod
     def wait_for_write(self, mark: object, seconds: float) -> None:
-        """Return soon after something was written since the mark, to any log and by whomever.
-
-        Returns after `seconds` at the latest, and perhaps for nothing.
-        """
+        """Block until any process has written to any log since the mark, at most for `seconds`, or for less."""
 
     @abstractmethod
     def _append(self, chunk: Chunk) -> StoredChunk:
-        """Store a chunk atomically, unless its key and number are stored already: then return what they hold.
+        """Store a chunk atomically. If its key and number are stored already, return that chunk and store nothing.
 
         Raises `InvalidBatch` (`too_many_entity_types`) before anything is written.
         """
 
     @abstractmethod
     def _stored_chunk(self, project_id: str, key: str, number: int) -> StoredChunk | None:
-        """Return what a chunk of this key and number wrote before; `None` when there is none."""
+        """Return the stored chunk with this key and number, or `None`."""
 
     @abstractmethod
     def _restore(self, project_id: str, changes: tuple[Change, ...]) -> None:
-        """Store the changes as they are, atomically, if they still continue the log; else `StorageBusy`."""
+        """Store the changes without modification, atomically; raises `StorageBusy` if the log has advanced."""
 
     @abstractmethod
     def _mark(self, project_id: str, seq: int, outdated_by: int) -> Change | None:
-        """Set `outdated_by` where it is less or absent, and return the change; `None` when there is none."""
+        """Set `outdated_by` of a change unless it is greater, and return the change; `None` if it does not exist."""
 
     @abstractmethod
     def _get(self, project_id: str, seq: int) -> Change | None:
@@ -368,28 +378,24 @@ class BaseStorageService(ABC):
 
     @abstractmethod
     def _run(self, project_id: str, cursor: int, limit: int, chain: str | None) -> Run:
-        """Return the run after the cursor, with how far the log reaches and the link at the cursor.
+        """Return the last number of the log, the link at the cursor, and the run of changes after the cursor.
 
-        `chain` is the link that the reader expects there: where another is found, a storage whose reads may be stale
-        looks again before it returns. `contiguous_run` cuts a run.
+        `chain` is the link that the reader expects at the cursor. If the log has another, a storage whose reads can be
+        stale reads again before it returns. `contiguous_run` helps to build a run.
         """
 
     @abstractmethod
     def _head(self, project_id: str) -> Head:
-        """Return the log's end; `EMPTY_LOG` when nothing was written."""
+        """Return the end of the log; `EMPTY_LOG` if it has no changes."""
 
     @abstractmethod
-    def _change_stats(self, project_id: str) -> ChangeStats:
-        """Return the counts by operation."""
-
-    @abstractmethod
-    def _entity_type_stats(self, project_id: str) -> dict[str, int]:
-        """Return the counts by entity type, in the types' order."""
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
+        """Return the numbers of changes by operation, and by entity type (sorted by type), of one moment."""
 
     @abstractmethod
     def _verify(self, project_id: str, requests: bool, progress: Progress) -> Iterator[Finding]:
-        """Yield what `verify` does; nothing is read before the first finding is asked for."""
+        """Yield the findings of `verify`. Reading starts with the first `next`."""
 
     @abstractmethod
     def _projects(self, after: str | None, limit: int) -> list[str]:
-        """Return up to `limit` ids of projects with changes, in order, after the given one."""
+        """Return at most `limit` sorted ids of projects that have changes, after the id `after`."""

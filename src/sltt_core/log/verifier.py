@@ -1,7 +1,7 @@
-"""`LogChecker`: checks the changes of one log as a storage reads them, in order, and the recorded end of the log.
+"""`LogChecker`: checks the changes of one log in order, and then the recorded end of the log.
 
-It knows no storage: `BaseStorageService.verify` says what is found, and each storage reads its own rows or items.
-The memory that it needs grows with the number of entity types, not with the log.
+It does not depend on a storage: `verify` of each storage reads rows or items and passes the changes. The memory it
+needs grows with the number of entity types, not with the log.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ if TYPE_CHECKING:
 
 
 class RecordedEnd(Record):
-    """What a storage has recorded of a log besides its changes. A damaged record may hold values of any type."""
+    """What a storage records about a log besides its changes. In a damaged log, values may have any type."""
 
     seq: int
     """The last sequence number."""
     chain: Any
-    """Its link."""
+    """The link of that change."""
     operations: dict[str, Any]
-    """How many changes there are of each operation in `OPERATIONS`."""
+    """The number of changes of each operation in `OPERATIONS`."""
     types: dict[Any, Any]
-    """How many changes there are of each entity type."""
+    """The number of changes of each entity type."""
 
 
 class LogChecker:
-    """Checks one log from its first change on. The changes may have any values in their fields, but integer `seq`."""
+    """Checks one log from its first change. `seq` must be an integer; other fields may have any value."""
 
     __slots__ = ("_all_counted", "_link", "_operations", "_types", "seq")
 
     def __init__(self) -> None:
         self.seq = 0
-        """The number of the last change that was checked."""
-        self._link: str | None = GENESIS  # None where it is not known
+        """The number of the last change checked."""
+        self._link: str | None = GENESIS  # `None` if it is not known
         self._operations = dict.fromkeys(OPERATIONS, 0)
         self._types: dict[str, int] = {}
         self._all_counted = True
 
     def check(self, change: Change) -> list[Finding]:
-        """Check the change with the next higher number, and return what is wrong with it or before it."""
+        """Check the next change, and return the findings about it and about the numbers before it."""
         seq = change.seq
         if seq < 1:
             return [Finding("unreadable", seq, seq, "sequence numbers begin with 1")]
@@ -70,9 +70,9 @@ class LogChecker:
         return found
 
     def check_end(self, end: RecordedEnd) -> list[Finding]:
-        """Compare the recorded end with the changes, all of which were checked.
+        """Compare the recorded end with the changes after all of them were checked, and return the findings.
 
-        Counts are compared only where every change was there and readable.
+        Counts are compared only if no change is missing or unreadable.
         """
         if end.seq > self.seq:
             return [self._hole(end.seq)]
@@ -92,7 +92,7 @@ class LogChecker:
 
 
 def broken_rule(change: Change) -> str:
-    """Say which field of a stored change breaks a rule of the format, and how; empty when none does."""
+    """Return the first field of a stored change that breaks a rule of the format, and how; empty if none does."""
     for name, check in _RULES.items():
         try:
             check(getattr(change, name))
@@ -102,7 +102,7 @@ def broken_rule(change: Change) -> str:
 
 
 def joined(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Join findings of the same kind for consecutive numbers, as far as they have no detail of their own."""
+    """Join findings of the same kind about consecutive numbers, if they have no details."""
     pending: Finding | None = None
     for finding in findings:
         if pending is not None and _continues(pending, finding):
@@ -131,7 +131,7 @@ def _is_link(value: object) -> bool:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError("is not a text")
+        raise ValueError("is not a string")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -179,7 +179,7 @@ _RULES: dict[str, Callable[[object], object]] = {
     "cloud_at": _time,
     "data_json": _object,
     "outdated_by": _optional_number,
-    # Changes that the original backend wrote may have any text here.
+    # The original backend accepted any text here.
     "cid": _optional_text,
     "change_by": _optional_text,
     "chain": _link,

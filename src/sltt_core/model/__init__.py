@@ -1,1 +1,1 @@
-"""A change: its fields, how they are checked, and the hash chain."""
+"""Changes: their fields, their checks, and the hash chain."""

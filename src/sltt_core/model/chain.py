@@ -1,7 +1,7 @@
-"""The hash chain: each change's link says which change it is and which history came before it.
+"""The hash chain: each change has a link, which is a hash of the change and of the link before it.
 
-`docs/chain.md` gives the exact bytes and a worked example. A reader keeps the link at its cursor; a log that
-does not have that link there is not the log it read.
+`docs/chain.md` specifies the exact bytes and has a worked example. A reader stores the link at its cursor. If the log
+has another link there, it has another history than the one the reader knows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sltt_core.model.changes import Change
 
 GENESIS = "A" * 22
-"""The link before the first change: sixteen zero bytes."""
+"""The link before the first change: 16 zero bytes."""
 
 _ABSENT = b"\xff\xff\xff\xff"
 
@@ -36,10 +36,10 @@ def link(
     cid: str | None,
     change_by: str | None,
 ) -> str:
-    """Return a change's link: base64url, unpadded, of the first 16 bytes of a SHA-256.
+    """Return the link of a change: the first 16 bytes of a SHA-256 hash, in base64url without padding.
 
-    Hashed are, in the order of the parameters, each value's UTF-8 bytes behind their length as four bytes,
-    big-endian; `seq` in decimal digits; for an absent `cid` or `changeBy`, the four bytes FF alone.
+    The hash covers the parameters in order. Each value is its length in bytes (four bytes, big-endian) and its UTF-8
+    bytes. `seq` is in decimal digits. `None` is four bytes FF.
     """
     parts = []
     for text in (
@@ -66,26 +66,15 @@ def link(
 
 
 def link_of(previous: str, change: Change) -> str:
-    """Return the link that a change must have after the given one."""
-    return link(
-        previous,
-        change.project_id,
-        change.seq,
-        change.entity_type,
-        change.entity_id,
-        change.operation,
-        change.timestamp,
-        change.cloud_at,
-        change.data_json,
-        change.cid,
-        change.change_by,
-    )
+    """Return the link that a change must have if the link before it is `previous`."""
+    values = change.as_tuple()
+    return link(previous, *values[:8], *values[9:11])  # without `outdated_by` and `chain`
 
 
 def check_links(previous: str, changes: Iterable[Change]) -> str:
-    """Check the links of consecutive changes after one whose link is known; return the last link.
+    """Check the links of consecutive changes that follow the link `previous`, and return the last link.
 
-    Raises `ChainMismatch` at the first change that is not what its link says.
+    Raises `ChainMismatch` at the first change that does not match its link.
     """
     for change in changes:
         expected = link_of(previous, change)
@@ -98,5 +87,5 @@ def check_links(previous: str, changes: Iterable[Change]) -> str:
 
 
 def is_link(text: str) -> bool:
-    """Tell whether a text has the form of a link."""
+    """Return whether a text has the form of a link: 22 characters of base64url."""
     return len(text) == 22 and text.isascii() and text.replace("-", "").replace("_", "").isalnum()

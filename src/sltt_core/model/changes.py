@@ -1,7 +1,7 @@
-"""The model: what a caller gives (`NewChange`), and what the log holds (`Change`).
+"""`NewChange`, a change to append, and `Change`, a change in the log.
 
-Everything a caller gives is checked on its way in (`sltt_core.model.drafts`, by the rules of `sltt_core.model.fields`),
-whether it comes as JSON or from Python. `docs/changes.md` tells the rules to users.
+`sltt_core.model.drafts` checks each new change by the rules of `sltt_core.model.fields`. `docs/changes.md` documents
+the rules for users.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from sltt_core.base.errors import InvalidBatch, Problem
 from sltt_core.base.hashes import sha256
 from sltt_core.base.json_reader import JsonProblem, Reader, decode_utf8, quote, whole_number
 from sltt_core.base.record import Record
-from sltt_core.model.drafts import MAX_PROBLEMS, PARAMETERS, Draft, TooManyProblems
+from sltt_core.model.drafts import MAX_PROBLEMS, Draft, TooManyProblems
 from sltt_core.model.fields import item_bytes, utf8_length
 
 TYPE_CHECKING = False
@@ -20,43 +20,43 @@ if TYPE_CHECKING:
 
 
 class Change(Record):
-    """One change as the log holds it. The fields stand in the order of `sltt_core.model.fields.FIELDS`.
+    """A change in the log. Its fields have the order of `sltt_core.model.fields.FIELDS`.
 
-    - `project_id`, `entity_type`, `entity_id`, `cid`, `change_by`: as the caller gave them.
-    - `seq`: the number in the project's log, from 1, without a gap.
-    - `operation`: `create`, `update` or `delete`; `void` for a tombstone, which stands where the log had a hole.
-    - `timestamp`, `cloud_at`: when it was made, and when the log stored it: ISO 8601, UTC.
-    - `data_json`: the JSON object that the caller gave, verbatim; `data` is the same, parsed.
-    - `outdated_by`: the later sequence number that made this change obsolete.
-    - `chain`: the change's link of the hash chain.
+    - `project_id`, `entity_type`, `entity_id`, `cid`, `change_by`: the values of the caller.
+    - `seq`: the number in the log of the project: 1, 2, 3, … without gaps.
+    - `operation`: `create`, `update` or `delete`; `void` for a tombstone, which replaces a missing change.
+    - `timestamp`, `cloud_at`: when the change was made, and when the log stored it. ISO 8601, UTC.
+    - `data_json`: the JSON object of the caller, verbatim. `data` is the parsed object.
+    - `outdated_by`: the number of the later change that made this one obsolete, or `None`.
+    - `chain`: the link of the change (`sltt_core.model.chain`).
     """
 
     project_id: str
     seq: int
-    """From 1 in each project, without a gap."""
+    """1, 2, 3, … in each project, without gaps."""
     entity_type: str
     entity_id: str
     operation: str
     timestamp: str
-    """When it was made: ISO 8601, UTC."""
+    """When the change was made: ISO 8601, UTC."""
     cloud_at: str
-    """When the log stored it: ISO 8601, UTC."""
+    """When the log stored the change: ISO 8601, UTC."""
     data_json: str
-    """The JSON object the caller gave, as its own text."""
+    """The JSON object of the caller, verbatim."""
     outdated_by: int | None
-    """The later sequence number that made this change obsolete."""
+    """The number of the later change that made this one obsolete."""
     cid: str | None
     change_by: str | None
     chain: str
-    """This change's link of the hash chain (`sltt_core.model.chain`)."""
+    """The link: a hash of this change and of the link before it (`sltt_core.model.chain`)."""
 
     @property
     def data(self) -> dict[str, Any]:
-        """The `data` object, parsed again on each use; integers of any size come back equal."""
+        """The `data` object. Each access parses it again. Integers of any size are exact."""
         return _parsed(self.data_json)
 
     def to_json(self) -> str:
-        """Write the change as the API sends it; `data` is spliced in as it was given."""
+        """Return the JSON of the change in the API. It contains `data_json` verbatim."""
         optional = ""
         if self.outdated_by is not None:
             optional = f',"outdatedBy":{self.outdated_by}'
@@ -73,16 +73,17 @@ class Change(Record):
 
 
 class NewChange(Record, init=False):
-    """One change as a caller gives it, checked: `InvalidBatch` lists what is wrong with it.
+    """A change to append. Its fields are checked when it is created: `InvalidBatch` lists all problems.
 
-    - `project_id` is a text of 1 to 128 characters of `A-Z a-z 0-9 . _ ~ @ : + -`; `None` leaves it to the service
-      that the change is given to, when that is bound to a project.
+    - `project_id` is a text of 1 to 128 characters of `A-Z a-z 0-9 . _ ~ @ : + -` that begins with a letter or digit.
+      `None` means the project of the service, if the service is bound to one.
     - `entity_type` is a text of 1 to 64 characters of `A-Z a-z 0-9 _ . : -`.
-    - `entity_id`, `cid` (the caller's own id for the change) and `change_by` (who made it) are texts of 1 to 255
-      characters without control characters.
-    - `data` is a JSON object: a mapping, or its text, which is kept verbatim.
-    - `operation` is `create`, `update` or `delete`; `None` is `create`.
-    - `timestamp` says when the change was made, in ISO 8601 (UTC without a zone); `None` is the time of the append.
+    - `entity_id`, `cid` (the caller's own id for the change) and `change_by` (who made the change) are texts of 1 to
+      255 characters without control characters.
+    - `data` is a JSON object: a mapping, or JSON text, which is stored verbatim.
+    - `operation` is `create`, `update` or `delete`; `None` means `create`.
+    - `timestamp` is the time when the change was made, in ISO 8601 (UTC if it has no zone); `None` means the time of
+      the append.
     - `client_seq` is the caller's own number for the change, from 0 to 2^63 - 1. The log does not store it.
     """
 
@@ -109,33 +110,24 @@ class NewChange(Record, init=False):
         change_by: str | None = None,
         client_seq: int | None = None,
     ) -> NewChange:
-        """Check the fields as they come from Python."""
-        problems: list[Problem] = []
-        draft = Draft(0, "change", problems, PARAMETERS)
-        if data is not None:
-            draft.take_data(data)
-        # In the order of NEW_FIELDS, without the data.
-        given = (project_id, entity_type, entity_id, operation, timestamp, cid, change_by, client_seq)
-        for name, value in zip(_NAMES, given, strict=True):
-            if value is not None:
-                draft.take(name, value)
-        values = draft.finish()
-        if problems:
-            raise InvalidBatch(problems)
-        return cls.of(values)
+        """Check the parameters; raises `InvalidBatch` with every problem."""
+        from sltt_core.model.from_python import check_parameters  # the Lambda function gets JSON
+
+        # In the order of `NEW_FIELDS`.
+        given = (project_id, entity_type, entity_id, data, operation, timestamp, cid, change_by, client_seq)
+        return cls.of(check_parameters(given))
 
     @property
     def data(self) -> dict[str, Any]:
-        """The `data` object, parsed again on each use; integers of any size come back equal."""
+        """The `data` object. Each access parses it again. Integers of any size are exact."""
         return _parsed(self.data_json)
 
     def replace(self, **changes: Any) -> NewChange:
-        """Return a copy in which the named parameters have other values, checked like those of a new one."""
+        """Return a copy with other values of the named parameters. They are checked as in a new change."""
+        from sltt_core.model.from_python import PARAMETERS
+
         given = dict(zip(PARAMETERS.values(), self.as_tuple(), strict=True))
         return NewChange(**{**given, **changes})
-
-
-_NAMES = tuple(name for name in PARAMETERS if name != "data")
 
 
 def _parsed(data_json: str) -> dict[str, Any]:
@@ -146,11 +138,11 @@ def _parsed(data_json: str) -> dict[str, Any]:
 
 
 def parse_changes(body: bytes, project_id: str | None = None) -> tuple[NewChange, ...]:
-    """Read a request's body: a JSON array of changes, or one object. All of it is good, or none is taken.
+    """Parse the body of a request: a JSON array of changes, or one change.
 
-    `project_id` is the one project that is served, when it is only one: a change may leave its own out then,
-    and may not name another. Raises `InvalidBatch` with every problem of every change; where the JSON itself
-    breaks off, or after `MAX_PROBLEMS`, with those so far and one that says so.
+    `project_id` is the project of a service that serves only one: changes may omit it, and may not name another.
+    Raises `InvalidBatch` with the problems of all changes. Parsing stops where the JSON is malformed, or after
+    `MAX_PROBLEMS` problems; then the last problem says so.
     """
     problems: list[Problem] = []
     changes: list[NewChange] = []
@@ -171,7 +163,7 @@ def parse_changes(body: bytes, project_id: str | None = None) -> tuple[NewChange
     except JsonProblem as error:
         problems.append(Problem(index, "body" if index is None else f"changes[{index}]", str(error)))
     except TooManyProblems:
-        problems.append(Problem(index, "changes", f"after {MAX_PROBLEMS} problems the rest was not read"))
+        problems.append(Problem(index, "changes", f"has at least {MAX_PROBLEMS} problems; the rest was not checked"))
     if not problems and not changes:
         problems.append(Problem(None, "changes", "the array is empty; send at least one change"))
     if problems:
@@ -181,7 +173,7 @@ def parse_changes(body: bytes, project_id: str | None = None) -> tuple[NewChange
 
 def _parse_change(reader: Reader, draft: Draft, project_id: str | None) -> NewChange:
     if reader.peek() != "{":
-        reader.skip()  # raises when it is no JSON at all, and that is all there is to say
+        reader.skip()  # raises if this is not JSON; then nothing else is reported
         draft.fault("", "is not a JSON object")
         return NewChange.of(draft.finish())
     for name in reader.members():
@@ -189,7 +181,7 @@ def _parse_change(reader: Reader, draft: Draft, project_id: str | None) -> NewCh
         try:
             value = reader.value()
         except JsonProblem as error:
-            reader.skip()  # raises again when it is no JSON at all: then the rest of the body is lost
+            reader.skip()  # raises again if this is not JSON; then the rest of the body cannot be parsed
             draft.seen.add(name)
             draft.fault(name, str(error))
             continue
@@ -203,7 +195,7 @@ def _parse_change(reader: Reader, draft: Draft, project_id: str | None) -> NewCh
 
 
 def item_size(change: NewChange | Change) -> int:
-    """Return what a change takes as a DynamoDB item, in bytes; an upper bound that is close."""
+    """Return the size of the DynamoDB item of a change in bytes: a close upper bound."""
     return item_bytes(
         change.project_id,
         change.entity_type,
@@ -215,7 +207,7 @@ def item_size(change: NewChange | Change) -> int:
 
 
 def wire_size(change: Change) -> int:
-    """Return what a change takes in an answer, in bytes, counting each character of an id as escaped."""
+    """Return the size of a change in a response in bytes: an upper bound that allows for escapes in ids."""
     return (
         300
         + len(change.project_id)
@@ -226,7 +218,7 @@ def wire_size(change: Change) -> int:
 
 
 def fingerprint(changes: Sequence[NewChange]) -> str:
-    """Return what tells one batch from another: SHA-256 in hex over the changes as given, before defaults."""
+    """Return the identity of a batch: a SHA-256 in hex of its changes, before defaults are applied."""
     digest = sha256()
     for change in changes:
         for value in change.as_tuple():

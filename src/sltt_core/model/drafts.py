@@ -1,11 +1,11 @@
-"""A change on its way in: one field after the other is checked, and what is wrong is collected."""
+"""`Draft`: checks the fields of a new change one by one, and collects the problems."""
 
 from __future__ import annotations
 
 from sltt_core.base.errors import Problem
-from sltt_core.base.json_reader import JsonProblem, quote, read
+from sltt_core.base.json_reader import quote
 from sltt_core.base.timestamps import is_same
-from sltt_core.model.fields import CHECKS, MAX_ITEM_BYTES, NEW_FIELDS, item_bytes
+from sltt_core.model.fields import CHECKS, NEW_FIELDS, check_item_size, item_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,24 +13,21 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_PROBLEMS = 1000
-"""Problems of a batch that are looked for."""
+"""Checking stops after this number of problems in a batch."""
 
 _KEPT = tuple(field.wire for field in NEW_FIELDS)
 _REQUIRED = tuple(field.wire for field in NEW_FIELDS if field.required)
 _SIZED = tuple(field.wire for field in NEW_FIELDS if field.sized)
 
-PARAMETERS = {field.wire: field.parameter or field.name for field in NEW_FIELDS}
-"""The parameters of `NewChange`, by the wire names of the fields."""
-
 
 class TooManyProblems(Exception):
-    """So many problems that the rest is not read."""
+    """The batch has `MAX_PROBLEMS` problems; the rest is not checked."""
 
 
 class Draft:
-    """A change on its way in: takes one field after the other and collects what is wrong with them.
+    """A new change whose fields are checked one by one. Problems are added to the list of the batch.
 
-    Fields go by their wire names here; the problems call them by `names`, where those have another one.
+    The methods use the wire names of fields. `names` has the names for problems, where they differ.
     """
 
     __slots__ = ("data_json", "faulty", "index", "names", "path", "problems", "seen", "values")
@@ -46,9 +43,9 @@ class Draft:
         self.data_json: str | None = None
 
     def fault(self, name: str, reason: str, *, inside: str = "", too_large: bool = False) -> None:
-        """Note a problem with the named field, or with the change itself when the name is empty.
+        """Add a problem of the named field, or of the whole change if the name is empty.
 
-        `inside` is the path from the field to the place at fault: `.verses[2].at`.
+        `inside` is the path within the value of the field: `.verses[2].at`.
         """
         self.faulty.add(name)
         field = f"{self.path}.{_shown(self.names.get(name, name))}{inside}" if name else self.path
@@ -57,7 +54,7 @@ class Draft:
             raise TooManyProblems
 
     def take(self, name: str, value: object) -> None:
-        """Check one field's value, under its wire name."""
+        """Check and store the value of a field."""
         if name in self.seen:
             self.fault(name, "is given twice")
             return
@@ -70,33 +67,15 @@ class Draft:
             except ValueError as error:
                 self.fault(name, str(error))
 
-    def take_data(self, data: object) -> None:
-        """Check `data` that comes from Python, as a mapping or as text."""
-        from sltt_core.base.json_writer import NotJson, write  # what comes as JSON does not need it
-
-        self.seen.add("data")
-        try:
-            text = data if isinstance(data, str) else write(data)
-            text.encode()
-            if type(read(text)) is not dict:
-                raise JsonProblem("is not a JSON object")
-            self.data_json = text.strip()
-        except UnicodeEncodeError:
-            self.fault("data", "holds half of a surrogate pair, which is no character")
-        except NotJson as error:
-            self.fault("data", error.reason, inside=error.path)
-        except JsonProblem as error:
-            self.fault("data", str(error))
-
     def imply_project(self, project_id: str | None) -> None:
-        """Give the change the project that is served, or see that it names one."""
+        """Set the project of a service that serves only one; otherwise require that the change has a project."""
         if project_id is None:
             self._require("projectId")
         elif self.values.setdefault("projectId", project_id) != project_id:
-            self.fault("projectId", f"is not {project_id}, the one project that is served here")
+            self.fault("projectId", f"is not {project_id}, the only project of this service")
 
     def finish(self) -> tuple[Any, ...]:
-        """Check what needs the whole change; return its values in the order of `NewChange`'s fields."""
+        """Check the change as a whole, and return its values in the order of the fields of `NewChange`."""
         values = self.values
         if self.data_json is not None:
             values["data"] = self.data_json
@@ -104,14 +83,14 @@ class Draft:
             self._require(name)
         timestamp, change_at = values.get("timestamp"), values.get("changeAt")
         if timestamp is not None and change_at is not None and not is_same(timestamp, change_at):
-            self.fault("changeAt", "says another time than timestamp, of which it is another name")
+            self.fault("changeAt", "differs from timestamp; it is another name for the same field")
         values["timestamp"] = timestamp or change_at
         fields = tuple(map(values.get, _KEPT))
         if not self.faulty:
-            size = item_bytes(*map(values.get, _SIZED))
-            if size > MAX_ITEM_BYTES:
-                reason = f"the change takes {size:,} bytes as stored; the limit is {MAX_ITEM_BYTES:,}"
-                self.fault("data", reason, too_large=True)
+            try:
+                check_item_size(item_bytes(*map(values.get, _SIZED)))
+            except ValueError as error:
+                self.fault("data", f"the change {error}", too_large=True)
         return fields
 
     def _require(self, name: str) -> None:

@@ -1,8 +1,8 @@
-"""The fields of a change: one table (`FIELDS`), a check for each of them, and the limits that the checks apply.
+"""The fields of a change: one table (`FIELDS`), a check for each field, and the limits that the checks apply.
 
-What is parsed, stored, hashed, sent and documented of a change is derived from the table, or is tested against it
-(`tests/sltt_core/model/test_table.py`) where hand-written code is faster. A check returns the value to keep, or raises
-`ValueError` with the reason, in words that go after the name.
+Parsing, storing, hashing, sending and documenting a change follow from the table. Where hand-written code is faster,
+`tests/sltt_core/model/test_table.py` compares it with the table. A check returns the value to store, or raises
+`ValueError` with a reason. The reason is a phrase that follows the name of the field: `is empty`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     Operation = Literal["create", "update", "delete"]
 
 OPERATIONS: tuple[Operation, ...] = ("create", "update", "delete")
-"""What a caller may say it did; `create` when it says nothing."""
+"""The operations of a new change; the default is `create`."""
 TOMBSTONE = "void"
-"""The operation of a change that `repair` puts where the log had a hole; no caller may send it."""
+"""The operation of a tombstone: a change that `repair` inserts for a missing number. Callers cannot send it."""
 
 MAX_ITEM_BYTES = 400 * 1024
-"""DynamoDB's limit of an item, names and values together (AWS: "Constraints in Amazon DynamoDB")."""
+"""The most bytes of a DynamoDB item, with names and values (AWS: "Constraints in Amazon DynamoDB")."""
 MAX_ENTITY_TYPES = 200
-"""Different entity types in one project: their counts live on one item."""
+"""The most entity types of a project. One DynamoDB item holds their counts."""
 MAX_SEQ = 2**40 - 1
-"""The greatest sequence number, beyond what a project can reach (a thousand a second for 34 years)."""
+"""The greatest sequence number. A project that appends 1,000 changes a second reaches it in 34 years."""
 
 _ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _PROJECT_CHARS = _ALNUM + "._~@:+-"
@@ -41,10 +41,7 @@ def check_project_id(value: object) -> str:
     """Check a project id: `[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}`."""
     text = _text(value, 128)
     if text.strip(_PROJECT_CHARS) or text[0] not in _ALNUM:
-        raise ValueError(
-            "holds a character that is not allowed; a project id is 1 to 128 of A-Z a-z 0-9 . _ ~ @ : + - "
-            "and begins with a letter or digit"
-        )
+        raise ValueError("is not valid: 1 to 128 of A-Z a-z 0-9 . _ ~ @ : + -, the first a letter or digit")
     return text
 
 
@@ -52,15 +49,15 @@ def check_entity_type(value: object) -> str:
     """Check an entity type: `[A-Za-z0-9_.:-]{1,64}`."""
     text = _text(value, 64)
     if text.strip(_TYPE_CHARS):
-        raise ValueError("holds a character that is not allowed; an entity type is 1 to 64 of A-Z a-z 0-9 _ . : -")
+        raise ValueError("is not valid: 1 to 64 of A-Z a-z 0-9 _ . : -")
     return text
 
 
 def check_free_text(value: object) -> str:
-    """Check an entity id, a `cid` or a `changeBy`: 1 to 255 characters, no control character."""
+    """Check an entity id, a `cid` or a `changeBy`: 1 to 255 characters without control characters."""
     text = _text(value, 255)
     if not text.isprintable() and any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text):
-        raise ValueError("holds a control character")
+        raise ValueError("contains a control character")
     return text
 
 
@@ -68,7 +65,7 @@ def check_idempotency_key(value: object) -> str:
     """Check an idempotency key: `[A-Za-z0-9._:-]{16,128}`."""
     text = _text(value, 128)
     if len(text) < 16 or text.strip(_KEY_CHARS):
-        raise ValueError("is not 16 to 128 of A-Z a-z 0-9 . _ : -")
+        raise ValueError("is not valid: 16 to 128 of A-Z a-z 0-9 . _ : -")
     return text
 
 
@@ -111,49 +108,49 @@ def _text(value: object, most: int) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError("holds half of a surrogate pair, which is no character") from None
+        raise ValueError("contains half of a surrogate pair") from None
     return value
 
 
 class Field(Record):
-    """One field of a change: what it is called in each place, and what holds of it there."""
+    """One field of a change: its names, and its rules."""
 
     name: str
-    """In `Change`, and its column in SQL."""
+    """Its name in `Change` and in SQL."""
     wire: str
-    """In JSON."""
+    """Its name in JSON."""
     attribute: str
-    """Of the item in DynamoDB."""
+    """Its name in DynamoDB."""
     type: str = "text"
-    """`text`, `integer`, or `json`, which is a text that is written into JSON as it is."""
+    """`text`, `integer` or `json`: a JSON text that is written into JSON verbatim."""
     optional: bool = False
-    """Whether a stored change may be without it."""
+    """Whether a stored change may lack it."""
     hashed: bool = True
-    """Whether the link covers it. The order of the hash is the order of the table."""
+    """Whether the link (the hash of the change) covers it. The order of hashing is the order of the table."""
     sized: bool = False
-    """Whether its length is counted in the size of an item; the others are in the constant part (`item_bytes`)."""
+    """Whether the size of an item counts its length. The constant of `item_bytes` covers the other fields."""
     check: Callable[[object], Any] | None = None
-    """For what a client sends; `None`: a client may not send it."""
-    place: int | None = None
-    """Its place among the fields of `NewChange`; `None`: what a client sends is checked, and dropped.
+    """Checks the value that a client sends; `None` if a client may not send the field."""
+    position: int | None = None
+    """Its position among the fields of `NewChange`; `None` if the value that a client sends is checked and ignored.
 
-    It is the order of a fingerprint, too: a place that is taken never changes.
+    Fingerprints follow this order, so a position that is in use never changes.
     """
     parameter: str = ""
-    """Of `NewChange`, when it has another name there."""
+    """The parameter of `NewChange`, if it differs from `name`."""
     required: bool = False
-    """Whether a new change must have it. A project may also come from the service."""
+    """Whether a new change must have it. The project is not: the service may supply it."""
     alias: str = ""
-    """Another name for it in JSON that a client may send."""
+    """Another name in JSON that a client may use."""
 
 
 FIELDS = (
-    Field("project_id", "projectId", "pk", sized=True, check=check_project_id, place=0),
-    Field("seq", "seq", "seq", "integer", check=_check_client_seq, place=8, parameter="client_seq"),
-    Field("entity_type", "entityType", "entityType", sized=True, check=check_entity_type, place=1, required=True),
-    Field("entity_id", "entityId", "entityId", sized=True, check=check_free_text, place=2, required=True),
-    Field("operation", "operation", "operation", check=_check_operation, place=4),
-    Field("timestamp", "timestamp", "timestamp", check=_check_timestamp, place=5, alias="changeAt"),
+    Field("project_id", "projectId", "pk", sized=True, check=check_project_id, position=0),
+    Field("seq", "seq", "seq", "integer", check=_check_client_seq, position=8, parameter="client_seq"),
+    Field("entity_type", "entityType", "entityType", sized=True, check=check_entity_type, position=1, required=True),
+    Field("entity_id", "entityId", "entityId", sized=True, check=check_free_text, position=2, required=True),
+    Field("operation", "operation", "operation", check=_check_operation, position=4),
+    Field("timestamp", "timestamp", "timestamp", check=_check_timestamp, position=5, alias="changeAt"),
     Field("cloud_at", "cloudAt", "cloudAt", check=_check_timestamp),
     Field(
         "data_json",
@@ -162,22 +159,24 @@ FIELDS = (
         "json",
         sized=True,
         check=_check_data,
-        place=3,
+        position=3,
         parameter="data",
         required=True,
     ),
     Field("outdated_by", "outdatedBy", "outdatedBy", "integer", optional=True, hashed=False, check=_check_client_seq),
-    Field("cid", "cid", "cid", optional=True, sized=True, check=check_free_text, place=6),
-    Field("change_by", "changeBy", "changeBy", optional=True, sized=True, check=check_free_text, place=7),
+    Field("cid", "cid", "cid", optional=True, sized=True, check=check_free_text, position=6),
+    Field("change_by", "changeBy", "changeBy", optional=True, sized=True, check=check_free_text, position=7),
     Field("chain", "chain", "chain", hashed=False),
 )
-"""The fields of a stored change, in the order of `Change`, of SQL's columns and of the API's JSON."""
+"""The fields of a stored change. `Change`, the columns in SQL and the JSON of the API have this order."""
 
-NEW_FIELDS = tuple(sorted((field for field in FIELDS if field.place is not None), key=lambda field: field.place or 0))
-"""The fields of a new change that are kept, in the order of `NewChange`."""
+NEW_FIELDS = tuple(
+    sorted((field for field in FIELDS if field.position is not None), key=lambda field: field.position or 0)
+)
+"""The fields of `NewChange`, in order."""
 
 COLUMNS = tuple(field.name for field in FIELDS[2:])
-"""The columns of the SQL table of changes, in order; project and number are its key."""
+"""The columns of the SQL table of changes after its key (project and number), in order."""
 
 CHECKS: dict[str, Callable[[object], Any]] = {
     name: field.check for field in FIELDS if field.check for name in (field.wire, field.alias) if name
@@ -185,11 +184,18 @@ CHECKS: dict[str, Callable[[object], Any]] = {
 """The check of each field that a client may send, by its wire name or alias."""
 
 WIRE_NAMES = {name: field.wire for field in FIELDS for name in (field.name, field.parameter) if name}
-"""What the wire calls each parameter of the Python API."""
+"""The wire name of each field and parameter of the Python API."""
+
+
+def check_item_size(size: int) -> int:
+    """Check the size in bytes that `item_bytes` returns."""
+    if size > MAX_ITEM_BYTES:
+        raise ValueError(f"has {size:,} bytes as stored; the limit is {MAX_ITEM_BYTES:,}")
+    return size
 
 
 def checked(check: Callable[[object], T], value: object, field: str) -> T:
-    """Apply one of the checks to a value that stands alone; raises `InvalidInput` naming the field."""
+    """Apply a check to a single value; raises `InvalidInput` that names the field."""
     try:
         return check(value)
     except ValueError as error:
@@ -197,16 +203,16 @@ def checked(check: Callable[[object], T], value: object, field: str) -> T:
 
 
 def utf8_length(text: str | None) -> int:
-    """Return the length of a text in UTF-8; of `None`, 0."""
+    """Return the length of a text in UTF-8, in bytes; 0 for `None`."""
     if text is None:
         return 0
     return len(text) if text.isascii() else len(text.encode())
 
 
 def item_bytes(*texts: str | None) -> int:
-    """Return what a change with these free texts takes as a DynamoDB item, rounded up a little.
+    """Return the size in bytes of the DynamoDB item of a change with these texts. The size is rounded up.
 
-    Attribute names and values in UTF-8, a number at most 21 bytes (AWS: "DynamoDB item sizes and
-    formats"): 82 for the names, 42 for two numbers, 92 for operation, times and link, and room to spare.
+    DynamoDB counts names and values in UTF-8, and at most 21 bytes for a number (AWS: "DynamoDB item sizes and
+    formats"). The constant covers 82 bytes of names, 42 of numbers, 92 of operation, times and link, and a reserve.
     """
     return 256 + sum(map(utf8_length, texts))

@@ -1,1 +1,1 @@
-"""The local server (extra `server`): the REST API on uvicorn, any storage behind it."""
+"""The local server (extra `server`): the REST API on uvicorn, with any storage."""

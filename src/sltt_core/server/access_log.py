@@ -1,4 +1,4 @@
-"""A line for each request: for people on a terminal, as JSON for everything else."""
+"""The access log: one line for each request, readable on a terminal, JSON otherwise."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 class AccessEntry(Record):
-    """What is logged of a request: nothing of its body, its query's values or its keys."""
+    """The logged values of a request; its body, query and idempotency key are not logged."""
 
     method: str
     path: str
-    """Raw, as sent, without the query."""
+    """The percent-encoded path without the query."""
     status: int
     size: int
-    """Bytes of the response's body as sent."""
+    """Bytes of the response's body that were sent."""
     seconds: float
     request_id: str
 
 
 class AccessLog:
-    """Writes the lines; safe for one event loop."""
+    """Writes the access log; for use in one event loop."""
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class AccessLog:
         *,
         runtime: Runtime = SYSTEM,
     ) -> None:
-        """`stream` is stderr by default, looked up when the log is made."""
+        """`stream` is by default the `sys.stderr` of the time of this call."""
         self._stream = sys.stderr if stream is None else stream
         self._write_line = _readable if self._stream.isatty() else _json
         self._clock = runtime.clock
         self.steady_clock = runtime.steady_clock
-        """Measures how long requests take."""
+        """The clock that measures the duration of requests, in seconds."""
 
     def write(self, entry: AccessEntry) -> None:
         """Write the line of one request."""
@@ -51,7 +51,7 @@ class AccessLog:
 
 
 def _readable(now: str, entry: AccessEntry) -> str:
-    # A path is shown as a terminal can bear it: no control character, no escape sequence.
+    # Control characters and escape sequences could change the terminal.
     path = "".join(c if c.isprintable() else "?" for c in entry.path[:200])
     cost = f"{entry.size:,} B {entry.seconds * 1000:.1f} ms"
     return f"{now[11:23]} {entry.status} {entry.method:<6} {path} {cost} {entry.request_id}"

@@ -1,6 +1,6 @@
-"""The ASGI adapter (https://asgi.readthedocs.io): reads a body within bounds, lets a thread handle the request.
+"""The ASGI adapter (https://asgi.readthedocs.io): reads a body within limits and lets a thread handle the request.
 
-Async only where many idle connections wait: a client that waits for a change holds no thread.
+Only the waiting for clients and for changes is asynchronous, so that a client that waits for a change uses no thread.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from sltt_core.server.watcher import Watcher
 
 WORKERS = 32
-"""Threads that handle requests; as many writes may share a commit."""
+"""Threads that handle requests, and so the maximum number of writes that share a commit."""
 STACK_BYTES = 8 * 2**20
-"""Of each thread. CPython 3.12 and 3.13 let their JSON reader recurse to 10,000 levels before they refuse; where the
-platform gives threads 1 MB (musl), a body of brackets would end the process."""
+"""Stack size of each thread. The JSON reader of CPython 3.12 and 3.13 recurses up to 10,000 levels. On a stack of 1 MB,
+which platforms with musl give to threads, a body of brackets would crash the process."""
 LIGHT_BYTES = 64_000
-"""A body of more bytes, or one that is compressed, may take a thread a while and 40 times its size in memory."""
+"""A larger or compressed body is heavy: it may occupy a thread for a while and take 40 times its size in memory."""
 HEAVY_WORKERS = 4
-"""How many requests with such bodies are handled at a time; the other threads are left to the rest."""
+"""Maximum number of requests with heavy bodies at a time; the other threads stay free for other requests."""
 DRAINED_BYTES = 4 * MAX_BODY_BYTES
-"""Of a body that is too large, so much is read and dropped, so that the client gets to read the response."""
+"""Bytes of a too large body that are read and dropped, because a client may read the response only after sending."""
 IDLE_SECONDS = 20.0
-"""How long the next piece of a body may take."""
+"""Maximum time for the next piece of a body."""
 BODY_SECONDS = 300.0
-"""How long the whole body may take: 4 MB over a line of 14 kB a second."""
+"""Maximum time for the whole body: enough for 4 MB at 14 kB/s."""
 
 
 class ClientGone(Exception):
-    """The client hung up before it got its response."""
+    """The client closed the connection before it got its response."""
 
 
 class AsgiApp:
@@ -61,7 +61,11 @@ class AsgiApp:
         idle_seconds: float = IDLE_SECONDS,
         body_seconds: float = BODY_SECONDS,
     ) -> None:
-        """`loopback_only` refuses requests whose `Host` is not a name of this machine."""
+        """`loopback_only` refuses requests whose `Host` header is not a loopback name or address.
+
+        `workers` is the number of threads. `idle_seconds` and `body_seconds` bound the time for the next piece of a
+        body and for the whole body.
+        """
         self._api = api
         self._watcher = watcher
         self._loopback_only = loopback_only
@@ -73,7 +77,7 @@ class AsgiApp:
         self._body_seconds = body_seconds
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Serve one connection's request, or the server's own beginning and end."""
+        """Serve one request, or the start and the end of the server (ASGI lifespan)."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
@@ -90,7 +94,7 @@ class AsgiApp:
                 self._note(request, response, sending.size, begin)
 
     def refuse(self, error: SlttError) -> Response:
-        """Return the response to what is no request at all, or none that can be read."""
+        """Return the response to bytes that are not a valid request."""
         request = Request("-", "-")
         response = self._api.problem(error, request)
         self._note(request, response, len(response.content), None)
@@ -107,7 +111,7 @@ class AsgiApp:
                 return
 
     def _start_threads(self) -> None:
-        """Start the threads now, while the size of a new thread's stack, which the whole process shares, is ours."""
+        """Start all threads now, because the stack size of new threads is a setting of the whole process."""
         all_there = Barrier(self._workers + 1)
         before = stack_size(STACK_BYTES)
         try:
@@ -119,13 +123,13 @@ class AsgiApp:
 
     async def _respond(self, request: Request, receive: Receive) -> Response:
         if self._loopback_only and not is_loopback(host_of(request.headers.get("host", ""))):
-            error = HostNotAllowed("this server answers only for the machine it runs on")
+            error = HostNotAllowed("this server accepts only Host headers of the machine it runs on")
             return _last(self._api.problem(error, request))
         try:
             async with asyncio.timeout(self._body_seconds):
                 body = await self._read_body(receive)
         except TimeoutError:
-            return _last(self._api.problem(RequestTimeout("the request's body came in too slowly"), request))
+            return _last(self._api.problem(RequestTimeout("the request's body arrived too slowly"), request))
         except PayloadTooLarge as error:
             return _last(self._api.problem(error, request))
         request = request.replace(body=body)
@@ -138,13 +142,13 @@ class AsgiApp:
         return response
 
     async def _handle(self, request: Request) -> Response:
-        """Let a thread handle the request."""
+        """Handle the request on a thread."""
         heavy = len(request.body) > LIGHT_BYTES or "content-encoding" in request.headers
         async with self._heavy if heavy else nullcontext():
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._api.handle, request)
 
     async def _wait(self, response: Response, seconds: float, receive: Receive) -> None:
-        """Wait for a change, and no longer than the client does."""
+        """Wait for a change or the end of the time; raises `ClientGone` when the client closes the connection."""
         assert response.wait is not None
         change = asyncio.ensure_future(self._watcher.wait(response.wait.project_id, response.wait.cursor, seconds))
         gone = asyncio.ensure_future(receive())
@@ -201,5 +205,5 @@ def _request(scope: dict[str, Any]) -> Request:
 
 
 def _last(response: Response) -> Response:
-    """End the connection with a response: what is left of the request's body will not be read."""
+    """Make a response the last of its connection, because the rest of the request's body is not read."""
     return response.replace(headers=(*response.headers, ("connection", "close")))

@@ -1,7 +1,7 @@
-"""Which values of `Host` a server without access control accepts.
+"""The check of `Host` headers for a server without access control.
 
-A page from the web may make a browser send requests to a server on the same machine; with a name of its own that it
-points at 127.0.0.1 (DNS rebinding) it may even read the responses. The `Host` header shows it.
+A web page can make a browser send requests to a server on the same machine. With a host name of its own that resolves
+to 127.0.0.1 (DNS rebinding), the page can also read the responses. The `Host` header contains that name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address, without a port, can only mean this machine."""
+    """Return whether a host name or address, without a port, always means this machine."""
     if host.lower() in ("localhost", "localhost."):
         return True
     try:

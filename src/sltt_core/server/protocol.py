@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol with bounds: on the headers' size, on how long they take, and with our errors' shape."""
+"""uvicorn's HTTP/1.1 protocol with limits on the size and time of headers, and with our problem documents as errors."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 MAX_HEADER_BYTES = 32_768
 """Bytes of a request's first line and headers."""
 HEADER_SECONDS = 10.0
-"""How long a client may take to send them."""
+"""Maximum time for a client to send them."""
 RESPONSE_SECONDS = 300.0
-"""How long a client may take to read a response: 4 MB over a line of 14 kB a second. Of a stream, how long it may take
-to make room for the next chunk."""
+"""Maximum time for a client to read a response: enough for 4 MB at 14 kB/s. For a stream: maximum time until the client
+accepts the next chunk."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A connection's protocol; `bounded_protocol` makes the class for a server."""
+    """The protocol of one connection; `bounded_protocol` returns the subclass for a server."""
 
     problem: Callable[[SlttError], Response]
-    """Makes the response for an error."""
+    """Returns the response for an error."""
     header_seconds: float
     response_seconds: float
 
-    _loose_bytes = 0  # since the headers began, or since the body's last byte: chunks' sizes, trailers
+    _loose_bytes = 0  # received since the headers began or since the last body byte: headers, chunk sizes, trailers
     _in_headers = True
     _refused = False
     _header_timer: TimerHandle | None = None
@@ -51,7 +51,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_headers()
         self._response_taken()
-        for cycle in self._open_cycles:  # uvicorn tells only the last
+        for cycle in self._open_cycles:  # uvicorn notifies only the last
             cycle.disconnected = True
             cycle.message_event.set()
         super().connection_lost(exc)
@@ -63,12 +63,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._in_headers and self._header_timer is None:
             self._await_headers()
         super().data_received(data)
-        # Headers or a piece of body that are complete have reset the count, whatever came behind them.
+        # Complete headers and pieces of a body have reset the count, even when other bytes followed.
         if self._loose_bytes > MAX_HEADER_BYTES:
             self._refuse(_headers_too_large())
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_headers:  # a trailer is no header (RFC 9110, section 6.5.1)
+        if self._in_headers:  # a trailer is not a header (RFC 9110, section 6.5.1)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -76,7 +76,7 @@ class BoundedProtocol(HttpToolsProtocol):
         error = self._fault_of_headers()
         if error is not None:
             self._refuse(error)
-            raise error  # ends the parsing
+            raise error  # stops the parser
         super().on_headers_complete()
         while self._open_cycles and self._open_cycles[0].response_complete:
             self._open_cycles.popleft()
@@ -92,7 +92,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._loose_bytes = 0
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(InvalidInput("this is not an HTTP request", field="request"))
+        self._refuse(InvalidInput("the request is not valid HTTP", field="request"))
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -126,39 +126,39 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _fault_of_headers(self) -> SlttError | None:
-        """Return what is wrong with headers that the parser lets pass (RFC 9112, sections 3.2 and 3.2.2)."""
+        """Return the error of headers that the parser accepts, or `None` (RFC 9112, sections 3.2 and 3.2.2)."""
         hosts = [value for name, value in self.headers if name == b"host"]
         version = self.parser.get_http_version()
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEADER_BYTES:
             return _headers_too_large()
         if version not in ("1.0", "1.1"):
-            return InvalidInput(f"HTTP/{version} is not spoken here, only HTTP/1.1", field="request")
+            return InvalidInput(f"HTTP version {version} is not supported: 1.0 or 1.1", field="request")
         if len(hosts) > 1 or (version == "1.1" and not hosts):
             return InvalidInput(f"the request has {len(hosts)} Host headers, not one", field="host")
         if not self.url.startswith(b"/"):
             authority = self.url.partition(b"://")[2].partition(b"/")[0]
             if authority and [authority.lower()] != [host.lower() for host in hosts]:
-                return InvalidInput("the request's URL and its Host header name two hosts", field="host")
+                return InvalidInput("the request's URL and its Host header name different hosts", field="host")
         if self.parser.should_upgrade() and any(
             name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
             for name, value in self.headers
         ):
-            # The parser would drop the body, taking it for the other protocol's.
+            # The parser would drop the body, because it would treat it as data of the other protocol.
             return InvalidInput(
-                "a request with a body cannot ask for another protocol here",
+                "a request with a body must not have an Upgrade header",
                 field="upgrade",
                 hint="Send it as HTTP/1.1, without Upgrade.",
             )
         return None
 
     def _refuse(self, error: SlttError) -> None:
-        """Say why this connection ends here, and end it."""
+        """Send the error and close the connection."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete and (self.pipeline or not cycle.more_body):
-            # The request before has no response yet, and this would be taken for it.
+            # The previous request has no response yet: the client would take this error for its response.
             cycle.keep_alive = False
             return
         response = self.problem(error)
@@ -174,7 +174,7 @@ def bounded_protocol(
     header_seconds: float = HEADER_SECONDS,
     response_seconds: float = RESPONSE_SECONDS,
 ) -> type[HttpToolsProtocol]:
-    """Make the protocol class for a server whose errors `problem` describes."""
+    """Return the protocol class for a server; `problem` returns the response for an error, times are in seconds."""
     bounds = {
         "problem": staticmethod(problem),
         "header_seconds": header_seconds,
@@ -184,4 +184,4 @@ def bounded_protocol(
 
 
 def _headers_too_large() -> SlttError:
-    return HeadersTooLarge(f"the request's headers, or trailers, are larger than {MAX_HEADER_BYTES:,} bytes")
+    return HeadersTooLarge(f"the request's headers or trailers are larger than {MAX_HEADER_BYTES:,} bytes")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sltt_core.server.access_log import AccessLog
 
 SHUTDOWN_SECONDS = 10
-"""How long requests in flight may take when the server stops."""
+"""Maximum time for requests in flight when the server stops."""
 
 _log = logging.getLogger("sltt.server")
 
@@ -36,8 +36,8 @@ _log = logging.getLogger("sltt.server")
 class RestApiServer:
     """Serves a storage, which it opens when it starts and closes when it stops.
 
-    A `with` block runs it beside the caller, and so do `start` and `stop`. `serve_forever` runs it instead of the
-    caller until a signal comes.
+    A `with` block, or `start` and `stop`, serve in a background thread. `serve_forever` serves in the caller's thread
+    until a signal comes.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class RestApiServer:
         header_seconds: float = HEADER_SECONDS,
         body_seconds: float = BODY_SECONDS,
     ) -> None:
-        """Take the settings; nothing is opened yet.
+        """Store the settings; `start` and `bind` open the port and the storage.
 
-        `port` 0 takes any free one. `host` must be an address of this machine alone unless `open_to_network` is true.
-        `access` decides who may do what; by default everybody may do everything. `cors` lists the origins whose pages
-        may use the API. `header_seconds` and `body_seconds` bound how slowly a request may come; `body_seconds` also
-        bounds how slowly a response may be read.
+        `port` 0 selects a free port. `host` must be a loopback name or address unless `open_to_network` is true.
+        `access` checks every action; by default all are allowed. `cors` lists the origins whose pages may use the API.
+        `header_seconds` and `body_seconds` bound the time to receive a request; `body_seconds` also bounds the time to
+        send a response.
         """
         self._port = port
         self._host = host
@@ -84,16 +84,16 @@ class RestApiServer:
 
     @property
     def url(self) -> str:
-        """Where the server is reached, once it is bound; raises `StorageError` before and after."""
+        """The base URL of the server; raises `StorageError` when it is not bound."""
         if self._socket is None:
             raise StorageError("the server is not running")
         host, port = self._socket.getsockname()[:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def start(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None = None) -> None:
-        """Open the storage and serve in the background; returns when requests get responses.
+        """Open the storage and serve in a background thread; return when the server accepts requests.
 
-        What is given replaces what the constructor was given. Raises what `bind` raises.
+        Arguments replace those of the constructor. Raises the errors of `bind`.
         """
         self.bind(port, host, open_to_network=open_to_network)
         assert self._uvicorn is not None
@@ -103,11 +103,11 @@ class RestApiServer:
             sleep(0.005)
 
     def bind(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None = None) -> None:
-        """Take the port and open the storage, so that what can go wrong goes wrong before anything is served.
+        """Listen on the port and open the storage, so that errors come before the first request is served.
 
-        What is given replaces what the constructor was given. Raises `InvalidInput` when the port is taken, or when
-        other machines reach the host and `open_to_network` is false; `StorageError` when the server runs already, or
-        when the storage does not open.
+        Arguments replace those of the constructor. Raises `InvalidInput` when the port is in use, or when other
+        machines can reach the host and `open_to_network` is false; `StorageError` when the server is running already,
+        or when the storage cannot be opened.
         """
         if self._socket is not None:
             raise StorageError(f"the server is running already, on {self.url}")
@@ -116,9 +116,9 @@ class RestApiServer:
         open_to_network = self._open_to_network if open_to_network is None else open_to_network
         if not open_to_network and not is_loopback(host):
             raise InvalidInput(
-                f"{host} can be reached from other machines, and everybody there could read and write everything",
+                f"{host} can be reached from other machines, which could then read and write all projects",
                 field="host",
-                hint="Pass open_to_network (--open-to-network) if that is what you want.",
+                hint="Pass open_to_network (--open-to-network) to allow that.",
             )
         try:
             self._socket = socket.create_server(
@@ -131,7 +131,7 @@ class RestApiServer:
                 field="port",
                 hint="Choose another port, or 0 for any free one."
                 if isinstance(error, OSError) and not isinstance(error, socket.gaierror)
-                else "Look at the host and the port.",
+                else "Check the host and the port.",
             ) from error
         try:
             self._storage.initialize()
@@ -162,9 +162,9 @@ class RestApiServer:
         self._uvicorn = _Server(config, watcher)
 
     def serve_forever(self, ready: Callable[[str], None]) -> None:
-        """Serve in this thread, after `bind`, until SIGINT or SIGTERM; requests in flight are finished first.
+        """Serve in this thread, after `bind`, until SIGINT or SIGTERM; then finish the requests in flight.
 
-        `ready` is called with the URL as soon as a signal would stop the server; requests are queued from then on.
+        `ready` is called with the URL as soon as a signal stops the server; from then on, requests are accepted.
         """
         assert self._uvicorn is not None
         assert self._socket is not None
@@ -173,7 +173,7 @@ class RestApiServer:
         def on_signal(number: int, frame: object) -> None:
             uvicorn_server.should_exit = True
 
-        # uvicorn heeds signals too, but then raises them again, which would end us before the storage is closed.
+        # uvicorn handles signals too, but raises them again, which would end the process before the storage is closed.
         before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             ready(self.url)
@@ -184,7 +184,7 @@ class RestApiServer:
                 signal.signal(number, handler)
 
     def stop(self) -> None:
-        """Finish the requests in flight, then stop and close the storage. Twice does no harm."""
+        """Finish the requests in flight, stop, and close the storage. Does nothing when the server is stopped."""
         if self._uvicorn is not None and self._thread is not None:
             self._uvicorn.should_exit = True
             self._thread.join()
@@ -200,7 +200,7 @@ class RestApiServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, letting those who wait go before it waits for them."""
+    """A uvicorn server that ends waiting requests before it waits for the requests in flight."""
 
     def __init__(self, config: uvicorn.Config, watcher: Watcher) -> None:
         super().__init__(config)
@@ -212,4 +212,4 @@ class _Server(uvicorn.Server):
 
 
 def _report(error: BaseException) -> None:
-    _log.error("a request failed here, not through its own fault", exc_info=error)
+    _log.error("a request failed because of an error in the server", exc_info=error)

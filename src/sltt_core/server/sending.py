@@ -1,4 +1,4 @@
-"""Sends a response over ASGI: whole, or chunk by chunk for as long as its stream yields and its client reads."""
+"""Sends a response over ASGI: as a whole, or chunk by chunk while its stream yields and its client reads."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Sending:
-    """One response on its way to one client."""
+    """The sending of one response to one client."""
 
     size = 0
-    """Bytes of the body that were sent so far."""
+    """Bytes of the body that were sent until now."""
 
     def __init__(self, response: Response, receive: Receive, send: Send, threads: Executor) -> None:
         """`threads` run the iterator of a streamed body."""
@@ -33,8 +33,8 @@ class Sending:
     async def run(self, *, with_body: bool) -> None:
         """Send the response; `with_body` is false for a `HEAD` request.
 
-        Returns also when the client goes away. Raises an error that a stream raises: uvicorn then logs it and ends the
-        connection without the last chunk, so that the client does not take the body for complete.
+        Returns also when the client closes the connection. Raises the errors of a stream: uvicorn logs them and closes
+        the connection without the last chunk, so that the client does not take the body for complete.
         """
         body = self._response.body
         if isinstance(body, bytes):
@@ -50,7 +50,7 @@ class Sending:
                 else:
                     await self._send({"type": "http.response.body", "body": b""})
             finally:
-                # On a thread, behind a chunk that is still being made. Not awaited: this task may be cancelled.
+                # On a thread: `close` waits for a chunk in progress. Not awaited: this task may be cancelled.
                 self._threads.submit(stream.close)
 
     async def _start(self, length: int | None) -> None:
@@ -61,7 +61,7 @@ class Sending:
 
     async def _run_stream(self, stream: _Stream) -> None:
         loop = asyncio.get_running_loop()
-        gone = asyncio.ensure_future(self._receive())  # the request is read: all that can come is its client's end
+        gone = asyncio.ensure_future(self._receive())  # the request was read, so that only the disconnect can come
         try:
             while True:
                 making = loop.run_in_executor(self._threads, stream.next)
@@ -81,7 +81,7 @@ class Sending:
 
 
 class _Stream:
-    """An iterator whose `close` waits for the chunk in the making."""
+    """An iterator whose `close` waits for the chunk in progress."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -89,12 +89,12 @@ class _Stream:
         self._closed = False
 
     def next(self) -> bytes | None:
-        """Return the next chunk, `None` when there is none."""
+        """Return the next chunk, or `None` at the end."""
         with self._lock:
             return None if self._closed else next(self._chunks, None)
 
     def close(self) -> None:
-        """Close the iterator, if it can be closed."""
+        """Close the iterator, if it has a `close`."""
         with self._lock:
             self._closed = True
             close = getattr(self._chunks, "close", None)
@@ -103,6 +103,6 @@ class _Stream:
 
 
 def _ignore(making: asyncio.Future[bytes | None]) -> None:
-    """Mark the error of a chunk as seen: asyncio logs it otherwise, when nobody waits for the chunk any more."""
+    """Mark the error of a chunk as retrieved; otherwise asyncio logs it when the chunk is not awaited any more."""
     if not making.cancelled():
         making.exception()

@@ -1,4 +1,4 @@
-"""Storages by name: `sqlite:PATH`, and whatever else is installed under the entry point `sltt.storages`."""
+"""Storages by name: `sqlite:PATH`, and those that other packages add to the entry points `sltt.storages`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ if TYPE_CHECKING:
 
 
 def open_storage(url: str, project_id: str | None = None) -> BaseStorageService:
-    """Make the storage that `SCHEME:REST` names, not yet initialized.
+    """Return the storage that `url` (`SCHEME:REST`) names, not yet initialized.
 
-    An entry point of the group `sltt.storages` maps the scheme to a function of rest and project id.
-    Raises `InvalidInput` for a scheme that nobody knows.
+    The entry points of the group `sltt.storages` map schemes to functions of rest and project id. Raises `InvalidInput`
+    for a URL of another form and for an unknown scheme.
     """
     scheme, colon, rest = url.partition(":")
     found = {entry.name: entry for entry in entry_points(group="sltt.storages")}
     if not colon or not rest or scheme not in found:
         known = ", ".join(f"{name}:…" for name in sorted(found))
-        raise InvalidInput(f"no storage is called {url!r}", field="storage", hint=f"Storages here: {known}.")
+        raise InvalidInput(
+            f"storage {url!r} is not valid: SCHEME:REST with a known scheme",
+            field="storage",
+            hint=f"Use one of {known}.",
+        )
     storage: BaseStorageService = found[scheme].load()(rest, project_id)
     return storage

@@ -1,7 +1,7 @@
-"""`Watcher`: one thread that looks for changes on behalf of every client that waits.
+"""`Watcher`: one thread that looks for changes for all waiting clients.
 
-A waiting client costs a future, not a thread. The thread runs only while somebody waits. It asks the storage to wait
-for a write, whoever makes it, and then looks at the end of each log that is waited for.
+A waiting client needs a future, not a thread. The thread runs only while clients wait. It waits in the storage for a
+write by any process. Then it reads the head of each project for which clients wait.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from sltt_core.log.storage import BaseStorageService
 
 PACE_SECONDS = 0.02
-"""From one look to the next at least, so that writes in quick succession do not each set the thread going. A client
-that waits for the first of them still gets its response at once."""
+"""Minimum time between two rounds, so that the thread does not run for each of many quick writes. A client that waits
+for the first of them gets its response immediately."""
 ROUND_SECONDS = 0.5
-"""How long a wait for a write may last before the thread looks whether anybody still waits."""
+"""Maximum time of a wait for a write; then the thread checks whether clients still wait."""
 
 
 class Watcher:
-    """Wakes coroutines when there is a change after their cursor."""
+    """Wakes coroutines when their project has a change after their cursor."""
 
     def __init__(self, storage: BaseStorageService) -> None:
         self._storage = storage
@@ -38,11 +38,11 @@ class Watcher:
 
     @property
     def closed(self) -> bool:
-        """Whether nobody may wait any more."""
+        """Whether `close` was called: `wait` then returns immediately."""
         return self._closed.is_set()
 
     async def wait(self, project_id: str, cursor: int, seconds: float) -> None:
-        """Return when there may be a change after the cursor, or when the time is up."""
+        """Return when the project may have a change after the cursor, or after `seconds`."""
         loop = asyncio.get_running_loop()
         future: Future[None] = loop.create_future()
         with self._lock:
@@ -65,7 +65,7 @@ class Watcher:
                         del self._waiting[project_id]
 
     def close(self) -> None:
-        """Wake everybody, now and from now on; for use in the loop's thread."""
+        """Wake all coroutines, and let later calls of `wait` return immediately; call it in the loop's thread."""
         with self._lock:
             self._closed.set()
             futures = [future for waiting in self._waiting.values() for future in waiting]
@@ -86,13 +86,13 @@ class Watcher:
                     self._notify(loop, project, head)
                 self._storage.wait_for_write(mark, ROUND_SECONDS)
             except SlttError:
-                # Those who wait look into the log themselves when they are woken, and meet the error there.
+                # The woken requests read the log themselves and report the error.
                 for project in projects:
                     self._notify(loop, project, MAX_SEQ)
             self._closed.wait(looked + PACE_SECONDS - monotonic())
 
     def _notify(self, loop: AbstractEventLoop, project: str, head: int) -> None:
-        """Wake those who wait for the project and have not read so far."""
+        """Wake the coroutines that wait for the project with a cursor before `head`."""
         with self._lock:
             waiting = self._waiting.get(project, {})
             ready = [future for future, cursor in waiting.items() if head > cursor]

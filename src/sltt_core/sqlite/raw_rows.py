@@ -1,6 +1,6 @@
 """The SQL of `verify`: rows as they are in the file, whatever their types, and rows that belong nowhere.
 
-SQLite keeps a value of any type in any column, so nothing is assumed about what somebody wrote by hand.
+SQLite keeps a value of any type in any column, so a row that was written by hand may hold anything.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ from sltt_core.base.record import Record
 from sltt_core.model.changes import Change
 from sltt_core.model.fields import MAX_SEQ, OPERATIONS
 from sltt_core.sqlite.rows import CHANGE
-from sltt_core.sqlite.schema import SEQ_BITS
+from sltt_core.sqlite.schema import MAX_LOG, SEQ_BITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from sqlite3 import Connection
     from typing import Any
-
-MAX_LOG = (1 << 63 - SEQ_BITS) - 1
-"""The greatest number of a log that `changes.id` has room for."""
 
 _BAD_REQUEST = """(
     typeof(key) <> 'text' OR length(CAST(key AS BLOB)) NOT BETWEEN 16 AND 128
@@ -118,7 +115,7 @@ def find_bad_requests(connection: Connection, log: int, limit: int) -> list[str]
 
 
 def wrote_together(connection: Connection, log: int, first: int, count: int) -> bool:
-    """Tell whether so many changes are there from a number on, all of them written at the same time."""
+    """Return whether `count` changes exist from a number on, all of them written at the same time."""
     last = first + count - 1
     if last > MAX_SEQ:
         return False

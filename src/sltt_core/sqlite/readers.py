@@ -4,68 +4,41 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
-from threading import Lock
 
 from sltt_core.sqlite import file as sqlite_file
+from sltt_core.sqlite.database import Reserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from sltt_core.sqlite.database import Database
 
 
-class Readers:
+class Readers(Reserve):
     """The reading connections of a storage. As many are opened as threads read at once, and kept until `close`."""
 
-    __slots__ = ("_busy_seconds", "_is_open", "_opening", "_path", "connections", "idle")
-
-    def __init__(self, path: Path, busy_seconds: float) -> None:
-        self._path = path
-        self._busy_seconds = busy_seconds
-        self._opening = Lock()
-        self._is_open = False
-        self.connections: list[sqlite3.Connection] = []
-        """All of them."""
-        self.idle: list[sqlite3.Connection] = []
-        """Those that no thread uses now."""
-
-    def open(self) -> None:
-        """Allow snapshots; the first connection is opened with the first snapshot."""
-        self._is_open = True
-
-    def close(self) -> None:
-        """Close all connections. Twice does no harm."""
-        with self._opening:
-            self._is_open = False
-            for connection in self.connections:
-                connection.close()
-            self.connections.clear()
-            self.idle.clear()
+    __slots__ = ()
+    _database: Database
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection on which every read sees the same moment of the file.
 
-        Raises `StorageError` when the readers are closed, and in place of SQLite's own errors.
+        Raises `StorageError` when the readers are closed, `StorageUnavailable` when the path leads to another file,
+        and the errors of `sltt_core.sqlite.file.explain` in place of SQLite's own. A connection that failed is closed.
         """
+        self._database.check()
+        connection = self.borrow()
         try:
-            connection = self.idle.pop()
-        except IndexError:
-            connection = self._connect()
-        try:
+            connection.text_factory = str  # an interrupted borrower may have left another
             connection.execute("BEGIN")
-            try:
-                yield connection
-            finally:
-                connection.execute("COMMIT")
-                self.idle.append(connection)
+            yield connection
+            connection.execute("COMMIT")
         except sqlite3.Error as error:
-            raise sqlite_file.explain(error, self._path) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        with self._opening:
-            if not self._is_open:
-                raise sqlite_file.not_open()
-            connection = sqlite_file.connect(self._path, self._busy_seconds)
-            self.connections.append(connection)
-            return connection
+            self.drop(connection)
+            raise sqlite_file.explain(error, self._database.path) from error
+        except BaseException:
+            self.drop(connection)
+            raise
+        self.give_back(connection)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from sltt_core.log.batches import StoredChunk
+from sltt_core.base.errors import LogDamaged, StorageError
+from sltt_core.log.batches import KEY_DAYS, StoredChunk
 from sltt_core.log.pages import ChangeStats, Head, contiguous_run
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import Change
-from sltt_core.model.fields import COLUMNS
-from sltt_core.sqlite.schema import SEQ_BITS
+from sltt_core.model.fields import COLUMNS, MAX_SEQ
+from sltt_core.sqlite.schema import MAX_LOG, SEQ_BITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from sltt_core.log.pages import Run
 
 MAX_TERMS = 500
-"""Values in one SQL statement; older SQLites take 999."""
+"""Values in one SQL statement; older versions of SQLite accept 999."""
 
 CHANGE = f"? AS project_id, id & {(1 << SEQ_BITS) - 1}, {', '.join(COLUMNS)}"
 """The columns of a `Change`; the project id is a parameter."""
@@ -30,16 +31,24 @@ CHANGE = f"? AS project_id, id & {(1 << SEQ_BITS) - 1}, {', '.join(COLUMNS)}"
 
 
 def find_log(connection: Connection, project_id: str) -> tuple[int, Head] | None:
-    """Return the number of a project's log, and the log's end."""
+    """Return the number of a project's log, and the log's end; raises `LogDamaged` when the row is not valid."""
     row = connection.execute("SELECT log, value, chain FROM logs WHERE project_id = ?", (project_id,)).fetchone()
-    return None if row is None else (row[0], Head(row[1] - 1, row[2]))
+    if row is None:
+        return None
+    log, value, chain = row
+    # A greater number would lead to another project's changes: SQLite drops the bits that have no room.
+    if not (0 <= log <= MAX_LOG and type(value) is int and 1 <= value <= MAX_SEQ + 1 and type(chain) is str):
+        raise LogDamaged(f"the row of project {project_id} in the table logs is not valid")
+    return log, Head(value - 1, chain)
 
 
 def find_change(connection: Connection, project_id: str, seq: int) -> Change | None:
     """Return one change."""
+    found = find_log(connection, project_id)
+    if found is None:
+        return None
     row = connection.execute(
-        f"SELECT {CHANGE} FROM changes WHERE id = (SELECT log << {SEQ_BITS} FROM logs WHERE project_id = ?) + ?",
-        (project_id, project_id, seq),
+        f"SELECT {CHANGE} FROM changes WHERE id = ?", (project_id, (found[0] << SEQ_BITS) + seq)
     ).fetchone()
     return None if row is None else Change.of(row)
 
@@ -132,14 +141,23 @@ def all_types(connection: Connection, log: int | None) -> set[str]:
 
 
 def insert_log(connection: Connection, project_id: str) -> int:
-    """Begin the log of a project and return its number."""
+    """Begin the log of a project and return its number; raises `StorageError` when the file has no number left."""
     inserted = connection.execute("INSERT INTO logs (project_id, value, chain) VALUES (?, 1, ?)", (project_id, GENESIS))
     assert inserted.lastrowid is not None
+    if not 0 < inserted.lastrowid <= MAX_LOG:
+        raise StorageError(
+            f"the file has room for {MAX_LOG:,} projects, and holds as many", hint="Use another file for new projects."
+        )
     return inserted.lastrowid
 
 
 def insert_changes(connection: Connection, log: int, changes: Sequence[Change]) -> None:
     """Write consecutive changes to the end of a log, with the log's end and its counts."""
+    if changes[-1].seq > MAX_SEQ:
+        raise StorageError(
+            f"the log of project {changes[0].project_id} has room for {MAX_SEQ:,} changes, and holds as many",
+            hint="Use another project for new changes.",
+        )
     base = log << SEQ_BITS
     connection.executemany(
         f"INSERT INTO changes (id, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})",
@@ -166,24 +184,30 @@ def insert_changes(connection: Connection, log: int, changes: Sequence[Change]) 
     )
 
 
-def insert_request(connection: Connection, log: int, chunk: Chunk, first_seq: int, expires: int) -> None:
-    """Remember what an idempotency key wrote; `expires` is in seconds since 1970."""
+def insert_request(connection: Connection, log: int, chunk: Chunk, first_seq: int) -> None:
+    """Remember what an idempotency key wrote, for `KEY_DAYS` days of use (`count_day`)."""
     connection.execute(
         "INSERT INTO requests (log, key, number, offset, first_seq, count, fingerprint, expires) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (log, chunk.key, chunk.number, chunk.offset, first_seq, len(chunk.changes), chunk.fingerprint, expires),
+        "VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT days FROM calendar) + ?)",
+        (log, chunk.key, chunk.number, chunk.offset, first_seq, len(chunk.changes), chunk.fingerprint, KEY_DAYS),
     )
 
 
 def mark_change(connection: Connection, project_id: str, seq: int, outdated_by: int) -> None:
     """Note that a later change made this one obsolete; the latest of several such notes stays."""
-    connection.execute(
-        "UPDATE changes SET outdated_by = max(coalesce(outdated_by, 0), ?) WHERE id = "
-        f"(SELECT log << {SEQ_BITS} FROM logs WHERE project_id = ?) + ?",
-        (outdated_by, project_id, seq),
-    )
+    found = find_log(connection, project_id)
+    if found is not None:
+        connection.execute(
+            "UPDATE changes SET outdated_by = max(coalesce(outdated_by, 0), ?) WHERE id = ?",
+            (outdated_by, (found[0] << SEQ_BITS) + seq),
+        )
 
 
-def delete_expired_requests(connection: Connection, now: int) -> None:
-    """Forget the idempotency keys that expired before `now`, in seconds since 1970."""
-    connection.execute("DELETE FROM requests WHERE expires < ?", (now,))
+def count_day(connection: Connection, day: int) -> None:
+    """Count a day of use when `day`, in days since 1970, is later than every day before; then forget old keys.
+
+    However far a clock jumps, and however often it returns, the jump counts as one day.
+    """
+    counted = connection.execute("UPDATE calendar SET last_day = ?, days = days + 1 WHERE last_day < ?", (day, day))
+    if counted.rowcount > 0:
+        connection.execute("DELETE FROM requests WHERE expires < (SELECT days FROM calendar)")

@@ -11,7 +11,16 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x534C5454
 """`SLTT`, in the file's header."""
-UPGRADES: Upgrades = ()
+CALENDAR = """CREATE TABLE calendar (                    -- one row
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    last_day    INTEGER NOT NULL,          -- the latest day of a write: days since 1970
+    days        INTEGER NOT NULL           -- how often last_day was set
+)"""
+START = "INSERT INTO calendar VALUES (1, 0, 0)"
+UPGRADES: Upgrades = (
+    # 2: keys expire by days of use, which a clock that jumps cannot skip. Each key is kept for its full time again.
+    (CALENDAR, START, "UPDATE requests SET expires = 400"),
+)
 """One element for each older format. A step also has to bring the data along; `SCHEMA` is of the last format."""
 OLDEST_FORMAT = 1
 FORMAT = OLDEST_FORMAT + len(UPGRADES)
@@ -19,8 +28,10 @@ FORMAT = OLDEST_FORMAT + len(UPGRADES)
 
 SEQ_BITS = 40
 """`changes.id` is the number of the log (`logs.log`), shifted left by this many bits, plus the sequence number."""
+MAX_LOG = (1 << 63 - SEQ_BITS) - 1
+"""The greatest number of a log that `changes.id` has room for: 8,388,607 projects in a file."""
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE logs (
     log         INTEGER PRIMARY KEY,
     project_id  TEXT NOT NULL UNIQUE,
@@ -57,10 +68,12 @@ CREATE TABLE requests (                    -- what an idempotency key wrote, chu
     first_seq   INTEGER NOT NULL,
     count       INTEGER NOT NULL,
     fingerprint TEXT NOT NULL,
-    expires     INTEGER NOT NULL,          -- seconds since 1970
+    expires     INTEGER NOT NULL,          -- kept until calendar.days is greater
     PRIMARY KEY (log, key, number)
 ) WITHOUT ROWID;
 CREATE INDEX requests_by_expiry ON requests (expires);
+{CALENDAR};
+{START};
 CREATE VIEW change_log AS                  -- for people: the log as the API shows it
     SELECT project_id AS projectId, id & ((1 << 40) - 1) AS seq, entity_type AS entityType,
            entity_id AS entityId, operation, timestamp, cloud_at AS cloudAt, data_json AS data,

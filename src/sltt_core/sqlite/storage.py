@@ -8,7 +8,6 @@ wait for no writer). Several processes may share a file. All SQL is in `sltt_cor
 from __future__ import annotations
 
 from pathlib import Path
-from threading import Lock
 
 from sltt_core.base.errors import StorageBusy
 from sltt_core.base.runtime import SYSTEM
@@ -16,18 +15,18 @@ from sltt_core.base.timestamps import now_utc
 from sltt_core.log.batches import (
     CHUNK_BYTES,
     CHUNK_CHANGES,
-    KEY_DAYS,
     Chunk,
     StoredChunk,
+    first_excess_type,
     number_changes,
-    one_type_too_many,
     too_many_entity_types,
 )
 from sltt_core.log.pages import EMPTY_LOG, PAGE_BYTES, ChangeStats, Head
 from sltt_core.log.storage import BaseStorageService
 from sltt_core.model.chain import GENESIS
-from sltt_core.sqlite import file as sqlite_file
 from sltt_core.sqlite import rows
+from sltt_core.sqlite.connections import Connections
+from sltt_core.sqlite.database import Database
 from sltt_core.sqlite.notifier import Notifier
 from sltt_core.sqlite.readers import Readers
 from sltt_core.sqlite.verification import Verification
@@ -43,7 +42,8 @@ if TYPE_CHECKING:
     from sltt_core.log.pages import Run
     from sltt_core.model.changes import Change
 
-_DAY = 86_400
+_DAY = 86_400 * 10**9
+"""Nanoseconds."""
 
 
 class LocalStorageService(BaseStorageService):
@@ -74,35 +74,21 @@ class LocalStorageService(BaseStorageService):
             chunk_bytes=chunk_bytes,
             page_bytes=page_bytes,
         )
-        self.path = Path(path)
-        self._busy_seconds = busy_seconds
-        self._notifier = Notifier(self.path, busy_seconds)
-        self._readers = Readers(self.path, busy_seconds)
-        self._writer = Writer(self.path, busy_seconds, self._purge, self._notifier.notify)
-        self._opening = Lock()
-        self._next_purge = 0
+        self.path = Path(path).absolute()  # the program may change its working directory
+        self._database = Database(self.path, busy_seconds)
+        self._notifier = Notifier(self._database)
+        self._readers = Readers(self._database)
+        self._writer = Writer(self._database, self._count_day, self._notifier.notify)
+        self._connections = Connections(self._database, self._readers, self._writer, self._notifier)
 
     def initialize(self) -> None:
-        with self._opening:
-            if self._writer.connection is not None:
-                return
-            sqlite_file.prepare(self.path, self._busy_seconds)
-            try:
-                self._notifier.open()
-                self._readers.open()
-                self._writer.open()
-            except BaseException:
-                self._close()
-                raise
+        self._connections.open()
 
     def close(self) -> None:
-        with self._opening:
-            self._close()
+        self._connections.close()
 
-    def _close(self) -> None:
-        self._readers.close()
-        self._notifier.close()
-        self._writer.close()  # the last connection to close tidies up the file, and only a writer can
+    def check(self) -> None:
+        self._database.check_open_file()
 
     # Reading
 
@@ -129,13 +115,9 @@ class LocalStorageService(BaseStorageService):
         with self._readers.snapshot() as connection:
             return rows.find_ends(connection, project_ids)
 
-    def _change_stats(self, project_id: str) -> ChangeStats:
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
         with self._readers.snapshot() as connection:
-            return rows.count_operations(connection, project_id)
-
-    def _entity_type_stats(self, project_id: str) -> dict[str, int]:
-        with self._readers.snapshot() as connection:
-            return rows.count_types(connection, project_id)
+            return rows.count_operations(connection, project_id), rows.count_types(connection, project_id)
 
     def _projects(self, after: str | None, limit: int) -> list[str]:
         with self._readers.snapshot() as connection:
@@ -169,7 +151,7 @@ class LocalStorageService(BaseStorageService):
         types = {change.entity_type for change in chunk.changes}
         if len(rows.known_types(connection, log, types)) < len(types):
             known = rows.all_types(connection, log)
-            too_many = one_type_too_many(known, (change.entity_type for change in chunk.changes))
+            too_many = first_excess_type(known, (change.entity_type for change in chunk.changes))
             if too_many is not None:
                 raise too_many_entity_types(chunk.offset + too_many)
         if log is None:
@@ -177,7 +159,7 @@ class LocalStorageService(BaseStorageService):
         stored = number_changes(chunk, head, now_utc(self._runtime.clock))
         rows.insert_changes(connection, log, stored)
         if chunk.key is not None:
-            rows.insert_request(connection, log, chunk, head.seq + 1, self._now() + KEY_DAYS * _DAY)
+            rows.insert_request(connection, log, chunk, head.seq + 1)
         return StoredChunk(head.seq + 1, len(stored), chunk.fingerprint, stored, chunk.offset)
 
     def _restore(self, project_id: str, changes: tuple[Change, ...]) -> None:
@@ -186,7 +168,7 @@ class LocalStorageService(BaseStorageService):
     def _restore_in(self, connection: Connection, project_id: str, changes: tuple[Change, ...]) -> None:
         log, head = rows.find_log(connection, project_id) or (None, EMPTY_LOG)
         if head.seq + 1 != changes[0].seq:
-            raise StorageBusy(f"somebody else wrote to project {project_id} while it was being restored")
+            raise StorageBusy(f"another process wrote to project {project_id} while it was being restored")
         if log is None:
             log = rows.insert_log(connection, project_id)
         rows.insert_changes(connection, log, changes)
@@ -195,16 +177,8 @@ class LocalStorageService(BaseStorageService):
         self._writer.write(lambda connection: rows.mark_change(connection, project_id, seq, outdated_by))
         return self._get(project_id, seq)
 
-    def _purge(self, connection: Connection) -> None:
-        """Once a day, forget the keys that have expired."""
-        now = self._now()
-        if now >= self._next_purge:
-            self._next_purge = now + _DAY
-            rows.delete_expired_requests(connection, now)
-
-    def _now(self) -> int:
-        """Return the time in seconds since 1970."""
-        return self._runtime.clock() // 1_000_000_000
+    def _count_day(self, connection: Connection) -> None:
+        rows.count_day(connection, self._runtime.clock() // _DAY)
 
 
 def open_sqlite(path: str, project_id: str | None = None) -> LocalStorageService:

@@ -1,7 +1,7 @@
 """Group commit: one connection writes, and threads that write at the same time share a transaction.
 
 Each write is put in a queue. The thread that gets the lock next does all queued writes in one transaction, so the
-threads wait for the disk once instead of once each (`docs/decisions/0005-why-sqlite-group-commit.md`).
+threads wait for the disk once instead of once each (`docs/decisions/0005-sqlite-group-commit.md`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from sltt_core.sqlite import file as sqlite_file
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
     from typing import TypeVar
+
+    from sltt_core.sqlite.database import Database
 
     T = TypeVar("T")
     Work = Callable[[sqlite3.Connection], T]
-    """Some writes, given the connection. It must find out what it refuses before it writes anything."""
+    """Some writes, given the connection. What it wrote before it raises an error is undone."""
 
 GROUP_JOBS = 256
 """Writes that share a transaction at most."""
@@ -30,47 +31,60 @@ GROUP_JOBS = 256
 class Writer:
     """The writing connection of a storage, and the queue of writes before it."""
 
-    __slots__ = ("_busy_seconds", "_committed", "_finish", "_path", "connection", "jobs", "lock")
+    __slots__ = ("_begin", "_committed", "_database", "_is_open", "connection", "jobs", "lock")
 
-    def __init__(self, path: Path, busy_seconds: float, finish: Work[None], committed: Callable[[], None]) -> None:
-        """`finish` is called at the end of each transaction, before its commit; `committed` after the last one."""
-        self._path = path
-        self._busy_seconds = busy_seconds
-        self._finish = finish
+    def __init__(self, database: Database, begin: Work[None], committed: Callable[[], None]) -> None:
+        """`begin` is called at the begin of each transaction; `committed` after the commit of the last one."""
+        self._database = database
+        self._begin = begin
         self._committed = committed
         self.lock = Lock()
         """Held by the thread that writes."""
         self.jobs: deque[Job] = deque()
+        self._is_open = False
         self.connection: sqlite3.Connection | None = None
-        """`None` while closed."""
+        """`None` while closed, and after a fork until the next write."""
 
     def open(self) -> None:
-        """Open the connection; raises `NotALog` when the file is of a newer format."""
-        connection = sqlite_file.connect(self._path, self._busy_seconds)
-        try:
-            sqlite_file.check_format(connection, self._path)
-        except BaseException:
-            connection.close()
-            raise
-        self.connection = connection
+        """Open the connection."""
+        with self.lock:
+            self.connection = self._database.connect()
+            self._is_open = True
 
     def close(self) -> None:
-        """Close the connection after the write in progress. Twice does no harm."""
+        """Close the connection after the write in progress. Does nothing when it is closed."""
         with self.lock:
-            if self.connection is not None:
-                self.connection.close()
-                self.connection = None
+            self._is_open = False
+            self.suspend()
+
+    def suspend(self) -> None:
+        """Close the connection until the next write. The caller holds the lock."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def forget(self, safe: bool) -> None:
+        """Forget the queue, whose threads do not exist in the child of a fork; if not safe, the connection, too."""
+        self.jobs.clear()
+        if not safe:
+            self.connection = None
+            self.lock = Lock()  # a thread that does not exist in this process may hold the other
 
     def write(self, work: Work[T]) -> T:
         """Do some work in a transaction, alone or together with other threads' work; return its result.
 
-        An error of ours that the work raises goes to this caller alone, and the work of the others is kept.
+        An error that the work raises goes to this caller alone, and the work of the others is committed.
         """
         job = Job(work)
-        self.jobs.append(job)
-        with self.lock:
-            if not job.done:
-                self._write_until(job)
+        try:
+            self.jobs.append(job)
+            with self.lock:
+                if not job.done:
+                    self._write_until(job)
+        except BaseException:
+            if job in self.jobs:  # interrupted: nobody waits for its outcome, so it must not be done later
+                self.jobs.remove(job)
+            raise
         if job.error is not None:
             raise job.error
         return job.result  # type: ignore[return-value]
@@ -78,55 +92,90 @@ class Writer:
     def _write_until(self, mine: Job) -> None:
         """Do every waiting job up to and with mine, in transactions of up to `GROUP_JOBS`."""
         while not mine.done:
-            group = [self.jobs.popleft() for _ in range(min(len(self.jobs), GROUP_JOBS))]
+            group: list[Job] = []
             try:
-                if self.connection is None:
-                    raise sqlite_file.not_open()
-                self._transact(self.connection, group)
+                if mine.started:  # by a thread that was interrupted before it could note the outcome
+                    group.append(mine)
+                    raise _interrupted()
+                while self.jobs and len(group) < GROUP_JOBS:
+                    group.append(self.jobs[0])
+                    self.jobs.popleft()
+                if mine not in group and not self.jobs:
+                    group.append(mine)  # an interrupted thread took it from the queue
+                self._transact(self._connected(), [job for job in group if not job.started])
             except SlttError as error:
                 _fail(group, error)
             except BaseException:
-                _fail(group, StorageError("the write was interrupted; read the log to see whether it holds it"))
+                _fail(group, _interrupted())
                 raise
             finally:
                 for job in group:
                     job.done = True
         self._committed()
 
+    def _connected(self) -> sqlite3.Connection:
+        if not self._is_open:
+            raise sqlite_file.not_open()
+        self._database.check()
+        if self.connection is None:
+            self.connection = self._database.connect()
+        return self.connection
+
     def _transact(self, connection: sqlite3.Connection, group: Sequence[Job]) -> None:
         try:
+            if connection.in_transaction:  # an interruption came before its end
+                connection.execute("ROLLBACK")
             connection.execute("BEGIN IMMEDIATE")
             try:
-                sqlite_file.check_format(connection, self._path)
+                sqlite_file.check_format(connection, self._database.path)
+                self._begin(connection)
                 for job in group:
-                    job.run(connection)
-                self._finish(connection)
+                    self._run(connection, job)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise sqlite_file.explain(error, self._path) from error
+            raise sqlite_file.explain(error, self._database.path) from error
+        self._database.check()  # a file that was replaced meanwhile does not hold the writes
+
+    def _run(self, connection: sqlite3.Connection, job: Job) -> None:
+        """Do the work of one job, or undo all of it and note the error.
+
+        An error of SQLite that ends the transaction is raised: it ends the work of the whole group.
+        """
+        job.started = True
+        connection.execute("SAVEPOINT job")
+        try:
+            job.result = job.work(connection)
+        except Exception as error:
+            if not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO job")
+            if isinstance(error, sqlite3.Error):
+                job.error = sqlite_file.explain(error, self._database.path)
+                job.error.__cause__ = error
+            else:
+                job.error = error
+        connection.execute("RELEASE job")
 
 
 class Job:
     """Some work for the writing connection, and its outcome."""
 
-    __slots__ = ("done", "error", "result", "work")
+    __slots__ = ("done", "error", "result", "started", "work")
 
     def __init__(self, work: Work[object]) -> None:
         self.work = work
+        self.started = False
         self.done = False
         self.result: object = None
         self.error: Exception | None = None
 
-    def run(self, connection: sqlite3.Connection) -> None:
-        """Do the work and note the result, or the error of ours that it raised."""
-        try:
-            self.result = self.work(connection)
-        except SlttError as error:
-            self.error = error
+
+def _interrupted() -> StorageError:
+    return StorageError("the write was interrupted; read the log to see whether it holds it")
 
 
 def _fail(group: Sequence[Job], error: SlttError) -> None:

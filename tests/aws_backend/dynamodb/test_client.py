@@ -1,4 +1,4 @@
-"""The client: against real engines, and against a transport that fails as real ones will not on demand."""
+"""`DynamoDBClient`: with real engines, and with a transport that fails on demand."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ NOW = 1_740_821_400.0
 
 @pytest.fixture
 def client(dynamodb_url: str) -> Iterator[DynamoDBClient]:
-    made = DynamoDBClient("eu-west-1", lambda: CREDENTIALS, endpoint=dynamodb_url)
-    yield made
-    made.close()
+    created = DynamoDBClient("eu-west-1", lambda: CREDENTIALS, endpoint=dynamodb_url)
+    yield created
+    created.close()
 
 
 @pytest.fixture
@@ -73,14 +73,14 @@ def put(client: DynamoDBClient, table: str, seq: int, text: str = "x", **more: A
     return client.call("PutItem", {"TableName": table, "Item": item, **more})
 
 
-def test_items_go_in_and_come_out(client: DynamoDBClient, table: str) -> None:
+def test_an_item_is_stored_and_read_unchanged(client: DynamoDBClient, table: str) -> None:
     text = 'é🤟 "quoted" \\ \u2028\n' + "x" * 100_000
     put(client, table, 1, text)
     found = client.call("GetItem", {"TableName": table, "Key": {"pk": {"S": "p"}, "seq": {"N": "1"}}})
     assert found["Item"]["text"] == {"S": text}
 
 
-def test_a_query_gives_what_was_put(client: DynamoDBClient, table: str) -> None:
+def test_a_query_returns_the_stored_items(client: DynamoDBClient, table: str) -> None:
     for seq in range(1, 31):
         put(client, table, seq)
     query = {
@@ -109,7 +109,7 @@ def test_a_failed_condition_returns_the_item(client: DynamoDBClient, table: str)
     assert caught.value.item["text"] == {"S": "first"}
 
 
-def test_a_canceled_transaction_gives_its_reasons(client: DynamoDBClient, table: str) -> None:
+def test_a_canceled_transaction_has_its_reasons(client: DynamoDBClient, table: str) -> None:
     put(client, table, 1)
     puts = [
         {
@@ -128,7 +128,7 @@ def test_a_canceled_transaction_gives_its_reasons(client: DynamoDBClient, table:
     assert caught.value.reasons[1]["Item"]["text"] == {"S": "x"}
 
 
-def test_refusals_have_their_classes(client: DynamoDBClient, table: str) -> None:
+def test_errors_of_dynamodb_have_their_classes(client: DynamoDBClient, table: str) -> None:
     with pytest.raises(TableNotFound):
         client.call("DescribeTable", {"TableName": "nowhere"})
     with pytest.raises(InvalidRequest):
@@ -145,7 +145,7 @@ def test_refusals_have_their_classes(client: DynamoDBClient, table: str) -> None
         )
 
 
-def test_threads_share_a_client(client: DynamoDBClient, table: str) -> None:
+def test_threads_can_share_a_client(client: DynamoDBClient, table: str) -> None:
     def work(writer: int) -> list[str]:
         for number in range(20):
             put(client, table, writer * 100 + number, f"{writer}-{number}")
@@ -157,7 +157,7 @@ def test_threads_share_a_client(client: DynamoDBClient, table: str) -> None:
             assert texts == [f"{writer}-{number}" for number in range(20)]
 
 
-def test_a_connection_can_be_ready_beforehand(client: DynamoDBClient) -> None:
+def test_a_connection_can_be_opened_before_the_first_call(client: DynamoDBClient) -> None:
     client.warm()
     assert client.call("ListTables", {})["TableNames"] is not None
 
@@ -166,7 +166,7 @@ def test_a_connection_can_be_ready_beforehand(client: DynamoDBClient) -> None:
 
 
 class Script:
-    """A transport whose answers are written down: replies, and errors to raise."""
+    """A transport with scripted steps: responses to return and errors to raise."""
 
     def __init__(self, *steps: HttpResponse | SlttError) -> None:
         self.steps = list(steps)
@@ -191,7 +191,7 @@ def fault(code: str, status: int = 400, message: str = "", **headers: str) -> Ht
 
 
 class Scene:
-    """A client over a script, with a clock that moves only when the client waits."""
+    """A client with a scripted transport, and a clock that advances only when the client waits."""
 
     def __init__(self, *steps: HttpResponse | SlttError, random: Callable[[], float] = lambda: 0.5) -> None:
         self.script = Script(*steps)
@@ -218,8 +218,8 @@ class Scene:
 WRITE = ("PutItem", {"TableName": "t"})
 READ = ("GetItem", {"TableName": "t"})
 TRANSACTION = ("TransactWriteItems", {"ClientRequestToken": "t-1"})
-BUSY = [fault("ThrottlingException"), fault("TransactionConflictException"), ConnectFailed("no")]
-DOUBTFUL = [
+NOT_CARRIED_OUT = [fault("ThrottlingException"), fault("TransactionConflictException"), ConnectFailed("no")]
+MAYBE_CARRIED_OUT = [
     fault("InternalServerError", 500),
     fault("ServiceUnavailable", 503),
     OutcomeUnknown("cut"),
@@ -229,9 +229,9 @@ DOUBTFUL = [
 ]
 
 
-@pytest.mark.parametrize("step", [*BUSY, *DOUBTFUL])
+@pytest.mark.parametrize("step", [*NOT_CARRIED_OUT, *MAYBE_CARRIED_OUT])
 @pytest.mark.parametrize("call", [READ, TRANSACTION])
-def test_what_does_no_harm_is_tried_again(step: HttpResponse | SlttError, call: tuple[str, dict[str, Any]]) -> None:
+def test_repeatable_calls_are_retried(step: HttpResponse | SlttError, call: tuple[str, dict[str, Any]]) -> None:
     scene = Scene(step, step, response(b'{"ok":1}'))
     assert scene.client.call(*call) == {"ok": 1}
     assert len(scene.script.requests) == 3
@@ -240,15 +240,15 @@ def test_what_does_no_harm_is_tried_again(step: HttpResponse | SlttError, call: 
     assert all(scene.script.repeatable)
 
 
-@pytest.mark.parametrize("step", BUSY)
-def test_a_write_that_was_not_carried_out_is_tried_again(step: HttpResponse | SlttError) -> None:
+@pytest.mark.parametrize("step", NOT_CARRIED_OUT)
+def test_a_write_that_was_not_carried_out_is_retried(step: HttpResponse | SlttError) -> None:
     scene = Scene(step, response())
     assert scene.client.call(*WRITE) == {}
     assert scene.script.repeatable == [False, False]
 
 
-@pytest.mark.parametrize("step", DOUBTFUL)
-def test_a_write_that_may_have_been_carried_out_is_not(step: HttpResponse | SlttError) -> None:
+@pytest.mark.parametrize("step", MAYBE_CARRIED_OUT)
+def test_a_write_that_may_have_been_carried_out_is_not_retried(step: HttpResponse | SlttError) -> None:
     scene = Scene(step, response())
     with pytest.raises(OutcomeUnknown):
         scene.client.call(*WRITE)
@@ -258,7 +258,7 @@ def test_a_write_that_may_have_been_carried_out_is_not(step: HttpResponse | Sltt
 
 
 @pytest.mark.parametrize("code", ["ConditionalCheckFailedException", "ValidationException", "AccessDeniedException"])
-def test_a_refusal_is_told_at_once(code: str) -> None:
+def test_an_error_that_would_recur_is_raised_without_a_retry(code: str) -> None:
     scene = Scene(fault(code), response())
     with pytest.raises(SlttError, match=code):
         scene.client.call(*READ)
@@ -266,7 +266,7 @@ def test_a_refusal_is_told_at_once(code: str) -> None:
     assert scene.waits == []
 
 
-def test_attempts_are_bounded() -> None:
+def test_the_number_of_attempts_is_limited() -> None:
     scene = Scene(*[fault("ThrottlingException")] * 20)
     with pytest.raises(Throttled):
         scene.client.call(*READ)
@@ -281,7 +281,7 @@ def test_the_deadline_ends_the_attempts() -> None:
     assert 1 < len(scene.script.requests) < MAX_ATTEMPTS
 
 
-def test_a_failing_service_uses_up_the_quota() -> None:
+def test_a_failing_service_uses_up_the_retry_quota() -> None:
     scene = Scene(*[fault("ThrottlingException")] * 1000, random=lambda: 0.0)
     sent = []
     for _ in range(40):
@@ -293,7 +293,7 @@ def test_a_failing_service_uses_up_the_quota() -> None:
     assert sent[-1] == 1
 
 
-def test_a_transaction_in_progress_is_asked_for_again_under_its_token() -> None:
+def test_a_transaction_in_progress_is_retried_only_with_its_token() -> None:
     scene = Scene(fault("TransactionInProgressException"), response())
     assert scene.client.call(*TRANSACTION) == {}
     scene = Scene(fault("TransactionInProgressException"))
@@ -316,7 +316,7 @@ def test_a_skewed_clock_is_corrected_once(skew: float, code: str) -> None:
     assert scene.waits == []
 
 
-def test_a_clock_that_is_right_is_not_corrected() -> None:
+def test_a_correct_clock_is_not_corrected() -> None:
     refusal = fault("RequestTimeTooSkewed", date=formatdate(NOW, usegmt=True))
     with pytest.raises(ClockSkewed):
         Scene(refusal, response()).client.call(*WRITE)
@@ -328,7 +328,7 @@ def test_a_clock_that_is_right_is_not_corrected() -> None:
         Scene(late, later, response()).client.call(*WRITE)
 
 
-def test_no_secret_is_sent_or_said() -> None:
+def test_no_secret_is_sent_or_shown() -> None:
     scene = Scene(fault("AccessDeniedException", message="denied"))
     with pytest.raises(SlttError) as caught:
         scene.client.call(*READ)
@@ -336,7 +336,7 @@ def test_no_secret_is_sent_or_said() -> None:
     assert SECRET.encode() not in b"".join(scene.script.requests)
 
 
-def test_a_request_is_what_the_api_reference_says() -> None:
+def test_a_request_has_the_format_of_the_api_reference() -> None:
     scene = Scene(response())
     scene.client.call("PutItem", {"TableName": "t", "Item": {"text": {"S": "é"}}})
     head, _, body = scene.script.requests[0].partition(b"\r\n\r\n")
@@ -366,6 +366,6 @@ def test_each_region_has_its_endpoint(region: str, url: str) -> None:
     client.close()
 
 
-def test_a_call_has_a_deadline_of_its_own() -> None:
+def test_a_call_has_a_default_deadline() -> None:
     assert client_module.CALL_SECONDS == CALL_SECONDS == 10
     assert ServerFault.retryable

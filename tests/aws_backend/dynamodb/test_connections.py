@@ -27,7 +27,7 @@ from aws_backend.settings import open_dynamodb
 from aws_backend.storage import DynamoDBStorageService
 from sltt_core.base.errors import InvalidInput
 from sltt_core.http_client.transport import ConnectFailed, Origin, parse_origin
-from tests.sltt_core.http_client.peers import Peer, keep_answering, request, response
+from tests.sltt_core.http_client.peers import Peer, keep_responding, request, response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,7 +178,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest
 
 
 def refuse(line: Line) -> None:
-    line.answer_all(response(b"{}", status="400 Bad Request"))
+    line.respond_all(response(b"{}", status="400 Bad Request"))
 
 
 def signed_request(peer: Peer, storage: DynamoDBStorageService) -> str:
@@ -240,7 +240,7 @@ def test_a_bundle_replaces_the_roots(tmp_path: Path) -> None:
         authority.cert_pem.write_to_path(str(tmp_path / f"{name}.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert("127.0.0.1").configure_cert(context)
-    with Peer(keep_answering, tls=context) as peer:
+    with Peer(keep_responding, tls=context) as peer:
         transport = connection(AWS_CA_BUNDLE=str(tmp_path / "ca.pem")).make_transport(peer.origin, 5.0)
         assert transport.send(request(), deadline=monotonic() + 5).status == 200
         transport.close()
@@ -325,15 +325,15 @@ def test_a_proxy_is_used(name: str, user: str, tmp_path: Path) -> None:
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert(HOST).configure_cert(context)
-    with Peer(keep_answering, tls=context) as peer, proxying(peer.origin.port) as proxy:
+    with Peer(keep_responding, tls=context) as peer, proxying(peer.origin.port) as proxy:
         environ = {name: f"http://{user}{proxy.address}/", "AWS_CA_BUNDLE": str(tmp_path / "ca.pem")}
         transport = connection(**environ).make_transport(parse_origin(f"https://{HOST}"), 5.0)
         assert transport.send(request(), deadline=monotonic() + 5).status == 200
         assert transport.send(request(), deadline=monotonic() + 5).status == 200
         transport.close()
-    (asked,) = proxy.requests
-    assert asked.startswith(f"CONNECT {HOST}:443 HTTP/1.1\r\nhost: {HOST}:443\r\n".encode())
-    assert (b"proxy-authorization: Basic bWU6cEBzcw==\r\n" in asked) is bool(user)
+    (seen,) = proxy.requests
+    assert seen.startswith(f"CONNECT {HOST}:443 HTTP/1.1\r\nhost: {HOST}:443\r\n".encode())
+    assert (b"proxy-authorization: Basic bWU6cEBzcw==\r\n" in seen) is bool(user)
 
 
 @pytest.mark.parametrize(

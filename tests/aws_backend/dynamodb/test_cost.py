@@ -1,4 +1,4 @@
-"""What a call costs, counted: function calls repeat, times do not."""
+"""The cost of a call, as a number of function calls: this number is reproducible, the duration is not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from scripts.engines import DYNOXIDE
 from tests.conftest import engine_url
 
 BUDGET = 60
-"""Of an operation on a kept connection, Python's and C's functions together. boto3 needs 3,900 for a PutItem."""
+"""The largest number of function calls (Python and C) for an operation on an open connection.
+
+boto3 makes 3,900 for a PutItem."""
 
 
 def test_an_operation_calls_few_functions() -> None:
@@ -21,13 +23,13 @@ def test_an_operation_calls_few_functions() -> None:
         call = partial(client.call, operation, payload)
         for _ in range(3):
             call()
-        # A second may begin in between, and then the time is written anew; a large answer may come in two pieces.
+        # More calls are made when a new second begins, or when a large response arrives in two pieces.
         assert min(count_calls(call) for _ in range(5)) <= BUDGET, operation
     client.close()
 
 
-def test_what_a_client_imports_is_little() -> None:
-    """The modules that a Lambda path with the client loads; see tests/test_layers.py for the rest of the path."""
+def test_the_client_imports_few_modules() -> None:
+    """Checks the imports of the client alone; tests/test_layers.py checks the whole Lambda path."""
     import subprocess
     import sys
     from pathlib import Path

@@ -28,7 +28,7 @@ from tests.aws_backend.dynamodb.test_credentials import FOUND, KEY, NOW, Instanc
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.aws_backend.dynamodb.test_credentials import Asked
+    from tests.aws_backend.dynamodb.test_credentials import SeenRequest
 
 
 class Source:
@@ -112,7 +112,7 @@ def test_they_are_renewed_once_in_a_call() -> None:
     assert aws.keys == ["AKID1", "AKID2"]
     with pytest.raises(CredentialsExpired):
         put(client)
-    assert source.loaded == 2, "the source is asked again after a pause only"
+    assert source.loaded == 2, "the source is loaded again after a pause only"
     source.clock.now += MANDATORY_PAUSE
     with pytest.raises(CredentialsExpired):
         put(client)
@@ -194,7 +194,7 @@ def test_the_client_tells_its_chain() -> None:
 # The metadata service
 
 
-def instance(response: Callable[[Asked], Response]) -> tuple[Places, Any]:
+def instance(response: Callable[[SeenRequest], Response]) -> tuple[Places, Any]:
     places = Places()
     del places.environ["AWS_EC2_METADATA_DISABLED"]
     return places, serving(response)
@@ -218,20 +218,20 @@ def test_an_instance_that_returns_expired_credentials_is_believed_for_a_while() 
 def test_an_outage_of_the_instances_metadata_keeps_the_expired_ones_in_use() -> None:
     service = Instance()
     out = [False]
-    places, serve = instance(lambda asked: Response(500) if out[0] else service(asked))
+    places, serve = instance(lambda request: Response(500) if out[0] else service(request))
     with serve as server:
         places.services["http", "169.254.169.254", 80] = server
         chain = places.chain()
         assert chain.get() == FOUND
         out[0] = True
         places.now = NOW + 6 * 3600 + 1
-        asked = len(server.asked)
+        requests_before = len(server.requests)
         kept = chain.get()
         assert kept == FOUND.replace(expires=kept.expires)
-        asked_after = len(server.asked)
-        assert asked_after > asked
+        requests_after = len(server.requests)
+        assert requests_after > requests_before
         assert chain.get() == kept
-        assert len(server.asked) == asked_after, "it is not asked for each request"
+        assert len(server.requests) == requests_after, "it is not sent a request for each call"
         chain_error = failure(lambda: chain.replace_expired(kept))
         assert "status 500" in chain_error.hint
         out[0] = False

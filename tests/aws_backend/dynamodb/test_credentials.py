@@ -1,3 +1,5 @@
+"""AWS credentials: each source, the order of the sources, renewal, and errors without secrets."""
+
 from __future__ import annotations
 
 import json
@@ -52,11 +54,11 @@ DOCUMENT = {"AccessKeyId": KEY, "SecretAccessKey": SECRET, "Token": TOKEN, "Expi
 FOUND = Credentials(KEY, SECRET, TOKEN, NOW + 6 * 3600)
 
 
-# Servers that speak as the real ones do.
+# Servers with the behaviour of the real ones.
 
 
-class Asked(NamedTuple):
-    """A request as a server saw it."""
+class SeenRequest(NamedTuple):
+    """A request as the server received it."""
 
     method: str
     path: str
@@ -65,31 +67,31 @@ class Asked(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What a server says to it."""
+    """The server's response."""
 
     status: int = 200
     body: str | bytes = ""
     seconds: float = 0.0
     raw: bytes | None = None
-    """Instead of HTTP."""
+    """Bytes to send in place of an HTTP response."""
     dribble: float = 0.0
     """Seconds before each byte of `raw`."""
 
 
 class Service(ThreadingHTTPServer):
-    """A server on loopback; `answer` decides what it says."""
+    """A server on the loopback address; `response` returns its response to a request."""
 
     daemon_threads = True
 
-    def __init__(self, response: Callable[[Asked], Response], context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, response: Callable[[SeenRequest], Response], context: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.response = response
-        self.asked: list[Asked] = []
+        self.requests: list[SeenRequest] = []
         if context is not None:
             self.socket = context.wrap_socket(self.socket, server_side=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that hung up."""
+        """Log nothing about clients that closed the connection."""
 
     @property
     def origin(self) -> Origin:
@@ -106,10 +108,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        sent = self.rfile.read(int(headers.get("content-length", 0)))
-        asked = Asked(self.command, self.path, headers, sent)
-        self.server.asked.append(asked)
-        response = self.server.response(asked)
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        request = SeenRequest(self.command, self.path, headers, body)
+        self.server.requests.append(request)
+        response = self.server.response(request)
         if response.seconds:
             time.sleep(response.seconds)
         if response.raw is not None:
@@ -127,11 +129,11 @@ class Handler(BaseHTTPRequestHandler):
     do_PUT = do_POST = do_GET
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
-def serving(response: Callable[[Asked], Response], context: ssl.SSLContext | None = None) -> Iterator[Service]:
+def serving(response: Callable[[SeenRequest], Response], context: ssl.SSLContext | None = None) -> Iterator[Service]:
     service = Service(response, context)
     thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -151,41 +153,41 @@ class Instance:
         self.document = {"Code": "Success", "Type": "AWS-HMAC", **DOCUMENT, **document}
         self.token = "AQAEtoken=="
 
-    def __call__(self, asked: Asked) -> Response:
-        if asked.path == "/latest/api/token":
-            if asked.method != "PUT":
+    def __call__(self, request: SeenRequest) -> Response:
+        if request.path == "/latest/api/token":
+            if request.method != "PUT":
                 return Response(405)
-            seconds = asked.headers.get("x-aws-ec2-metadata-token-ttl-seconds", "")
-            if "x-forwarded-for" in asked.headers:
+            seconds = request.headers.get("x-aws-ec2-metadata-token-ttl-seconds", "")
+            if "x-forwarded-for" in request.headers:
                 return Response(403)
             return Response(200, self.token) if seconds.isdigit() and 1 <= int(seconds) <= 21600 else Response(400)
-        if asked.headers.get("x-aws-ec2-metadata-token") != self.token:
+        if request.headers.get("x-aws-ec2-metadata-token") != self.token:
             return Response(401, "<html>401 - Unauthorized</html>")
-        if asked.path == "/latest/meta-data/iam/security-credentials/":
+        if request.path == "/latest/meta-data/iam/security-credentials/":
             return Response(200, self.role) if self.role else Response(404, "<html>404 - Not Found</html>")
-        if asked.path == f"/latest/meta-data/iam/security-credentials/{self.role}":
+        if request.path == f"/latest/meta-data/iam/security-credentials/{self.role}":
             return Response(200, json.dumps(self.document))
         return Response(404)
 
 
 class Container:
-    """ECS's endpoint, or EKS Pod Identity's agent when it wants a token."""
+    """ECS's endpoint, or with a token, the agent of EKS Pod Identity."""
 
     def __init__(self, path: str = "/v2/credentials/the-id", token: str | None = None, **document: Any) -> None:
         self.path = path
         self.token = token
         self.document = {"RoleArn": "arn:aws:iam::1:role/r", **DOCUMENT, **document}
 
-    def __call__(self, asked: Asked) -> Response:
-        if asked.path != self.path:
+    def __call__(self, request: SeenRequest) -> Response:
+        if request.path != self.path:
             return Response(404, '{"code": "NotFound"}')
-        if asked.headers.get("authorization") != self.token:
+        if request.headers.get("authorization") != self.token:
             return Response(401, '{"code": "Unauthorized"}')
         return Response(200, json.dumps(self.document))
 
 
 class Places:
-    """Everything that a chain may look at, and what it did."""
+    """All places where a chain looks for credentials, and a record of what it did there."""
 
     def __init__(self, **environ: str) -> None:
         self.environ = {"HOME": "/home/u", "AWS_EC2_METADATA_DISABLED": "true", **environ}
@@ -214,8 +216,8 @@ class Places:
     def transport(self, origin: Origin, seconds: float) -> HttpTransport:
         self.opened.append((origin, seconds))
         service = self.services.get((origin.scheme, origin.host, origin.port))
-        there = service.origin if service else origin
-        return HttpTransport(there, connect_seconds=self.seconds, read_seconds=self.seconds)
+        target = service.origin if service else origin
+        return HttpTransport(target, connect_seconds=self.seconds, read_seconds=self.seconds)
 
     def chain(self, explicit: Credentials | None = None, profile: str | None = None) -> CredentialChain:
         return default_chain(
@@ -227,7 +229,7 @@ class Places:
                 steady_clock=lambda: time.monotonic() + 30.0,
                 pause=self.paused.append,
                 transport=self.transport,
-            ),  # what takes too long is decided by `seconds`,
+            ),  # `seconds` sets the time limit, not the steady clock
             read_text=self.read_text,
             run=self.run,
         )
@@ -240,7 +242,7 @@ class Places:
 
 
 def failure(attempt: Callable[[], object]) -> CredentialError:
-    """The error of an attempt, after a look at whether it, or anything behind it, holds a secret."""
+    """Return the error of an attempt; check that neither it nor an exception behind it contains a secret."""
     with pytest.raises(CredentialError) as caught:
         attempt()
     error = caught.value
@@ -285,15 +287,15 @@ def process_output(letter: str = KEY, **more: Any) -> bytes:
 # The environment.
 
 
-def test_keys_in_the_environment() -> None:
+def test_the_environment_provides_keys() -> None:
     assert Places(**keys(KEY)).get() == Credentials(KEY, SECRET, TOKEN)
 
 
-def test_keys_without_a_token() -> None:
+def test_the_environment_may_have_no_token() -> None:
     assert Places(AWS_ACCESS_KEY_ID="A", AWS_SECRET_ACCESS_KEY="S", AWS_SESSION_TOKEN="").get() == Credentials("A", "S")
 
 
-def test_blanks_and_line_ends_around_keys_are_dropped() -> None:
+def test_white_space_around_keys_is_removed() -> None:
     places = Places(AWS_ACCESS_KEY_ID=" A\n", AWS_SECRET_ACCESS_KEY="S\r\n", AWS_SESSION_TOKEN="T\n")
     assert places.get() == Credentials("A", "S", "T")
 
@@ -321,7 +323,7 @@ def test_keys_in_the_environment_may_expire() -> None:
         ),
     ],
 )
-def test_an_environment_that_is_wrong_stops_the_search(environ: dict[str, str], reason: str) -> None:
+def test_an_invalid_environment_stops_the_search(environ: dict[str, str], reason: str) -> None:
     places = Places(**environ)
     places.files[CREDENTIALS_FILE] = key_section("default", "OTHER")
     assert reason in failure(places.get).message
@@ -338,7 +340,7 @@ def test_an_environment_that_is_wrong_stops_the_search(environ: dict[str, str], 
         ("", key_section("profile default", "A"), "", "A"),
         ("", key_section("default", "B") + key_section("profile default", "A"), "", "A"),
         ("", key_section("profile default", "A") + key_section("default", "B"), "", "A"),
-        (key_section("default", "A"), key_section("default", "B"), "", "A"),  # the credentials file wins
+        (key_section("default", "A"), key_section("default", "B"), "", "A"),  # the credentials file has precedence
         (key_section("p", "A") + key_section("default", "B"), "", "p", "A"),
         ("", key_section("profile p", "A") + key_section("default", "B"), "p", "A"),
         ("", key_section("profile   p ", "A"), "p", "A"),
@@ -351,19 +353,19 @@ def test_an_environment_that_is_wrong_stops_the_search(environ: dict[str, str], 
         ("[default]\nAWS_ACCESS_KEY_ID=A\nAws_Secret_Access_Key = " + SECRET + "\n", "", "", "A"),
     ],
 )
-def test_profiles(credentials: str, config: str, profile: str, letter: str) -> None:
+def test_a_profile_provides_keys(credentials: str, config: str, profile: str, letter: str) -> None:
     places = Places(AWS_PROFILE=profile)
     places.files.update({CREDENTIALS_FILE: credentials, CONFIG_FILE: config})
     assert places.get() == Credentials(letter, SECRET)
 
 
-def test_a_profile_with_a_token() -> None:
+def test_a_profile_may_have_a_token() -> None:
     places = Places()
     places.files[CREDENTIALS_FILE] = key_section("default", KEY, aws_session_token=TOKEN)
     assert places.get() == Credentials(KEY, SECRET, TOKEN)
 
 
-def test_the_files_may_be_elsewhere() -> None:
+def test_variables_set_the_paths_of_the_files() -> None:
     places = Places(AWS_SHARED_CREDENTIALS_FILE="/a/creds", AWS_CONFIG_FILE="~/conf", AWS_PROFILE="p")
     places.files["/a/creds"] = key_section("p", "A")
     places.files["/home/u/conf"] = section("profile p", region="eu-west-1")
@@ -371,14 +373,14 @@ def test_the_files_may_be_elsewhere() -> None:
     assert places.region() == "eu-west-1"
 
 
-def test_a_home_on_windows() -> None:
+def test_the_home_directory_on_windows_is_found() -> None:
     places = Places(USERPROFILE="/users/u")
     del places.environ["HOME"]
     places.files["/users/u/.aws/credentials"] = key_section("default", "A")
     assert places.get() == Credentials("A", SECRET)
 
 
-def test_real_files(tmp_path: Path) -> None:
+def test_real_files_are_read(tmp_path: Path) -> None:
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "credentials").write_bytes(b"\xef\xbb\xbf" + key_section("default", "A").encode())
     environ = {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
@@ -424,13 +426,13 @@ def test_the_files_are_read_again_after_a_failure() -> None:
         (key_section("p", KEY), section("profile p", sso_account_id="SENTINEL"), "'p' uses SSO, but has no sso_start"),
     ],
 )
-def test_a_profile_that_is_wrong_stops_the_search(credentials: str, config: str, reason: str) -> None:
+def test_an_invalid_profile_stops_the_search(credentials: str, config: str, reason: str) -> None:
     places = Places(AWS_PROFILE="p")
     places.files.update({CREDENTIALS_FILE: credentials, CONFIG_FILE: config})
     with serving(Container()) as service:
         places.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = f"{service.url}/v2/credentials/the-id"
         assert reason in failure(places.get).message
-        assert not service.asked
+        assert not service.requests
 
 
 def test_keys_of_the_credentials_file_come_before_a_login_session() -> None:
@@ -439,7 +441,7 @@ def test_keys_of_the_credentials_file_come_before_a_login_session() -> None:
     assert places.get() == Credentials("A", SECRET)
 
 
-def test_a_missing_file_is_as_good_as_none() -> None:
+def test_a_missing_file_counts_as_empty() -> None:
     places = Places()
     places.files[CONFIG_FILE] = section("default", region="r")
     error = failure(places.get)
@@ -471,21 +473,21 @@ def test_an_unreadable_file_stops_the_search(file: str, wrong: OSError) -> None:
 # A command.
 
 
-def test_a_command_gives_keys() -> None:
+def test_a_command_provides_keys() -> None:
     places = Places(AWS_PROFILE="p")
     places.files[CONFIG_FILE] = section("profile p", credential_process='/opt/x --for "a b"')
     places.processes['/opt/x --for "a b"'] = (0, process_output(SessionToken=TOKEN, Expiration=LATER))
     assert places.get() == FOUND
 
 
-def test_a_command_may_give_keys_for_ever() -> None:
+def test_a_command_may_provide_keys_that_do_not_expire() -> None:
     places = Places()
     places.files[CREDENTIALS_FILE] = section("default", credential_process="x")
     places.processes["x"] = (0, process_output())
     assert places.get() == Credentials(KEY, SECRET)
 
 
-def test_the_order_of_keys_and_commands_is_botocores() -> None:
+def test_keys_and_commands_have_the_order_of_botocore() -> None:
     places = Places()
     places.files[CREDENTIALS_FILE] = key_section("default", "A", credential_process="one")
     places.files[CONFIG_FILE] = key_section("default", "B", credential_process="two")
@@ -525,7 +527,7 @@ def test_the_order_of_keys_and_commands_is_botocores() -> None:
         (ValueError("SENTINEL"), "is not a command line"),
     ],
 )
-def test_a_command_that_fails(result: tuple[int, bytes] | Exception, reason: str) -> None:
+def test_a_failed_command_is_reported(result: tuple[int, bytes] | Exception, reason: str) -> None:
     places = Places()
     places.files[CONFIG_FILE] = section("default", credential_process="get --key SENTINEL")
     places.processes["get --key SENTINEL"] = result
@@ -537,7 +539,7 @@ def test_a_command_that_fails(result: tuple[int, bytes] | Exception, reason: str
 PYTHON = f'"{sys.executable}"'.replace("\\", "/")
 
 
-def test_a_real_command(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_real_command_returns_its_code_and_output(capfd: pytest.CaptureFixture[str]) -> None:
     program = "import sys; sys.stderr.write('SENTINEL'); print(sys.stdin.read() or 'out'); sys.exit(3)"
     assert run_command(f'{PYTHON} -c "{program}"') == (3, f"out{os.linesep}".encode())
     assert capfd.readouterr() == ("", "")
@@ -561,12 +563,12 @@ def test_a_real_command_does_not_run_in_a_shell() -> None:
 
 
 @pytest.mark.parametrize("command", ["/nowhere/at/all", "", "''"])
-def test_a_real_command_that_is_none(command: str) -> None:
+def test_a_command_that_does_not_exist_raises_an_error(command: str) -> None:
     with pytest.raises((OSError, ValueError)):
         run_command(command)
 
 
-def test_a_real_command_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_times_out_is_reported_without_its_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credential_sources, "PROCESS_SECONDS", 0.2)
     places = Places()
     program = "import time; print('SENTINEL', flush=True); time.sleep(60)"
@@ -577,10 +579,10 @@ def test_a_real_command_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> No
     assert "cannot be run (timed out after 0.2 seconds)" in failure(chain.get).message
     with pytest.raises(TimeoutError) as caught:
         run_command(f'{PYTHON} -c "{program}"')
-    assert caught.value.__context__ is None  # which would hold the output
+    assert caught.value.__context__ is None  # the exception behind it would contain the output
 
 
-def test_a_real_command_that_cannot_be_split() -> None:
+def test_an_invalid_command_line_is_reported() -> None:
     places = Places()
     places.files[CONFIG_FILE] = section("default", credential_process="x 'SENTINEL")
     chain = default_chain(
@@ -592,17 +594,17 @@ def test_a_real_command_that_cannot_be_split() -> None:
 # A container.
 
 
-def test_ecs() -> None:
+def test_a_relative_url_is_requested_from_ecs() -> None:
     places = Places(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/v2/credentials/the-id")
     with serving(Container()) as service:
         places.services["http", "169.254.170.2", 80] = service
         assert places.get() == FOUND
-    (asked,) = service.asked
-    assert asked.headers == {"host": "169.254.170.2", "accept": "application/json"}
+    (request,) = service.requests
+    assert request.headers == {"host": "169.254.170.2", "accept": "application/json"}
     assert places.opened == [(Origin("http", "169.254.170.2", 80), 2.0)]
 
 
-def test_a_whole_url_with_a_token() -> None:
+def test_a_full_url_is_requested_with_a_token() -> None:
     with serving(Container("/get?a=b", "Basic c2Vj")) as service:
         places = Places(
             AWS_CONTAINER_CREDENTIALS_FULL_URI=f"{service.url}/get?a=b", AWS_CONTAINER_AUTHORIZATION_TOKEN="Basic c2Vj"
@@ -610,14 +612,14 @@ def test_a_whole_url_with_a_token() -> None:
         assert places.get() == FOUND
 
 
-def test_a_url_without_a_path() -> None:
+def test_a_url_may_have_no_path() -> None:
     with serving(Container("/")) as service:
         assert Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=service.url).get() == FOUND
     with serving(Container("/?a")) as service:
         assert Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=f"{service.url}?a").get() == FOUND
 
 
-def test_eks_reads_its_token_each_time(tmp_path: Path) -> None:
+def test_the_token_file_is_read_for_each_request(tmp_path: Path) -> None:
     file = tmp_path / "token"
     container = Container("/v1/credentials", "SENTINEL-1")
     file.write_text("SENTINEL-1\n")
@@ -648,13 +650,13 @@ def test_eks_reads_its_token_each_time(tmp_path: Path) -> None:
                                  "http://[fd00:ec2::23]:1234/x", "http://[FD00:ec2:0::23]:1234/x",
                                  "http://169.254.170.2:1234/x", "https://example.org:1234/x",
                                  "https://10.0.0.1:1234/x"])  # fmt: skip
-def test_hosts_that_may_be_asked(url: str) -> None:
+def test_trusted_origins_are_requested(url: str) -> None:
     places = Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=url)
     with serving(Container("/x")) as service:
         origin = Origin(url.partition(":")[0], url.partition("://")[2].rpartition(":")[0].strip("[]").lower(), 1234)
         places.services[origin.scheme, origin.host, origin.port] = service
         assert places.get() == FOUND
-    assert service.asked[0].headers["host"] == url.partition("://")[2].removesuffix("/x").lower()
+    assert service.requests[0].headers["host"] == url.partition("://")[2].removesuffix("/x").lower()
 
 
 @pytest.mark.parametrize(
@@ -662,7 +664,7 @@ def test_hosts_that_may_be_asked(url: str) -> None:
     ["example.org", "10.0.0.1", "169.254.169.254", "169.254.170.22", "127.1", "0.0.0.0", "localhost.example.org",
      "[fd00:ec2::254]", "[::]", "2130706433", "localhost."],
 )  # fmt: skip
-def test_hosts_that_may_not_be_asked_without_tls(host: str) -> None:
+def test_http_is_refused_for_other_hosts(host: str) -> None:
     places = Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=f"http://{host}/SENTINEL")
     assert "FULL_URI is neither https nor of a host" in failure(places.get).message
     assert not places.opened
@@ -674,14 +676,14 @@ def test_hosts_that_may_not_be_asked_without_tls(host: str) -> None:
      "http://127.0.0.1:x/", "http://127.0.0.1/ SENTINEL", "http://127.0.0.1/\r\nx:y", "http://127.0.0.1/#x",
      "http://127.0.0.1/é", "http://[::1/", "127.0.0.1/SENTINEL"],
 )  # fmt: skip
-def test_urls_that_are_none(url: str) -> None:
+def test_an_invalid_url_is_reported(url: str) -> None:
     places = Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=url)
     assert "AWS_CONTAINER_CREDENTIALS_FULL_URI is not a valid http or https URL" in failure(places.get).message
     places = Places(AWS_EC2_METADATA_DISABLED="", AWS_EC2_METADATA_SERVICE_ENDPOINT=url)
     assert "AWS_EC2_METADATA_SERVICE_ENDPOINT is not a valid http or https URL" in failure(places.get).hint
 
 
-def test_a_relative_url_stays_with_its_host() -> None:
+def test_a_relative_url_cannot_name_another_host() -> None:
     places = Places(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="@example.org/SENTINEL")
     assert "RELATIVE_URI does not begin with /" in failure(places.get).message
     assert not places.opened
@@ -697,7 +699,7 @@ def test_a_relative_url_stays_with_its_host() -> None:
         ("SENTINEL-é", "TOKEN_FILE does not contain a token"),
     ],
 )
-def test_a_token_that_is_wrong(file: str | Exception, reason: str) -> None:
+def test_an_invalid_authorization_token_is_reported(file: str | Exception, reason: str) -> None:
     places = Places(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/x", AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE="/t")
     places.files["/t"] = file
     assert reason in failure(places.get).message
@@ -709,16 +711,16 @@ def test_a_token_that_is_wrong(file: str | Exception, reason: str) -> None:
 
 
 HTML = f"<html><body>{SECRET}</body></html>"
-WRONG_ANSWERS = [
+WRONG_RESPONSES = [
     (Response(404, HTML), "status 404", 1),
     (Response(403, json.dumps({"message": SECRET})), "status 403", 1),
     (Response(302, HTML), "status 302", 1),
     (Response(500, HTML), "status 500", ATTEMPTS),
     (Response(429, HTML), "status 429", ATTEMPTS),
     (Response(raw=f'{{"SecretAccessKey": "{SECRET}"}}\r\n\r\n'.encode()), "is not HTTP", ATTEMPTS),
-    (Response(raw=b""), "the connection was closed instead of an answer", ATTEMPTS),
+    (Response(raw=b""), "the connection was closed without a response", ATTEMPTS),
     (Response(raw=f"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{SECRET}".encode()), "the connection ended", ATTEMPTS),
-    (Response(200, "x", seconds=0.5), "no whole answer came in time", ATTEMPTS),
+    (Response(200, "x", seconds=0.5), "no complete response came in time", ATTEMPTS),
 ]
 WRONG_DOCUMENTS: list[tuple[str | bytes, str]] = [
     (HTML, "its response is not a JSON object"),
@@ -740,16 +742,16 @@ WRONG_DOCUMENTS: list[tuple[str | bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("response", "reason", "requests"), WRONG_ANSWERS)
-def test_a_container_that_answers_wrongly(response: Response, reason: str, requests: int) -> None:
+@pytest.mark.parametrize(("response", "reason", "requests"), WRONG_RESPONSES)
+def test_an_error_response_of_a_container_is_reported(response: Response, reason: str, requests: int) -> None:
     places = Places(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/x")
     places.seconds = 0.15 if response.seconds else 5.0
-    with serving(lambda asked: response) as service:
+    with serving(lambda request: response) as service:
         places.services["http", "169.254.170.2", 80] = service
         error = failure(places.get)
     assert reason in error.message
     assert error.tried[-1][0] == "container"
-    assert len(service.asked) == requests
+    assert len(service.requests) == requests
     assert len(places.paused) == requests - 1
 
 
@@ -757,19 +759,19 @@ EXPIRED = (json.dumps({**DOCUMENT, "Expiration": "2025-03-01T09:30:00Z"}), "they
 
 
 @pytest.mark.parametrize(("body", "reason"), [*WRONG_DOCUMENTS, EXPIRED])
-def test_a_container_that_answers_with_a_wrong_document(body: str | bytes, reason: str) -> None:
-    with serving(lambda asked: Response(200, body)) as service:
+def test_an_invalid_document_of_a_container_is_reported(body: str | bytes, reason: str) -> None:
+    with serving(lambda request: Response(200, body)) as service:
         error = failure(Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=service.url).get)
     assert reason in error.message
 
 
-def test_a_container_that_answers_at_the_third_attempt() -> None:
+def test_a_container_is_asked_up_to_three_times() -> None:
     responses = [Response(503), Response(raw=b""), Response(200, json.dumps(DOCUMENT))]
-    with serving(lambda asked: responses.pop(0)) as service:
+    with serving(lambda request: responses.pop(0)) as service:
         assert Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=service.url).get() == FOUND
 
 
-def test_a_container_service_that_is_not_there_is_asked_again() -> None:
+def test_a_container_service_that_cannot_be_reached_is_retried() -> None:
     with serving(Container()) as service:
         pass
     places = Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=service.url)
@@ -777,7 +779,7 @@ def test_a_container_service_that_is_not_there_is_asked_again() -> None:
     assert len(places.paused) == ATTEMPTS - 1
 
 
-def test_a_container_service_with_tls() -> None:
+def test_the_certificate_of_a_container_service_is_verified() -> None:
     authority = trustme.CA()
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(theirs)
@@ -815,16 +817,16 @@ def instance_places(service: Service, path: str = "") -> Places:
     return Places(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=service.url + path)
 
 
-def test_an_instance() -> None:
+def test_an_instance_provides_keys() -> None:
     with serving(Instance()) as service:
         places = instance_places(service)
         assert places.get() == FOUND
-    assert [(asked.method, asked.path) for asked in service.asked] == [
+    assert [(request.method, request.path) for request in service.requests] == [
         ("PUT", "/latest/api/token"),
         ("GET", "/latest/meta-data/iam/security-credentials/"),
         ("GET", "/latest/meta-data/iam/security-credentials/the-role"),
     ]
-    assert service.asked[0].headers["content-length"] == "0"
+    assert service.requests[0].headers["content-length"] == "0"
     assert {seconds for _, seconds in places.opened} == {1.0}
 
 
@@ -836,53 +838,55 @@ def test_an_instance() -> None:
         ({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"}, "fd00:ec2::254"),
     ],
 )
-def test_where_an_instance_asks(environ: dict[str, str], host: str) -> None:
+def test_the_default_endpoint_depends_on_the_mode(environ: dict[str, str], host: str) -> None:
     places = Places(AWS_EC2_METADATA_DISABLED="", **environ)
     with serving(Instance()) as service:
         places.services["http", host, 80] = service
         assert places.get() == FOUND
 
 
-def test_an_endpoint_may_have_a_path() -> None:
+def test_the_endpoint_of_an_instance_may_have_a_path() -> None:
     instance = Instance()
-    with serving(lambda asked: instance(asked._replace(path=asked.path.removeprefix("/base")))) as service:
+    with serving(lambda request: instance(request._replace(path=request.path.removeprefix("/base")))) as service:
         assert instance_places(service, "/base/").get() == FOUND
-    assert all(asked.path.startswith("/base/latest/") for asked in service.asked)
+    assert all(request.path.startswith("/base/latest/") for request in service.requests)
 
 
-def test_the_first_of_several_roles() -> None:
+def test_the_first_of_several_roles_is_used() -> None:
     instance = Instance("a-role")
 
-    def several(asked: Asked) -> Response:
-        response = instance(asked)
+    def several(request: SeenRequest) -> Response:
+        response = instance(request)
         return Response(200, "a-role\nb-role\n") if response.body == "a-role" else response
 
     with serving(several) as service:
         assert instance_places(service).get() == FOUND
 
 
-def test_an_instance_is_not_asked_when_that_is_disabled() -> None:
+def test_no_request_is_sent_when_instance_metadata_is_disabled() -> None:
     with serving(Instance()) as service:
         places = instance_places(service)
         places.environ["AWS_EC2_METADATA_DISABLED"] = "True"
         assert "instance metadata: AWS_EC2_METADATA_DISABLED is true" in failure(places.get).hint
-    assert not service.asked
+    assert not service.requests
 
 
-def at_step(step: int, wrong: Response) -> Callable[[Asked], Response]:
-    """An instance that gives a wrong answer to the token's request (0), the role's (1) or the keys' (2)."""
+def at_step(step: int, wrong: Response) -> Callable[[SeenRequest], Response]:
+    """An instance with a wrong response to the request for the token (0), for the role (1) or for the keys (2)."""
     instance = Instance()
 
-    def response(asked: Asked) -> Response:
-        at = 0 if asked.path.endswith("token") else 1 if asked.path.endswith("/") else 2
-        return wrong if at == step else instance(asked)
+    def response(request: SeenRequest) -> Response:
+        at = 0 if request.path.endswith("token") else 1 if request.path.endswith("/") else 2
+        return wrong if at == step else instance(request)
 
     return response
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
-@pytest.mark.parametrize(("response", "reason", "requests"), WRONG_ANSWERS)
-def test_an_instance_that_answers_wrongly(step: int, response: Response, reason: str, requests: int) -> None:
+@pytest.mark.parametrize(("response", "reason", "requests"), WRONG_RESPONSES)
+def test_an_error_response_of_an_instance_is_reported(
+    step: int, response: Response, reason: str, requests: int
+) -> None:
     with serving(at_step(step, response)) as service:
         places = instance_places(service)
         places.seconds = 0.15 if response.seconds else 5.0
@@ -890,11 +894,11 @@ def test_an_instance_that_answers_wrongly(step: int, response: Response, reason:
     place, why = error.tried[-1]
     assert place == "instance metadata"
     assert reason in why
-    assert len(service.asked) == step + requests
+    assert len(service.requests) == step + requests
 
 
 @pytest.mark.parametrize(("body", "reason"), WRONG_DOCUMENTS)
-def test_an_instance_that_answers_with_a_wrong_document(body: str | bytes, reason: str) -> None:
+def test_an_invalid_document_of_an_instance_is_reported(body: str | bytes, reason: str) -> None:
     with serving(at_step(2, Response(200, body))) as service:
         error = failure(instance_places(service).get)
     assert reason in error.tried[-1][1]
@@ -914,19 +918,19 @@ def test_an_instance_that_answers_with_a_wrong_document(body: str | bytes, reaso
         (2, json.dumps({**DOCUMENT, "Code": SECRET}), "Code is not Success"),
     ],
 )
-def test_an_instance_that_answers_with_something_else(step: int, body: str, reason: str) -> None:
+def test_an_unexpected_response_of_an_instance_is_reported(step: int, body: str, reason: str) -> None:
     with serving(at_step(step, Response(200, body))) as service:
         error = failure(instance_places(service).get)
     assert reason in error.tried[-1][1]
 
 
-def test_an_instance_without_a_role() -> None:
+def test_an_instance_without_a_role_is_reported() -> None:
     with serving(Instance("")) as service:
         error = failure(instance_places(service).get)
     assert "GET /latest/meta-data/iam/security-credentials/ has status 404" in error.hint
 
 
-def test_no_instance_is_asked_once() -> None:
+def test_an_instance_service_that_cannot_be_reached_is_not_retried() -> None:
     with serving(Instance()) as service:
         pass
     places = instance_places(service)
@@ -937,9 +941,9 @@ def test_no_instance_is_asked_once() -> None:
 @pytest.mark.parametrize(
     "response", [Response(200, "token", seconds=1.0), Response(raw=b"HTTP/1.1 200 OK\r\n", dribble=0.06)]
 )
-def test_a_slow_instance_costs_what_it_may(monkeypatch: pytest.MonkeyPatch, response: Response) -> None:
+def test_a_slow_instance_service_times_out(monkeypatch: pytest.MonkeyPatch, response: Response) -> None:
     monkeypatch.setattr(metadata_sources, "INSTANCE_SECONDS", 0.1)
-    with serving(lambda asked: response) as service:
+    with serving(lambda request: response) as service:
         environ = instance_places(service).environ
         chain = default_chain(
             environ=environ, read_text=Places().read_text, runtime=Runtime(pause=lambda seconds: None)
@@ -947,12 +951,12 @@ def test_a_slow_instance_costs_what_it_may(monkeypatch: pytest.MonkeyPatch, resp
         begin = time.monotonic()
         error = failure(chain.get)
         took = time.monotonic() - begin
-    assert "no whole answer came in time" in error.tried[-1][1]
-    assert len(service.asked) == ATTEMPTS
+    assert "no complete response came in time" in error.tried[-1][1]
+    assert len(service.requests) == ATTEMPTS
     assert 0.1 * ATTEMPTS <= took < 0.9 * ATTEMPTS
 
 
-def test_the_token_is_asked_for_before_each_renewal() -> None:
+def test_each_renewal_gets_a_new_token() -> None:
     instance = Instance()
     with serving(instance) as service:
         places = instance_places(service)
@@ -964,43 +968,43 @@ def test_the_token_is_asked_for_before_each_renewal() -> None:
         assert chain.get().expires == NOW + 12 * 3600
 
 
-# Which is first.
+# Precedence.
 
 ALL = ["environment", "web identity", "profile", "container", "instance metadata"]
 
 
 @pytest.mark.parametrize("first", ["given", "environment", "profile", "container", "instance"])
-def test_precedence(first: str) -> None:
+def test_the_first_source_with_credentials_wins(first: str) -> None:
     instance, container = Instance(AccessKeyId="INSTANCE"), Container(AccessKeyId="CONTAINER")
     with serving(instance) as one, serving(container) as other:
         places = instance_places(one)
         order = ["given", "environment", "profile", "container", "instance"]
-        there = set(order[order.index(first) :])
-        if "environment" in there:
+        present = set(order[order.index(first) :])
+        if "environment" in present:
             places.environ.update(keys("ENVIRONMENT"))
-        if "profile" in there:
+        if "profile" in present:
             places.files[CREDENTIALS_FILE] = key_section("default", "PROFILE")
-        if "container" in there:
+        if "container" in present:
             places.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = f"{other.url}/v2/credentials/the-id"
-        given = Credentials("GIVEN", "s") if "given" in there else None
+        given = Credentials("GIVEN", "s") if "given" in present else None
         assert places.get(explicit=given).access_key == first.upper()
-        assert bool(other.asked) == (first == "container")
-        assert bool(one.asked) == (first == "instance")
+        assert bool(other.requests) == (first == "container")
+        assert bool(one.requests) == (first == "instance")
 
 
-def test_the_environments_keys_come_before_the_environments_profile() -> None:
+def test_keys_in_the_environment_come_before_aws_profile() -> None:
     places = Places(**keys("ENVIRONMENT"), AWS_PROFILE="p")
     places.files[CREDENTIALS_FILE] = key_section("p", "PROFILE")
     assert places.get().access_key == "ENVIRONMENT"
     assert places.get(profile="p").access_key == "PROFILE"
 
 
-def test_a_profile_that_is_asked_for_must_exist() -> None:
+def test_a_profile_named_by_the_caller_must_exist() -> None:
     places = Places(**keys("ENVIRONMENT"))
     assert "profile 'p' does not exist" in failure(lambda: places.get(profile="p")).message
 
 
-def test_the_relative_url_comes_before_the_whole_one() -> None:
+def test_the_relative_url_comes_before_the_full_url() -> None:
     with serving(Container("/a")) as service:
         places = Places(
             AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/a", AWS_CONTAINER_CREDENTIALS_FULL_URI="http://127.0.0.1:1/b"
@@ -1009,7 +1013,7 @@ def test_the_relative_url_comes_before_the_whole_one() -> None:
         assert places.get() == FOUND
 
 
-def test_none_at_all() -> None:
+def test_the_error_lists_all_places_that_were_tried() -> None:
     error = failure(Places().get)
     assert error.message == "no AWS credentials were found"
     assert [place for place, _ in error.tried] == ALL
@@ -1025,7 +1029,7 @@ def test_none_at_all() -> None:
         assert f"{place}: {reason}" in error.hint
 
 
-def test_without_places_the_hint_says_what_to_do() -> None:
+def test_the_default_hint_names_the_settings() -> None:
     assert "AWS_PROFILE" in CredentialError("none").hint
 
 
@@ -1033,7 +1037,7 @@ def test_without_places_the_hint_says_what_to_do() -> None:
 
 
 class Fake:
-    """A source that gives what a test wants, and counts."""
+    """A source with scripted results, which counts its loads."""
 
     place = "fake"
 
@@ -1060,7 +1064,7 @@ class Clock:
 OLD, NEW = Credentials("OLD", SECRET, None, 3600.0), Credentials("NEW", SECRET, None, 7200.0)
 
 
-def test_what_does_not_expire_is_loaded_once() -> None:
+def test_credentials_that_do_not_expire_are_loaded_once() -> None:
     clock, source = Clock(), Fake(Credentials("A", SECRET))
     chain = CredentialChain([source], runtime=Runtime(clock=clock))
     first = chain.get()
@@ -1069,7 +1073,7 @@ def test_what_does_not_expire_is_loaded_once() -> None:
     assert source.loads == 1
 
 
-def test_what_is_fresh_is_given_as_it_is() -> None:
+def test_fresh_credentials_are_not_loaded_again() -> None:
     clock, source = Clock(), Fake(OLD, NEW)
     chain = CredentialChain([source], runtime=Runtime(clock=clock))
     assert chain.get() is OLD
@@ -1081,7 +1085,7 @@ def test_what_is_fresh_is_given_as_it_is() -> None:
     assert source.loads == 2
 
 
-def test_getting_what_is_fresh_costs_next_to_nothing() -> None:
+def test_returning_fresh_credentials_calls_two_functions() -> None:
     chain = CredentialChain([Fake(OLD)], runtime=Runtime(clock=Clock()))
     chain.get()
     counted = []
@@ -1097,7 +1101,7 @@ def test_getting_what_is_fresh_costs_next_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expires", "look"),
+    ("expires", "renewal"),
     [
         (None, float("inf")),
         (10_000.0, 10_000.0 - ADVISORY_SECONDS),
@@ -1109,12 +1113,12 @@ def test_getting_what_is_fresh_costs_next_to_nothing() -> None:
         (3.0, 3.0),
     ],
 )
-def test_when_to_look_again(expires: float | None, look: float) -> None:
-    assert next_renewal(expires, 0.0) == look
-    assert next_renewal(None if expires is None else expires + 1e6, 1e6) == look + 1e6
+def test_the_next_renewal_depends_on_the_time_left(expires: float | None, renewal: float) -> None:
+    assert next_renewal(expires, 0.0) == renewal
+    assert next_renewal(None if expires is None else expires + 1e6, 1e6) == renewal + 1e6
 
 
-def test_a_failed_renewal_keeps_the_old_ones_as_long_as_they_are_valid() -> None:
+def test_a_failed_renewal_keeps_valid_credentials() -> None:
     clock = Clock()
     source = Fake(OLD, SourceEmpty("gone"), SourceFailed("broken"), RuntimeError("a bug"), SourceEmpty("no more"))
     chain = CredentialChain([source], runtime=Runtime(clock=clock))
@@ -1134,21 +1138,21 @@ def test_a_failed_renewal_keeps_the_old_ones_as_long_as_they_are_valid() -> None
     assert chain.get() is NEW
 
 
-def test_how_often_one_looks_for_something_newer() -> None:
-    """As on an instance, which gives the same until five minutes before the end."""
+def test_renewal_is_tried_more_often_towards_the_end() -> None:
+    """As on an EC2 instance, which returns the same credentials until five minutes before their end."""
     clock, source = Clock(), Fake(OLD)
     chain = CredentialChain([source], runtime=Runtime(clock=clock))
-    looks = []
+    renewals = []
     for second in range(3600):
         clock.now = float(second)
         before = source.loads
         chain.get()
         if source.loads > before:
-            looks.append(3600 - second)
-    assert looks == [3600, 900, 840, 780, 720, 660, 600, 540, 480, 420, 360, *range(300, 0, -10)]
+            renewals.append(3600 - second)
+    assert renewals == [3600, 900, 840, 780, 720, 660, 600, 540, 480, 420, 360, *range(300, 0, -10)]
 
 
-def test_those_that_are_short_lived_are_not_loaded_for_each_request() -> None:
+def test_short_lived_credentials_are_not_loaded_for_each_request() -> None:
     clock, source = Clock(), Fake(OLD.replace(expires=600.0))
     chain = CredentialChain([source], runtime=Runtime(clock=clock))
     for _ in range(100):
@@ -1156,7 +1160,7 @@ def test_those_that_are_short_lived_are_not_loaded_for_each_request() -> None:
     assert source.loads == 1
 
 
-def test_only_the_source_that_had_them_is_asked_again() -> None:
+def test_renewal_uses_only_the_source_that_had_credentials() -> None:
     clock, first, second = Clock(), Fake(SourceEmpty("not here"), OLD), Fake(OLD, NEW)
     chain = CredentialChain([first, second], runtime=Runtime(clock=clock))
     chain.get()
@@ -1165,7 +1169,7 @@ def test_only_the_source_that_had_them_is_asked_again() -> None:
     assert (first.loads, second.loads) == (1, 2)
 
 
-def test_a_source_that_is_broken_stops_the_search() -> None:
+def test_a_failed_source_stops_the_search() -> None:
     second = Fake(OLD)
     error = failure(
         CredentialChain([Fake(SourceEmpty("a")), Fake(SourceFailed("b")), second], runtime=Runtime(clock=Clock())).get
@@ -1175,15 +1179,15 @@ def test_a_source_that_is_broken_stops_the_search() -> None:
     assert not second.loads
 
 
-def test_a_bug_in_a_source_is_not_hidden_when_there_is_nothing_else() -> None:
+def test_an_unexpected_error_passes_through_without_old_credentials() -> None:
     chain = CredentialChain([Fake(RuntimeError("a bug"), OLD)], runtime=Runtime(clock=Clock()))
     with pytest.raises(RuntimeError, match="a bug"):
         chain.get()
-    assert chain.get() is OLD  # and nothing is locked
+    assert chain.get() is OLD  # the lock is free
 
 
 class Gate(Fake):
-    """A source whose load, from the second on, waits until it is let through."""
+    """A source whose loads wait for `open`, except the first `free` ones."""
 
     def __init__(self, *results: Credentials | Exception, free: int = 1) -> None:
         super().__init__(*results)
@@ -1207,20 +1211,20 @@ class Gate(Fake):
 
 
 class CountingLock:
-    """A lock that counts those who came to it."""
+    """A lock that records each attempt to acquire it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.came: list[bool] = []
+        self.attempts: list[bool] = []
         self.release = self.lock.release
 
     def acquire(self, blocking: bool = True) -> bool:
-        self.came.append(blocking)
+        self.attempts.append(blocking)
         return self.lock.acquire(blocking)
 
 
 class Crowd:
-    """Threads that all ask a chain at the same time."""
+    """Threads that all call a chain at the same time."""
 
     def __init__(self, chain: CredentialChain, size: int) -> None:
         self.lock = chain._lock = CountingLock()  # type: ignore[assignment]
@@ -1253,14 +1257,14 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("left", [ADVISORY_SECONDS, 600, MANDATORY_SECONDS, 1])
-def test_one_thread_renews_while_the_others_go_on(left: float) -> None:
+def test_one_thread_renews_while_the_others_use_the_old_credentials(left: float) -> None:
     clock, source = Clock(), Gate(OLD, NEW)
     chain = CredentialChain([source], runtime=Runtime(clock=clock))
     chain.get()
     clock.now = 3600.0 - left
     crowd = Crowd(chain, 8)
     assert source.entered.wait(20)
-    eventually(lambda: len(crowd.results) == 7)  # though the renewal has not ended
+    eventually(lambda: len(crowd.results) == 7)  # before the renewal ends
     assert all(result is OLD for result in crowd.results)
     source.open.set()
     results = crowd.join()
@@ -1269,21 +1273,21 @@ def test_one_thread_renews_while_the_others_go_on(left: float) -> None:
     assert chain.get() is NEW
 
 
-def test_all_wait_when_they_have_expired() -> None:
+def test_all_threads_wait_when_the_credentials_have_expired() -> None:
     clock, source = Clock(), Gate(OLD, NEW)
     chain = CredentialChain([source], runtime=Runtime(clock=clock))
     chain.get()
     clock.now = 3600.0
     crowd = Crowd(chain, 8)
-    eventually(lambda: len(crowd.lock.came) == 8)
-    assert all(crowd.lock.came)
+    eventually(lambda: len(crowd.lock.attempts) == 8)
+    assert all(crowd.lock.attempts)
     assert not crowd.results
     source.open.set()
     assert all(result is NEW for result in crowd.join())
     assert (source.loads, source.most) == (2, 1)
 
 
-def test_all_wait_for_the_first_ones() -> None:
+def test_all_threads_wait_for_the_first_credentials() -> None:
     source = Gate(OLD, free=0)
     crowd = Crowd(CredentialChain([source], runtime=Runtime(clock=Clock())), 8)
     assert source.entered.wait(20)
@@ -1292,11 +1296,11 @@ def test_all_wait_for_the_first_ones() -> None:
     assert source.loads == 1
 
 
-def test_those_who_waited_share_the_error() -> None:
+def test_threads_that_waited_raise_the_same_error() -> None:
     source = Gate(SourceFailed("broken"), free=0)
     chain = CredentialChain([source], runtime=Runtime(clock=Clock()))
     crowd = Crowd(chain, 8)
-    eventually(lambda: len(crowd.lock.came) == 8)
+    eventually(lambda: len(crowd.lock.attempts) == 8)
     source.open.set()
     results = crowd.join()
     assert len(results) == 8
@@ -1304,11 +1308,11 @@ def test_those_who_waited_share_the_error() -> None:
     assert len({id(result) for result in results}) == 8
     assert source.most == 1
     assert source.loads == 1
-    failure(chain.get)  # a later one tries again
+    failure(chain.get)  # a later call tries again
     assert source.loads == 2
 
 
-def test_a_renewal_in_the_midst_of_many_requests() -> None:
+def test_threads_never_get_expired_credentials() -> None:
     clock, source = Clock(), Fake(*(Credentials(f"K{n}", SECRET, None, (n + 1) * 1000.0) for n in range(100)))
     chain = CredentialChain([source], runtime=Runtime(clock=clock))
     wrong: list[object] = []
@@ -1359,26 +1363,28 @@ def test_a_renewal_in_the_midst_of_many_requests() -> None:
         ({"AWS_PROFILE": "p"}, "", section("profile p", region=""), None),
     ],
 )
-def test_the_region(environ: dict[str, str], credentials: str, config: str, region: str | None) -> None:
+def test_the_region_comes_from_the_environment_or_the_profile(
+    environ: dict[str, str], credentials: str, config: str, region: str | None
+) -> None:
     places = Places(**environ)
     places.files.update({CREDENTIALS_FILE: credentials, CONFIG_FILE: config})
     assert places.region() == region
 
 
-def test_the_region_of_a_profile_that_is_asked_for() -> None:
+def test_the_profile_named_by_the_caller_sets_the_region() -> None:
     places = Places(AWS_PROFILE="p")
     places.files[CONFIG_FILE] = section("profile p", region="a") + section("profile q", region="b")
     assert places.region(profile="q") == "b"
     assert "profile 'r' does not exist" in failure(lambda: places.region(profile="r")).message
 
 
-def test_the_region_of_a_file_that_is_wrong() -> None:
+def test_an_invalid_file_is_reported_for_the_region() -> None:
     places = Places()
     places.files[CONFIG_FILE] = "SENTINEL"
     assert "~/.aws/config cannot be parsed, line 1" in failure(places.region).message
 
 
-# What must not be seen, and what may be loaded.
+# Secrets and imports.
 
 
 def test_no_secret_is_shown() -> None:
@@ -1390,7 +1396,7 @@ def test_no_secret_is_shown() -> None:
     assert SENTINEL not in "".join(shown)
 
 
-def test_the_module_loads_little() -> None:
+def test_the_module_imports_few_modules() -> None:
     program = f"""
 import json, sys
 before = set(sys.modules)

@@ -1,4 +1,4 @@
-"""DynamoDB's errors: from the wire to the class."""
+"""DynamoDB's errors: from the response to the class."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def wire(code: str, message: str = "because", **more: object) -> bytes:
 
 
 @pytest.mark.parametrize("code", BY_CODE)
-def test_a_name_on_the_wire_makes_its_class(code: str) -> None:
+def test_each_error_code_has_its_class(code: str) -> None:
     error = error_from_response(400, wire(code), "id-1")
     assert type(error) is BY_CODE[code]
     assert error.code == code
@@ -51,11 +51,11 @@ def test_a_name_on_the_wire_makes_its_class(code: str) -> None:
         (400, wire("InvalidSignatureException", "The request signature we calculated does not match"), AccessDenied),
     ],
 )
-def test_whatever_comes_back_makes_an_error(status: int, body: bytes, kind: type[DynamoDBError]) -> None:
+def test_any_error_response_becomes_an_error(status: int, body: bytes, kind: type[DynamoDBError]) -> None:
     assert type(error_from_response(status, body)) is kind
 
 
-def test_a_failed_condition_shows_the_item_as_it_was() -> None:
+def test_a_failed_condition_has_the_item() -> None:
     error = error_from_response(400, wire("ConditionalCheckFailedException", Item={"value": {"N": "7"}}))
     assert isinstance(error, ConditionFailed)
     assert error.item == {"value": {"N": "7"}}
@@ -64,14 +64,14 @@ def test_a_failed_condition_shows_the_item_as_it_was() -> None:
     assert error.item is None
 
 
-def test_a_canceled_transaction_gives_a_reason_for_each_action() -> None:
+def test_a_canceled_transaction_has_a_reason_for_each_action() -> None:
     reasons = [{"Code": "None"}, {"Code": "ConditionalCheckFailed", "Message": "no", "Item": {"a": {"S": "b"}}}]
     error = error_from_response(400, wire("TransactionCanceledException", CancellationReasons=reasons))
     assert isinstance(error, TransactionCanceled)
     assert error.reasons == tuple(reasons)
 
 
-def test_what_may_be_tried_again_says_when() -> None:
+def test_retryable_errors_have_a_retry_time() -> None:
     kinds: set[type[DynamoDBError]] = {DynamoDBError, *BY_CODE.values()}
     for kind in kinds:
         assert kind.retryable == (kind.retry_after is not None)

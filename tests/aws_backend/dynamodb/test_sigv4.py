@@ -1,3 +1,5 @@
+"""Signature Version 4: equal to AWS's test cases and to botocore."""
+
 from __future__ import annotations
 
 import hmac
@@ -35,7 +37,7 @@ SUITE = Path(__file__).parent / "aws4_testsuite"
 CASES = sorted(path.parent.relative_to(SUITE).as_posix() for path in SUITE.rglob("*.req"))
 SRC = Path(sigv4.__file__).parents[2]
 
-# What AWS's cases have in common.
+# The same for all of AWS's cases.
 KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 REGION, SERVICE = "us-east-1", "service"
 NOW = datetime(2015, 8, 30, 12, 36, tzinfo=UTC).timestamp()
@@ -44,7 +46,7 @@ CREDENTIALS = Credentials("AKIASENTINELKEY00042", "SENTINEL-SECRET/+", "SENTINEL
 
 
 class Case(NamedTuple):
-    """One of AWS's cases."""
+    """One of AWS's test cases."""
 
     method: str
     path: str
@@ -77,13 +79,13 @@ def read_case(name: str) -> Case:
     )
 
 
-def test_every_case_of_aws_is_here() -> None:
+def test_all_cases_of_aws_are_present() -> None:
     assert len(CASES) == 34
     assert len(set(CASES)) == 34
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_cases_of_aws(name: str) -> None:
+def test_the_cases_of_aws_are_signed_alike(name: str) -> None:
     case = read_case(name)
     headers = dict(case.headers)
 
@@ -107,7 +109,7 @@ def test_the_cases_of_aws(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_steps_of_the_cases_of_aws(name: str) -> None:
+def test_the_intermediate_steps_equal_those_of_aws(name: str) -> None:
     case = read_case(name)
     body_hash = case.files[".creq"].rpartition("\n")[2]
     headers = case.headers
@@ -121,7 +123,7 @@ def test_the_steps_of_the_cases_of_aws(name: str) -> None:
     assert string_to_sign("20150830T123600Z", REGION, SERVICE, canonical) == case.files[".sts"]
 
 
-def test_one_file_of_aws_is_wrong() -> None:
+def test_one_file_of_aws_contradicts_the_others() -> None:
     wrong = [name for name in CASES if read_case(name).files[".authz"] not in read_case(name).files[".sreq"]]
     assert wrong == ["get-vanilla-with-session-token"]
 
@@ -190,7 +192,7 @@ def some_credentials(random: Random) -> Credentials:
     )
 
 
-def test_equal_to_botocore_on_ten_thousand_requests(botocore_at: Any) -> None:
+def test_ten_thousand_signatures_equal_those_of_botocore(botocore_at: Any) -> None:
     random = Random(20150830)
     for number in range(10_000):
         method = random.choice(["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "post"])
@@ -206,7 +208,7 @@ def test_equal_to_botocore_on_ten_thousand_requests(botocore_at: Any) -> None:
         service = random.choice(["dynamodb", "execute-api", "sts"])
         now = moment(random)
         botocore_at(now)
-        if number % 2:  # the query in the URL, or apart from it
+        if number % 2:  # the query in the URL, or as parameters
             url = f"{scheme}://{host}{path}" + (f"?{encode_query(query)}" if query else "")
             expected = sign_with_botocore(method, url, None, headers, body, credentials, region, service)
         else:
@@ -222,18 +224,18 @@ def test_equal_to_botocore_on_ten_thousand_requests(botocore_at: Any) -> None:
 # DynamoDB's requests.
 
 
-def lines_of(head: bytes) -> list[tuple[str, str]]:
-    assert head.startswith(b"POST / HTTP/1.1\r\n")
-    assert head.endswith(b"\r\n\r\n")
-    lines = head.decode("ascii").split("\r\n")[1:-2]
+def lines_of(headers: bytes) -> list[tuple[str, str]]:
+    assert headers.startswith(b"POST / HTTP/1.1\r\n")
+    assert headers.endswith(b"\r\n\r\n")
+    lines = headers.decode("ascii").split("\r\n")[1:-2]
     return [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
 
 
 @pytest.mark.parametrize("token", [None, "FwoGZX//+=="])
-def test_the_head_of_a_request(token: str | None) -> None:
+def test_the_headers_of_a_request(token: str | None) -> None:
     signer = RequestSigner("eu-west-1", "dynamodb", "localhost:8000")
-    head = signer.write_headers(Credentials(KEY, SECRET, token), "DynamoDB_20120810.PutItem", b"{}", NOW)
-    fields = lines_of(head)
+    headers = signer.write_headers(Credentials(KEY, SECRET, token), "DynamoDB_20120810.PutItem", b"{}", NOW)
+    fields = lines_of(headers)
     assert [name for name, _ in fields] == [
         "content-type",
         "host",
@@ -256,7 +258,7 @@ def test_the_head_of_a_request(token: str | None) -> None:
     }
 
 
-def test_the_fast_way_equals_the_general_one_and_botocore(botocore_at: Any) -> None:
+def test_the_request_signer_equals_sign_and_botocore(botocore_at: Any) -> None:
     random = Random(7)
     signers = {(region, host): RequestSigner(region, "dynamodb", host) for region in REGIONS for host in HOSTS}
     known = [some_credentials(random) for _ in range(5)]
@@ -293,36 +295,36 @@ class Count:
         return self._real(key, message, digest)
 
 
-def test_a_days_key_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_of_a_day_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     count = Count(monkeypatch)
     signer = RequestSigner("eu-west-1", "dynamodb", "h")
     midnight = 86_400.0 * 20_000
 
-    def head(credentials: Credentials, now: float) -> None:
+    def write(credentials: Credentials, now: float) -> None:
         signer.write_headers(credentials, "T.Op", b"{}", now)
 
     for second in range(100):
-        head(CREDENTIALS, midnight + second)
+        write(CREDENTIALS, midnight + second)
     assert count.calls == 4 + 100
-    head(CREDENTIALS.replace(expires=1.0), midnight + 86_399)  # the same key: read again, perhaps
+    write(CREDENTIALS.replace(expires=1.0), midnight + 86_399)  # the same key, as if it was loaded again
     assert count.calls == 4 + 101
-    head(CREDENTIALS, midnight + 86_400)
+    write(CREDENTIALS, midnight + 86_400)
     assert count.calls == 2 * 4 + 102
     other = CREDENTIALS.replace(secret_key="other")
     for _ in range(10):  # two threads, before and after a renewal
-        head(other, midnight + 86_400)
-        head(CREDENTIALS, midnight + 86_400)
+        write(other, midnight + 86_400)
+        write(CREDENTIALS, midnight + 86_400)
     assert count.calls == 3 * 4 + 122
 
 
-def test_the_keys_kept_are_few() -> None:
+def test_the_signer_keeps_few_keys() -> None:
     signer = RequestSigner("eu-west-1", "dynamodb", "h")
     for day in range(1000):
         signer.write_headers(CREDENTIALS, "T.Op", b"{}", day * 86_400.0)
     assert len(signer._keys) <= 8
 
 
-def test_threads_may_share_a_signer() -> None:
+def test_threads_can_share_a_signer() -> None:
     signer = RequestSigner("eu-west-1", "dynamodb", "h")
     wrong: list[object] = []
 
@@ -346,7 +348,7 @@ def test_threads_may_share_a_signer() -> None:
 
 
 def calls_of(signer: RequestSigner, credentials: Credentials, now: float) -> tuple[int, int]:
-    """How many functions one request's signing calls: those of Python, and those of C."""
+    """Return how many Python and C functions the signing of one request calls."""
     counted = {"call": 0, "c_call": 0}
 
     def count(frame: object, event: str, argument: object) -> None:
@@ -362,7 +364,7 @@ def calls_of(signer: RequestSigner, credentials: Credentials, now: float) -> tup
 def test_signing_calls_few_functions() -> None:
     signer = RequestSigner("eu-west-1", "dynamodb", "h")
     signer.write_headers(CREDENTIALS, "DynamoDB_20120810.GetItem", b"{}", NOW)
-    calls_of(signer, CREDENTIALS, NOW)  # the operation is new: its name is checked
+    calls_of(signer, CREDENTIALS, NOW)  # a new operation: its name is checked once
     python, c = calls_of(signer, CREDENTIALS, NOW + 0.9)
     assert python == 1
     assert python + c <= 15
@@ -371,11 +373,11 @@ def test_signing_calls_few_functions() -> None:
     assert python + c <= 30
 
 
-# What cannot be a header, and what must not be seen.
+# Invalid header values, and secrets.
 
 
 @pytest.mark.parametrize("bad", ["", "A B", "AKIA\n", "AKIA\r\nx: y", "AKIAé", "A\x00", "A\u2028"])
-def test_an_access_key_that_is_no_header_value(bad: str) -> None:
+def test_an_invalid_access_key_or_token_is_refused(bad: str) -> None:
     for credentials in (Credentials(bad, "SENTINEL-SECRET"), Credentials("AKIA", "SENTINEL-SECRET", bad or " ")):
         with pytest.raises(ValueError, match=r"the credentials' (access key|token) is not valid") as caught:
             RequestSigner("eu-west-1", "dynamodb", "h").write_headers(credentials, "T.Op", b"", NOW)
@@ -385,7 +387,7 @@ def test_an_access_key_that_is_no_header_value(bad: str) -> None:
             sign("GET", "h", "/", [], [], b"", credentials, "eu-west-1", "dynamodb", NOW)
 
 
-def test_a_new_token_for_the_same_key_is_looked_at_too() -> None:
+def test_a_new_token_for_the_same_key_is_checked() -> None:
     signer = RequestSigner("eu-west-1", "dynamodb", "h")
     signer.write_headers(CREDENTIALS, "T.Op", b"", NOW)
     with pytest.raises(ValueError, match="the credentials' token"):
@@ -393,12 +395,12 @@ def test_a_new_token_for_the_same_key_is_looked_at_too() -> None:
 
 
 @pytest.mark.parametrize("bad", ["T.Op\r\nx: y", "T.Op\n", "T.Op\x00", "T.é"])
-def test_a_target_that_is_no_header_value(bad: str) -> None:
+def test_an_invalid_target_is_refused(bad: str) -> None:
     with pytest.raises(ValueError, match=r"characters that are not allowed|ascii"):
         RequestSigner("eu-west-1", "dynamodb", "h").write_headers(CREDENTIALS, bad, b"", NOW)
 
 
-def test_an_empty_token_is_none() -> None:
+def test_an_empty_token_counts_as_no_token() -> None:
     signer = RequestSigner("eu-west-1", "dynamodb", "h")
     assert signer.write_headers(Credentials(KEY, SECRET, ""), "T.Op", b"", NOW) == signer.write_headers(
         Credentials(KEY, SECRET), "T.Op", b"", NOW
@@ -413,11 +415,11 @@ def test_no_secret_is_shown() -> None:
     assert repr(CREDENTIALS) == "Credentials(access_key='…0042', expires=None)"
 
 
-def test_nothing_is_shown_of_a_short_access_key() -> None:
+def test_a_short_access_key_is_not_shown() -> None:
     assert repr(Credentials("test", "test")) == "Credentials(access_key='…', expires=None)"
 
 
-def test_credentials_are_a_value() -> None:
+def test_credentials_are_immutable_values() -> None:
     assert Credentials(*CREDENTIALS.as_tuple()) == CREDENTIALS
     assert CREDENTIALS.replace(token=None) != CREDENTIALS
     assert pickle.loads(pickle.dumps(CREDENTIALS)) == CREDENTIALS
@@ -425,8 +427,8 @@ def test_credentials_are_a_value() -> None:
         CREDENTIALS.secret_key = "other"  # type: ignore[misc]
 
 
-def test_the_key_of_awss_documentation() -> None:
-    # AWS, "Examples of how to derive a signing key for Signature Version 4", its values.
+def test_the_signing_key_equals_the_documented_one() -> None:
+    # The values are from AWS, "Examples of how to derive a signing key for Signature Version 4".
     key = signing_key(Credentials("AKIDEXAMPLE", SECRET), "20120215", "us-east-1", "iam")
     assert key.hex() == "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d"
 
@@ -441,11 +443,11 @@ def test_the_key_of_awss_documentation() -> None:
         (4_102_444_800, "21000101T000000Z"),
     ],
 )
-def test_stamps(second: int, stamp: str) -> None:
+def test_seconds_are_formatted_as_a_stamp(second: int, stamp: str) -> None:
     assert format_stamp(second) == stamp
 
 
-def test_the_module_loads_little() -> None:
+def test_the_module_imports_few_modules() -> None:
     program = f"""
 import json, sys
 before = set(sys.modules)

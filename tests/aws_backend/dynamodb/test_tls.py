@@ -1,3 +1,5 @@
+"""TLS with Amazon's roots: which certificates it trusts, and that it verifies them."""
+
 from __future__ import annotations
 
 import _ssl
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
 YEAR = 365 * 86_400
 
-# The roots of https://www.amazontrust.com/repository/ and the SHA-256 of their certificates. When these were written
-# down, the public keys in them had the SHA-256 that is published there.
+# The roots of https://www.amazontrust.com/repository/ and the SHA-256 of their certificates. When this list was
+# written, the SHA-256 of their public keys was equal to the published one.
 PUBLISHED = {
     "Amazon Root CA 1": "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e",
     "Amazon Root CA 2": "1ba5b2aa8c65401a82960118f80bec4f62304d83cec4713a19c39c011ea46db4",
@@ -33,21 +35,21 @@ PUBLISHED = {
 
 
 def minimal_context() -> Any:
-    """The C context with Amazon's roots; it has what `ssl.SSLContext` inherits from it."""
-    made = amazon_tls()
-    assert isinstance(made, MinimalTls)
-    return made.context
+    """The C context with Amazon's roots. It has the methods that `ssl.SSLContext` inherits from it."""
+    tls = amazon_tls()
+    assert isinstance(tls, MinimalTls)
+    return tls.context
 
 
-def test_the_published_roots_are_there_and_no_others() -> None:
+def test_only_the_published_roots_are_trusted() -> None:
     ders = minimal_context().get_ca_certs(binary_form=True)
     assert {sha256(der).hexdigest() for der in ders} == set(PUBLISHED.values())
-    # All that was loaded is for signing certificates: `get_ca_certs` tells no others.
+    # All loaded certificates may sign others: `get_ca_certs` returns no other certificates.
     assert minimal_context().cert_store_stats() == {"x509": len(PUBLISHED), "x509_ca": len(PUBLISHED), "crl": 0}
 
 
-def test_each_root_has_a_comment_that_says_what_it_is() -> None:
-    said = {}
+def test_each_root_has_a_comment_with_name_end_and_fingerprint() -> None:
+    entries = {}
     for der in minimal_context().get_ca_certs(binary_form=True):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=der)
@@ -57,15 +59,17 @@ def test_each_root_has_a_comment_that_says_what_it_is() -> None:
         fingerprint = sha256(der).hexdigest()
         (name,) = (name for name in PUBLISHED if f"'commonName', '{name}'" in str(root["subject"]))
         assert fingerprint == PUBLISHED[name]
-        said[f"# {name}, until {until}, SHA-256 {fingerprint}"] = ssl.DER_cert_to_PEM_cert(der)
+        entries[f"# {name}, until {until}, SHA-256 {fingerprint}"] = ssl.DER_cert_to_PEM_cert(der)
     text = Path(ROOTS).read_text(encoding="ascii")
-    assert text == text.splitlines()[0] + "\n" + "".join(f"{comment}\n{said[comment]}" for comment in sorted(said))
+    assert text == text.splitlines()[0] + "\n" + "".join(
+        f"{comment}\n{entries[comment]}" for comment in sorted(entries)
+    )
 
 
-def test_each_root_lasts() -> None:
+def test_each_root_is_valid_for_another_year() -> None:
     for root in minimal_context().get_ca_certs():
         assert ssl.cert_time_to_seconds(str(root["notBefore"])) < time()
-        assert ssl.cert_time_to_seconds(str(root["notAfter"])) > time() + YEAR, "look for its successor"
+        assert ssl.cert_time_to_seconds(str(root["notAfter"])) > time() + YEAR, "add the root's successor"
 
 
 def test_host_and_certificate_are_verified() -> None:
@@ -76,7 +80,7 @@ def test_host_and_certificate_are_verified() -> None:
 
 
 def handshake(client: Any, server: ssl.SSLContext, name: str) -> None:
-    """Let them shake hands in memory."""
+    """Make a TLS handshake in memory."""
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = [
         client._wrap_bio(to_client, to_server, False, name),
@@ -102,7 +106,7 @@ def test_another_authority_is_not_trusted() -> None:
     handshake(client, server, "dynamodb.eu-west-1.amazonaws.com")
 
 
-def test_the_context_has_what_python_gives_its_own() -> None:
+def test_the_context_has_the_settings_of_ssl() -> None:
     ours, pythons = minimal_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for name in ("options", "verify_flags", "verify_mode", "check_hostname", "maximum_version", "security_level"):
         assert getattr(ours, name) == getattr(pythons, name)
@@ -118,7 +122,7 @@ def test_the_context_has_what_python_gives_its_own() -> None:
         lambda module: setattr(module, "_SSLContext", Unverifying),
     ],
 )
-def test_where_the_c_module_is_another_python_s_own_is_taken(
+def test_ssl_is_used_where_its_c_module_differs(
     monkeypatch: pytest.MonkeyPatch, spoil: Callable[[ModuleType], None]
 ) -> None:
     other = ModuleType("_ssl")
@@ -133,7 +137,7 @@ def test_where_the_c_module_is_another_python_s_own_is_taken(
 
 
 class Unverifying:
-    """A context that trusts everybody."""
+    """A context that verifies no certificate."""
 
     verify_mode = ssl.CERT_NONE
     check_hostname = False

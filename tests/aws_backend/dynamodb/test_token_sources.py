@@ -19,9 +19,9 @@ from tests.aws_backend.dynamodb.test_credentials import (
     NOW,
     SECRET,
     TOKEN,
-    Asked,
     Places,
     Response,
+    SeenRequest,
     failure,
     key_section,
     section,
@@ -60,8 +60,8 @@ def with_token(config: str = "", **environ: str) -> Places:
     return places
 
 
-def posted(asked: Asked) -> Mapping[str, list[str]]:
-    return parse_qs(asked.body.decode(), strict_parsing=True)
+def posted(request: SeenRequest) -> Mapping[str, list[str]]:
+    return parse_qs(request.body.decode(), strict_parsing=True)
 
 
 STS_PLACES = {
@@ -84,10 +84,10 @@ def test_a_web_identity_gets_credentials(config: str, environ: dict[str, str], h
     with serving(lambda _: Response(200, sts_document())) as service:
         places.services["https", host, 443] = service
         assert places.get() == FOUND
-    (asked,) = service.asked
-    assert (asked.method, asked.path, asked.headers["host"]) == ("POST", "/", host)
-    assert "authorization" not in asked.headers
-    assert posted(asked) == {
+    (request,) = service.requests
+    assert (request.method, request.path, request.headers["host"]) == ("POST", "/", host)
+    assert "authorization" not in request.headers
+    assert posted(request) == {
         "Action": ["AssumeRoleWithWebIdentity"],
         "Version": ["2011-06-15"],
         "RoleArn": [ROLE],
@@ -105,8 +105,8 @@ def test_a_session_may_have_a_name_and_the_token_is_read_each_time() -> None:
         places.files[TOKEN_FILE] = "another"
         places.now = NOW + 6 * 3600 - 60
         chain.get()
-    assert [posted(asked)["WebIdentityToken"] for asked in service.asked] == [[JWT], ["another"]]
-    assert posted(service.asked[0])["RoleSessionName"] == ["deploy"]
+    assert [posted(request)["WebIdentityToken"] for request in service.requests] == [[JWT], ["another"]]
+    assert posted(service.requests[0])["RoleSessionName"] == ["deploy"]
 
 
 @pytest.mark.parametrize(
@@ -200,12 +200,12 @@ def test_an_sso_login_gets_credentials(config: str, name: str) -> None:
     with serving(lambda _: Response(200, role_credentials())) as service:
         places.services["https", "portal.sso.eu-west-1.amazonaws.com", 443] = service
         assert places.get() == Credentials(KEY, SECRET, TOKEN, NOW + 6 * 3600)
-    (asked,) = service.asked
-    url = urlsplit(asked.path)
-    assert (asked.method, url.path) == ("GET", "/federation/credentials")
+    (request,) = service.requests
+    url = urlsplit(request.path)
+    assert (request.method, url.path) == ("GET", "/federation/credentials")
     assert parse_qs(url.query) == {"account_id": ["123456789012"], "role_name": ["Deployer"]}
-    assert asked.headers["x-amz-sso_bearer_token"] == "aoa-SENTINEL"
-    assert "authorization" not in asked.headers
+    assert request.headers["x-amz-sso_bearer_token"] == "aoa-SENTINEL"
+    assert "authorization" not in request.headers
 
 
 def test_the_old_form_of_an_expiry() -> None:

@@ -1,6 +1,6 @@
-"""API Gateway and function URLs as far as a function sees them: HTTP requests into events, and answers out of answers.
+"""API Gateway and function URLs as a function sees them: turns HTTP requests into events, and reads its responses.
 
-What they do to a path and a query is in the table of `aws_backend.function.gateway`.
+The table in `aws_backend.function.gateway` shows what they do to paths and queries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ACCOUNT = "123456789012"
 
 
 class Invocation(NamedTuple):
-    """What a function's context says."""
+    """The context that Lambda passes to a function."""
 
     milliseconds: int = 29_000
 
@@ -47,7 +47,7 @@ class Sent(NamedTuple):
 
 
 class Undecodable(Exception):
-    """A gateway that decodes has to do something with this, and no document says what."""
+    """A gateway cannot decode this text. No document describes what it does instead."""
 
 
 def rest_event(sent: Sent) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def url_event(sent: Sent) -> dict[str, Any]:
 
 
 class Got(NamedTuple):
-    """An answer as the client gets it."""
+    """A response as the client receives it."""
 
     status: int
     headers: dict[str, str]
@@ -80,9 +80,9 @@ class Got(NamedTuple):
 
 
 def received(response: dict[str, Any]) -> Got:
-    """What a client gets when a function returns this: the shape is checked, and the size as Lambda counts it."""
+    """Return what a client receives for a function's response, after a check of its format and its size."""
     size = len(json.dumps(response, ensure_ascii=False).encode())
-    assert size <= MAX_RESPONSE_BYTES, f"Lambda would not hand on {size} bytes"
+    assert size <= MAX_RESPONSE_BYTES, f"Lambda does not pass on {size} bytes"
     assert response.keys() == {"statusCode", "headers", "body", "isBase64Encoded"}
     assert all(type(value) is str for pair in response["headers"].items() for value in pair)
     body = b64decode(response["body"], validate=True) if response["isBase64Encoded"] else response["body"].encode()

@@ -1,4 +1,4 @@
-"""The function as Lambda calls it: events in, answers out; deadlines, waiting, and what is told of errors."""
+"""`Function` as Lambda calls it: events and responses, deadlines, waiting, and logged errors."""
 
 from __future__ import annotations
 
@@ -56,25 +56,25 @@ def test_a_change_is_appended_and_read(storage: LocalStorageService) -> None:
     assert [change["entityId"] for change in json.loads(got.body)["changes"]] == ["e"]
 
 
-def test_an_event_that_is_no_request_is_an_error_of_the_function(storage: LocalStorageService) -> None:
+def test_an_event_that_is_not_a_request_raises_unknown_event(storage: LocalStorageService) -> None:
     with pytest.raises(UnknownEvent):
-        function(storage)({"source": "aws.events"}, Invocation())
+        function(storage)({"source": "aws.s3"}, Invocation())
 
 
-def test_a_body_that_is_no_base64_is_answered(storage: LocalStorageService) -> None:
+def test_an_invalid_base64_body_is_a_400(storage: LocalStorageService) -> None:
     event = {**url_event(POST), "body": "="}
     got = received(function(storage)(event, Invocation()))
     assert (got.status, json.loads(got.body)["field"]) == (400, "body")
 
 
-def test_the_principal_signs_what_it_writes(storage: LocalStorageService) -> None:
+def test_a_change_records_its_principal(storage: LocalStorageService) -> None:
     event = http_2_event(POST)
     event["requestContext"]["authorizer"] = {"jwt": {"claims": {"sub": "u-1"}, "scopes": None}}
     assert received(function(storage)(event, Invocation())).status == 200
     assert storage.get_change(1, project_id="p").change_by == "u-1"
 
 
-def test_an_authorizer_that_does_not_say_who_is_403(storage: LocalStorageService) -> None:
+def test_an_authorizer_without_a_principal_is_a_403(storage: LocalStorageService) -> None:
     event = http_2_event(POST)
     event["requestContext"]["authorizer"] = {"jwt": {"claims": {"email": "n@example.org"}, "scopes": None}}
     got = received(function(storage)(event, Invocation()))
@@ -83,14 +83,14 @@ def test_an_authorizer_that_does_not_say_who_is_403(storage: LocalStorageService
     assert storage.get_all_projects().projects == ()
 
 
-def test_errors_say_what_a_page_elsewhere_may_read(storage: LocalStorageService) -> None:
+def test_error_responses_have_cors_headers(storage: LocalStorageService) -> None:
     origin = "https://app.example.org"
     handler = Function(Api(storage, cors=[origin]), storage)
     got = received(handler({**url_event(POST._replace(headers={**JSON, "origin": origin})), "body": "="}, Invocation()))
     assert (got.status, got.headers["access-control-allow-origin"]) == (400, origin)
 
 
-def test_an_answer_too_large_to_hand_on_is_an_error_that_fits(storage: LocalStorageService) -> None:
+def test_a_response_that_is_too_large_becomes_an_error(storage: LocalStorageService) -> None:
     wide = LocalStorageService(storage.path)
     storage.create_changes([new(data={"": '"' * 190_000}, project_id="p") for _ in range(10)])
     with wide:
@@ -99,7 +99,7 @@ def test_an_answer_too_large_to_hand_on_is_an_error_that_fits(storage: LocalStor
 
 
 @pytest.mark.parametrize("event", [rest_event, http_2_event, url_event])
-def test_every_page_can_be_handed_on_and_none_is_skipped(storage: LocalStorageService, event: Any) -> None:
+def test_every_page_fits_and_no_change_is_skipped(storage: LocalStorageService, event: Any) -> None:
     storage.create_changes([new(data={"": '"' * 190_000}, project_id="p") for _ in range(20)])
     handler = function(storage)
     cursor, seqs = 0, []
@@ -116,7 +116,7 @@ def test_every_page_can_be_handed_on_and_none_is_skipped(storage: LocalStorageSe
 
 
 class Clock:
-    """Time that passes only when told."""
+    """A clock that only a test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -136,7 +136,7 @@ class Clock:
         (0, 20.0, 29_000, None),
     ],
 )
-def test_waiting_is_capped_by_the_setting_and_by_what_is_left(
+def test_the_wait_is_limited_by_the_setting_and_the_time_left(
     storage: LocalStorageService,
     monkeypatch: pytest.MonkeyPatch,
     wanted: int,
@@ -159,7 +159,7 @@ def test_waiting_is_capped_by_the_setting_and_by_what_is_left(
     assert waited == ([] if expected is None else [expected])
 
 
-def test_a_change_that_comes_ends_the_wait(storage: LocalStorageService) -> None:
+def test_a_new_change_ends_the_wait(storage: LocalStorageService) -> None:
     handler = function(storage, max_wait=60.0)
     found: list[Any] = []
     event = url_event(get(f"{CHANGES}?wait=60"))
@@ -171,7 +171,9 @@ def test_a_change_that_comes_ends_the_wait(storage: LocalStorageService) -> None
     assert json.loads(received(found[0]).body)["count"] == 1
 
 
-def test_an_error_while_waiting_is_answered(storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_while_waiting_is_an_error_response(
+    storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_arguments: object, **_others: object) -> bool:
         raise StorageError("the disk is gone")
 
@@ -180,7 +182,7 @@ def test_an_error_while_waiting_is_answered(storage: LocalStorageService, monkey
     assert (got.status, json.loads(got.body)["detail"]) == (500, "the disk is gone")
 
 
-def test_access_is_asked_again_after_a_wait(storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_access_is_checked_again_after_a_wait(storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch) -> None:
     revoked: list[str | None] = []
 
     def decide(principal: str | None, action: str, project: str | None) -> None:
@@ -198,18 +200,18 @@ def test_access_is_asked_again_after_a_wait(storage: LocalStorageService, monkey
     assert (got.status, json.loads(got.body)["detail"]) == (403, "revoked")
 
 
-def test_a_function_made_from_the_environment_takes_an_access() -> None:
-    def nobody(principal: str | None, action: str, project: str | None) -> None:
+def test_a_function_from_the_environment_accepts_an_access() -> None:
+    def deny(principal: str | None, action: str, project: str | None) -> None:
         raise NotAllowed(f"{principal} may not {action}")
 
     environ = {
         "DYNAMODB_TABLE": "log",
         "DYNAMODB_REGION": "us-east-1",
-        "DYNAMODB_ENDPOINT": "http://127.0.0.1:9",  # nobody is there
+        "DYNAMODB_ENDPOINT": "http://127.0.0.1:9",  # no server listens there
         "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b",
     }
-    handler = function_of(environ, access=Asks(nobody))
+    handler = function_of(environ, access=Asks(deny))
     got = received(handler(url_event(get("/api/projects")), Invocation()))
     assert (got.status, json.loads(got.body)["detail"]) == (403, "None may not list")
 
@@ -218,7 +220,7 @@ def test_a_function_made_from_the_environment_takes_an_access() -> None:
 
 
 class Stream:
-    """An iterator that notes how much was taken, and that it was closed."""
+    """An iterator that counts how many chunks were taken and how often it was closed."""
 
     def __init__(self, *chunks: bytes | Exception, endless: bytes | None = None) -> None:
         self._chunks = iter(chunks)
@@ -240,15 +242,15 @@ class Stream:
         self.closed += 1
 
 
-def answer_with(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let /health stream."""
+def stream_from_health(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make /health respond with a stream."""
     monkeypatch.setitem(HANDLERS, "health", lambda *_: Response(200, (("content-type", "text/plain"),), stream))
 
 
 @pytest.mark.parametrize("event", [rest_event, http_2_event, url_event])
 def test_a_stream_is_collected(storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch, event: Any) -> None:
     stream = Stream(b"one ", b"", b"two")
-    answer_with(stream, monkeypatch)
+    stream_from_health(stream, monkeypatch)
     got = received(function(storage)(event(get("/health")), Invocation()))
     assert (got.status, got.headers["content-type"], got.body) == (200, "text/plain", b"one two")
     assert stream.closed == 1
@@ -256,26 +258,22 @@ def test_a_stream_is_collected(storage: LocalStorageService, monkeypatch: pytest
 
 def test_a_stream_is_not_read_for_a_head_request(storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Stream(b"one")
-    answer_with(stream, monkeypatch)
+    stream_from_health(stream, monkeypatch)
     got = received(function(storage)(url_event(Sent("HEAD", "/health", b"", {})), Invocation()))
     assert (got.status, got.body, stream.taken, stream.closed) == (200, b"", 0, 1)
 
 
-def test_a_stream_without_end_is_an_error_at_the_size_that_lambda_takes(
-    storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stream_that_is_too_large_is_an_error(storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Stream(endless=b"a" * 1_000_000)
-    answer_with(stream, monkeypatch)
+    stream_from_health(stream, monkeypatch)
     got = received(function(storage)(url_event(get("/health")), Invocation()))
     assert (got.status, json.loads(got.body)["type"]) == (500, "urn:sltt:problem:response-too-large")
     assert (stream.taken, stream.closed) == (7, 1)
 
 
-def test_a_stream_that_takes_too_long_is_an_error(
-    storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stream_that_is_too_slow_is_an_error(storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Stream(endless=b"")
-    answer_with(stream, monkeypatch)
+    stream_from_health(stream, monkeypatch)
     times = iter(range(1000, 2000))
     got = received(
         function(storage, runtime=Runtime(steady_clock=lambda: next(times)))(
@@ -287,41 +285,41 @@ def test_a_stream_that_takes_too_long_is_an_error(
     assert stream.closed == 1
 
 
-def test_an_error_of_a_stream_is_answered_and_told(
+def test_an_error_of_a_stream_is_a_response_and_is_reported(
     storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = Stream(b"one", OSError("secret"))
-    answer_with(stream, monkeypatch)
-    told: list[BaseException] = []
-    handler = Function(Api(storage, report=told.append), storage)
+    stream_from_health(stream, monkeypatch)
+    reported: list[BaseException] = []
+    handler = Function(Api(storage, report=reported.append), storage)
     got = received(handler(url_event(get("/health")), Invocation()))
     assert (got.status, json.loads(got.body)["type"]) == (500, "urn:sltt:problem:internal")
     assert b"secret" not in got.body
-    assert [type(error) for error in told] == [OSError]
+    assert [type(error) for error in reported] == [OSError]
     assert stream.closed == 1
 
 
 # The deadline
 
 
-def test_calls_are_told_until_when_they_have_to_be_done(storage: LocalStorageService) -> None:
-    told: list[float] = []
-    handler = function(storage, limit=told.append, runtime=Runtime(steady_clock=Clock()))
+def test_each_invocation_sets_the_deadline_of_calls(storage: LocalStorageService) -> None:
+    deadlines: list[float] = []
+    handler = function(storage, limit=deadlines.append, runtime=Runtime(steady_clock=Clock()))
     handler(url_event(get("/health")), Invocation(3_000))
     handler(url_event(get("/health")), Invocation(100))
-    assert told == [1003.0 - RESERVE_SECONDS, 1000.1 - RESERVE_SECONDS]
+    assert deadlines == [1003.0 - RESERVE_SECONDS, 1000.1 - RESERVE_SECONDS]
 
 
 def test_without_a_context_there_is_no_deadline(storage: LocalStorageService) -> None:
-    told: list[float] = []
-    assert received(function(storage, limit=told.append)(url_event(POST), None)).status == 200
-    assert told == [float("inf")]
+    deadlines: list[float] = []
+    assert received(function(storage, limit=deadlines.append)(url_event(POST), None)).status == 200
+    assert deadlines == [float("inf")]
 
 
-# What is told of errors
+# Logged errors
 
 
-def test_an_unexpected_error_is_one_line_without_its_message() -> None:
+def test_an_unexpected_error_is_logged_in_one_line_without_its_message() -> None:
     lines: list[str] = []
 
     def deep(depth: int) -> None:
@@ -336,13 +334,13 @@ def test_an_unexpected_error_is_one_line_without_its_message() -> None:
     (line,) = lines
     assert "\n" not in line
     assert "AKIA" not in line
-    told = json.loads(line)
-    assert (told["level"], told["error"]) == ("ERROR", "RuntimeError")
+    entry = json.loads(line)
+    assert (entry["level"], entry["error"]) == ("ERROR", "RuntimeError")
     first = deep.__code__.co_firstlineno
-    assert told["at"] == [*[f"{__name__}:{first + 2}"] * 7, f"{__name__}:{first + 3}"]  # the innermost
+    assert entry["at"] == [*[f"{__name__}:{first + 2}"] * 7, f"{__name__}:{first + 3}"]  # the innermost
 
 
-def test_an_error_of_our_own_says_what_it_says_to_the_client() -> None:
+def test_an_expected_error_is_logged_with_its_message() -> None:
     lines: list[str] = []
     report(StorageError("change 7 of project p is missing"), lines.append)
     assert json.loads(lines[0]) == {
@@ -353,7 +351,7 @@ def test_an_error_of_our_own_says_what_it_says_to_the_client() -> None:
     }
 
 
-def test_what_is_behind_an_error_is_told_with_it() -> None:
+def test_the_causes_of_an_error_are_logged() -> None:
     lines: list[str] = []
     try:
         try:
@@ -369,7 +367,7 @@ def test_what_is_behind_an_error_is_told_with_it() -> None:
     assert "AKIA" not in lines[0]
 
 
-def test_errors_are_told_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_logged_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     report(StorageError("gone"))
-    told = capsys.readouterr()
-    assert (told.out, told.err.count("\n")) == ("", 1)
+    output = capsys.readouterr()
+    assert (output.out, output.err.count("\n")) == ("", 1)

@@ -1,4 +1,4 @@
-"""Recorded events in, requests out; answers in, what a gateway wants out."""
+"""The translation of recorded events to requests, and of responses to the format of a gateway."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SHAPES = {
 
 
 def event(name: str, **others: Any) -> Any:
-    """A recorded event, with members of it replaced; `stage` and the like are those of the request's context."""
+    """Return a recorded event with some members replaced; `stage` and the like are members of its `requestContext`."""
     found = json.loads((EVENTS / f"{name}.json").read_text())
     for key in ("authorizer", "identity", "stage", "domainName"):
         if key in others:
@@ -54,21 +54,21 @@ def event(name: str, **others: Any) -> Any:
 
 
 def path_in(name: str, path: str, stage: str = "$default", gateway: Gateway = BINARY) -> str:
-    """The path of the request that an event with this one becomes."""
+    """Return the path of the request for an event with this path."""
     member = "rawPath" if name in ("http_2_0_jwt", "function_url") else "path"
     return request_from(event(name, stage=stage, **{member: path}), SHAPES[name], gateway).path
 
 
-# Which event it is
+# The shape of an event
 
 
 @pytest.mark.parametrize(("name", "shape"), SHAPES.items())
-def test_a_recorded_event_is_known(name: str, shape: Shape) -> None:
+def test_the_shape_of_a_recorded_event_is_recognised(name: str, shape: Shape) -> None:
     assert shape_of(event(name)) == shape
 
 
 @pytest.mark.parametrize(
-    ("other", "says"),
+    ("other", "message"),
     [
         (None, "NoneType"),
         ([], "list"),
@@ -82,8 +82,8 @@ def test_a_recorded_event_is_known(name: str, shape: Shape) -> None:
         ({"requestContext": "x", "httpMethod": "GET", "path": "/"}, "path"),
     ],
 )
-def test_another_event_is_refused_and_says_what_it_has(other: object, says: str) -> None:
-    with pytest.raises(UnknownEvent, match=says):
+def test_an_unknown_event_is_refused_with_its_members(other: object, message: str) -> None:
+    with pytest.raises(UnknownEvent, match=message):
         shape_of(other)
 
 
@@ -117,7 +117,7 @@ def test_a_format_2_event_becomes_a_request(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["rest", "http_1_0"])
-def test_without_lists_of_values_the_single_ones_are_taken(name: str) -> None:
+def test_single_values_are_used_where_lists_are_missing(name: str) -> None:
     recorded = event(name, multiValueHeaders=None, multiValueQueryStringParameters=None)
     request = request_from(recorded, SHAPES[name], BINARY)
     assert request.headers == {"header1": "value1", "header2": "value2"}
@@ -132,7 +132,7 @@ def test_headers_and_query_may_be_missing() -> None:
     assert request_from(bare, FUNCTION_URL, BINARY) == Request("POST", "/my/path")
 
 
-def test_headers_that_differ_in_case_alone_are_joined() -> None:
+def test_headers_that_differ_only_in_case_are_joined() -> None:
     several = {"X-A": ["1", "2"], "x-a": ["3"], "Cookie": ["a=1", "b=2"], "Empty": []}
     request = request_from(event("rest", multiValueHeaders=several), REST_API, BINARY)
     assert request.headers == {"x-a": "1, 2, 3", "cookie": "a=1; b=2", "empty": ""}
@@ -150,7 +150,7 @@ def test_a_decoded_query_is_encoded_again(pairs: dict[str, list[str]]) -> None:
     assert query_pairs(request.query) == [(name, value) for name, values in pairs.items() for value in values]
 
 
-def test_what_was_not_utf8_in_a_decoded_query_is_refused() -> None:
+def test_a_decoded_query_that_was_not_utf8_is_refused() -> None:
     recorded = event("rest", multiValueQueryStringParameters={"entityId": ["a\ufffd"]})
     with pytest.raises(InvalidInput, match="entityId is not UTF-8"):
         query_pairs(request_from(recorded, REST_API, BINARY).query)
@@ -161,7 +161,7 @@ def test_what_was_not_utf8_in_a_decoded_query_is_refused() -> None:
 
 @pytest.mark.parametrize("path", ["/api/projects/a%2Fb/stats", "/api/projects/%FF/stats", "/api/projects/%00/stats"])
 @pytest.mark.parametrize("name", ["rest", "function_url"])
-def test_a_path_that_comes_as_sent_is_left_as_it_is(name: str, path: str) -> None:
+def test_a_path_as_sent_is_unchanged(name: str, path: str) -> None:
     assert path_in(name, path) == path
 
 
@@ -197,13 +197,14 @@ def test_a_decoded_path_is_encoded_again(name: str, decoded: str, encoded: str) 
         ("$default", "", "/$default/health", "/$default/health"),
         ("prod", "/sync", "/sync/health", "/health"),
         ("prod", "/sync", "/sync/prod/health", "/health"),
+        ("prod", "/sync", "/prod/sync/health", "/health"),
         ("prod", "/sync", "/prod/health", "/health"),
         ("prod", "/sync", "/health", "/health"),
         ("prod", "/v1/nested", "/v1/nested/api/projects", "/api/projects"),
         ("$default", "/sync", "/sync/api/projects/sync/stats", "/api/projects/sync/stats"),
     ],
 )
-def test_what_stands_before_our_paths_is_taken_away(name: str, stage: str, base: str, path: str, expected: str) -> None:
+def test_stage_and_base_path_are_removed(name: str, stage: str, base: str, path: str, expected: str) -> None:
     assert path_in(name, path, stage, Gateway(base)) == expected
 
 
@@ -221,17 +222,17 @@ def test_a_body_may_be_missing(nothing: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("text", ["====", "a", "YQ==x", "Y Q==", "é"])
-def test_a_body_that_is_not_base64_though_it_should_be_is_refused(text: str) -> None:
+def test_an_invalid_base64_body_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         body_from({"body": text, "isBase64Encoded": True})
     assert caught.value.field == "body"
 
 
-def test_half_a_surrogate_pair_in_a_body_is_left_to_the_parser() -> None:
+def test_half_a_surrogate_pair_is_passed_to_the_parser() -> None:
     assert body_from({"body": "\ud800"}) == b"\xed\xa0\x80"
 
 
-# Who is asking
+# The principal
 
 
 def id_from(recorded: dict[str, Any], claim: str) -> str | None:
@@ -247,16 +248,14 @@ def id_from(recorded: dict[str, Any], claim: str) -> str | None:
         ("rest", {"principalId": "user|a1b2", "integrationLatency": 7}, "sub", "user|a1b2"),
         ("rest", {"principalId": "user|a1b2", "name": "Noémie"}, "name", "Noémie"),
         ("rest", None, "sub", None),
-        ("rest", {}, "sub", None),
         ("http_1_0", {"claims": {"sub": "u-1"}, "scopes": ["s"]}, "sub", "u-1"),
         ("http_2_0_jwt", {"jwt": {"claims": {"sub": "u-1"}, "scopes": None}}, "sub", "u-1"),
         ("http_2_0_jwt", {"lambda": {"sub": "u-1"}}, "sub", "u-1"),
         ("http_2_0_jwt", {"lambda": {"principalId": "u-1"}}, "sub", "u-1"),
-        ("http_2_0_jwt", {"lambda": None}, "sub", None),
         ("function_url", {"iam": {"userArn": "arn:aws:iam::1:user/n", "userId": "A"}}, "sub", "arn:aws:iam::1:user/n"),
     ],
 )
-def test_the_authorizer_says_who_is_asking(name: str, authorizer: object, claim: str, expected: str | None) -> None:
+def test_the_authorizer_provides_the_principal(name: str, authorizer: object, claim: str, expected: str | None) -> None:
     assert id_from(event(name, authorizer=authorizer), claim) == expected
 
 
@@ -271,60 +270,60 @@ def test_the_authorizer_says_who_is_asking(name: str, authorizer: object, claim:
         ("function_url", {"iam": {"userArn": "a:b", "userId": "A"}}, {"userArn": "a:b", "userId": "A"}),
     ],
 )
-def test_the_principal_has_the_claims_that_the_authorizer_verified(
-    name: str, authorizer: object, claims: dict[str, str]
-) -> None:
+def test_the_principal_has_the_verified_claims(name: str, authorizer: object, claims: dict[str, str]) -> None:
     principal = principal_from(event(name, authorizer=authorizer), "sub")
     assert principal is not None
     assert principal.claims == claims
 
 
-def test_the_recorded_authorizers_are_understood() -> None:
+def test_recorded_authorizers_provide_the_principal() -> None:
     assert id_from(event("http_2_0_jwt"), "claim1") == "value1"
     assert id_from(event("http_2_0_lambda"), "key") == "value"
     assert id_from(event("http_2_0_iam"), "sub") == "arn:aws:iam::1234567890:user/Admin"
     assert id_from(event("function_url"), "sub") == "arn:aws:iam::111122223333:user/example-user"
 
 
-def test_iam_before_a_rest_api() -> None:
+def test_iam_provides_the_principal_of_a_rest_api() -> None:
     identity = {"userArn": "arn:aws:iam::1:user/n", "sourceIp": "192.0.2.1"}
     assert id_from(event("rest", authorizer=None, identity=identity), "sub") == "arn:aws:iam::1:user/n"
     assert principal_from(event("rest", authorizer=None, identity=None), "sub") is None
 
 
 @pytest.mark.parametrize(
-    ("authorizer", "says"),
+    ("authorizer", "message"),
     [
         ({"jwt": {"claims": {"email": "x"}}}, "sub is not a string"),
         ({"jwt": {"claims": {"sub": ""}}}, "sub is empty"),
-        ({"jwt": {"claims": {"sub": "a\nb"}}}, "sub holds a control character"),
+        ({"jwt": {"claims": {"sub": "a\nb"}}}, "sub contains a control character"),
         ({"jwt": {"claims": {"sub": "x" * 256}}}, "sub is longer"),
         ({"jwt": {"claims": {"sub": ["a"]}}}, "sub is not a string"),
         ({"jwt": {"claims": {}}}, "sub is not a string"),
+        ({}, "sub is not a string"),
+        ({"lambda": None}, "sub is not a string"),
         ({"lambda": {"other": "x"}}, "sub is not a string"),
         ({"iam": {"accessKey": "x"}}, "is not a string"),
     ],
 )
-def test_an_authorizer_that_does_not_say_is_no_anonymity(authorizer: object, says: str) -> None:
-    with pytest.raises(NotAllowed, match=says):
+def test_an_authorizer_without_a_principal_is_refused(authorizer: object, message: str) -> None:
+    with pytest.raises(NotAllowed, match=message):
         principal_from(event("http_2_0_jwt", authorizer=authorizer), "sub")
 
 
-# The answer
+# The response
 
-JSON_ANSWER = Response(200, (("content-type", "application/json"),), b'{"a":"\xc3\xa9"}')
-PACKED = Response(200, (("content-encoding", "gzip"),), b"\x1f\x8b")
+JSON_RESPONSE = Response(200, (("content-type", "application/json"),), b'{"a":"\xc3\xa9"}')
+GZIP_RESPONSE = Response(200, (("content-encoding", "gzip"),), b"\x1f\x8b")
 
 
 @pytest.mark.parametrize("shape", [REST_API, HTTP_API_1, HTTP_API_2, FUNCTION_URL])
-def test_an_answer_in_full(shape: Shape) -> None:
-    assert event_response(JSON_ANSWER, shape, Gateway(), head=False) == {
+def test_a_response_is_translated(shape: Shape) -> None:
+    assert event_response(JSON_RESPONSE, shape, Gateway(), head=False) == {
         "statusCode": 200,
         "headers": {"content-type": "application/json"},
         "body": '{"a":"é"}',
         "isBase64Encoded": False,
     }
-    assert event_response(PACKED, shape, Gateway(), head=False) == {
+    assert event_response(GZIP_RESPONSE, shape, Gateway(), head=False) == {
         "statusCode": 200,
         "headers": {"content-encoding": "gzip"},
         "body": "H4s=",
@@ -332,12 +331,12 @@ def test_an_answer_in_full(shape: Shape) -> None:
     }
 
 
-def test_head_has_no_body() -> None:
-    for response in (JSON_ANSWER, PACKED):
+def test_a_response_to_head_has_no_body() -> None:
+    for response in (JSON_RESPONSE, GZIP_RESPONSE):
         assert event_response(response, HTTP_API_2, Gateway(), head=True)["body"] == ""
 
 
-def test_a_rest_api_that_cannot_undo_base64_is_asked_for_no_gzip() -> None:
+def test_a_rest_api_without_binary_media_types_gets_no_gzip() -> None:
     several = {"Accept-Encoding": ["gzip"], "Accept": ["*/*"]}
     recorded = event("rest", multiValueHeaders=several)
     assert request_from(recorded, REST_API, Gateway()).headers == {"accept": "*/*"}
@@ -348,21 +347,21 @@ def test_a_rest_api_that_cannot_undo_base64_is_asked_for_no_gzip() -> None:
 
 @pytest.mark.parametrize("letter", ['"', "\\", "\n", "x", "é", "🤟"])
 @pytest.mark.parametrize("size", [MAX_PAGE_BYTES + 5_000, 4_100_000])
-def test_an_answer_is_never_larger_than_lambda_takes(letter: str, size: int) -> None:
+def test_a_response_is_never_larger_than_the_limit_of_lambda(letter: str, size: int) -> None:
     text = letter * (size // len(letter.encode()))
     response = event_response(Response(200, (), text.encode()), HTTP_API_2, Gateway(), head=False)
-    assert received(response).body == text.encode()  # which checks the size
+    assert received(response).body == text.encode()  # `received` checks the size
     assert response["isBase64Encoded"] == (
         size > MAX_PAGE_BYTES + 5_000 and letter in '"\\\n'
-    )  # only where it has to be
+    )  # base64 only where it is needed
 
 
-def test_a_rest_api_gets_any_page_as_text() -> None:
+def test_every_page_fits_as_text() -> None:
     worst = Response(200, (), b'"' * (MAX_PAGE_BYTES + 100_000))
     assert not event_response(worst, REST_API, Gateway(), head=False)["isBase64Encoded"]
 
 
-def test_an_answer_that_cannot_be_handed_on_is_an_error() -> None:
+def test_a_response_that_is_too_large_is_an_error() -> None:
     with pytest.raises(ResponseTooLarge, match="4,000,000"):
         event_response(Response(200, (), b'"' * 4_000_000), REST_API, Gateway(), head=False)
     with pytest.raises(ResponseTooLarge):

@@ -1,4 +1,4 @@
-"""A real Lambda process: AWS's runtime client, Lambda's Python, what is in the zip, and a local DynamoDB."""
+"""A real Lambda process: AWS's runtime client, Lambda's Python, the contents of the zip, and a local DynamoDB."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def seqs(function: LambdaProcess) -> list[int]:
     return [change["seq"] for change in json.loads(received(function.invoke(READ)).body)["changes"]]
 
 
-def test_one_process_answers_one_event_after_another(start: Callable[..., LambdaProcess]) -> None:
+def test_one_process_handles_several_events(start: Callable[..., LambdaProcess]) -> None:
     function = start()
     assert received(function.invoke(APPEND)).status == 200
     first = pid(function)
@@ -64,19 +64,19 @@ def test_one_process_answers_one_event_after_another(start: Callable[..., Lambda
     assert function.output() == ""
 
 
-def test_an_error_of_the_client_is_an_answer(start: Callable[..., LambdaProcess]) -> None:
+def test_an_error_of_the_client_is_a_response(start: Callable[..., LambdaProcess]) -> None:
     function = start()
     got = received(function.invoke(url_event(Sent("POST", "/api/changes", b"[]", JSON))))
     assert (got.status, got.headers["content-type"]) == (400, "application/problem+json")
     assert function.output() == ""
 
 
-def test_an_event_that_is_no_request_fails_and_the_next_is_answered(start: Callable[..., LambdaProcess]) -> None:
+def test_an_unknown_event_fails_and_the_next_event_is_handled(start: Callable[..., LambdaProcess]) -> None:
     function = start()
     function.invoke(HEALTH)
     before = pid(function)
     with pytest.raises(FunctionError) as caught:
-        function.invoke({"source": "aws.events", "detail": {"secret": "AKIA0123456789"}})
+        function.invoke({"source": "aws.s3", "detail": {"secret": "AKIA0123456789"}})
     assert caught.value.report["errorType"] == "UnknownEvent"
     assert "detail, source" in caught.value.report["errorMessage"]
     assert "AKIA" not in json.dumps(caught.value.report) + function.output()
@@ -85,7 +85,7 @@ def test_an_event_that_is_no_request_fails_and_the_next_is_answered(start: Calla
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("setting", "message"),
     [
         ({"DYNAMODB_TABLE": ""}, "DYNAMODB_TABLE is not set"),
         ({"PROJECT_ID": "a b"}, "PROJECT_ID"),
@@ -96,15 +96,15 @@ def test_an_event_that_is_no_request_fails_and_the_next_is_answered(start: Calla
         ({"REST_API_BINARY": "maybe"}, "REST_API_BINARY is neither true nor false"),
     ],
 )
-def test_a_wrong_setting_ends_the_init_phase(
-    start: Callable[..., LambdaProcess], setting: dict[str, str], says: str
+def test_an_invalid_setting_ends_the_init_phase(
+    start: Callable[..., LambdaProcess], setting: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(FunctionError, match=says) as caught:
+    with pytest.raises(FunctionError, match=message) as caught:
         start(**setting).invoke(HEALTH)
     assert caught.value.report["errorType"] == "InvalidInput"
 
 
-def test_one_project_alone_is_served(start: Callable[..., LambdaProcess]) -> None:
+def test_the_setting_project_id_limits_the_function_to_one_project(start: Callable[..., LambdaProcess]) -> None:
     function = start(PROJECT_ID="only")
     body = b'{"entityType":"t","entityId":"e","data":{}}'
     assert received(function.invoke(url_event(Sent("POST", "/api/changes", body, JSON)))).status == 200
@@ -112,14 +112,14 @@ def test_one_project_alone_is_served(start: Callable[..., LambdaProcess]) -> Non
     assert received(function.invoke(READ)).status == 404
 
 
-def test_waiting_is_capped(start: Callable[..., LambdaProcess]) -> None:
+def test_the_wait_is_limited_by_the_setting(start: Callable[..., LambdaProcess]) -> None:
     wait = url_event(Sent("GET", f"{CHANGES}?wait=60", b"", {}))
     for settings in ({}, {"MAX_WAIT_SECONDS": "0.1"}):
         got = received(start(**settings).invoke(wait, seconds=30))
         assert (got.status, json.loads(got.body)["count"]) == (200, 0)
 
 
-def test_any_page_can_be_handed_on_as_text(start: Callable[..., LambdaProcess]) -> None:
+def test_every_page_fits_as_text(start: Callable[..., LambdaProcess]) -> None:
     function = start()
     changes = [{"projectId": "p", "entityType": "t", "entityId": "e", "data": {"": '"' * 190_000}} for _ in range(10)]
     for change in changes:
@@ -135,31 +135,31 @@ def test_any_page_can_be_handed_on_as_text(start: Callable[..., LambdaProcess]) 
 
 
 @contextmanager
-def an_engine() -> Iterator[engines.Engine]:
-    """An engine that only one test has."""
-    engine_url(DYNOXIDE)  # skips where there is none
+def own_engine() -> Iterator[engines.Engine]:
+    """An engine for one test alone."""
+    engine_url(DYNOXIDE)  # skips the test if the engine cannot run
     engine = engines.start(DYNOXIDE)
     try:
         yield engine
     finally:
         assert engine.process is not None
-        engine.process.send_signal(signal.SIGCONT)  # one that was stopped cannot be asked to end
+        engine.process.send_signal(signal.SIGCONT)  # a stopped process does not handle SIGTERM
         engine.stop()
 
 
-def test_an_answer_comes_before_the_time_is_up(start: Callable[..., LambdaProcess]) -> None:
-    with an_engine() as engine:
+def test_a_response_is_sent_before_the_time_is_up(start: Callable[..., LambdaProcess]) -> None:
+    with own_engine() as engine:
         assert engine.process is not None
         function = start(DYNAMODB_ENDPOINT=engine.url)
         assert seqs(function) == []
         engine.process.send_signal(signal.SIGSTOP)
-        got = received(function.invoke(APPEND, seconds=2.5))  # else it raises TimedOut
+        got = received(function.invoke(APPEND, seconds=2.5))  # a late response raises TimedOut
         engine.process.send_signal(signal.SIGCONT)
         assert (got.status, json.loads(got.body)["retryable"]) == (503, True)
         assert received(function.invoke(READ)).status == 200
 
 
-def test_one_that_takes_too_long_is_ended_and_the_next_gets_another(tmp_path: Path) -> None:
+def test_a_function_that_times_out_is_killed_and_replaced(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(
         "import time\ndef handler(event, context):\n    time.sleep(event['seconds'])\n    return 'done'\n"
     )
@@ -173,8 +173,8 @@ def test_one_that_takes_too_long_is_ended_and_the_next_gets_another(tmp_path: Pa
         assert function.invoke({"seconds": 0}) == "done"
 
 
-def test_a_function_that_is_ended_midway_leaves_a_log_that_is_sound(start: Callable[..., LambdaProcess]) -> None:
-    with an_engine() as engine:
+def test_a_function_that_is_killed_leaves_a_valid_log(start: Callable[..., LambdaProcess]) -> None:
+    with own_engine() as engine:
         assert engine.process is not None
         key = {**JSON, "idempotency-key": "tablet-7:batch-0001"}
         event = url_event(Sent("POST", "/api/changes", CHANGE, key))
@@ -182,15 +182,15 @@ def test_a_function_that_is_ended_midway_leaves_a_log_that_is_sound(start: Calla
         assert seqs(function) == []
         engine.process.send_signal(signal.SIGSTOP)
         function.send(event, 30.0)
-        function.stop()  # wherever it was
+        function.stop()  # at any point of its work
         engine.process.send_signal(signal.SIGCONT)
         assert received(function.invoke(event)).status == 200
         assert seqs(function) == [1]
 
 
 @pytest.mark.parametrize("idle", [True, False], ids=["idle", "busy"])
-def test_sigterm_ends_it_at_once_and_quietly(start: Callable[..., LambdaProcess], idle: bool) -> None:
-    with an_engine() as engine:
+def test_sigterm_ends_the_process_without_output(start: Callable[..., LambdaProcess], idle: bool) -> None:
+    with own_engine() as engine:
         assert engine.process is not None
         function = start(DYNAMODB_ENDPOINT=engine.url)
         function.invoke(APPEND)
@@ -207,8 +207,8 @@ def test_sigterm_ends_it_at_once_and_quietly(start: Callable[..., LambdaProcess]
         assert function.process is not process
 
 
-def test_a_dynamodb_out_of_reach_is_told_and_does_not_end_the_init_phase(start: Callable[..., LambdaProcess]) -> None:
-    # Nothing is asked of DynamoDB before the first request; here in a region that there is not.
+def test_an_unreachable_dynamodb_is_logged_and_does_not_end_the_init_phase(start: Callable[..., LambdaProcess]) -> None:
+    # The function calls DynamoDB only with the first request. The region does not exist.
     function = start(
         DYNAMODB_ENDPOINT="",
         DYNAMODB_REGION="nowhere-1",
@@ -219,18 +219,18 @@ def test_a_dynamodb_out_of_reach_is_told_and_does_not_end_the_init_phase(start: 
     got = received(function.invoke(READ))
     assert (got.status, json.loads(got.body)["type"]) == (503, "urn:sltt:problem:storage-unavailable")
     lines = function.output().splitlines()
-    told = json.loads(lines[0])
-    assert (told["level"], told["error"]) == ("ERROR", "StorageUnavailable")
-    assert told["because"][0].startswith("ConnectFailed: ")
+    logged = json.loads(lines[0])
+    assert (logged["level"], logged["error"]) == ("ERROR", "StorageUnavailable")
+    assert logged["because"][0].startswith("ConnectFailed: ")
     assert "very-secret" not in function.output()
     assert "AKIDEXAMPLE" not in function.output()
 
 
-def answered(event: dict[str, Any], function: LambdaProcess) -> int:
+def status_of(event: dict[str, Any], function: LambdaProcess) -> int:
     return received(function.invoke(event)).status
 
 
-def test_our_own_mistake_is_one_line_in_the_log(start: Callable[..., LambdaProcess], tmp_path: Path) -> None:
+def test_an_unexpected_error_is_one_line_in_the_log(start: Callable[..., LambdaProcess], tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
         f"""
 import sys
@@ -238,18 +238,18 @@ sys.path.insert(0, {str(lambda_code())!r})
 from aws_backend.lambda_handler import handler
 def broken(project_id):
     raise RuntimeError("secret key AKIA0123456789")
-handler._storage._change_stats = broken
+handler._storage._stats = broken
 """
     )
     settings = {"DYNAMODB_TABLE": "broken", "DYNAMODB_ENDPOINT": engine_url(DYNOXIDE)}
     stats = url_event(Sent("GET", "/api/projects/p/stats", b"", {}))
     with LambdaProcess(tmp_path, settings, python=runtime_python(), handler="broken.handler") as function:
-        assert [answered(stats, function), answered(HEALTH, function)] == [500, 200]
+        assert [status_of(stats, function), status_of(HEALTH, function)] == [500, 200]
         (line,) = function.output().splitlines()
-    told = json.loads(line)
-    assert told["error"] == "RuntimeError"
-    assert told["at"][-1] == "broken:6"
-    module, _, line_number = told["at"][0].partition(":")
+    logged = json.loads(line)
+    assert logged["error"] == "RuntimeError"
+    assert logged["at"][-1] == "broken:6"
+    module, _, line_number = logged["at"][0].partition(":")
     assert module == "sltt_core.api.app"
     assert int(line_number) > 1
     assert "AKIA" not in line

@@ -1,4 +1,4 @@
-"""The zip: the same bytes whenever and wherever it is made, small, and all that Lambda's Python needs."""
+"""The zip for Lambda: it is reproducible, small, and complete for Lambda's Python."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from tests.lambda_code import lambda_code, lambda_python, lambda_zip
 from tests.test_layers import FORBIDDEN, OUR_PACKAGES
 
 MAX_BYTES = 125 * 1024
-"""Of the zip; Lambda fetches it at each cold start."""
-MAX_MODULES = 80
-"""That the first append has loaded beyond those of an interpreter as it is usually started, with `site`."""
+"""The largest size of the zip, which Lambda fetches at each cold start."""
+MAX_MODULES = 64
+"""The largest number of modules after the first append, without those of an interpreter as it usually starts (with
+`site`)."""
 
 
 def run(program: str, *arguments: str, **environment: str) -> Any:
-    """Run a program in an empty Python of Lambda's version, and return what it prints as JSON."""
+    """Run a program in a Python of Lambda's version without packages, and return the JSON that it prints."""
     done = subprocess.run(
         [lambda_python(), "-S", "-P", "-B", "-c", program, str(lambda_code()), *arguments],
         capture_output=True,
@@ -41,23 +42,23 @@ def run(program: str, *arguments: str, **environment: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_it_is_the_same_on_another_day_and_from_another_folder(tmp_path: Path) -> None:
+def test_the_zip_is_reproducible(tmp_path: Path) -> None:
     lambda_python()
     src = tmp_path / "elsewhere"
     shutil.copytree(package.ROOT / "src", src, ignore=shutil.ignore_patterns("__pycache__"))
     for path in src.rglob("*"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
         path.chmod(0o700)
-    (src / "sltt_core" / "api" / "notes.txt").write_text("left lying about")
+    (src / "sltt_core" / "api" / "notes.txt").write_text("a file that no module needs")
     other = package.build(tmp_path / "other.zip", src)
     assert other.read_bytes() == lambda_zip().read_bytes()
 
 
-def test_it_is_small() -> None:
+def test_the_zip_is_small() -> None:
     assert lambda_zip().stat().st_size <= MAX_BYTES
 
 
-def test_it_holds_our_code_compiled_and_the_roots() -> None:
+def test_the_zip_holds_compiled_code_and_the_roots() -> None:
     with ZipFile(lambda_zip()) as file:
         names = file.namelist()
     assert {name.partition("/")[0] for name in names} == OUR_PACKAGES
@@ -66,7 +67,7 @@ def test_it_holds_our_code_compiled_and_the_roots() -> None:
     assert {package.MODULES, package.ROOTS} <= set(names)
 
 
-def test_nothing_in_the_zip_needs_the_front_doors_that_are_left_out() -> None:
+def test_no_module_in_the_zip_imports_from_the_front_doors() -> None:
     for file, tree in package.sources(package.ROOT / "src").items():
         for node in ast.walk(tree):
             assert not (isinstance(node, ast.ImportFrom) and node.module in ("aws_backend", "sltt_core")), file
@@ -76,14 +77,15 @@ EVERY_MODULE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import aws_backend
-at_once = sorted(name for name in sys.modules if name.startswith(("aws_backend", "sltt_core")))
+at_startup = sorted(name for name in sys.modules if name.startswith(("aws_backend", "sltt_core")))
 import json
 for name in json.loads(sys.argv[2]):
     __import__(name)
-for name in at_once:
+for name in at_startup:
     package, _, last = name.rpartition(".")
-    assert package not in at_once or getattr(sys.modules[package], last) is sys.modules[name], name
-files = {name: module.__file__ for name, module in sys.modules.items() if name.startswith(("aws_backend", "sltt_core"))}
+    assert package not in at_startup or getattr(sys.modules[package], last) is sys.modules[name], name
+ours = {name: module for name, module in sys.modules.items() if name.startswith(("aws_backend", "sltt_core"))}
+files = {name: module.__file__ for name, module in ours.items() if getattr(module, "__file__", None)}
 missing = {}
 for name in json.loads(sys.argv[3]):
     try:
@@ -92,17 +94,17 @@ for name in json.loads(sys.argv[3]):
         missing[name] = error.name
 from aws_backend.dynamodb.tls import amazon_tls
 amazon_tls()
-print(json.dumps([at_once, files, missing, sorted(sys.modules)]))
+print(json.dumps([at_startup, files, missing, sorted(sys.modules)]))
 """
 
 
-def test_every_module_in_it_can_be_imported_with_nothing_but_python() -> None:
+def test_every_module_can_be_imported_with_python_alone() -> None:
     sources = package.sources(package.ROOT / "src")
-    names = {*package.at_once(sources), *package.apart(sources)}
+    names = {*package.startup_modules(sources), *package.separate_modules(sources)}
     every = {file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in sources}
     assert all(package.is_empty_package(name) for name in every - names)
     assert {"sltt_core.api.app", "sltt_core.api.openapi", "aws_backend.dynamodb.metadata_sources"} < names
-    left_out = [
+    excluded = [
         "aws_backend.dynamodb.credential_sources",
         "aws_backend.dynamodb.profiles",
         "aws_backend.dynamodb.token_sources",
@@ -112,22 +114,22 @@ def test_every_module_in_it_can_be_imported_with_nothing_but_python() -> None:
         "sltt_core.sqlite.storage",
         "sltt_core.server",
     ]
-    assert names.isdisjoint(left_out)
+    assert names.isdisjoint(excluded)
     names.remove(package.ENTRY)
-    at_once, files, missing, loaded = run(EVERY_MODULE, json.dumps(sorted(names)), json.dumps(left_out))
+    at_startup, files, missing, loaded = run(EVERY_MODULE, json.dumps(sorted(names)), json.dumps(excluded))
     assert files.keys() == names
-    not_at_once = names - set(at_once)
-    assert {name for name in not_at_once if not package.is_empty_package(name)} == {
+    not_at_startup = names - set(at_startup)
+    assert {name for name in not_at_startup if not package.is_empty_package(name)} == {
         "aws_backend.dynamodb.connections",
         "aws_backend.dynamodb.metadata_sources",
         "aws_backend.dynamodb.proxies",
-        "sltt_core.base.version",
         "sltt_core.api.openapi",
         "sltt_core.api.schemas",
+        "sltt_core.api.waiting",
     }
-    # What is missing is the module, or the package that it is in.
+    # The missing name is the module or one of its packages.
     assert all(name == absent or name.startswith(f"{absent}.") for name, absent in missing.items())
-    assert missing.keys() == set(left_out)
+    assert missing.keys() == set(excluded)
     known = OUR_PACKAGES | sys.stdlib_module_names | {"__main__"}
     assert not [name for name in loaded if name.partition(".")[0] not in known]
 
@@ -145,7 +147,7 @@ except Exception as error:
 """
 
 
-def test_a_traceback_has_files_and_lines() -> None:
+def test_a_traceback_has_file_names_and_line_numbers() -> None:
     file = "aws_backend/settings.py"
     lines = (package.ROOT / "src" / file).read_text().splitlines()
     (number,) = [number for number, line in enumerate(lines, 1) if "raise" in line and "DYNAMODB_TABLE is not" in line]
@@ -153,7 +155,7 @@ def test_a_traceback_has_files_and_lines() -> None:
 
 
 @pytest.mark.skipif(sys.version_info[:2] == (3, 13), reason="this is Lambda's version")
-def test_another_version_of_python_says_so() -> None:
+def test_another_python_version_reports_a_clear_error() -> None:
     program = f"import sys; sys.path.insert(0, {str(lambda_code())!r}); import aws_backend.lambda_handler"
     command = [sys.executable, "-I", "-S", "-B", "-c", program]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
@@ -178,18 +180,18 @@ event = {
     "requestContext": {"http": {"method": "POST"}, "stage": "$default", "domainName": "id.lambda-url.eu-west-1.on.aws"},
     "body": '{"projectId": "p", "entityType": "t", "entityId": "e", "data": {}}',
 }
-answer = handler(event, Context())
+response = handler(event, Context())
 loaded = sorted(set(sys.modules) - before)
 import json
-print(json.dumps({"status": answer["statusCode"], "body": json.loads(answer["body"]), "loaded": loaded}))
+print(json.dumps({"status": response["statusCode"], "body": json.loads(response["body"]), "loaded": loaded}))
 """
 
 
-def test_the_first_append_loads_little() -> None:
+def test_the_first_append_imports_few_modules() -> None:
     endpoint = engine_url(DYNOXIDE)
-    said = run(FIRST_APPEND, DYNAMODB_TABLE=new_table(endpoint), DYNAMODB_ENDPOINT=endpoint)
-    assert (said["status"], said["body"]["created"]) == (200, 1)
-    loaded = said["loaded"]
+    result = run(FIRST_APPEND, DYNAMODB_TABLE=new_table(endpoint), DYNAMODB_ENDPOINT=endpoint)
+    assert (result["status"], result["body"]["created"]) == (200, 1)
+    loaded = result["loaded"]
     assert not FORBIDDEN.intersection(loaded)
     assert len(loaded) <= MAX_MODULES, f"{len(loaded)}: {loaded}"
 
@@ -206,21 +208,21 @@ except Exception as error:
 
 
 @pytest.mark.parametrize(
-    ("environment", "says"),
+    ("environment", "expected"),
     [
         ({}, "DYNAMODB_TABLE is not set"),
         ({"DYNAMODB_TABLE": "log", "PROJECT_ID": "a/b"}, "PROJECT_ID"),
         ({"DYNAMODB_TABLE": "log", "MAX_WAIT_SECONDS": "soon"}, "MAX_WAIT_SECONDS is not a number of seconds"),
-        ({"DYNAMODB_TABLE": "log"}, "no AWS region is known"),
+        ({"DYNAMODB_TABLE": "log"}, "no AWS region is set"),
     ],
 )
-def test_a_wrong_setting_ends_the_init_phase_and_is_named(environment: dict[str, str], says: str) -> None:
+def test_an_invalid_setting_ends_the_init_phase_and_is_named(environment: dict[str, str], expected: str) -> None:
     kind, message = run(NO_TABLE, **environment)
     assert kind in ("InvalidInput", "StorageError")
-    assert says in message
+    assert expected in message
 
 
-def test_where_lambdas_python_is_not_the_command_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_python_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     with pytest.raises(interpreters.NoInterpreter, match=r"pyenv install 3\.13"):
@@ -228,11 +230,11 @@ def test_where_lambdas_python_is_not_the_command_says_so(monkeypatch: pytest.Mon
     command = [sys.executable, "-m", "scripts.package", "--target", str(tmp_path / "lambda.zip")]
     done = subprocess.run(command, cwd=package.ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("package: there is no python3.13")
+    assert done.stderr.startswith("package: python3.13 is not installed")
     assert "Traceback" not in done.stderr
 
 
-def test_the_newest_of_several_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_newest_installed_version_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for version in ("3.13.2", "3.13.10", "3.12.30"):
         python = tmp_path / "versions" / version / "bin" / f"python{version.rpartition('.')[0]}"
         python.parent.mkdir(parents=True)
@@ -241,5 +243,5 @@ def test_the_newest_of_several_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     if shutil.which("python3.13"):
-        pytest.skip("the system has one of its own, which comes first")
+        pytest.skip("the system has its own Python 3.13, which comes first")
     assert interpreters.find("3.13") == str(tmp_path / "versions" / "3.13.10" / "bin" / "python3.13")

@@ -1,4 +1,4 @@
-"""Appending under faults: what is refused, lost, late, or in conflict; threads that share a transaction."""
+"""Appends under faults (refused, lost, late and conflicting transactions), and threads that share a transaction."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from sltt_core.base.errors import InvalidBatch, StorageError, StorageThrottled, 
 from sltt_core.base.runtime import Runtime
 from sltt_core.http_client.responses import BadResponse, ConnectFailed, OutcomeUnknown
 from sltt_core.log.batches import Chunk
-from tests.aws_backend.faults import Faults, Gate, canceled, late, not_sent, reply_lost
+from tests.aws_backend.faults import Faults, Gate, canceled, late, not_sent, response_lost
 from tests.contract.logs import DynoxideLog, HurriedClock, batch, everything, new
 
 if TYPE_CHECKING:
@@ -55,15 +55,15 @@ def entities(log: DynoxideLog) -> list[str]:
     return [change.entity_id for change in everything(log.open("p"))]
 
 
-# Outcomes that nobody knows
+# Unknown outcomes
 
 
 @pytest.mark.parametrize("key", [KEY, None])
 @pytest.mark.parametrize("error", UNKNOWN, ids=lambda error: type(error).__name__)
-def test_what_was_carried_out_unheard_is_found_and_not_repeated(
+def test_a_write_whose_response_was_lost_is_found_and_not_repeated(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults, error: SlttError, key: str | None
 ) -> None:
-    faults.plan(WRITE, reply_lost(error))
+    faults.plan(WRITE, response_lost(error))
     appended = storage.create_changes([new("a"), new("b")], key)
     assert (appended.seqs, appended.replayed) == ((3, 4), False)
     assert faults.calls == [WRITE, "GetItem"]
@@ -71,27 +71,27 @@ def test_what_was_carried_out_unheard_is_found_and_not_repeated(
     assert storage.create_change(new("c")).seq == 5
 
 
-def test_the_change_itself_is_returned_though_the_answer_was_lost(storage: BaseStorageService, faults: Faults) -> None:
-    faults.plan(WRITE, reply_lost(OutcomeUnknown("gone")))
+def test_the_change_is_returned_although_the_response_was_lost(storage: BaseStorageService, faults: Faults) -> None:
+    faults.plan(WRITE, response_lost(OutcomeUnknown("gone")))
     stored = storage.create_change(new("a"))
-    assert faults.calls == [WRITE, "GetItem"], "and needs no further read"
+    assert faults.calls == [WRITE, "GetItem"], "no further read is needed"
     assert storage.get_change(3) == stored
 
 
 @pytest.mark.parametrize("key", [KEY, None])
 @pytest.mark.parametrize("error", [*UNKNOWN, TokenReused("mismatch")], ids=lambda error: type(error).__name__)
-def test_what_was_not_carried_out_is_tried_again(
+def test_a_write_that_was_not_carried_out_is_sent_again(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults, error: SlttError, key: str | None
 ) -> None:
     faults.plan(WRITE, not_sent(error))
     assert storage.create_changes([new("a")], key).seqs == (3,)
     assert faults.calls == [WRITE, "GetItem", "GetItem", WRITE]
     tokens = [payload["ClientRequestToken"] for payload in faults.payloads if "ClientRequestToken" in payload]
-    assert len(set(tokens)) == 2, "a transaction that is built anew has a token of its own"
+    assert len(set(tokens)) == 2, "a transaction that is built again has a new token"
     assert entities(log)[2:] == ["a"]
 
 
-def test_what_arrives_late_and_its_successor_exclude_each_other(
+def test_a_late_transaction_and_its_successor_exclude_each_other(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
     """The first transaction is slow: it is carried out just before the second, which is then refused."""
@@ -102,7 +102,7 @@ def test_what_arrives_late_and_its_successor_exclude_each_other(
     assert entities(log)[2:] == ["a", "b"]
 
 
-def test_what_arrives_after_its_successor_is_refused(
+def test_a_transaction_that_arrives_after_its_successor_is_refused(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
     arrives: list[Callable[[], Any]] = []
@@ -113,10 +113,10 @@ def test_what_arrives_after_its_successor_is_refused(
     assert entities(log)[2:] == ["a", "b"]
 
 
-def test_when_nobody_can_tell_the_caller_is_told_so_and_its_key_settles_it(
+def test_an_outcome_that_stays_unknown_is_reported_and_the_key_settles_it(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
-    faults.plan(WRITE, reply_lost(OutcomeUnknown("gone")))
+    faults.plan(WRITE, response_lost(OutcomeUnknown("gone")))
     faults.plan("GetItem", not_sent(ConnectFailed("no network")))
     with pytest.raises(StorageUnavailable):
         storage.create_changes([new("a")], KEY)
@@ -125,18 +125,18 @@ def test_when_nobody_can_tell_the_caller_is_told_so_and_its_key_settles_it(
     assert entities(log)[2:] == ["a"]
 
 
-def test_an_error_after_an_unheard_success_hides_nothing(
+def test_an_error_after_a_success_with_a_lost_response_does_not_hide_it(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
-    """The client tried again by itself, and its last attempt met something else."""
+    """The client repeats a request by itself; the error of its last attempt may differ from that of the first."""
     for error in (ConnectFailed("refused"), Throttled("slow down"), AccessDenied("expired")):
-        faults.plan(WRITE, reply_lost(error))
+        faults.plan(WRITE, response_lost(error))
         appended = storage.create_changes([new(type(error).__name__)])
         assert not appended.replayed
     assert entities(log)[2:] == ["ConnectFailed", "Throttled", "AccessDenied"]
 
 
-def test_an_unknown_outcome_after_a_lost_race_is_not_called_a_lost_race(log: DynoxideLog) -> None:
+def test_an_unknown_outcome_after_a_lost_race_is_reported_as_unknown(log: DynoxideLog) -> None:
     clock = HurriedClock()
     storage = log.open("p", runtime=Runtime(steady_clock=clock, pause=clock.pause))
     storage.create_changes(batch(2))
@@ -145,7 +145,7 @@ def test_an_unknown_outcome_after_a_lost_race_is_not_called_a_lost_race(log: Dyn
     def silence(call: Callable[[], Any]) -> Any:
         call()
         clock.pause(REQUEST_SECONDS)
-        raise OutcomeUnknown("no answer in time")
+        raise OutcomeUnknown("no response in time")
 
     faults.plan(WRITE, lambda call: call(), silence)
     faults.always["GetItem"] = not_sent(ConnectFailed("no time left"))
@@ -155,7 +155,7 @@ def test_an_unknown_outcome_after_a_lost_race_is_not_called_a_lost_race(log: Dyn
     assert entities(log)[2:] == ["faster", "mine"]
 
 
-def test_closing_meanwhile_does_not_undo_what_is_stored(
+def test_an_append_returns_its_result_if_the_storage_is_closed_meanwhile(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
     gate = Gate()
@@ -172,7 +172,7 @@ def test_closing_meanwhile_does_not_undo_what_is_stored(
 # Conflicts, throttling, refusals
 
 
-def test_after_a_conflict_one_waits_a_little_and_looks_where_the_log_ends(log: DynoxideLog) -> None:
+def test_after_a_conflict_an_append_waits_and_reads_the_end_of_the_log_again(log: DynoxideLog) -> None:
     clock, pauses = HurriedClock(), []
 
     def pause(seconds: float) -> None:
@@ -188,7 +188,7 @@ def test_after_a_conflict_one_waits_a_little_and_looks_where_the_log_ends(log: D
     assert pauses == [CONFLICT_SECONDS / 2] * 2
 
 
-def test_a_lost_race_is_run_again_at_once(log: DynoxideLog, storage: BaseStorageService) -> None:
+def test_an_append_that_lost_a_race_is_sent_again_at_once(log: DynoxideLog, storage: BaseStorageService) -> None:
     pauses: list[float] = []
     another = log.open("p", runtime=Runtime(pause=pauses.append))
     another.create_change(new())
@@ -201,15 +201,15 @@ def response(storage: BaseStorageService, key: str | None = None) -> tuple[int, 
     """The status and the Retry-After of an append over HTTP."""
     body = json.dumps([{"projectId": "p", "entityType": "t", "entityId": "e", "data": {}}]).encode()
     headers = {"content-type": "application/json", **({"idempotency-key": key} if key else {})}
-    made = Api(storage).handle(Request("POST", "/api/changes", "", headers, body))
-    return made.status, made.header("retry-after")
+    returned = Api(storage).handle(Request("POST", "/api/changes", "", headers, body))
+    return returned.status, returned.header("retry-after")
 
 
-def test_who_never_gets_a_turn_is_told_429_when_the_time_is_up(
+def test_an_append_that_always_conflicts_gets_429_at_its_deadline(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
     faults.always[WRITE] = not_sent(canceled("TransactionConflict", None, None))
-    with pytest.raises(TooManyWriters, match="others write to project p"):
+    with pytest.raises(TooManyWriters, match="too many concurrent writers to project p"):
         storage.create_change(new())
     assert response(storage) == (429, "1")
     del faults.always[WRITE]
@@ -221,7 +221,7 @@ def test_who_never_gets_a_turn_is_told_429_when_the_time_is_up(
     [canceled("ThrottlingError", None), canceled(None, "ProvisionedThroughputExceeded"), Throttled("slow down")],
     ids=["in a transaction", "on an item", "at once"],
 )
-def test_throttling_reaches_callers_as_429_with_retry_after(
+def test_throttling_is_reported_as_429_with_retry_after(
     storage: BaseStorageService, faults: Faults, error: SlttError
 ) -> None:
     faults.always[WRITE] = not_sent(error)
@@ -230,20 +230,18 @@ def test_throttling_reaches_callers_as_429_with_retry_after(
     assert response(storage) == (429, "1")
 
 
-def test_throttling_that_passes_is_waited_for(storage: BaseStorageService, faults: Faults) -> None:
+def test_an_append_waits_while_the_table_is_throttled(storage: BaseStorageService, faults: Faults) -> None:
     faults.plan(WRITE, *[not_sent(canceled("ThrottlingError", None, None))] * 4)
     assert storage.create_change(new()).seq == 3
 
 
-def test_no_network_reaches_callers_as_503_with_retry_after(storage: BaseStorageService, faults: Faults) -> None:
+def test_a_network_failure_is_reported_as_503_with_retry_after(storage: BaseStorageService, faults: Faults) -> None:
     for operation in (WRITE, "GetItem"):
         faults.always[operation] = not_sent(ConnectFailed("cannot reach dynamodb"))
     assert response(storage) == (503, "1")
 
 
-def test_what_is_not_the_callers_fault_says_nothing_about_the_account(
-    storage: BaseStorageService, faults: Faults
-) -> None:
+def test_errors_of_the_server_do_not_reveal_the_account(storage: BaseStorageService, faults: Faults) -> None:
     denied = AccessDenied("User: arn:aws:sts::123456789012:assumed-role/secret is not authorized")
     denied.code = "AccessDeniedException"
     for error in (denied, TableNotFound("Requested resource not found: Table: secret")):
@@ -269,9 +267,9 @@ def together(
     then: Fault | None = None,
     following: Sequence[Fault] = (),
 ) -> list[Any]:
-    """Let the first append be under way while the others come, and return what came of each, errors too.
+    """Start all appends while the first one is in flight; return the result or the error of each.
 
-    The first transaction meets `then`, those that follow it meet `following`.
+    The first transaction meets the fault `then`, the next ones meet those in `following`.
     """
     first = Gate(then)
     faults.plan(WRITE, first, *following)
@@ -295,12 +293,12 @@ def together(
 
 
 def append_each(storage: BaseStorageService, names: Iterable[str]) -> list[Callable[[], Any]]:
-    """An append for each of these entities."""
+    """Return a function for each of these entities, which appends a change of it."""
     return [partial(storage.create_change, new(name)) for name in names]
 
 
 def writes(faults: Faults) -> list[int]:
-    """How many changes each transaction that was sent holds."""
+    """Return the number of changes in each transaction that was sent."""
     return [
         sum("Put" in action and action["Put"]["Item"]["pk"] == {"S": "p"} for action in payload["TransactItems"])
         for payload in faults.payloads
@@ -308,9 +306,7 @@ def writes(faults: Faults) -> list[int]:
     ]
 
 
-def test_threads_that_come_meanwhile_share_a_transaction(
-    log: DynoxideLog, storage: BaseStorageService, faults: Faults
-) -> None:
+def test_concurrent_appends_share_a_transaction(log: DynoxideLog, storage: BaseStorageService, faults: Faults) -> None:
     pairs = [[new(f"{n}a"), new(f"{n}b")] for n in range(9)]
     results = together(storage, faults, [partial(storage.create_changes, pair) for pair in pairs])
     assert writes(faults) == [2, 16]
@@ -318,19 +314,19 @@ def test_threads_that_come_meanwhile_share_a_transaction(
     assert entities(log)[2:] == [f"{n}{letter}" for n in range(9) for letter in "ab"]
 
 
-def test_a_transaction_holds_100_actions(log: DynoxideLog, storage: BaseStorageService, faults: Faults) -> None:
+def test_a_transaction_has_at_most_100_actions(log: DynoxideLog, storage: BaseStorageService, faults: Faults) -> None:
     results = together(storage, faults, [lambda: storage.create_changes(batch(24)) for _ in range(6)])
     assert writes(faults) == [24, 72, 48], "1 + 3 x (1 + 24) actions, and one more would be 101"
     assert sorted(seq for result in results for seq in result.seqs) == list(range(3, 147))
 
 
-def test_a_transaction_holds_3_5_megabytes(log: DynoxideLog, storage: BaseStorageService, faults: Faults) -> None:
+def test_a_transaction_has_at_most_3_5_megabytes(log: DynoxideLog, storage: BaseStorageService, faults: Faults) -> None:
     large = '{"text":"' + "x" * 390_000 + '"}'
     together(storage, faults, [lambda: storage.create_changes(batch(4, data=large)) for _ in range(4)])
     assert writes(faults) == [4, 8, 4]
 
 
-def test_a_replay_among_them_is_answered_and_the_rest_sent_again(
+def test_a_replay_in_a_group_gets_its_result_and_the_others_are_sent_again(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
     stored = storage.create_changes(batch(3), KEY)
@@ -341,27 +337,30 @@ def test_a_replay_among_them_is_answered_and_the_rest_sent_again(
     assert writes(faults)[1:] == [3, 9, 6]
 
 
-def test_one_key_has_one_flight_at_a_time(log: DynoxideLog, storage: BaseStorageService, faults: Faults) -> None:
+def test_concurrent_appends_with_one_key_are_stored_once(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
     results = together(storage, faults, [lambda: storage.create_changes(batch(3), KEY) for _ in range(4)])
     assert {result.seqs for result in results} == {(3, 4, 5)}
     assert sorted(result.replayed for result in results) == [False, True, True, True]
 
 
-def test_a_refusal_that_names_no_item_is_narrowed_down(
+def test_a_refused_group_is_sent_one_by_one_to_find_the_invalid_append(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
-    def refuse_bad(call: Callable[[], Any]) -> Any:
-        if "bad" in json.dumps(faults.payloads[-1]):
-            raise InvalidRequest("an item is not to my liking")
+    # The name is not hexadecimal: a random token in the payload must not contain it.
+    def refuse_unwanted(call: Callable[[], Any]) -> Any:
+        if "unwanted" in json.dumps(faults.payloads[-1]):
+            raise InvalidRequest("an item is not valid")
         return call()
 
-    faults.always[WRITE] = refuse_bad
-    results = together(storage, faults, append_each(storage, ["a", "b", "bad", "c"]))
+    faults.always[WRITE] = refuse_unwanted
+    results = together(storage, faults, append_each(storage, ["a", "b", "unwanted", "c"]))
     assert isinstance(results[2], StorageError)
     assert entities(log)[2:] == ["a", "b", "c"]
 
 
-def test_one_entity_type_too_many_is_refused_alone(
+def test_in_a_group_only_the_append_with_one_entity_type_too_many_fails(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
     storage.create_changes([new(entity_type=f"t{number}") for number in range(198)])
@@ -372,7 +371,7 @@ def test_one_entity_type_too_many_is_refused_alone(
     assert entities(log)[200:] == ["t0", "new", "t1", "t2"]
 
 
-def test_the_others_go_on_without_a_leader_that_is_interrupted(
+def test_the_other_appends_continue_if_the_leader_is_interrupted(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
     def interrupt(call: Callable[[], Any]) -> Any:
@@ -384,7 +383,7 @@ def test_the_others_go_on_without_a_leader_that_is_interrupted(
     assert storage.create_change(new()).seq == 6
 
 
-def test_who_is_answered_already_goes_on_when_the_leader_is_interrupted(
+def test_a_finished_append_returns_if_the_leader_is_interrupted(
     log: DynoxideLog, storage: BaseStorageService, faults: Faults
 ) -> None:
     def interrupt(call: Callable[[], Any]) -> Any:
@@ -398,7 +397,7 @@ def test_who_is_answered_already_goes_on_when_the_leader_is_interrupted(
     assert [result.seqs for result in (results[0], results[3])] == [(6, 7, 8), (9, 10, 11)]
 
 
-def test_one_that_was_interrupted_in_flight_is_neither_tried_again_nor_given_the_lead(log: DynoxideLog) -> None:
+def test_an_append_interrupted_in_flight_is_not_sent_again_and_does_not_lead(log: DynoxideLog) -> None:
     clock = HurriedClock()
     time_limit = iter([REQUEST_SECONDS, 1.0, 30.0, 30.0, 30.0])
     storage = log.open(
@@ -409,7 +408,7 @@ def test_one_that_was_interrupted_in_flight_is_neither_tried_again_nor_given_the
     storage.create_changes(batch(2))
     faults = Faults(storage)
     appends: Any = storage._open.appender._queue  # type: ignore[attr-defined]
-    lane = appends._queues["p"]
+    project_queue = appends._queues["p"]
     until = clock() + 2.0
     conflict = not_sent(canceled("TransactionConflict"))
     faults.always[WRITE] = lambda call: conflict(call) if clock() < until else call()
@@ -419,29 +418,29 @@ def test_one_that_was_interrupted_in_flight_is_neither_tried_again_nor_given_the
     gone = Append(member, 1_100, clock() + 30.0, turn)
 
     def leave(call: Callable[[], Any]) -> Any:
-        """The transaction is under way with a follower in it, whose thread is interrupted now."""
-        appends._leave(lane, gone)
+        """Interrupt the thread of a follower while the transaction that contains it is in flight."""
+        appends._leave(project_queue, gone)
         raise canceled("TransactionConflict")
 
-    def take_along(lane: Any) -> Any:
+    def add_follower(project_queue: Any) -> Any:
         if not gone.gone:
-            lane.waiting.append(gone)
-        return next_group(lane)
+            project_queue.waiting.append(gone)
+        return next_group(project_queue)
 
     faults.plan(WRITE, leave)
-    next_group, appends._next_group = appends._next_group, take_along
+    next_group, appends._next_group = appends._next_group, add_follower
     with pytest.raises(TooManyWriters):
         storage.create_change(new("late"))
-    assert not lane.busy
+    assert not project_queue.busy
     assert storage.create_change(new("next")).entity_id == "next"
     assert entities(log)[2:] == ["next"]
 
 
-def test_the_others_go_on_without_one_that_is_interrupted_while_it_waits(log: DynoxideLog) -> None:
+def test_the_other_appends_continue_if_a_waiting_one_is_interrupted(log: DynoxideLog) -> None:
     waited: list[object] = []
 
     class Turn:
-        """A lock; the one whose holder waits first is interrupted when it gets its turn."""
+        """A lock. The first thread that waits for one is interrupted when it acquires it."""
 
         def __init__(self) -> None:
             self._lock = Lock()
@@ -473,7 +472,7 @@ def test_the_others_go_on_without_one_that_is_interrupted_while_it_waits(log: Dy
     assert storage.create_change(new()).seq == 6
 
 
-def test_a_leader_whose_time_is_up_leaves_the_others_theirs(log: DynoxideLog) -> None:
+def test_a_leader_past_its_deadline_does_not_fail_the_other_appends(log: DynoxideLog) -> None:
     clock = HurriedClock()
     time_limit = iter([REQUEST_SECONDS, 1.0, 30.0])
     storage = log.open(
@@ -492,7 +491,7 @@ def test_a_leader_whose_time_is_up_leaves_the_others_theirs(log: DynoxideLog) ->
     assert entities(log)[2:] == ["1"]
 
 
-def test_what_is_remembered_of_projects_is_bounded(log: DynoxideLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_cached_projects_is_bounded(log: DynoxideLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "MAX_PROJECTS", 3)
     storage = log.open()
     for _ in range(2):
@@ -503,7 +502,7 @@ def test_what_is_remembered_of_projects_is_bounded(log: DynoxideLog, monkeypatch
     assert [len(everything(storage, f"p{number}")) for number in range(6)] == [2] * 6
 
 
-def test_nothing_is_sent_when_the_time_is_up_already(log: DynoxideLog) -> None:
+def test_nothing_is_written_after_the_deadline(log: DynoxideLog) -> None:
     storage = log.open("p", time_limit=lambda: 0.0)
     with suppress(StorageUnavailable):
         storage.create_change(new())

@@ -1,7 +1,7 @@
-"""What each operation asks of DynamoDB, counted: round trips, and capacity units as AWS bills them.
+"""Costs of each operation in DynamoDB: round trips, and capacity units as AWS bills them.
 
-The units are dynoxide's, which follow AWS's formulas (AWS, "DynamoDB read and write operations"): a write unit for each
-kilobyte of an item, twice that in a transaction; half a read unit for each 4 kB, twice that for a strong read.
+dynoxide counts the units by AWS's formulas (AWS, "DynamoDB read and write operations"): a write unit for each kilobyte
+of an item, twice as much in a transaction; half a read unit for each 4 kB, twice as much for a strong read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def meter() -> Meter:
 
 @pytest.fixture
 def storage(log: DynoxideLog, meter: Meter) -> BaseStorageService:
-    """A storage that knows the project already: two changes are in it."""
+    """A storage that has written two changes to the project."""
     opened = metered(log, meter, "p")
     opened.create_changes(batch(2))
     meter.read()
@@ -36,39 +36,41 @@ def storage(log: DynoxideLog, meter: Meter) -> BaseStorageService:
 
 
 def metered(log: DynoxideLog, meter: Meter, project_id: str | None = None) -> BaseStorageService:
-    """Open the log with an observer; what opening it asked is not counted."""
+    """Open the log with an observer; the calls of opening it are not counted."""
     opened = log.open(project_id, runtime=Runtime(observer=meter))
     meter.read()
     return opened
 
 
-def test_a_lone_change_takes_one_round_trip_and_6_units(storage: BaseStorageService, meter: Meter) -> None:
+def test_a_single_change_costs_one_round_trip_and_6_units(storage: BaseStorageService, meter: Meter) -> None:
     storage.create_change(new())
     assert meter.read() == ((WRITE,), 6)
     storage.create_change(new(), KEY)
     assert meter.read() == ((WRITE,), 6)
 
 
-def test_a_batch_of_98_takes_2_units_a_change_and_4_more(storage: BaseStorageService, meter: Meter) -> None:
+def test_a_batch_of_98_costs_2_units_a_change_and_4_more(storage: BaseStorageService, meter: Meter) -> None:
     storage.create_changes(batch(98))
     assert meter.read() == ((WRITE,), 200)
     storage.create_changes(batch(98), KEY)
     assert meter.read() == ((WRITE,), 200)
 
 
-def test_a_large_batch_takes_a_round_trip_for_98_and_one_read(storage: BaseStorageService, meter: Meter) -> None:
+def test_a_large_batch_costs_one_read_and_a_round_trip_for_each_98_changes(
+    storage: BaseStorageService, meter: Meter
+) -> None:
     storage.create_changes(batch(980))
     assert meter.read() == (("GetItem", *[WRITE] * 10), 0.5 + 2000)
 
 
-def test_the_first_append_of_a_process_reads_where_the_log_ends(log: DynoxideLog, storage: BaseStorageService) -> None:
+def test_the_first_append_of_a_process_reads_the_end_of_the_log(log: DynoxideLog, storage: BaseStorageService) -> None:
     meter = Meter()
     another = metered(log, meter, "p")
     another.create_change(new())
     assert meter.read() == (("GetItem", WRITE), 1 + 6)
 
 
-def test_the_first_change_of_a_project_is_written_to_the_index_too(log: DynoxideLog) -> None:
+def test_the_first_change_of_a_project_also_writes_to_the_index(log: DynoxideLog) -> None:
     meter = Meter()
     storage = metered(log, meter, "q")
     storage.create_change(new(project_id="q"))
@@ -79,7 +81,7 @@ def test_the_first_change_of_a_project_is_written_to_the_index_too(log: Dynoxide
     assert meter.read() == ((WRITE,), 6), "the index is written once"
 
 
-def test_a_replay_takes_one_round_trip(storage: BaseStorageService, meter: Meter) -> None:
+def test_a_replay_costs_one_round_trip(storage: BaseStorageService, meter: Meter) -> None:
     first = storage.create_changes(batch(98), KEY)
     meter.read()
     again = storage.create_changes(batch(98), KEY)
@@ -96,7 +98,7 @@ def test_a_lost_race_costs_one_more_round_trip_and_no_read(
         assert meter.read() == ((WRITE, WRITE), 6)
 
 
-def test_a_page_takes_one_round_trip_and_half_a_unit_for_4_kilobytes(storage: BaseStorageService, meter: Meter) -> None:
+def test_a_page_costs_one_round_trip_and_half_a_unit_for_4_kilobytes(storage: BaseStorageService, meter: Meter) -> None:
     storage.create_changes(batch(998))
     meter.read()
     assert len(storage.get_changes_with_cursor(0, 1000).changes) == 1000
@@ -110,7 +112,7 @@ def test_a_page_takes_one_round_trip_and_half_a_unit_for_4_kilobytes(storage: Ba
 
 
 @pytest.mark.parametrize("count", [10, 1000])
-def test_statistics_take_one_read_however_long_the_log_is(
+def test_statistics_cost_one_read_for_a_log_of_any_length(
     storage: BaseStorageService, meter: Meter, count: int
 ) -> None:
     storage.create_changes(batch(count))
@@ -121,7 +123,7 @@ def test_statistics_take_one_read_however_long_the_log_is(
     assert meter.read() == (("GetItem",), 0.5)
 
 
-def test_the_list_of_projects_takes_what_it_returns(log: DynoxideLog) -> None:
+def test_the_list_of_projects_costs_one_query_of_the_index(log: DynoxideLog) -> None:
     meter = Meter()
     storage = metered(log, meter)
     for number in range(20):
@@ -131,7 +133,7 @@ def test_the_list_of_projects_takes_what_it_returns(log: DynoxideLog) -> None:
     assert meter.read() == (("Query",), 0.5)
 
 
-def test_small_things_take_little(log: DynoxideLog, storage: BaseStorageService, meter: Meter) -> None:
+def test_small_requests_cost_little(log: DynoxideLog, storage: BaseStorageService, meter: Meter) -> None:
     storage.get_change(1)
     assert meter.read() == (("GetItem",), 0.5)
     storage.get_head()

@@ -1,4 +1,4 @@
-"""News: who waits is woken by a write, or when the time is up."""
+"""`Notifier`: a waiting thread continues after a write, or at the end of its time."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from threading import Thread
 from aws_backend.log.notifier import Notifier
 
 
-def test_a_write_wakes_everybody_who_waits() -> None:
-    news = Notifier()
-    waiting = [Thread(target=news.wait, args=(news.count, 30)) for _ in range(5)]
+def test_a_write_wakes_all_waiting_threads() -> None:
+    notifier = Notifier()
+    waiting = [Thread(target=notifier.wait, args=(notifier.count, 30)) for _ in range(5)]
     for thread in waiting:
         thread.start()
-    while len(news._waiting) < 5:
+    while len(notifier._waiting) < 5:
         pass
-    news.notify()
+    notifier.notify()
     for thread in waiting:
         thread.join(30)
         assert not thread.is_alive()
-    assert news._waiting == []
+    assert notifier._waiting == []
 
 
 def test_a_write_before_the_wait_is_not_missed() -> None:
-    news = Notifier()
-    count = news.count
-    news.notify()
-    news.wait(count, 30)
-    assert news.count == count + 1
+    notifier = Notifier()
+    count = notifier.count
+    notifier.notify()
+    notifier.wait(count, 30)
+    assert notifier.count == count + 1
 
 
-def test_the_time_is_up_and_nobody_is_left_behind() -> None:
-    news = Notifier()
-    news.wait(news.count, 0.001)
-    assert news._waiting == []
+def test_a_wait_that_times_out_leaves_no_lock_behind() -> None:
+    notifier = Notifier()
+    notifier.wait(notifier.count, 0.001)
+    assert notifier._waiting == []

@@ -1,4 +1,4 @@
-"""Reading when reads are stale, see half a transaction, or come in pieces: delayed, never passed over."""
+"""Reads that are stale, see half a transaction or arrive in pieces: changes are delayed, never skipped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def storage(log: DynoxideLog) -> BaseStorageService:
 
 @pytest.fixture
 def stranger(log: DynoxideLog, storage: BaseStorageService) -> BaseStorageService:
-    """A storage of another process, which has seen nothing yet."""
+    """A storage of another process, which has not read anything yet."""
     return log.open("p")
 
 
@@ -41,7 +41,7 @@ def seqs(page: Page) -> list[int]:
 
 
 def hide(faults: Faults, *numbers: int, strong: bool = False, times: int = 10**9) -> None:
-    """Let changes be invisible to weak reads, or to strong ones, too, so many times."""
+    """Hide changes from eventually consistent reads, with `strong` from strong ones too, for so many reads."""
     left = [times]
 
     def stale(call: Callable[[], HttpResponse]) -> HttpResponse:
@@ -57,7 +57,7 @@ def hide(faults: Faults, *numbers: int, strong: bool = False, times: int = 10**9
     faults.always |= {"Query": stale, "GetItem": stale}
 
 
-def test_a_stale_read_of_others_changes_delays_them(stranger: BaseStorageService) -> None:
+def test_a_stale_read_delays_the_changes_of_other_processes(stranger: BaseStorageService) -> None:
     faults = Faults(stranger)
     hide(faults, 8, 9, 10)
     assert seqs(stranger.get_changes_with_cursor(0)) == [1, 2, 3, 4, 5, 6, 7]
@@ -67,7 +67,7 @@ def test_a_stale_read_of_others_changes_delays_them(stranger: BaseStorageService
     assert seqs(stranger.get_changes_with_cursor(7)) == [8, 9, 10]
 
 
-def test_who_appended_reads_it_though_the_read_is_stale(storage: BaseStorageService) -> None:
+def test_a_process_reads_its_own_changes_despite_a_stale_read(storage: BaseStorageService) -> None:
     faults = Faults(storage)
     hide(faults, 8, 9, 10)
     assert seqs(storage.get_changes_with_cursor(7)) == [8, 9, 10]
@@ -79,14 +79,14 @@ def test_who_appended_reads_it_though_the_read_is_stale(storage: BaseStorageServ
         storage.get_change(11)
 
 
-def test_who_has_read_a_change_never_goes_back(stranger: BaseStorageService) -> None:
+def test_a_process_that_has_read_a_change_reads_it_again_despite_a_stale_read(stranger: BaseStorageService) -> None:
     everything(stranger)
     hide(Faults(stranger), *range(1, 11))
     assert seqs(stranger.get_changes_with_cursor(4)) == [5, 6, 7, 8, 9, 10]
     assert stranger.get_head().seq == 10
 
 
-def test_statistics_of_a_stale_replica_are_read_again(log: DynoxideLog, storage: BaseStorageService) -> None:
+def test_stale_statistics_are_read_again(log: DynoxideLog, storage: BaseStorageService) -> None:
     before = log.call("GetItem", Key=sequence_key("p"))
     storage.create_change(new())
     faults = Faults(storage)
@@ -96,7 +96,7 @@ def test_statistics_of_a_stale_replica_are_read_again(log: DynoxideLog, storage:
 
 
 @pytest.mark.parametrize("hidden", [(3,), (3, 4), (1,), (1, 5, 9)])
-def test_a_run_is_cut_at_the_first_gap_and_the_gap_is_waited_for(
+def test_a_page_ends_at_the_first_gap_and_the_next_waits_until_it_closes(
     stranger: BaseStorageService, hidden: tuple[int, ...]
 ) -> None:
     faults = Faults(stranger)
@@ -107,7 +107,7 @@ def test_a_run_is_cut_at_the_first_gap_and_the_gap_is_waited_for(
     assert found == list(range(1, 11))
 
 
-def test_a_gap_that_stays_is_told_after_two_seconds_of_strong_reads(
+def test_a_gap_that_stays_is_reported_after_two_seconds_of_strong_reads(
     log: DynoxideLog, storage: BaseStorageService
 ) -> None:
     clock, pauses = HurriedClock(), []
@@ -130,7 +130,7 @@ def test_a_gap_that_stays_is_told_after_two_seconds_of_strong_reads(
     assert faults.calls[-1] == "TransactGetItems"
 
 
-def test_who_has_little_time_is_told_of_a_gap_all_the_same(log: DynoxideLog, storage: BaseStorageService) -> None:
+def test_a_gap_is_reported_within_a_short_time_limit_too(log: DynoxideLog, storage: BaseStorageService) -> None:
     clock = HurriedClock()
     log.lose("p", 5)
     reader = log.open("p", runtime=Runtime(steady_clock=clock, pause=clock.pause), time_limit=lambda: 1.0)
@@ -140,8 +140,8 @@ def test_who_has_little_time_is_told_of_a_gap_all_the_same(log: DynoxideLog, sto
     assert faults.calls.count("Query") == pytest.approx(0.5 / GAP_PAUSE, abs=3)
 
 
-def test_what_a_read_between_transactions_finds_is_no_damage(stranger: BaseStorageService) -> None:
-    """The queries never showed it within the time, but it is there."""
+def test_a_change_that_only_a_transactional_read_finds_is_not_damage(stranger: BaseStorageService) -> None:
+    """The queries do not return the change in time, but it exists."""
     faults = Faults(stranger)
     hide(faults, 3, strong=True)
     read = faults.always["Query"]
@@ -155,7 +155,7 @@ def test_what_a_read_between_transactions_finds_is_no_damage(stranger: BaseStora
     assert read is not faults.always["Query"]
 
 
-def test_a_transaction_in_flight_is_waited_for_before_damage_is_told(
+def test_damage_is_reported_only_after_transactions_in_flight_have_ended(
     log: DynoxideLog, storage: BaseStorageService
 ) -> None:
     log.lose("p", 5)
@@ -166,7 +166,7 @@ def test_a_transaction_in_flight_is_waited_for_before_damage_is_told(
     assert faults.calls.count("TransactGetItems") == 4
 
 
-def test_a_link_is_not_denied_by_a_stale_read(log: DynoxideLog, storage: BaseStorageService) -> None:
+def test_a_stale_read_does_not_cause_a_chain_mismatch(log: DynoxideLog, storage: BaseStorageService) -> None:
     link = storage.get_change(10).chain
     faults = Faults(storage)
     hide(faults, 9, 10)
@@ -177,7 +177,9 @@ def test_a_link_is_not_denied_by_a_stale_read(log: DynoxideLog, storage: BaseSto
         storage.get_changes_with_cursor(10, chain="x" * 22)
 
 
-def test_a_link_that_was_made_anew_is_not_denied_by_a_stale_read(log: DynoxideLog, storage: BaseStorageService) -> None:
+def test_a_stale_read_of_a_repaired_link_does_not_cause_a_chain_mismatch(
+    log: DynoxideLog, storage: BaseStorageService
+) -> None:
     old = log.call("GetItem", Key=change_key("p", 10))["Item"]
     log.call(
         "UpdateItem",
@@ -194,7 +196,7 @@ def test_a_link_that_was_made_anew_is_not_denied_by_a_stale_read(log: DynoxideLo
     assert storage.get_changes_with_cursor(10, chain="n" * 22).chain == "n" * 22
 
 
-def test_a_log_that_became_shorter_is_believed(log: DynoxideLog, storage: BaseStorageService) -> None:
+def test_a_log_that_was_replaced_by_a_shorter_one_is_accepted(log: DynoxideLog, storage: BaseStorageService) -> None:
     log.forget_project("p")
     other = log.open("p")
     other.create_changes(batch(4))
@@ -204,12 +206,12 @@ def test_a_log_that_became_shorter_is_believed(log: DynoxideLog, storage: BaseSt
         storage.get_changes_with_cursor(10, chain="x" * 22)
     faults = Faults(storage)
     storage.get_changes_with_cursor(4)
-    assert faults.calls == ["Query"], "and is not looked at twice any more"
+    assert faults.calls == ["Query"], "it is not read twice any more"
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7])
-def test_a_reply_may_be_cut_anywhere(log: DynoxideLog, storage: BaseStorageService, step: int) -> None:
-    """DynamoDB ends a reply where it likes, and even an empty one may have more behind it."""
+def test_a_response_may_end_anywhere(log: DynoxideLog, storage: BaseStorageService, step: int) -> None:
+    """DynamoDB may end a response after any item; more may follow even after an empty response."""
     reader = log.open("p")
     faults = Faults(reader)
     call = faults._call
@@ -229,8 +231,8 @@ def test_a_reply_may_be_cut_anywhere(log: DynoxideLog, storage: BaseStorageServi
             assert page.cursor == (page.through if page.through < 10 else None)
 
 
-def test_an_item_that_has_no_place_in_a_log_is_passed_by(log: DynoxideLog, storage: BaseStorageService) -> None:
-    """A number between two numbers is no change: it ends the page before it, and is told where it is next."""
+def test_an_item_with_a_fractional_number_is_reported_as_damage(log: DynoxideLog, storage: BaseStorageService) -> None:
+    """It ends the page before it; the next page reports it."""
     item = log.call("GetItem", Key=change_key("p", 5))["Item"]
     log.call("PutItem", Item={**item, "seq": {"N": "5.5"}})
     reader = log.open("p")
@@ -247,10 +249,10 @@ def test_a_page_reads_no_more_than_it_needs(log: DynoxideLog) -> None:
     faults = Faults(storage)
     page = storage.get_changes_with_cursor(0)
     assert seqs(page) == list(range(1, 11))
-    assert len(faults.calls) <= 6, "a reply holds 1 MB, two of these changes"
+    assert len(faults.calls) <= 6, "a response has 1 MB: two of these changes"
 
 
-def test_a_change_of_another_process_may_make_one_obsolete_though_the_read_is_stale(
+def test_a_change_can_be_outdated_by_one_that_a_stale_read_misses(
     storage: BaseStorageService, stranger: BaseStorageService, log: DynoxideLog
 ) -> None:
     before = log.call("GetItem", Key=sequence_key("p"))
@@ -262,7 +264,7 @@ def test_a_change_of_another_process_may_make_one_obsolete_though_the_read_is_st
         stranger.mark_as_outdated(1, 12)
 
 
-def test_a_table_that_is_throttled_is_asked_again_less_and_less_often(log: DynoxideLog) -> None:
+def test_waits_for_a_throttled_table_grow_exponentially(log: DynoxideLog) -> None:
     clock, pauses = HurriedClock(), []
 
     def pause(seconds: float) -> None:

@@ -276,7 +276,7 @@ def test_another_region_than_the_one_that_writes_is_refused() -> None:
 @pytest.mark.parametrize("status", [{"IndexStatus": "CREATING"}, {"IndexStatus": "ACTIVE", "Backfilling": True}])
 def test_an_index_that_is_being_created_is_reported_on_aws(status: dict[str, Any]) -> None:
     indexes = [{**index, **status} for index in TABLE["GlobalSecondaryIndexes"]]
-    with pytest.raises(StorageError, match="the index projects of the table team is not ready: it is CREATING"):
+    with pytest.raises(StorageError, match="the index projects of table team is not ready: its status is CREATING"):
         storage_at(described(GlobalSecondaryIndexes=indexes)).initialize()
     with pytest.raises(NotALog, match="has no index"):
         storage_at(described(GlobalSecondaryIndexes=None)).initialize()

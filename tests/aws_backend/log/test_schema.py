@@ -1,4 +1,4 @@
-"""The table is made where it may be, and looked at closely everywhere; on real engines, and where one is slow."""
+"""The table is created on a local DynamoDB only and checked everywhere; on real engines, and on simulated slow ones."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ LOCAL = Credentials("local", "local")
 
 @pytest.fixture
 def client(dynamodb_url: str) -> Iterator[DynamoDBClient]:
-    made = DynamoDBClient("us-east-1", lambda: LOCAL, endpoint=dynamodb_url)
-    yield made
-    made.close()
+    created = DynamoDBClient("us-east-1", lambda: LOCAL, endpoint=dynamodb_url)
+    yield created
+    created.close()
 
 
 @pytest.fixture
 def name(client: DynamoDBClient) -> Iterator[str]:
-    """The name of a table that is not there yet, and is gone after the test."""
-    made = f"table-{uuid4().hex}"
-    yield made
+    """The name of a table that does not exist yet; the table is deleted after the test."""
+    created = f"table-{uuid4().hex}"
+    yield created
     try:
-        client.call("DeleteTable", {"TableName": made})
+        client.call("DeleteTable", {"TableName": created})
     except TableNotFound:
         pass
 
 
 def local(name: str, at: DynamoDBClient, **options: Any) -> DynamoDBStorageService:
-    """A storage with a client of its own, unless one is among the options."""
+    """Return a storage on a local DynamoDB; with a client of its own unless `options` has one."""
     return DynamoDBStorageService(name, use_local_dynamodb=True, local_endpoint=at.endpoint, **options)
 
 
 def on_aws(name: str, client: DynamoDBClient, **options: Any) -> DynamoDBStorageService:
-    """What a storage does on AWS, done to an engine here."""
+    """Return a storage that treats a local engine like AWS."""
     return DynamoDBStorageService(name, client=client, **options)
 
 
@@ -70,10 +70,10 @@ def keys(found: Mapping[str, Any]) -> dict[str, str]:
     return {entry["AttributeName"]: entry["KeyType"] for entry in found["KeySchema"]}
 
 
-# Locally
+# On a local DynamoDB
 
 
-def test_a_missing_table_is_made_with_its_index(client: DynamoDBClient, name: str) -> None:
+def test_a_missing_table_is_created_with_its_index(client: DynamoDBClient, name: str) -> None:
     with local(name, client) as storage:
         assert storage.get_all_projects().projects == ()
     found = describe(client, name)
@@ -88,16 +88,16 @@ def test_a_missing_table_is_made_with_its_index(client: DynamoDBClient, name: st
     assert found["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
 
 
-def test_a_table_that_is_there_is_used_as_it_is(client: DynamoDBClient, name: str) -> None:
+def test_an_existing_table_is_used_unchanged(client: DynamoDBClient, name: str) -> None:
     with local(name, client) as storage:
         storage.create_changes(batch(3))
-    made = describe(client, name)["CreationDateTime"]
+    created = describe(client, name)["CreationDateTime"]
     with local(name, client) as again:
         assert again.get_head(project_id="p").seq == 3
-    assert describe(client, name)["CreationDateTime"] == made
+    assert describe(client, name)["CreationDateTime"] == created
 
 
-def test_threads_that_make_it_at_once_make_one(client: DynamoDBClient, name: str) -> None:
+def test_threads_that_open_a_storage_at_once_create_one_table(client: DynamoDBClient, name: str) -> None:
     start = Barrier(8)
 
     def append(number: int) -> int:
@@ -124,7 +124,7 @@ with DynamoDBStorageService(name, use_local_dynamodb=True, local_endpoint=endpoi
 """
 
 
-def test_processes_that_make_it_at_once_make_one(client: DynamoDBClient, name: str) -> None:
+def test_processes_that_open_a_storage_at_once_create_one_table(client: DynamoDBClient, name: str) -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", OPENER, name, client.endpoint],
@@ -145,19 +145,19 @@ def test_processes_that_make_it_at_once_make_one(client: DynamoDBClient, name: s
     assert [process.returncode for process in processes] == [0] * 3
 
 
-# What local engines never show
+# States of a table that local engines never report
 
 
 class Scripted(DynamoDBClient):
-    """An engine whose table is described as the script says, in the end by the engine itself."""
+    """A client of an engine. Its `DescribeTable` first returns what the script contains, then the engine's response."""
 
     def __init__(self, endpoint: str, script: list[dict[str, Any] | SlttError]) -> None:
         super().__init__("us-east-1", lambda: LOCAL, endpoint=endpoint)
         self.script = script
-        self.asked: list[str] = []
+        self.calls: list[str] = []
 
     def call(self, operation: str, payload: Mapping[str, Any], **options: Any) -> dict[str, Any]:
-        self.asked.append(operation)
+        self.calls.append(operation)
         if operation == "DescribeTable" and self.script:
             step = self.script.pop(0)
             if isinstance(step, SlttError):
@@ -171,28 +171,28 @@ CREATING: dict[str, Any] = {"TableStatus": "CREATING"}
 
 @pytest.fixture
 def scripted() -> Iterator[Callable[..., Scripted]]:
-    made: list[Scripted] = []
+    created: list[Scripted] = []
 
     def make(*script: dict[str, Any] | SlttError) -> Scripted:
-        made.append(Scripted(engine_url(DYNOXIDE), list(script)))
-        return made[-1]
+        created.append(Scripted(engine_url(DYNOXIDE), list(script)))
+        return created[-1]
 
     yield make
-    for client in made:
+    for client in created:
         client.close()
 
 
 @pytest.fixture
 def slow_table() -> str:
-    """A table on one engine, which is enough for what no engine does."""
-    made = f"table-{uuid4().hex}"
+    """A table on one engine; these tests simulate the states, so one engine is enough."""
+    created = f"table-{uuid4().hex}"
     client = DynamoDBClient("us-east-1", lambda: LOCAL, endpoint=engine_url(DYNOXIDE))
-    client.call("CreateTable", definition(made))
+    client.call("CreateTable", definition(created))
     client.close()
-    return made
+    return created
 
 
-def test_a_table_that_is_being_made_is_waited_for(slow_table: str, scripted: Callable[..., Scripted]) -> None:
+def test_initialize_waits_for_a_table_that_is_being_created(slow_table: str, scripted: Callable[..., Scripted]) -> None:
     client = scripted(*[CREATING] * 4)
     now = 0.0
 
@@ -202,17 +202,19 @@ def test_a_table_that_is_being_made_is_waited_for(slow_table: str, scripted: Cal
 
     storage = local(slow_table, client, client=client, runtime=Runtime(steady_clock=lambda: now, pause=pause))
     storage.initialize()
-    assert client.asked == ["DescribeTable"] * 5
+    assert client.calls == ["DescribeTable"] * 5
     assert now > 0
 
 
-def test_another_that_makes_it_first_is_waited_for(slow_table: str, scripted: Callable[..., Scripted]) -> None:
-    client = scripted(TableNotFound("there is none"), CREATING)
+def test_initialize_waits_for_a_table_that_another_process_creates(
+    slow_table: str, scripted: Callable[..., Scripted]
+) -> None:
+    client = scripted(TableNotFound("the table does not exist"), CREATING)
     local(slow_table, client, client=client, runtime=Runtime(pause=lambda seconds: None)).initialize()
-    assert client.asked == ["DescribeTable", "CreateTable", "DescribeTable", "DescribeTable"]
+    assert client.calls == ["DescribeTable", "CreateTable", "DescribeTable", "DescribeTable"]
 
 
-def test_one_that_never_becomes_active_is_said(slow_table: str, scripted: Callable[..., Scripted]) -> None:
+def test_a_table_that_never_becomes_active_is_reported(slow_table: str, scripted: Callable[..., Scripted]) -> None:
     client = scripted(*[CREATING] * 10_000)
     now = 0.0
 
@@ -220,21 +222,23 @@ def test_one_that_never_becomes_active_is_said(slow_table: str, scripted: Callab
         nonlocal now
         now += seconds
 
-    with pytest.raises(StorageError, match="does not become active: it is CREATING"):
+    with pytest.raises(StorageError, match="does not become active: its status is CREATING"):
         local(slow_table, client, client=client, runtime=Runtime(steady_clock=lambda: now, pause=pause)).initialize()
     assert READY_SECONDS <= now < READY_SECONDS + 1
 
 
 @pytest.mark.parametrize("status", ["CREATING", "DELETING", "INACCESSIBLE_ENCRYPTION_CREDENTIALS", "ARCHIVED"])
-def test_on_aws_a_table_that_is_not_ready_is_said(
+def test_on_aws_a_table_that_is_not_ready_is_reported(
     slow_table: str, scripted: Callable[..., Scripted], status: str
 ) -> None:
     client = scripted({"TableStatus": status})
-    with pytest.raises(StorageError, match=f"not ready: it is {status}"):
+    with pytest.raises(StorageError, match=f"not ready: its status is {status}"):
         on_aws(slow_table, client).initialize()
 
 
-def test_on_aws_a_table_whose_index_is_being_made_is_used(slow_table: str, scripted: Callable[..., Scripted]) -> None:
+def test_on_aws_a_table_whose_index_is_being_created_is_used(
+    slow_table: str, scripted: Callable[..., Scripted]
+) -> None:
     client = scripted({"TableStatus": "UPDATING"})
     with on_aws(slow_table, client) as storage:
         assert storage.create_changes(batch(1)).seqs == (1,)
@@ -243,8 +247,8 @@ def test_on_aws_a_table_whose_index_is_being_made_is_used(slow_table: str, scrip
 # On AWS
 
 
-def test_on_aws_a_missing_table_is_never_made(client: DynamoDBClient, name: str) -> None:
-    with pytest.raises(StorageError, match=f"no table {name} in us-east-1") as caught:
+def test_on_aws_a_missing_table_is_not_created(client: DynamoDBClient, name: str) -> None:
+    with pytest.raises(StorageError, match=f"table {name} does not exist in us-east-1") as caught:
         on_aws(name, client).initialize()
     assert "DYNAMODB_REGION" in caught.value.hint
     assert "docs/table.md" in caught.value.hint
@@ -252,50 +256,50 @@ def test_on_aws_a_missing_table_is_never_made(client: DynamoDBClient, name: str)
         describe(client, name)
 
 
-def test_on_aws_a_table_that_is_there_is_used(client: DynamoDBClient, name: str) -> None:
+def test_on_aws_an_existing_table_is_used(client: DynamoDBClient, name: str) -> None:
     client.call("CreateTable", definition(name))
     with on_aws(name, client) as storage:
         assert storage.create_changes(batch(2)).seqs == (1, 2)
         assert storage.place == "in us-east-1"
 
 
-def test_without_the_look_at_the_table_nothing_is_asked(slow_table: str, scripted: Callable[..., Scripted]) -> None:
+def test_without_the_check_of_the_table_no_call_is_sent(slow_table: str, scripted: Callable[..., Scripted]) -> None:
     client = scripted()
     on_aws(slow_table, client, check_table=False).initialize()
     local(slow_table, client, client=client, check_table=False).initialize()
-    assert client.asked == []
+    assert client.calls == []
 
 
 @pytest.mark.parametrize("region", ["eu west", "eu.west", "", "é", "a\r\nb"])
-def test_what_is_no_region_is_said(region: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_region_is_reported(region: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     monkeypatch.setenv("AWS_REGION", region)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-    with pytest.raises(StorageError, match=r"no AWS region|is not an AWS region") as caught:
+    with pytest.raises(StorageError, match=r"no AWS region is set|AWS region .* is not valid") as caught:
         DynamoDBStorageService("team").initialize()
     assert "AWS_REGION" in caught.value.hint
 
 
-# Tables of others
+# Tables with another schema
 
 
 def without_index(name: str) -> dict[str, Any]:
-    made = definition(name)
-    del made["GlobalSecondaryIndexes"]
-    made["AttributeDefinitions"] = made["AttributeDefinitions"][:2]
-    return made
+    created = definition(name)
+    del created["GlobalSecondaryIndexes"]
+    created["AttributeDefinitions"] = created["AttributeDefinitions"][:2]
+    return created
 
 
 def with_index(name: str, hash_key: str, range_key: str | None) -> dict[str, Any]:
-    made = definition(name)
+    created = definition(name)
     schema = [{"AttributeName": hash_key, "KeyType": "HASH"}]
     if range_key is not None:
         schema.append({"AttributeName": range_key, "KeyType": "RANGE"})
-    made["GlobalSecondaryIndexes"][0]["KeySchema"] = schema
+    created["GlobalSecondaryIndexes"][0]["KeySchema"] = schema
     used = {"pk", "seq", hash_key, range_key}
-    made["AttributeDefinitions"] = [a for a in made["AttributeDefinitions"] if a["AttributeName"] in used]
-    return made
+    created["AttributeDefinitions"] = [a for a in created["AttributeDefinitions"] if a["AttributeName"] in used]
+    return created
 
 
 def with_keys(name: str, *wanted: tuple[str, str, str]) -> dict[str, Any]:
@@ -315,31 +319,31 @@ FOREIGN = {
         lambda name: with_keys(name, ("pk", "S", "HASH"), ("seq", "S", "RANGE")),
         KEY.format(r"pk \(S\), seq \(S\)"),
     ),
-    "keys the other way round": (
+    "swapped keys": (
         lambda name: with_keys(name, ("seq", "N", "HASH"), ("pk", "S", "RANGE")),
         KEY.format(r"seq \(N\), pk \(S\)"),
     ),
     "no index": (without_index, "has no index 'projects'"),
-    "an index by another key": (lambda name: with_index(name, "projectId", "registry"), "has no index 'projects'"),
-    "an index without order": (lambda name: with_index(name, "registry", None), "has no index 'projects'"),
+    "swapped keys of the index": (lambda name: with_index(name, "projectId", "registry"), "has no index 'projects'"),
+    "an index without a sort key": (lambda name: with_index(name, "registry", None), "has no index 'projects'"),
 }
 
 
 @pytest.mark.parametrize("make", [local, on_aws])
-@pytest.mark.parametrize(("made", "said"), FOREIGN.values(), ids=FOREIGN)
-def test_a_table_of_another_shape_is_refused_and_left_alone(
-    client: DynamoDBClient, name: str, made: Any, said: str, make: Any
+@pytest.mark.parametrize(("schema", "message"), FOREIGN.values(), ids=FOREIGN)
+def test_a_table_with_another_schema_is_refused_and_not_altered(
+    client: DynamoDBClient, name: str, schema: Any, message: str, make: Any
 ) -> None:
-    client.call("CreateTable", made(name))
+    client.call("CreateTable", schema(name))
     before = json.dumps(describe(client, name), sort_keys=True)
-    for _ in range(2):  # a second try is told the same
-        with pytest.raises(NotALog, match=said) as caught:
+    for _ in range(2):  # a second attempt gets the same error
+        with pytest.raises(NotALog, match=message) as caught:
             make(name, client).initialize()
         assert caught.value.hint
     assert json.dumps(describe(client, name), sort_keys=True) == before
 
 
-def test_a_table_whose_index_is_added_later_is_a_log(client: DynamoDBClient, name: str) -> None:
+def test_a_table_works_after_its_index_is_added(client: DynamoDBClient, name: str) -> None:
     client.call("CreateTable", without_index(name))
     whole = definition(name)
     client.call(
@@ -355,21 +359,21 @@ def test_a_table_whose_index_is_added_later_is_a_log(client: DynamoDBClient, nam
         assert storage.get_all_projects().projects == ("p",)
 
 
-# Endpoints that are none
+# Endpoints that are not a local DynamoDB
 
 
-def test_an_endpoint_where_nobody_listens_is_said_at_once() -> None:
+def test_an_endpoint_without_a_server_is_reported_at_once() -> None:
     endpoint = f"http://127.0.0.1:{free_port()}"
     pauses: list[float] = []
     client = DynamoDBClient("us-east-1", lambda: LOCAL, endpoint=endpoint, runtime=Runtime(pause=pauses.append))
-    with pytest.raises(StorageError, match=f"no DynamoDB answers at {endpoint}") as caught:
+    with pytest.raises(StorageError, match=f"DynamoDB does not respond at {endpoint}") as caught:
         local("team", client, client=client).initialize()
     assert "make dynamodb" in caught.value.hint
     assert "DYNAMODB_ENDPOINT" in caught.value.hint
     assert pauses == []
 
 
-def answering(status: str, body: bytes) -> Any:
+def responding(status: str, body: bytes) -> Any:
     def serve(line: Line) -> None:
         while line.read_request():
             line.send(response(body, status=status))
@@ -378,26 +382,26 @@ def answering(status: str, body: bytes) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "message"),
     [
-        (answering("404 Not Found", b"<html>"), "does not answer as DynamoDB does: HTTP 404"),
-        (answering("200 OK", b"<html>"), "no DynamoDB answers at"),
+        (responding("404 Not Found", b"<html>"), "does not respond as DynamoDB: HTTP 404"),
+        (responding("200 OK", b"<html>"), "DynamoDB does not respond at"),
         (
-            answering(
+            responding(
                 "400 Bad Request", b'{"__type":"x#UnrecognizedClientException","message":"arn:aws:iam::1:user/x"}'
             ),
-            "wants real credentials",
+            "requires real credentials",
         ),
     ],
     ids=["another server", "a page", "aws"],
 )
-def test_an_endpoint_of_something_else_is_said(script: Any, said: str) -> None:
+def test_an_endpoint_of_another_server_is_reported(script: Any, message: str) -> None:
     with Peer(script) as peer:
         endpoint = f"http://127.0.0.1:{peer.origin.port}"
         client = DynamoDBClient(
             "us-east-1", lambda: LOCAL, endpoint=endpoint, runtime=Runtime(pause=lambda seconds: None)
         )
-        with pytest.raises(StorageError, match=said) as caught:
+        with pytest.raises(StorageError, match=message) as caught:
             local("team", client, client=client).initialize()
         client.close()
     assert "DYNAMODB_ENDPOINT" in caught.value.hint

@@ -1,4 +1,4 @@
-"""The transaction of an append: what it holds, on what conditions, and what its refusal says."""
+"""The transaction of an append: its actions, its conditions, and the reasons of a refusal."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ def end(value: int, **more: Any) -> LogEnd:
     return NO_LOG.replace(value=value, chain="c" * 22, creates=value - 1, exists=True, **more)
 
 
-def test_a_full_chunk_takes_all_actions_there_are() -> None:
+def test_a_full_chunk_uses_all_actions_of_a_transaction() -> None:
     assert len(built(member(CHUNK_CHANGES)).actions) == MAX_ACTIONS
 
 
-def test_members_are_numbered_and_linked_one_after_the_other() -> None:
-    made = built(member(2), member(3, "l" * 16))
-    actions = made.actions
+def test_members_are_numbered_and_linked_in_order() -> None:
+    transaction = built(member(2), member(3, "l" * 16))
+    actions = transaction.actions
     assert [next(iter(action)) for action in actions] == ["Update", *["Put"] * 7]
     requests = [action["Put"]["Item"] for action in actions[1:3]]
     assert [item["firstSeq"]["N"] for item in requests] == ["1", "3"]
     assert [item["count"]["N"] for item in requests] == ["2", "3"]
     assert all(item["offset"] == {"N": "7"} and item["token"] == {"S": "t" * 32} for item in requests)
-    changes = [change for numbered in made.changes for change in numbered]
+    changes = [change for numbered in transaction.changes for change in numbered]
     assert [change.seq for change in changes] == [1, 2, 3, 4, 5]
-    assert made.after.head.as_tuple() == (5, check_links(GENESIS, changes))
-    assert made.token == "t" * 32
+    assert transaction.after.head.as_tuple() == (5, check_links(GENESIS, changes))
+    assert transaction.token == "t" * 32
 
 
-def test_nothing_is_written_over() -> None:
+def test_every_put_requires_that_the_item_does_not_exist() -> None:
     for action in built(member(3)).actions[1:]:
         assert action["Put"]["ConditionExpression"] == "attribute_not_exists(pk)"
 
 
-def test_a_new_log_is_put_in_the_index_and_an_old_one_left_there() -> None:
+def test_only_the_first_append_adds_the_log_to_the_index() -> None:
     update = built(member()).actions[0]["Update"]
     assert update["ConditionExpression"] == "attribute_not_exists(#pk)"
     assert update["ExpressionAttributeValues"][":registry"] == {"S": "projects"}
@@ -66,8 +66,8 @@ def test_a_new_log_is_put_in_the_index_and_an_old_one_left_there() -> None:
 
 
 @pytest.mark.parametrize("before", [NO_LOG, end(5), end(5, repairs=1)])
-def test_every_name_is_used_and_every_value(before: LogEnd) -> None:
-    """DynamoDB refuses names and values that no expression holds."""
+def test_every_name_and_value_is_used_in_an_expression(before: LogEnd) -> None:
+    """DynamoDB refuses names and values that no expression uses."""
     update = built(member(), before=before).actions[0]["Update"]
     text = f"{update['UpdateExpression']} {update['ConditionExpression']}"
     words = set(text.replace(",", " ").replace("(", " ").replace(")", " ").split())
@@ -75,44 +75,44 @@ def test_every_name_is_used_and_every_value(before: LogEnd) -> None:
     assert {word for word in words if word.startswith(":")} == set(update["ExpressionAttributeValues"])
 
 
-def test_a_lost_race_tells_the_true_end() -> None:
+def test_the_refusal_of_a_lost_race_contains_the_true_end() -> None:
     true = end(9, entity_types={"document": 8})
     item = {**sequence_key("ruth"), **log_end_values(true), **registry_values("ruth")}
     members = [member(2)]
-    made = built(*members, before=end(5))
-    refusal = read_reasons([{**FAILED, "Item": item}, NONE, FAILED, FAILED], made, members)
+    transaction = built(*members, before=end(5))
+    refusal = read_reasons([{**FAILED, "Item": item}, NONE, FAILED, FAILED], transaction, members)
     assert refusal is not None
     assert (refusal.end, refusal.replays, refusal.conflict) == (true, {}, False)
 
 
-def test_no_item_means_that_there_is_no_log() -> None:
+def test_a_refusal_without_a_sequence_item_means_an_empty_log() -> None:
     members = [member()]
     refusal = read_reasons([FAILED, NONE, NONE], built(*members, before=end(5)), members)
     assert refusal is not None
     assert refusal.end == NO_LOG
 
 
-def test_a_log_of_the_original_is_refused() -> None:
+def test_a_log_of_the_original_backend_is_refused() -> None:
     members = [member()]
     item = {**sequence_key("ruth"), "value": {"N": "7"}}
     with pytest.raises(NotALog, match="original"):
         read_reasons([{**FAILED, "Item": item}, NONE, NONE], built(*members), members)
 
 
-def test_a_request_that_exists_is_replayed_whatever_else_failed() -> None:
+def test_an_existing_request_is_a_replay() -> None:
     request = Request(3, 2, 7, "f" * 64, "u" * 32, NOW, 1)
     members = [member(2), member(1, "l" * 16)]
-    made = built(*members, before=end(5))
+    transaction = built(*members, before=end(5))
     item = request_item({"pk": {"S": "x"}, "seq": {"N": "0"}}, request)
-    refusal = read_reasons([NONE, {**FAILED, "Item": item}, NONE, NONE, NONE, NONE], made, members)
+    refusal = read_reasons([NONE, {**FAILED, "Item": item}, NONE, NONE, NONE, NONE], transaction, members)
     assert refusal is not None
     assert (refusal.replays, refusal.end, refusal.occupied) == ({0: request}, None, None)
 
 
-def test_a_change_that_exists_where_the_sequence_fits_is_damage() -> None:
+def test_an_existing_change_after_the_recorded_end_is_damage() -> None:
     members = [member(2), member(2, "l" * 16)]
-    made = built(*members, before=end(5))
-    refusal = read_reasons([NONE, NONE, NONE, NONE, NONE, FAILED, FAILED], made, members)
+    transaction = built(*members, before=end(5))
+    refusal = read_reasons([NONE, NONE, NONE, NONE, NONE, FAILED, FAILED], transaction, members)
     assert refusal is not None
     assert (refusal.occupied, refusal.end, refusal.replays) == (7, None, {})
 
@@ -125,14 +125,14 @@ def test_a_change_that_exists_where_the_sequence_fits_is_damage() -> None:
         ("ProvisionedThroughputExceeded", False, True),
     ],
 )
-def test_what_passes_by_itself_is_told_apart(code: str, conflict: bool, throttled: bool) -> None:
+def test_conflicts_and_throttling_are_distinguished(code: str, conflict: bool, throttled: bool) -> None:
     members = [member()]
     refusal = read_reasons([{"Code": code}, NONE, NONE], built(*members), members)
     assert refusal is not None
     assert (refusal.conflict, refusal.throttled) == (conflict, throttled)
 
 
-def test_reasons_that_help_nobody_are_none() -> None:
+def test_other_reasons_are_not_a_refusal() -> None:
     members = [member()]
     assert read_reasons([NONE, NONE, {"Code": "ValidationError"}], built(*members), members) is None
     assert read_reasons([], built(*members), members) is None

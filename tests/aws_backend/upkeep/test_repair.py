@@ -1,4 +1,4 @@
-"""`verify` and `repair`: each way in which a log can be torn is found and mended, while writers write, nothing lost."""
+"""`verify` and `repair`: every damage of a log is found and repaired, also while others write, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def opened(log: DynamoDBLog, **options: Any) -> DynamoDBStorageService:
 
 
 def snapshot(log: DynamoDBLog) -> list[str]:
-    """Everything in the table, in an order of its own."""
+    """Return everything in the table, sorted."""
     return sorted(json.dumps(item, sort_keys=True) for item in log.items())
 
 
-def said(change: Change) -> tuple[Any, ...]:
-    """What a change says: all of it but its link."""
+def content(change: Change) -> tuple[Any, ...]:
+    """Return all fields of a change except its link."""
     return change.as_tuple()[:-1]
 
 
 def check_sound(log: DynamoDBLog) -> list[Change]:
-    """A log is sound: to the audit, to a reader that checks everything, and to a writer."""
+    """Check that a log is in order for the audit, for a reader that checks everything, and for a writer."""
     assert list(opened(log).verify()) == []
     storage = opened(log)
     changes = everything(storage)
@@ -74,7 +74,7 @@ def check_sound(log: DynamoDBLog) -> list[Change]:
     return changes
 
 
-def test_a_sound_log_is_left_alone(table_log: DynamoDBLog) -> None:
+def test_a_sound_log_is_not_altered(table_log: DynamoDBLog) -> None:
     fill(table_log)
     before = snapshot(table_log)
     storage = opened(table_log)
@@ -87,7 +87,7 @@ def test_a_sound_log_is_left_alone(table_log: DynamoDBLog) -> None:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_torn_log_is_found_and_mended(table_log: DynamoDBLog, name: str) -> None:
+def test_damage_is_found_and_repaired(table_log: DynamoDBLog, name: str) -> None:
     damage, kinds = DAMAGES[name]
     state = fill(table_log)
     everything_before = everything(opened(table_log))
@@ -110,26 +110,26 @@ def test_a_torn_log_is_found_and_mended(table_log: DynamoDBLog, name: str) -> No
             assert change.data_json == left[change.seq]["dataJson"]["S"]
             assert change.cloud_at == left[change.seq]["cloudAt"]["S"]
             if change.entity_type != "other":
-                assert said(change) == said(everything_before[change.seq - 1])
+                assert content(change) == content(everything_before[change.seq - 1])
         else:
             assert change.operation == TOMBSTONE
 
-    # The batch that was torn, sent again: everything of it is there afterwards.
+    # The damaged batch is sent again: then the log contains all of it.
     seqs = opened(table_log).create_changes(batch(10, entity_type="late"), KEY).seqs
     stored = everything(opened(table_log))
     assert [stored[seq - 1].entity_id for seq in seqs] == [f"e{number}" for number in range(10)]
     assert all(stored[seq - 1].entity_type == "late" for seq in seqs)
 
 
-# Onto a wrong link a writer's change is not what its own link says. DynamoDB Local takes its time.
-MEANWHILE = [
+# A change that is appended after a wrong link does not match its own link. DynamoDB Local is slow: a few damages only.
+WITH_WRITERS = [
     *((DynoxideLog, name) for name in DAMAGES if name != "another link at the end"),
     *((DynamoDBLocalLog, name) for name in ("half a transaction, every other change", "value ahead", "wrong counts")),
 ]
 
 
-@pytest.mark.parametrize(("table_log", "name"), MEANWHILE, indirect=["table_log"])
-def test_it_is_mended_while_writers_write(table_log: DynamoDBLog, name: str) -> None:
+@pytest.mark.parametrize(("table_log", "name"), WITH_WRITERS, indirect=["table_log"])
+def test_damage_is_repaired_while_others_write(table_log: DynamoDBLog, name: str) -> None:
     damage, _ = DAMAGES[name]
     damage(table_log, fill(table_log))
     acknowledged: dict[int, str] = {}
@@ -143,7 +143,7 @@ def test_it_is_mended_while_writers_write(table_log: DynamoDBLog, name: str) -> 
             try:
                 appended = storage.create_changes([new(label), new(f"{label}b")], f"{label:_<16}".replace("_", "."))
             except SlttError:
-                continue  # refused, or not known: the same key again
+                continue  # refused, or the outcome is unknown: try again with the same key
             acknowledged.update(zip(appended.seqs, (label, f"{label}b"), strict=True))
             number += 1
 
@@ -159,15 +159,15 @@ def test_it_is_mended_while_writers_write(table_log: DynamoDBLog, name: str) -> 
     changes = check_sound(table_log)
     assert {seq: changes[seq - 1].entity_id for seq in acknowledged} == acknowledged
     labels = [change.entity_id for change in changes if change.entity_id.startswith("w")]
-    assert len(labels) == len(set(labels)), "nothing is there twice"
+    assert len(labels) == len(set(labels)), "nothing is stored twice"
 
 
 class PowerCut(Exception):
-    """The process ends here."""
+    """Ends the process."""
 
 
 def cut_after(storage: DynamoDBStorageService, writes: int) -> None:
-    """Let a storage's process end before a write, when it has done so many."""
+    """Let a storage's process end after so many writes."""
     client: Any = storage._client
     call, left = client.call, [writes]
 
@@ -182,10 +182,10 @@ def cut_after(storage: DynamoDBStorageService, writes: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["half a transaction, every other change", "everything at once", "value ahead"])
-def test_an_interrupted_repair_is_taken_up_again(table_log: DynamoDBLog, name: str) -> None:
+def test_an_interrupted_repair_is_resumed(table_log: DynamoDBLog, name: str) -> None:
     damage, _ = DAMAGES[name]
     fill(table_log)
-    opened(table_log).create_changes(batch(250))  # many links to make anew, in several transactions
+    opened(table_log).create_changes(batch(250))  # many links to compute again, in several transactions
     damage(table_log, sequence(table_log))
     for writes in range(6):
         storage = opened(table_log)
@@ -202,7 +202,7 @@ def test_an_interrupted_repair_is_taken_up_again(table_log: DynamoDBLog, name: s
     check_sound(table_log)
 
 
-def test_a_change_that_was_altered_is_told_and_not_covered_up(table_log: DynamoDBLog) -> None:
+def test_an_altered_change_is_reported_and_not_repaired(table_log: DynamoDBLog) -> None:
     fill(table_log)
     table_log.alter(P, 7, '{"forged":true}')
     lose(20)(table_log, {})
@@ -211,8 +211,8 @@ def test_a_change_that_was_altered_is_told_and_not_covered_up(table_log: DynamoD
     assert [(f.kind, f.first) for f in storage.verify()] == [("hole", 20), ("request", 1), ("broken-link", 7)]
     report = storage.repair()
     assert not report.repairable
-    assert "broken-link 7: a change is not what its link says" in str(report)
-    with pytest.raises(LogDamaged, match="cannot be mended: broken-link 7"):
+    assert "broken-link 7: a change does not match its link" in str(report)
+    with pytest.raises(LogDamaged, match="cannot be repaired: broken-link 7"):
         storage.repair(dry_run=False)
     with pytest.raises(LogDamaged, match="broken-link 7"):
         storage.repair(dry_run=False, relink_from=8)
@@ -221,8 +221,8 @@ def test_a_change_that_was_altered_is_told_and_not_covered_up(table_log: DynamoD
     assert check_sound(table_log)[6].data_json == '{"forged":true}'
 
 
-def test_a_hole_that_a_writer_filled_is_mended_when_one_says_so(table_log: DynamoDBLog) -> None:
-    """Of the last transaction all but its first change is there; a writer takes the number that was free."""
+def test_a_hole_that_a_writer_filled_is_repaired_with_relink_from(table_log: DynamoDBLog) -> None:
+    """The first change of the last transaction is missing; another writer has used its number."""
     value_behind(21)(table_log, fill(table_log))
     assert opened(table_log).create_change(new("elsewhere")).seq == 21
     storage = opened(table_log)
@@ -233,7 +233,7 @@ def test_a_hole_that_a_writer_filled_is_mended_when_one_says_so(table_log: Dynam
     assert [change.entity_id for change in check_sound(table_log)[20:22]] == ["elsewhere", "e1"]
 
 
-def test_a_log_of_the_original_is_refused_with_the_way_out_and_mended(table_log: DynamoDBLog) -> None:
+def test_a_log_of_the_original_backend_is_refused_with_a_hint_and_repaired(table_log: DynamoDBLog) -> None:
     fill_as_the_original(table_log)
     storage = opened(table_log)
     with pytest.raises(NotALog, match="written by the original backend") as caught:
@@ -250,7 +250,7 @@ def test_a_log_of_the_original_is_refused_with_the_way_out_and_mended(table_log:
     assert [(first, last) for kind, first, last in found if kind == "unlinked"] == [(1, 2), (4, 5), (9, 9)]
 
     report = storage.repair(dry_run=False)
-    assert "put 5 void changes where numbers were missing" in report.done
+    assert "put 5 tombstones in place of missing changes" in report.done
     changes = check_sound(table_log)
     assert len(changes) == 11
     assert [change.seq for change in changes if change.operation == TOMBSTONE] == [3, 6, 7, 8, 10, 11]
@@ -260,10 +260,10 @@ def test_a_log_of_the_original_is_refused_with_the_way_out_and_mended(table_log:
     assert kept.data_json == '{"title":"Ruth"}'
     assert changes[6].outdated_by == 9
     item = table_log.call("GetItem", Key=change_key(P, 4))["Item"]
-    assert item["changeAt"] == original_item(4)["changeAt"], "what was there stays"
+    assert item["changeAt"] == original_item(4)["changeAt"], "other attributes are kept"
 
 
-def test_a_long_log_of_the_original_is_mended_in_several_transactions(table_log: DynamoDBLog) -> None:
+def test_a_long_log_of_the_original_backend_is_repaired_in_several_transactions(table_log: DynamoDBLog) -> None:
     table_log.open(P)
     for seq in range(1, 251):
         if seq % 7:
@@ -276,14 +276,14 @@ def test_a_long_log_of_the_original_is_mended_in_several_transactions(table_log:
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"entityType": {"S": 'Doc"ument'}}, "entityType holds a character"),
+        ({"entityType": {"S": 'Doc"ument'}}, "entityType is not valid: 1 to 64"),
         ({"operation": {"S": "replace"}}, "operation is not one of"),
         ({"dataJson": {"S": "[1]"}}, "dataJson is not a JSON object"),
         ({"dataJson": {"S": '{"a":NaN}'}}, "NaN"),
         ({"timestamp": {"S": "yesterday"}}, "not an ISO 8601 time"),
     ],
 )
-def test_what_this_format_cannot_hold_is_told_before_anything_is_written(
+def test_a_change_that_this_format_cannot_hold_is_reported_before_any_write(
     table_log: DynamoDBLog, more: dict[str, Any], reason: str
 ) -> None:
     fill_as_the_original(table_log)
@@ -296,7 +296,7 @@ def test_what_this_format_cannot_hold_is_told_before_anything_is_written(
     assert snapshot(table_log) == before
 
 
-def test_a_newer_format_is_refused_and_left_alone(table_log: DynamoDBLog) -> None:
+def test_a_newer_format_is_refused_and_not_altered(table_log: DynamoDBLog) -> None:
     fill(table_log)
     set_sequence(table_log, "format", {"N": "2"})
     before = snapshot(table_log)
@@ -312,7 +312,7 @@ def test_a_newer_format_is_refused_and_left_alone(table_log: DynamoDBLog) -> Non
     assert snapshot(table_log) == before
 
 
-def test_large_changes_are_linked_anew_in_transactions_that_hold_them(table_log: DynamoDBLog) -> None:
+def test_large_changes_are_linked_again_in_several_transactions(table_log: DynamoDBLog) -> None:
     large = '{"text":"' + "x" * 100_000 + '"}'
     opened(table_log).create_changes([new("first"), *batch(60, data=large)])
     table_log.lose(P, 1)
@@ -320,8 +320,8 @@ def test_large_changes_are_linked_anew_in_transactions_that_hold_them(table_log:
     assert [change.operation for change in check_sound(table_log)[:2]] == [TOMBSTONE, "create"]
 
 
-def test_a_project_with_all_its_types_is_written_to_after_a_repair(table_log: DynamoDBLog, tmp_path: Path) -> None:
-    """A void change has a type of its own: the 201st."""
+def test_a_tombstone_does_not_count_as_an_entity_type_of_the_limit(table_log: DynamoDBLog, tmp_path: Path) -> None:
+    """A tombstone has an entity type of its own, here the 201st; appends of the other 200 still succeed."""
     storage = opened(table_log)
     storage.create_changes([*(new(entity_type=f"t{number}") for number in range(200)), *batch(5, entity_type="t0")])
     table_log.lose(P, 203)
@@ -334,36 +334,36 @@ def test_a_project_with_all_its_types_is_written_to_after_a_repair(table_log: Dy
         assert copy.create_change(new(entity_type="t7")).seq == 207
 
 
-def test_an_item_that_says_half_of_something_keeps_it(table_log: DynamoDBLog) -> None:
+def test_an_item_without_an_entity_type_keeps_its_other_attributes(table_log: DynamoDBLog) -> None:
     fill(table_log)
     item = table_log.call("GetItem", Key=change_key(P, 5))["Item"]
     del item["entityType"], item["chain"]
     put(table_log, item)
     opened(table_log).repair(dry_run=False)
-    mended = check_sound(table_log)[4]
-    assert (mended.entity_type, mended.entity_id, mended.operation) == ("void", "e4", "create")
+    repaired = check_sound(table_log)[4]
+    assert (repaired.entity_type, repaired.entity_id, repaired.operation) == ("void", "e4", "create")
 
 
 @pytest.mark.parametrize(
     "more",
     [{"cid": {"NULL": True}}, {"outdatedBy": {"NULL": True}}, {"dataJson": {"M": {}}}, {"timestamp": {"N": "1"}}],
 )
-def test_an_attribute_of_another_type_is_told(table_log: DynamoDBLog, more: dict[str, Any]) -> None:
+def test_an_attribute_with_the_wrong_type_is_reported(table_log: DynamoDBLog, more: dict[str, Any]) -> None:
     fill(table_log)
     put(table_log, {**table_log.call("GetItem", Key=change_key(P, 5))["Item"], **more})
     assert ("unreadable", 5) in [(finding.kind, finding.first) for finding in opened(table_log).verify()]
 
 
-def test_an_item_far_beyond_the_end_is_told_and_not_led_up_to(table_log: DynamoDBLog) -> None:
+def test_an_item_far_beyond_the_end_is_reported_and_not_repaired(table_log: DynamoDBLog) -> None:
     fill(table_log)
     put(table_log, {**table_log.call("GetItem", Key=change_key(P, 5))["Item"], "seq": {"N": str(10**12)}})
     storage = opened(table_log)
     assert ("hole", 31, 10**12 - 1) in [(f.kind, f.first, f.last) for f in storage.verify()]
-    with pytest.raises(LogDamaged, match="lacks 999,999,999,969 numbers"):
+    with pytest.raises(LogDamaged, match="999,999,999,969 numbers are missing"):
         storage.repair(dry_run=False)
 
 
-def test_a_refusal_that_does_not_pass_ends_a_repair(table_log: DynamoDBLog) -> None:
+def test_a_permanent_refusal_ends_a_repair(table_log: DynamoDBLog) -> None:
     fill(table_log)
     table_log.lose(P, 5)
     storage = opened(table_log)
@@ -374,9 +374,9 @@ def test_a_refusal_that_does_not_pass_ends_a_repair(table_log: DynamoDBLog) -> N
     assert faults.calls.count("TransactWriteItems") == 1
 
 
-def test_an_append_to_a_torn_log_stops_and_says_so(table_log: DynamoDBLog) -> None:
+def test_an_append_to_a_damaged_log_is_refused(table_log: DynamoDBLog) -> None:
     state = fill(table_log)
-    put(table_log, state)  # the value is behind
+    put(table_log, state)  # the recorded end is behind the changes
     calls: list[str] = []
     storage = opened(table_log)
     client: Any = storage._client
@@ -387,26 +387,26 @@ def test_an_append_to_a_torn_log_stops_and_says_so(table_log: DynamoDBLog) -> No
         return call(operation, payload, **options)
 
     client.call = watch
-    with pytest.raises(LogDamaged, match="change 21 of project p exists already") as caught:
+    with pytest.raises(LogDamaged, match="change 21 of project p already exists") as caught:
         storage.create_change(new())
     assert "repair" in caught.value.hint
-    assert calls == ["GetItem", "TransactWriteItems"], "it is not tried again"
+    assert calls == ["GetItem", "TransactWriteItems"], "the append is not sent again"
 
 
-def test_progress_is_told(table_log: DynamoDBLog) -> None:
+def test_progress_is_reported(table_log: DynamoDBLog) -> None:
     storage = opened(table_log)
     storage.create_changes(batch(2001))
-    told: list[int] = []
-    assert list(storage.verify(progress=told.append)) == []
-    assert told == [1000, 2000]
+    counts: list[int] = []
+    assert list(storage.verify(progress=counts.append)) == []
+    assert counts == [1000, 2000]
 
 
-def test_every_kind_of_fault_is_planted_somewhere() -> None:
+def test_every_kind_of_finding_is_tested() -> None:
     planted = {kind for _, kinds in DAMAGES.values() for kind in kinds}
     elsewhere = {"original", "unlinked", "broken-link", "unreadable", "relinking"}
     assert planted | elsewhere == set(KINDS)
 
 
-def test_a_new_change_may_not_be_void() -> None:
+def test_a_new_change_cannot_be_a_tombstone() -> None:
     with pytest.raises(SlttError, match="operation: is not one of"):
         NewChange(entity_type="t", entity_id="e", data={}, operation=TOMBSTONE)  # type: ignore[arg-type]

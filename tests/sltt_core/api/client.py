@@ -20,7 +20,7 @@ Question = tuple[str | None, str, str | None]
 
 
 class Asks(Access):
-    """Access as a function decides: it raises, or returns. Lists show the projects in `visible`."""
+    """Access control by a function that raises or returns. Lists have the projects in `visible`."""
 
     def __init__(
         self, decide: Callable[[str | None, str, str | None], object], visible: Iterable[str] | None = None
@@ -36,11 +36,11 @@ class Asks(Access):
 
 
 RUNTIME = Runtime(clock=lambda: NANOSECONDS, new_token=lambda: "made-here")
-"""A clock that stands still, and the id of each request that brings none."""
+"""A clock that does not advance, and the id of requests without one."""
 
 
 def api_on(storage: BaseStorageService, **options: Any) -> Api:
-    """An API whose clock stands still."""
+    """An API whose clock does not advance."""
     return Api(storage, "here", **{"runtime": RUNTIME, **options})
 
 
@@ -68,6 +68,6 @@ def named(headers: dict[str, str]) -> dict[str, str]:
 
 
 def body_from(response: Response, status: int = 200) -> Any:
-    """What an answer says, when it has the status."""
+    """The content of a response, after a check of its status."""
     assert response.status == status, response
     return json.loads(response.content)

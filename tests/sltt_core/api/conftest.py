@@ -12,6 +12,6 @@ from tests.sltt_core.samples import NANOSECONDS
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[LocalStorageService]:
-    """A storage whose clock stands still."""
+    """A storage whose clock does not advance."""
     with LocalStorageService(tmp_path / "log.db", runtime=Runtime(clock=lambda: NANOSECONDS)) as service:
         yield service

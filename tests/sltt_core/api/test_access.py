@@ -1,4 +1,4 @@
-"""Who may do what: principals, the action of every route, the projects that a list shows."""
+"""Access control: principals, the action of every route, the projects in a list."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_route_has_the_action_that_is_expected() -> None:
     assert set(EXPECTED.values()) == set(ACTIONS)
 
 
-def test_a_route_without_an_action_cannot_be_made() -> None:
+def test_a_route_without_an_action_cannot_be_created() -> None:
     with pytest.raises(TypeError, match="'action'"):
         Route("GET", "/new", "new", description="A route that says nothing about access")  # type: ignore[call-arg]
 
@@ -62,7 +62,7 @@ def test_every_route_has_a_handler_and_every_handler_a_route() -> None:
     assert BODIES.keys() <= HANDLERS.keys()
 
 
-def test_access_itself_decides_nothing() -> None:
+def test_the_base_class_of_access_is_abstract() -> None:
     with pytest.raises(NotImplementedError):
         Access().authorize(None, "read", "ruth")
     with pytest.raises(NotImplementedError):
@@ -119,7 +119,7 @@ def test_none_is_all_and_an_empty_list_is_nothing(
     assert body_from(get(api_on(filled, access=Asks(allow, visible)), "/api/projects"))["projects"] == expected
 
 
-def test_no_more_is_looked_up_than_a_page_holds_and_one(filled: LocalStorageService) -> None:
+def test_a_list_reads_at_most_one_id_more_than_a_page(filled: LocalStorageService) -> None:
     taken: list[str] = []
 
     def names() -> Iterator[str]:
@@ -147,7 +147,7 @@ def test_the_entity_tag_of_a_list_depends_on_who_sees_it(filled: LocalStorageSer
 # Again, when a waiting request wakes.
 
 
-def test_the_same_request_given_again_is_asked_about_again(filled: LocalStorageService) -> None:
+def test_access_is_checked_again_for_a_repeated_request(filled: LocalStorageService) -> None:
     revoked: list[str] = []
 
     def decide(principal: str | None, action: str, project: str | None) -> None:

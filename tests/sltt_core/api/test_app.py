@@ -43,7 +43,7 @@ refuse = Asks(say_no)
 
 @pytest.fixture
 def unopened(tmp_path: Path) -> LocalStorageService:
-    """A storage that nothing can be read from or written to, because nobody opened it."""
+    """A storage that is not open, so that every access fails."""
     return LocalStorageService(tmp_path / "log.db")
 
 
@@ -51,7 +51,7 @@ def unopened(tmp_path: Path) -> LocalStorageService:
 
 
 @calls
-def test_who_may_not_gets_a_403_before_anything_is_touched(
+def test_a_refused_request_is_a_403_before_the_storage_is_accessed(
     unopened: Storage, call: Call, asked: tuple[str, str | None]
 ) -> None:
     problem = body_from(call(api_on(unopened, access=refuse)), 403)
@@ -63,14 +63,16 @@ def test_who_may_not_gets_a_403_before_anything_is_touched(
 
 
 @calls
-def test_each_call_is_asked_for_once_by_its_name(storage: Storage, call: Call, asked: tuple[str, str | None]) -> None:
+def test_each_request_is_authorized_once_with_its_action(
+    storage: Storage, call: Call, asked: tuple[str, str | None]
+) -> None:
     questions: list[Question] = []
     post(api_on(storage), [wire_change()], principal="anna", idempotency_key=KEY)
     body_from(call(api_on(storage, access=Asks(lambda *question: questions.append(question)))), 200)
     assert questions == [("anna", *asked)]
 
 
-def test_nothing_is_appended_when_one_of_the_projects_is_refused(storage: Storage) -> None:
+def test_a_batch_is_not_appended_if_one_project_is_refused(storage: Storage) -> None:
     questions: list[str | None] = []
 
     def not_esther(principal: str | None, action: str, project: str | None) -> None:
@@ -84,21 +86,19 @@ def test_nothing_is_appended_when_one_of_the_projects_is_refused(storage: Storag
     assert storage.get_all_projects().projects == ()
 
 
-def test_a_project_that_is_implied_is_asked_for_by_its_name(tmp_path: Path) -> None:
+def test_an_implied_project_is_authorized_by_its_id(tmp_path: Path) -> None:
     bound = LocalStorageService(tmp_path / "log.db", "ruth")
     problem = body_from(post(api_on(bound, access=refuse), [wire_change(projectId=...)], principal="anna"), 403)
     assert problem["detail"] == "anna may not append ruth"
 
 
-def test_what_touches_no_project_is_for_everybody(unopened: Storage) -> None:
+def test_routes_without_a_project_are_always_allowed(unopened: Storage) -> None:
     for target in ("/health", "/api/help", "/openapi.json"):
         body_from(get(api_on(unopened, access=refuse), target))
 
 
 @calls
-def test_unless_told_otherwise_everybody_may_do_everything(
-    storage: Storage, call: Call, asked: tuple[str, str | None]
-) -> None:
+def test_by_default_every_action_is_allowed(storage: Storage, call: Call, asked: tuple[str, str | None]) -> None:
     post(api_on(storage), [wire_change()], principal="anna", idempotency_key=KEY)
     body_from(call(api_on(storage)))
 
@@ -112,14 +112,14 @@ def fail(*_: object) -> None:
 
 @pytest.fixture
 def broken(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Storage:
-    """A storage that fails in a way nobody thought of."""
-    for name in ("_append", "_get", "_run", "_head", "_projects", "_change_stats"):
+    """A storage that fails with an unexpected error."""
+    for name in ("_append", "_get", "_run", "_head", "_projects", "_stats"):
         monkeypatch.setattr(storage, name, fail)
     return storage
 
 
 @calls
-def test_an_error_that_nobody_expected_is_reported_here_and_a_bare_500_there(
+def test_an_unexpected_error_is_reported_and_becomes_a_bare_500(
     broken: Storage, call: Call, asked: tuple[str, str | None]
 ) -> None:
     reported: list[BaseException] = []
@@ -133,11 +133,11 @@ def test_an_error_that_nobody_expected_is_reported_here_and_a_bare_500_there(
     assert error.__traceback__ is not None
 
 
-def test_without_anybody_to_report_to_the_answer_is_the_same(broken: Storage) -> None:
+def test_without_a_report_function_the_response_is_the_same(broken: Storage) -> None:
     body_from(get(api_on(broken), "/api/projects"), 500)
 
 
-def test_an_error_in_authorize_lets_nobody_pass(unopened: Storage) -> None:
+def test_an_error_in_authorize_refuses_the_request(unopened: Storage) -> None:
     def broken(principal: str | None, action: str, project: str | None) -> None:
         raise KeyError(project)
 
@@ -146,7 +146,7 @@ def test_an_error_in_authorize_lets_nobody_pass(unopened: Storage) -> None:
     assert len(reported) == 1
 
 
-def test_an_error_that_was_expected_is_not_reported(storage: Storage) -> None:
+def test_an_expected_error_is_not_reported(storage: Storage) -> None:
     reported: list[BaseException] = []
     api = api_on(storage, report=reported.append)
     for target, status in [
@@ -163,7 +163,7 @@ def test_an_error_that_was_expected_is_not_reported(storage: Storage) -> None:
     assert reported == []
 
 
-def test_where_the_log_lies_is_not_for_clients(storage: Storage) -> None:
+def test_a_response_does_not_contain_the_path_of_the_log(storage: Storage) -> None:
     import sqlite3
 
     other = sqlite3.connect(storage.path, isolation_level=None)
@@ -188,18 +188,18 @@ def test_where_the_log_lies_is_not_for_clients(storage: Storage) -> None:
         ("get", "/health", "GET, HEAD, OPTIONS"),
     ],
 )
-def test_another_method_is_told_which_there_are(storage: Storage, method: str, path: str, allow: str) -> None:
+def test_an_unsupported_method_gets_the_supported_ones(storage: Storage, method: str, path: str, allow: str) -> None:
     response = api_on(storage).handle(Request(method, path))
     assert (response.status, response.header("allow")) == (405, allow)
 
 
-def test_options_tells_which_methods_there_are(storage: Storage) -> None:
+def test_options_lists_the_methods(storage: Storage) -> None:
     response = api_on(storage).handle(Request("OPTIONS", "/api/changes"))
     assert (response.status, response.header("allow"), response.body) == (204, "OPTIONS, POST", b"")
     assert api_on(storage).handle(Request("OPTIONS", "/nothing")).status == 404
 
 
-def test_a_server_may_have_a_problem_before_the_api_is_asked(unopened: Storage) -> None:
+def test_a_server_can_create_a_problem_response_itself(unopened: Storage) -> None:
     response = api_on(unopened).problem(InvalidInput("no such header", field="host"), Request("GET", "/"))
     problem = body_from(response, 400)
     assert (problem["timestamp"], problem["server"], problem["field"]) == (NOW, "here", "host")
@@ -225,7 +225,7 @@ def test_a_server_may_have_a_problem_before_the_api_is_asked(unopened: Storage) 
         ("\uff41", "made-here"),
     ],
 )
-def test_a_request_has_an_id_its_own_or_a_new_one(storage: Storage, target: str, given: str | None, sent: str) -> None:
+def test_a_request_keeps_its_id_or_gets_a_new_one(storage: Storage, target: str, given: str | None, sent: str) -> None:
     headers = {} if given is None else {"x_request_id": given}
     response = get(api_on(storage), target, **headers)
     assert response.header("x-request-id") == sent
@@ -233,7 +233,7 @@ def test_a_request_has_an_id_its_own_or_a_new_one(storage: Storage, target: str,
         assert json.loads(response.content)["requestId"] == sent
 
 
-def test_ids_that_are_made_here_differ(storage: Storage) -> None:
+def test_generated_request_ids_are_unique(storage: Storage) -> None:
     api = Api(storage)
     made = {get(api, "/health").header("x-request-id") for _ in range(10)}
     assert len(made) == 10
@@ -250,12 +250,12 @@ def test_ids_that_are_made_here_differ(storage: Storage) -> None:
         ("/api/help", "public, max-age=300"),
     ],
 )
-def test_an_answer_says_who_may_keep_it(storage: Storage, target: str, cache: str) -> None:
+def test_a_response_has_cache_control(storage: Storage, target: str, cache: str) -> None:
     assert get(api_on(storage), target).header("cache-control") == cache
 
 
 @pytest.mark.parametrize("target", ["/api/projects", "/api/projects/ruth/changes", "/api/projects/ruth/stats"])
-def test_who_has_the_answer_already_is_told_so(storage: Storage, target: str) -> None:
+def test_a_client_with_the_current_response_gets_a_304(storage: Storage, target: str) -> None:
     api = api_on(storage)
     post(api, [wire_change()])
     tag = str(get(api, target).header("etag"))
@@ -273,13 +273,13 @@ def test_who_has_the_answer_already_is_told_so(storage: Storage, target: str) ->
     ("error", "told"),
     [(LogDamaged("a hole"), True), (StorageError("the disk is full"), True), (StorageBusy("not now"), False)],
 )
-def test_who_runs_the_server_is_told_of_what_does_not_pass_by_itself(
+def test_errors_that_need_an_operator_are_reported(
     storage: LocalStorageService, error: StorageError, told: bool
 ) -> None:
-    def fail(project_id: str) -> ChangeStats:
+    def fail(project_id: str) -> tuple[ChangeStats, dict[str, int]]:
         raise error
 
-    storage._change_stats = fail  # type: ignore[method-assign]
+    storage._stats = fail  # type: ignore[method-assign]
     reports: list[BaseException] = []
     Api(storage, report=reports.append).handle(Request("GET", "/api/projects/p/stats"))
     assert reports == ([error] if told else [])

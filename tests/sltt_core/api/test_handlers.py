@@ -23,7 +23,7 @@ Storage = LocalStorageService
 # What is not a log's.
 
 
-def test_health_says_what_runs_here_on_what(storage: Storage) -> None:
+def test_health_reports_the_server_and_its_storage(storage: Storage) -> None:
     assert body_from(get(api_on(storage), "/health")) == {
         "status": "healthy",
         "timestamp": NOW,
@@ -64,7 +64,7 @@ def test_one_object_is_a_batch_of_one(storage: Storage) -> None:
     assert body_from(post(api_on(storage), wire_change()))["createdSeqs"] == [1]
 
 
-def test_the_callers_own_numbers_are_mapped_to_the_logs(storage: Storage) -> None:
+def test_the_numbers_of_the_client_are_mapped_to_those_of_the_log(storage: Storage) -> None:
     api = api_on(storage)
     post(api, wire_change())
     batch = [wire_change(seq=70), wire_change(), wire_change(seq=0), wire_change(seq=2**63 - 1), wire_change(seq=70)]
@@ -107,7 +107,7 @@ def test_a_bad_key_is_a_bad_request_and_nothing_is_stored(storage: Storage, key:
         ("application/json, text/plain", 415),
     ],
 )
-def test_only_json_is_taken(storage: Storage, media_type: str, status: int) -> None:
+def test_only_json_is_accepted(storage: Storage, media_type: str, status: int) -> None:
     body_from(post(api_on(storage), wire_change(), content_type=media_type), status)
     assert storage.get_change_stats(project_id="ruth").total == (1 if status == 200 else 0)
 
@@ -120,13 +120,13 @@ def test_a_bad_batch_is_refused_as_a_whole(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b"\xff", b"[" * 100_000, b"{}" * 10])
-def test_what_is_no_batch_is_a_bad_request(storage: Storage, body: bytes) -> None:
+def test_an_invalid_body_is_a_400(storage: Storage, body: bytes) -> None:
     problem = body_from(post(api_on(storage), body), 400)
     assert problem["type"] == "urn:sltt:problem:invalid-batch"
     assert storage.get_all_projects().projects == ()
 
 
-def test_a_body_may_be_as_large_as_it_may_be(storage: Storage) -> None:
+def test_a_body_of_the_largest_size_is_accepted(storage: Storage) -> None:
     api = api_on(storage)
     body = json.dumps(wire_change()).encode()
     assert body_from(post(api, body + b" " * (MAX_BODY_BYTES - len(body))))["created"] == 1
@@ -135,7 +135,7 @@ def test_a_body_may_be_as_large_as_it_may_be(storage: Storage) -> None:
     assert storage.get_change_stats(project_id="ruth").total == 1
 
 
-def test_a_packed_body_is_unpacked_and_bounded(storage: Storage) -> None:
+def test_a_compressed_body_is_decompressed_within_the_limit(storage: Storage) -> None:
     api = api_on(storage)
     assert (
         body_from(post(api, gzip.compress(json.dumps(wire_change()).encode()), content_encoding="gzip"))["created"] == 1
@@ -151,7 +151,7 @@ def test_a_change_too_large_for_its_item_is_a_413(storage: Storage) -> None:
     assert storage.get_all_projects().projects == ()
 
 
-def test_who_signed_in_counts_into_the_size_of_a_change(storage: Storage) -> None:
+def test_the_id_of_the_principal_counts_in_the_size_of_a_change(storage: Storage) -> None:
     api = api_on(storage)
     room = MAX_ITEM_BYTES - 256 - len('ruthdocumente1{"a": ""}')
     full = wire_change(data={"a": "x" * room})
@@ -161,13 +161,13 @@ def test_who_signed_in_counts_into_the_size_of_a_change(storage: Storage) -> Non
 
 
 @pytest.mark.parametrize("claimed", [..., None, "mallory", "anna"])
-def test_a_change_is_signed_by_who_signed_in(storage: Storage, claimed: object) -> None:
+def test_a_change_gets_the_id_of_the_principal(storage: Storage, claimed: object) -> None:
     post(api_on(storage), [wire_change(changeBy=claimed, cid="c")], principal="anna")
     stored = storage.get_change(1, project_id="ruth")
     assert (stored.change_by, stored.cid) == ("anna", "c")
 
 
-def test_without_a_sign_in_a_change_is_signed_as_it_says(storage: Storage) -> None:
+def test_an_anonymous_change_keeps_its_change_by(storage: Storage) -> None:
     post(api_on(storage), [wire_change(changeBy="anna"), wire_change()])
     assert [item.change_by for item in storage.get_changes_since(project_id="ruth")] == ["anna", None]
 
@@ -198,7 +198,7 @@ def test_a_batch_that_stops_midway_is_a_503_that_the_same_key_resumes(tmp_path: 
 # Reading.
 
 
-def test_a_page_says_what_it_holds_and_where_to_go_on(storage: Storage) -> None:
+def test_a_page_has_its_changes_and_the_next_cursor(storage: Storage) -> None:
     api = api_on(storage)
     post(api, [wire_change(data={"n": n}) for n in range(3)])
     links = [item.chain for item in storage.get_changes_since(project_id="ruth")]
@@ -233,7 +233,7 @@ def test_a_page_says_what_it_holds_and_where_to_go_on(storage: Storage) -> None:
     assert beyond == {"changes": [], "count": 0, "through": 9, "timestamp": NOW}
 
 
-def test_data_comes_back_to_the_letter(storage: Storage) -> None:
+def test_data_is_returned_verbatim(storage: Storage) -> None:
     api = api_on(storage)
     data = b'{ "b":1.0,\n"a" : [1e2, %s, "\\u00e9\\/", "\xf0\x9f\x98\x80"] }' % (b"9" * 5000)
     post(api, b'{"projectId":"ruth","entityType":"document","entityId":"e1","data":%s}' % data)
@@ -242,7 +242,7 @@ def test_data_comes_back_to_the_letter(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("text", ['"', "\\", "😀", "\u2028", '"},{"seq":9', "\u202e"])
-def test_a_hostile_id_comes_back_as_it_was(storage: Storage, text: str) -> None:
+def test_a_hostile_id_is_returned_unchanged(storage: Storage, text: str) -> None:
     api = api_on(storage)
     post(api, [wire_change(entityId=text, cid=text, changeBy=text)])
     [page] = body_from(get(api, "/api/projects/ruth/changes"))["changes"]
@@ -287,7 +287,7 @@ def test_a_reader_with_another_link_gets_a_409(storage: Storage) -> None:
     body_from(get(api, f"/api/projects/ruth/changes?cursor=0&chain={GENESIS}"))
 
 
-def test_one_change_is_sent_or_is_not_there(storage: Storage) -> None:
+def test_one_change_is_returned_or_a_404(storage: Storage) -> None:
     api = api_on(storage)
     post(api, [wire_change(), wire_change(cid="c")])
     assert body_from(get(api, "/api/projects/ruth/changes/2"))["cid"] == "c"
@@ -310,7 +310,7 @@ def test_the_counts_are_exact(storage: Storage) -> None:
     }
 
 
-def test_a_project_that_nobody_wrote_to_is_empty(storage: Storage) -> None:
+def test_a_project_without_changes_is_empty(storage: Storage) -> None:
     api = api_on(storage)
     page = body_from(get(api, "/api/projects/nobody/changes"))
     assert page == {"changes": [], "count": 0, "through": 0, "chain": GENESIS, "timestamp": NOW}

@@ -35,26 +35,26 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "decoded"), DECODED)
-def test_percent_encoding_is_undone_once(text: str, decoded: str) -> None:
+def test_percent_encoding_is_decoded_once(text: str, decoded: str) -> None:
     assert percent_decode(text, "projectId") == decoded
 
 
 @pytest.mark.parametrize("text", REFUSED)
 @pytest.mark.parametrize("plus", [False, True])
-def test_what_is_no_percent_encoding_of_utf8_is_refused(text: str, plus: bool) -> None:
+def test_invalid_percent_encoding_is_refused(text: str, plus: bool) -> None:
     with pytest.raises(InvalidInput, match=r"^projectId (has a %|is not)") as caught:
         percent_decode(text, "projectId", plus=plus)
     assert (caught.value.field, caught.value.status) == ("projectId", 400)
 
 
-def test_plus_is_a_blank_in_a_query_only() -> None:
+def test_plus_is_a_space_only_in_a_query() -> None:
     assert percent_decode("a+b%2Bc", "x", plus=True) == "a b+c"
     assert percent_decode("a+b%2Bc", "x") == "a+b+c"
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.text(max_size=8))
-def test_what_others_encode_is_decoded(text: str, safe: str) -> None:
+def test_text_encoded_by_urllib_is_decoded(text: str, safe: str) -> None:
     assert percent_decode(quote(text, safe=""), "x") == text
     assert percent_decode(quote(text, safe=safe.encode("ascii", "ignore").decode().replace("%", "")), "x") == text
     assert percent_decode(quote_plus(text), "x", plus=True) == text
@@ -62,7 +62,7 @@ def test_what_others_encode_is_decoded(text: str, safe: str) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(st.text("%0123456789abcdefABCDEFgz+é", max_size=12) | st.text(max_size=6))
-def test_any_text_is_decoded_as_others_do_or_refused(text: str) -> None:
+def test_any_text_is_decoded_like_urllib_or_refused(text: str) -> None:
     try:
         decoded = percent_decode(text, "x")
     except InvalidInput:
@@ -107,7 +107,7 @@ def test_a_query_that_cannot_be_decoded_is_refused_under_a_short_name(query: str
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.text(min_size=1), st.text()), max_size=4))
-def test_a_query_that_others_write_is_read(pairs: list[tuple[str, str]]) -> None:
+def test_a_query_encoded_by_urllib_is_parsed(pairs: list[tuple[str, str]]) -> None:
     try:
         query = urlencode(pairs)
     except UnicodeEncodeError:
@@ -115,7 +115,7 @@ def test_a_query_that_others_write_is_read(pairs: list[tuple[str, str]]) -> None
     assert query_pairs(query) == pairs == parse_qsl(query, keep_blank_values=True)
 
 
-def test_a_request_has_defaults_for_what_most_have_not() -> None:
+def test_a_request_has_defaults_for_optional_parts() -> None:
     request = Request("GET", "/health")
     assert (request.query, request.headers, request.body, request.principal) == ("", {}, b"", None)
 
@@ -125,7 +125,7 @@ def test_a_response_finds_its_headers() -> None:
     assert [response.header(name) for name in "abc"] == ["1", "2", None]
 
 
-def test_json_is_sent_as_utf8_with_a_tag_of_what_tells_it_apart() -> None:
+def test_json_is_sent_as_utf8_with_an_entity_tag() -> None:
     response = json_response('{"a":"é😀"}')
     assert (response.status, response.headers) == (200, (("content-type", "application/json"),))
     assert json.loads(response.content) == {"a": "é😀"}

@@ -48,7 +48,7 @@ def make(kind: type[SlttError]) -> SlttError:
 
 
 @pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES)
-def test_every_error_is_answered_with_a_problem_document(kind: type[SlttError]) -> None:
+def test_every_error_becomes_a_problem_document(kind: type[SlttError]) -> None:
     error = make(kind)
     response, problem = answer_to(error)
     assert response.header("content-type") == "application/problem+json"
@@ -89,12 +89,12 @@ def test_every_error_is_answered_with_a_problem_document(kind: type[SlttError]) 
         (ChainMismatch("x"), {"hint": ChainMismatch.hint}),
     ],
 )
-def test_a_program_finds_the_particulars(error: SlttError, more: dict[str, Any]) -> None:
+def test_a_problem_document_has_the_attributes_of_its_error(error: SlttError, more: dict[str, Any]) -> None:
     _, problem = answer_to(error)
     assert {name: value for name, value in problem.items() if name not in MEMBERS} == more
 
 
-def test_what_is_only_too_large_is_a_413() -> None:
+def test_a_batch_that_is_only_too_large_is_a_413() -> None:
     response, problem = answer_to(InvalidBatch([Problem(0, "changes[0].data", "is too much", too_large=True)]))
     assert response.status == problem["status"] == 413
 
@@ -104,7 +104,7 @@ def test_the_methods_that_are_allowed_are_listed() -> None:
     assert response.header("allow") == "GET, HEAD"
 
 
-def test_a_batch_that_was_stored_in_part_says_what_was() -> None:
+def test_the_problem_of_a_partial_append_lists_the_stored_changes() -> None:
     response, problem = answer_to(PartialAppend([5, None, 6, 7], StorageBusy("not now")))
     assert (response.status, response.header("retry-after")) == (503, "1")
     assert problem["failedAtIndex"] == 1
@@ -124,25 +124,25 @@ def test_a_batch_that_was_stored_in_part_says_what_was() -> None:
         InvalidBatch([Problem(1, "changes[1].entityType", "is one too many")]),
     ],
 )
-def test_when_trying_again_cannot_help_the_cause_says_what_to_do(cause: SlttError) -> None:
+def test_a_permanent_cause_of_a_partial_append_gives_the_hint(cause: SlttError) -> None:
     response, problem = answer_to(PartialAppend([5, None], cause))
     assert response.status == problem["status"] == cause.status
     assert response.header("retry-after") is None
     assert "retryable" not in problem
     assert problem.get("hint", "") == cause.hint
-    # What was stored is still told.
+    # The stored changes are still reported.
     assert problem["type"] == "urn:sltt:problem:partial-append"
     assert (problem["created"], problem["createdSeqs"], problem["failedAtIndex"]) == (1, [5, None], 1)
 
 
 @pytest.mark.parametrize("message", ['say "no"', "a\\b", "a\nb", "</script>", "é😀\u2028", "half \ud800"])
-def test_whatever_the_message_the_answer_is_json(message: str) -> None:
+def test_a_response_is_json_for_any_message(message: str) -> None:
     response, problem = answer_to(NotFound(message))
     assert problem["detail"] == message.replace("\ud800", "?")
     assert b"\n" not in response.body
 
 
-def test_a_trace_and_a_cause_stay_here() -> None:
+def test_a_response_has_no_stack_trace_and_no_cause() -> None:
     try:
         try:
             raise RuntimeError("password=hunter2")

@@ -44,7 +44,7 @@ def test_every_route_is_in_the_table_above() -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.handler)
-def test_a_route_is_whole(route: Route) -> None:
+def test_the_parameters_of_a_route_are_consistent(route: Route) -> None:
     assert callable(getattr(handlers, route.handler))
     assert route.description
     in_path = [parameter.name for parameter in route.parameters if parameter.place == "path"]
@@ -67,10 +67,10 @@ def test_a_route_is_whole(route: Route) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
-def test_another_path_is_not_found(method: str, path: str) -> None:
+def test_an_unknown_path_is_not_found(method: str, path: str) -> None:
     if path == "/api/projects/ruth/changes/":  # a change without a number: a 400, below
         return
-    with pytest.raises(NotFound, match="there is nothing at"):
+    with pytest.raises(NotFound, match="no route has the path"):
         match(method, path)
     with pytest.raises(NotFound):
         allowed_at(path)
@@ -91,7 +91,7 @@ WRITE = ("OPTIONS", "POST")
     [(path, READ if method == "GET" else WRITE) for method, path, _, _ in TABLE],
     ids=[path for _, path, _, _ in TABLE],
 )
-def test_a_path_says_what_it_answers(path: str, allow: tuple[str, ...]) -> None:
+def test_a_path_lists_its_methods(path: str, allow: tuple[str, ...]) -> None:
     assert allowed_at(path) == allow
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "get", "", "BREW"):
         if method in allow:
@@ -160,7 +160,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize("text", NUMBERS)
-def test_another_number_is_refused_and_never_clamped(text: str) -> None:
+def test_an_invalid_number_is_refused_and_not_clamped(text: str) -> None:
     for name in ("cursor", "limit"):
         with pytest.raises(InvalidInput, match=rf"^{name} is not ") as caught:
             parse_parameters(CHANGES, RUTH, f"{name}={text}")
@@ -177,13 +177,13 @@ def test_a_limit_beyond_the_bounds_is_refused(limit: str) -> None:
             parse_parameters(route, found, f"limit={limit}")
 
 
-def test_there_is_no_change_0() -> None:
+def test_change_0_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"^seq is not from 1 "):
         parse_parameters(CHANGE, {**RUTH, "seq": "0"}, "")
 
 
 @pytest.mark.parametrize("wait", ["-1", "61", "60.1", "1e1", "5.", ".", "nan", "inf", "Infinity", "0x1", "1.2.3"])
-def test_another_time_to_wait_is_refused(wait: str) -> None:
+def test_an_invalid_time_to_wait_is_refused(wait: str) -> None:
     with pytest.raises(InvalidInput, match=r"^wait is not a number of seconds from 0 to 60$"):
         parse_parameters(CHANGES, RUTH, f"wait={wait}")
 
@@ -220,26 +220,26 @@ def test_a_query_that_breaks_a_rule_is_refused_under_its_name(query: str, field:
 
 
 @pytest.mark.parametrize("name", ["cursor", "limit", "chain", "wait", "entityType", "entityId", "outdated"])
-def test_an_empty_parameter_is_called_empty(name: str) -> None:
+def test_an_empty_parameter_is_reported(name: str) -> None:
     for query in (name, f"{name}="):
         with pytest.raises(InvalidInput, match=f"^{name} is empty$"):
             parse_parameters(CHANGES, RUTH, query)
 
 
-def test_what_may_be_repeated_may_not_be_repeated_without_end() -> None:
+def test_a_repeatable_parameter_has_a_largest_number_of_values() -> None:
     values = parse_parameters(CHANGES, RUTH, "&".join(["entityId=e"] * MAX_REPEATED))
     assert values["entityId"] == ("e",) * MAX_REPEATED
     with pytest.raises(InvalidInput, match="entityId is given 101 times"):
         parse_parameters(CHANGES, RUTH, "&".join(["entityId=e"] * (MAX_REPEATED + 1)))
 
 
-def test_an_unknown_parameter_is_told_which_are_known() -> None:
-    with pytest.raises(InvalidInput, match="there is no parameter 'offset' here") as caught:
+def test_the_error_for_an_unknown_parameter_lists_the_known_ones() -> None:
+    with pytest.raises(InvalidInput, match="the parameter 'offset' is unknown") as caught:
         parse_parameters(PROJECTS, {}, "offset=5")
-    assert caught.value.hint == "Known are: cursor, limit."
+    assert caught.value.hint == "This route has: cursor, limit."
     with pytest.raises(InvalidInput) as caught:
         parse_parameters(HELP, {}, "offset=5")
-    assert caught.value.hint == "Known are: none."
+    assert caught.value.hint == "This route has: none."
 
 
 RAW_IDS = [
@@ -259,7 +259,7 @@ def test_a_hostile_project_id_in_a_path_is_a_bad_request(raw: str) -> None:
 
 
 @pytest.mark.parametrize("project_id", GOOD_PROJECT_IDS)
-def test_a_good_project_id_in_a_path_is_read(project_id: str) -> None:
+def test_a_valid_project_id_in_a_path_is_accepted(project_id: str) -> None:
     for raw in (project_id, quote(project_id, safe=""), "".join(f"%{ord(c):02x}" for c in project_id)):
         assert parse_parameters(STATS, {"projectId": raw}, "") == {"projectId": project_id}
     assert parse_parameters(PROJECTS, {}, f"cursor={quote(project_id, safe='')}") == {"cursor": project_id}

@@ -23,7 +23,7 @@ CLASSES = {
 
 
 def tree_of_the_docstring() -> dict[str, tuple[str | None, int, bool]]:
-    """What the module's docstring says of each class: its parent, status and whether it is retryable."""
+    """Return each class of the module's docstring with its parent, its status and whether it is retryable."""
     found: dict[str, tuple[str | None, int, bool]] = {}
     above: list[tuple[int, str]] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -37,7 +37,7 @@ def tree_of_the_docstring() -> dict[str, tuple[str | None, int, bool]]:
     return found
 
 
-def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
+def test_the_tree_in_the_docstring_matches_the_classes() -> None:
     truth = {
         name: (None if kind is SlttError else kind.__mro__[1].__name__, kind.status, kind.retryable)
         for name, kind in CLASSES.items()
@@ -47,7 +47,7 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES)
-def test_every_class_says_what_a_caller_needs(kind: type[SlttError]) -> None:
+def test_every_class_has_a_status_a_kind_and_a_title(kind: type[SlttError]) -> None:
     assert 400 <= kind.status <= 599
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", kind.kind)
     assert kind.title
@@ -55,13 +55,13 @@ def test_every_class_says_what_a_caller_needs(kind: type[SlttError]) -> None:
     assert not kind.retryable or kind.hint
 
 
-def test_each_class_has_a_kind_and_a_title_of_its_own() -> None:
+def test_kinds_and_titles_are_unique() -> None:
     for names in ([kind.kind for kind in CLASSES.values()], [kind.title for kind in CLASSES.values()]):
         assert len(set(names)) == len(names)
 
 
-def test_what_programs_act_on_stays_as_it_is() -> None:
-    """Kinds are in the problem documents' `type`: none may be renamed."""
+def test_kinds_and_statuses_do_not_change() -> None:
+    """Clients read the kinds in the `type` of problem documents, so that they must not be renamed."""
     assert {kind.kind: kind.status for kind in CLASSES.values()} == {
         "internal": 500,
         "invalid-input": 400,
@@ -88,8 +88,8 @@ def test_what_programs_act_on_stays_as_it_is() -> None:
     assert {kind.retry_after for kind in CLASSES.values() if kind.retryable} == {1}
 
 
-def test_an_error_carries_its_message_and_the_hint_of_its_class_or_its_own() -> None:
-    assert (str(NotFound("no such thing")), NotFound("no such thing").message) == ("no such thing",) * 2
+def test_an_error_has_its_message_and_its_own_hint_or_that_of_its_class() -> None:
+    assert (str(NotFound("not found")), NotFound("not found").message) == ("not found",) * 2
     assert StorageBusy("x").hint == StorageBusy.hint != ""
     assert StorageBusy("x", hint="wait").hint == "wait"
     assert StorageBusy("x", hint="").hint == ""
@@ -101,7 +101,7 @@ def test_invalid_input_names_the_field() -> None:
     assert PayloadTooLarge("x", field="body").field == "body"
 
 
-def test_method_not_allowed_lists_what_is() -> None:
+def test_method_not_allowed_lists_the_allowed_methods() -> None:
     error = MethodNotAllowed("PUT", ["GET", "HEAD"])
     assert error.allow == ("GET", "HEAD")
     assert "PUT" in error.message
@@ -121,31 +121,31 @@ LARGE = Problem(1, "changes[1].data", "is too much", too_large=True)
         ([SMALL, LARGE], "changes[3].entityId: is empty (and 1 more)", 1, 400),
         ([LARGE, SMALL, SMALL], "changes[1].data: is too much (and 2 more)", 1, 400),
         ([Problem(None, "changes", "is empty")], "changes: is empty", None, 400),
-        ([Problem(None, "body", "breaks off"), SMALL], "body: breaks off (and 1 more)", 3, 400),
-        ([Problem(0, "changes[0]", "is no object"), SMALL], "changes[0]: is no object (and 1 more)", 0, 400),
+        ([Problem(None, "body", "is truncated"), SMALL], "body: is truncated (and 1 more)", 3, 400),
+        ([Problem(0, "changes[0]", "is not an object"), SMALL], "changes[0]: is not an object (and 1 more)", 0, 400),
     ],
 )
-def test_an_invalid_batch_says_first_what_is_wrong_first_and_413_only_when_size_is_all(
+def test_an_invalid_batch_reports_the_first_problem_and_is_413_only_for_sizes(
     problems: list[Problem], message: str, first: int | None, status: int
 ) -> None:
     error = InvalidBatch(problems)
     assert (str(error), error.failed_at_index, error.status) == (message, first, status)
     assert error.problems == tuple(problems)
     assert error.field == problems[0].field
-    assert InvalidBatch.status == 400  # the class is as it was
+    assert InvalidBatch.status == 400  # the class is unchanged
 
 
 @pytest.mark.parametrize(
     ("seqs", "first", "stored"),
     [([None], 0, 0), ([1, None], 1, 1), ([1, None, 2], 1, 2), ([7, 8, None, None], 2, 2)],
 )
-def test_a_partial_append_says_what_was_stored_and_why_it_stopped(
+def test_a_partial_append_reports_the_stored_changes_and_the_cause(
     seqs: list[int | None], first: int, stored: int
 ) -> None:
-    cause = StorageBusy("somebody is at it")
+    cause = StorageBusy("another process writes")
     error = PartialAppend(seqs, cause)
     assert (error.seqs, error.failed_at_index, error.cause) == (tuple(seqs), first, cause)
-    assert error.message == f"stored {stored} of {len(seqs)} changes, then: somebody is at it"
+    assert error.message == f"stored {stored} of {len(seqs)} changes, then: another process writes"
 
 
 NAMES = {"entity_id": "entityId", "project_id": "projectId", "key": "Key"}

@@ -9,11 +9,11 @@ import pytest
 from sltt_core.base import hashes
 
 
-def test_it_is_the_one_of_hashlib() -> None:
+def test_it_returns_the_same_digest_as_hashlib() -> None:
     assert hashes.sha256 is hashlib.sha256
 
 
-def test_without_the_c_module_hashlib_finds_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashlib_is_used_without_the_c_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "_hashlib", None)
     monkeypatch.delitem(sys.modules, "sltt_core.base.hashes")
     other = importlib.import_module("sltt_core.base.hashes")

@@ -24,7 +24,7 @@ from sltt_core.base.json_reader import (
 )
 from tests.sltt_core.samples import json_values
 
-# Agreement with the standard library, and the places.
+# Agreement with the standard library, and places.
 
 SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -64,7 +64,9 @@ spaces = st.text(" \t\n\r", max_size=3)
 
 @settings(deadline=None, max_examples=200)
 @given(json_values, randoms, spaces, spaces)
-def test_it_reads_what_the_standard_library_reads(value: Any, random: Random, before: str, after: str) -> None:
+def test_valid_json_is_read_as_the_standard_library_reads_it(
+    value: Any, random: Random, before: str, after: str
+) -> None:
     spelled = spell(value, random)
     for text in (spelled, json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
         # By their writing: to Python 1, 1.0 and True are equal.
@@ -73,7 +75,7 @@ def test_it_reads_what_the_standard_library_reads(value: Any, random: Random, be
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(json_values, min_size=1, max_size=4), randoms, spaces)
-def test_each_value_stands_where_the_reader_says(values: list[Any], random: Random, space: str) -> None:
+def test_the_reader_knows_the_place_of_each_value(values: list[Any], random: Random, space: str) -> None:
     texts = [spell(value, random) for value in values]
     glue = f"{space},{space}"
     array = Reader(f"{space}[{space}{glue.join(texts)}{space}]{space}")
@@ -103,7 +105,7 @@ def test_each_value_stands_where_the_reader_says(values: list[Any], random: Rand
 
 @settings(deadline=None, max_examples=300)
 @given(st.text('{}[]":,\\u0 1-.eEdD89aftn\n', max_size=12) | st.text(max_size=6))
-def test_what_the_standard_library_refuses_is_refused_and_nothing_else_is_ever_raised(text: str) -> None:
+def test_invalid_json_is_refused_with_a_json_problem_and_no_other_error(text: str) -> None:
     try:
         expected = json.loads(text)
     except ValueError:
@@ -111,11 +113,11 @@ def test_what_the_standard_library_refuses_is_refused_and_nothing_else_is_ever_r
     try:
         value = read(text)
     except JsonProblem:
-        return  # the rules are stricter: the tables below say which
+        return  # our rules are stricter: see the tables below
     assert repr(value) == repr(expected)
 
 
-# What is JSON and what is not, in the manner of the JSON parsing test suite by Nicolas Seriot.
+# Valid and invalid JSON, modelled on the JSON parsing test suite by Nicolas Seriot.
 
 
 def step_through(text: str, step: Callable[[Reader], object]) -> None:
@@ -180,15 +182,15 @@ ACCEPTED: list[tuple[str, Any]] = [
 ]
 
 REFUSED = [
-    # Nothing, or too much.
+    # No value, or text after it.
     *("", " ", "\n", "1 2", "[] []", "{}x", "[]]", "{}}", "null,", "[],", '"a""b"', "[1]#", "\0", "1\0"),
-    # Broken off.
+    # Truncated.
     *("[", "{", "[1", "[1,", '{"a"', '{"a":', '{"a":1', '{"a":1,', '"', '"a', '"\\', '"\\u', '"\\u00', '"\\u00e"',),
     *("tru", "-", "[{"),
     # Commas and colons.
     *("[,]", "[1,]", "[,1]", "[1,,2]", "[1 2]", "[1:2]", '{"a":1,}', "{,}", '{"a" 1}', '{"a"::1}', '{"a",1}'),
     *('{:1}', '{"a":}'),
-    # Keys that are none.
+    # Invalid keys.
     *("{a:1}", "{1:1}", "{'a':1}", "{null:1}", "{[]:1}", '{{"a":1}:1}'),
     # Brackets.
     *("]", "}", "[}", "{]", '[{"a":1]', '{"a":[1}', "[1)", "<a>"),
@@ -200,26 +202,26 @@ REFUSED = [
     # Strings.
     *("'a'", '"a\nb"', '"a\tb"', '"\x00"', '"\x1f"', '"\\x41"', '"\\a"', '"\\U0041"', '"\\\'"', '"\\u00g0"'),
     *('"\\u 041"', '"\\u+041"', '"\\u0x41"'),
-    # White space that is none here, comments, and a byte order mark.
+    # White space that JSON does not allow, comments, and a byte order mark.
     *("\u00a01", "1\u2028", "\v1", "\f1", "[1\u3000]", "/* */1", "1//", "#1", "\ufeff1", "[\ufeff]"),
 ]  # fmt: skip
 
 LONG = "k" * 50
 FORBIDDEN = [
-    # JSON to Python's library, though not to RFC 8259.
+    # Accepted by Python's library, but not by RFC 8259.
     ("NaN", "NaN is not JSON"),
     ("Infinity", "Infinity is not JSON"),
     ("-Infinity", "-Infinity is not JSON"),
     ("[NaN]", "NaN is not JSON"),
     ('{"a":{"b":[-Infinity]}}', "-Infinity is not JSON"),
-    # Numbers that would come back as another number.
+    # Numbers that would change.
     ("1e999", "1e999 is too large for a double"),
     ("-1e999", "-1e999 is too large for a double"),
     ("1e309", "too large"),
     ("1.8E308", "too large"),
     ('[{"a":1e400}]', "too large"),
     ("1" * 400 + ".5", "the number 1111111111111111111111111111111111111... is too large"),
-    # One key, two values.
+    # Duplicate keys.
     ('{"a":1,"a":1}', 'the key "a" appears twice'),
     ('{"a":1,"b":2,"a":3}', 'the key "a" appears twice'),
     ('{"b":1,"a":2,"a":3}', 'the key "a" appears twice'),
@@ -231,7 +233,7 @@ FORBIDDEN = [
     ('[[[{"x":{},"x":{}}]]]', 'the key "x" appears twice'),
     ('{"\\n":1,"\\u000a":2}', 'the key "\\\\n" appears twice'),
     (f'{{"{LONG}":1,"{LONG}":2}}', f'the key "{"k" * 37}..." appears twice'),
-    # Half of a pair, which no UTF-8 can carry.
+    # Half of a surrogate pair, which UTF-8 cannot encode.
     ('"\\ud800"', "half of a surrogate pair"),
     ('"\\uD800"', "half of a surrogate pair"),
     ('"\\uDBFF"', "half of a surrogate pair"),
@@ -258,7 +260,7 @@ def test_json_is_read(text: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_what_is_no_json_is_refused(text: str) -> None:
+def test_invalid_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"line 1|line 2|BOM"):
         json.loads(text)
     with pytest.raises(JsonProblem):
@@ -266,13 +268,13 @@ def test_what_is_no_json_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_what_is_no_json_is_not_passed_over_either(text: str) -> None:
+def test_invalid_json_cannot_be_skipped(text: str) -> None:
     with pytest.raises(JsonProblem):
         step_through(f'{{"a":{text}}}', Reader.skip)
 
 
 @pytest.mark.parametrize(("text", "reason"), FORBIDDEN)
-def test_what_would_come_back_otherwise_is_refused_and_can_be_passed_over(text: str, reason: str) -> None:
+def test_json_that_would_change_is_refused_but_can_be_skipped(text: str, reason: str) -> None:
     for whole in (text, f"[{text}]", f'{{"k":{text}}}'):
         with pytest.raises(JsonProblem, match=reason.replace(".", "\\.")):
             read(whole)
@@ -291,11 +293,11 @@ def test_what_would_come_back_otherwise_is_refused_and_can_be_passed_over(text: 
 
 @pytest.mark.parametrize("digits", [41, 4_300, 4_301, 10_000])
 @pytest.mark.parametrize("sign", ["", "-"])
-def test_a_long_integer_is_taken_and_stays_text(digits: int, sign: str) -> None:
+def test_a_long_integer_is_accepted_as_text(digits: int, sign: str) -> None:
     text = sign + "7" * digits
     value = read(text)
     assert value == LongInteger(text)
-    assert not isinstance(value, str | int)  # or it would pass for an entity id
+    assert not isinstance(value, str | int)  # otherwise it would be accepted as an entity id
     assert read(f'{{"a":[{text}]}}') == {"a": [LongInteger(text)]}
 
 
@@ -310,7 +312,7 @@ def nested(levels: int, kinds: str) -> str:
 
 
 @pytest.mark.parametrize("kinds", ["[", "{", "[{", "{[[", "{{["])
-def test_sixty_four_levels_are_taken_and_not_one_more(kinds: str) -> None:
+def test_64_levels_are_accepted_and_65_refused(kinds: str) -> None:
     assert MAX_DEPTH == 64
     assert depth(nested(64, kinds)) == 64
     read(nested(64, kinds))
@@ -319,7 +321,7 @@ def test_sixty_four_levels_are_taken_and_not_one_more(kinds: str) -> None:
             read(nested(levels, kinds))
 
 
-def test_only_what_is_open_at_once_counts() -> None:
+def test_closed_brackets_do_not_count() -> None:
     wide = f"[{','.join(['[]', '{}'] * 500)}]"
     assert depth(wide) == 2
     read(wide)
@@ -351,7 +353,7 @@ def test_brackets_after_strings_count(string: str) -> None:
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, "[" * 100_000 + "]" * 100_000, '{"a":' * 100_000, '[{"a":' * 50_000, nested(100_000, "{[")]
 )
-def test_a_hundred_thousand_brackets_are_a_problem_and_no_crash(text: str) -> None:
+def test_a_hundred_thousand_brackets_are_refused_without_a_crash(text: str) -> None:
     with pytest.raises(JsonProblem):
         read(text)
     with pytest.raises(JsonProblem):
@@ -382,7 +384,7 @@ def test_utf8_is_decoded(text: str) -> None:
         (b'"\xf0\x80\x80\xaf"', "byte 1 is not UTF-8"),
         (b'"\xed\xa0\x80"', "byte 1 is not UTF-8"),  # U+D800
         (b'"\xed\xbf\xbf"', "byte 1 is not UTF-8"),  # U+DFFF
-        (b'"\xed\xa0\xbd\xed\xb8\x80"', "byte 1 is not UTF-8"),  # a pair of them, as CESU-8 has it
+        (b'"\xed\xa0\xbd\xed\xb8\x80"', "byte 1 is not UTF-8"),  # a pair of them, as in CESU-8
         (b'"\xf4\x90\x80\x80"', "byte 1 is not UTF-8"),  # beyond U+10FFFF
         (b'"\xf5\x80\x80\x80"', "byte 1 is not UTF-8"),
         (b'"\xc3"', "byte 1 is not UTF-8"),
@@ -390,7 +392,7 @@ def test_utf8_is_decoded(text: str) -> None:
         (b'"\xf0\x9f\x98', "byte 1 is not UTF-8"),
     ],
 )
-def test_what_is_no_utf8_is_refused(body: bytes, reason: str) -> None:
+def test_invalid_utf8_is_refused(body: bytes, reason: str) -> None:
     with pytest.raises(JsonProblem, match=reason):
         decode_utf8(body)
 
@@ -414,7 +416,7 @@ def test_what_is_no_utf8_is_refused(body: bytes, reason: str) -> None:
         ('["\n"]', "invalid control character at line 1, column 3"),
     ],
 )
-def test_a_message_names_the_place(text: str, message: str) -> None:
+def test_an_error_contains_the_place(text: str, message: str) -> None:
     with pytest.raises(JsonProblem) as caught:
         read(text)
     assert str(caught.value) == message
@@ -434,7 +436,7 @@ def test_a_message_names_the_place(text: str, message: str) -> None:
         ("1", "expected '[' at line 1, column 1"),
     ],
 )
-def test_a_message_of_a_loop_names_the_place(text: str, message: str) -> None:
+def test_an_error_of_a_loop_contains_the_place(text: str, message: str) -> None:
     with pytest.raises(JsonProblem) as caught:
         step_through(text, Reader.value)
     assert str(caught.value) == message
@@ -452,14 +454,14 @@ def test_a_message_of_a_loop_names_the_place(text: str, message: str) -> None:
         ("\n\nb", 2, "line 3, column 1"),
     ],
 )
-def test_a_place_is_named(text: str, at: int, place: str) -> None:
+def test_where_returns_line_and_column(text: str, at: int, place: str) -> None:
     assert where(text, at) == place
 
 
 # The reader step by step.
 
 
-def test_a_failed_value_leaves_the_place_where_it_was() -> None:
+def test_a_failed_value_does_not_change_the_place() -> None:
     reader = Reader('  {"a":1,"a":2} ')
     with pytest.raises(JsonProblem):
         reader.value()
@@ -474,14 +476,14 @@ def test_a_name_that_appears_twice_is_yielded_twice() -> None:
 
 
 @pytest.mark.parametrize("text", ["[]", " [ ] ", "{}", "\n{\t}"])
-def test_a_loop_over_nothing_has_no_turn(text: str) -> None:
+def test_a_loop_over_an_empty_container_has_no_iteration(text: str) -> None:
     reader = Reader(text)
     assert list(reader.elements() if "[" in text else reader.members()) == []
     reader.finish()
     assert reader.peek() == ""
 
 
-def test_loops_nest() -> None:
+def test_loops_can_be_nested() -> None:
     reader = Reader('[ {"a": [1, 2]}, {} ,{"b":[]}]')
     found = [(name, reader.value()) for _ in reader.elements() for name in reader.members()]
     reader.finish()
@@ -499,14 +501,14 @@ def test_loops_nest() -> None:
         (LongInteger("1"), False),
     ],
 )
-def test_half_a_pair_is_found_wherever_it_hides(value: object, lone: bool) -> None:
+def test_a_lone_surrogate_is_found_anywhere(value: object, lone: bool) -> None:
     assert has_lone_surrogate(value) is lone
 
 
-# What it costs, counted.
+# The number of calls.
 
 
-def test_a_good_text_is_read_without_looking_for_places_depths_or_surrogates(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_text_is_read_without_searching_places_depths_or_surrogates(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("looked for though the text makes it impossible")
 
@@ -518,7 +520,7 @@ def test_a_good_text_is_read_without_looking_for_places_depths_or_surrogates(mon
     reader.finish()
 
 
-def test_a_place_is_looked_for_once_however_long_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_is_computed_once_whatever_the_length(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
     def counted(text: str, at: int) -> str:

@@ -27,7 +27,7 @@ class Other(Record):
     name: str | None = None
 
 
-def test_the_fields_stand_in_the_order_of_the_annotations() -> None:
+def test_the_fields_are_in_the_order_of_the_annotations() -> None:
     assert Point.fields == ("x", "y", "name")
 
 
@@ -56,7 +56,7 @@ def test_arguments_are_bound_as_a_dataclass_binds_them(
     [
         ((), {}, "needs 'x'"),
         ((), {"y": 1}, "needs 'x'"),
-        ((1, 2, "a", 4), {}, "takes 3 fields, 4 given"),
+        ((1, 2, "a", 4), {}, "has 3 fields, but 4 values were given"),
         ((1,), {"x": 2}, "no field 'x' to set"),
         ((1,), {"z": 2}, "no field 'z' to set"),
     ],
@@ -66,16 +66,16 @@ def test_arguments_that_do_not_fit_are_refused(args: tuple[Any, ...], kwargs: di
         Point(*args, **kwargs)
 
 
-def test_of_takes_all_the_values_in_order() -> None:
+def test_of_accepts_all_values_in_order() -> None:
     assert Point.of(iter((1, 2, "a"))) == Point(1, 2, "a")
     assert type(Point.of((1, 2, "a"))) is Point
 
 
-def test_a_record_may_have_properties_of_its_own() -> None:
+def test_a_record_may_have_properties() -> None:
     assert Point(1, 2).sum == 3
 
 
-def test_replace_makes_a_copy() -> None:
+def test_replace_returns_a_copy() -> None:
     point = Point(1, 2, "a")
     assert point.replace(y=5) == Point(1, 5, "a")
     assert point == Point(1, 2, "a")
@@ -84,7 +84,7 @@ def test_replace_makes_a_copy() -> None:
         point.replace(z=1)
 
 
-def test_equal_are_records_of_one_class_with_equal_fields() -> None:
+def test_records_of_one_class_with_equal_fields_are_equal() -> None:
     assert Point(1, 2) == Point(1, 2)
     assert not Point(1, 2) != Point(1, 2)  # noqa: SIM202  # `!=` has code of its own
     assert Point(1, 2) != Point(1, 3)
@@ -102,7 +102,7 @@ def test_equal_records_have_equal_hashes() -> None:
 
 
 @pytest.mark.parametrize("name", ["x", "name", "new", "sum", "fields"])
-def test_nothing_of_a_record_can_be_set_or_deleted(name: str) -> None:
+def test_no_attribute_can_be_set_or_deleted(name: str) -> None:
     point = Point(1, 2, "a")
     with pytest.raises(AttributeError, match=name):
         setattr(point, name, 5)
@@ -111,7 +111,7 @@ def test_nothing_of_a_record_can_be_set_or_deleted(name: str) -> None:
     assert point == Point(1, 2, "a")
 
 
-def test_it_is_printed_as_it_is_written() -> None:
+def test_repr_is_a_valid_expression() -> None:
     assert repr(Point(1, name="a'b")) == 'Point(x=1, y=0, name="a\'b")'
 
 

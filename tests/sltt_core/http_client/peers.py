@@ -1,4 +1,4 @@
-"""HTTP servers on loopback that do what they are told: each connection is served by a script, in a thread."""
+"""Scripted HTTP servers on loopback: a script serves each connection in its own thread."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     Script = Callable[["Line"], None]
 
 PATIENCE = 10.0
-"""Seconds after which a server that waits for its client gives up, so that a broken test ends."""
+"""Seconds that a server waits for its client, so that a broken test ends."""
 
 
 def request(path: str = "/", body: bytes = b"", method: str = "POST") -> bytes:
-    """A whole request."""
+    """Return a whole request."""
     return f"{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def response(body: bytes = b"ok", *headers: str, status: str = "200 OK", version: str = "HTTP/1.1") -> bytes:
-    """A whole answer, with its length."""
+    """Return a whole response with its length."""
     lines = [f"{version} {status}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 def soon() -> float:
-    """A deadline that no test reaches."""
+    """Return a deadline that no test reaches."""
     return monotonic() + 10
 
 
@@ -68,7 +68,7 @@ class Line:
         self._requests = requests
 
     def read_head(self) -> bytes:
-        """Return the next request's head, with the empty line; `b""` when the client has hung up."""
+        """Return the next request's first line and headers, with the empty line; `b""` when the client closed."""
         while (end := self.buffer.find(b"\r\n\r\n")) < 0:
             piece = self.connection.recv(65_536)
             if not piece:
@@ -78,7 +78,7 @@ class Line:
         return head
 
     def read_request(self) -> bytes:
-        """Return the next whole request and count it; `b""` when the client has hung up."""
+        """Return the next whole request and record it; `b""` when the client closed the connection."""
         head = self.read_head()
         if not head:
             return b""
@@ -98,21 +98,21 @@ class Line:
     def send(self, data: bytes) -> None:
         self.connection.sendall(data)
 
-    def answer_all(self, *responses: bytes) -> None:
-        """Read a request for each answer; the last one is given to all that follow."""
+    def respond_all(self, *responses: bytes) -> None:
+        """Read requests and send a response to each; the last response is repeated."""
         given = 0
         while self.read_request():
             self.send(responses[min(given, len(responses) - 1)])
             given += 1
 
     def stay(self) -> None:
-        """Read nothing until the client hangs up or the test ends."""
+        """Read nothing until the client closes the connection or the test ends."""
         poll = select.poll()
-        poll.register(self.connection, 0)  # that, and errors, are always told
+        poll.register(self.connection, 0)  # POLLHUP and errors are always reported
         poll.poll(1000 * PATIENCE)
 
     def wait_for_end(self) -> None:
-        """Wait until the client hangs up."""
+        """Wait until the client closes the connection."""
         try:
             while self.connection.recv(65_536):
                 pass
@@ -120,11 +120,11 @@ class Line:
             pass
 
     def close(self) -> None:
-        """Hang up with a FIN, or with a reset when there is something unread."""
+        """Close with a FIN, or with a reset when unread bytes are left."""
         self.connection.close()
 
     def reset(self) -> None:
-        """Hang up with a reset."""
+        """Close with a reset."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
 
@@ -141,7 +141,7 @@ class Peer:
         self._ends: list[socket.socket] = []
         self._failures: list[BaseException] = []
         self.connections = 0
-        """How many were accepted."""
+        """The number of accepted connections."""
         self.requests: list[bytes] = []
         """The whole requests that were read."""
         self.refusals: list[OSError] = []
@@ -166,7 +166,7 @@ class Peer:
         self._listener.close()
         for end in self._ends:
             try:
-                end.shutdown(socket.SHUT_RDWR)  # wakes a script that waits
+                end.shutdown(socket.SHUT_RDWR)  # ends a script that waits
             except OSError:
                 pass
         for thread in self._threads:
@@ -181,7 +181,7 @@ class Peer:
             except OSError:
                 return
             connection.settimeout(PATIENCE)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent before a reset goes out
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # bytes before a reset are sent
             thread = Thread(target=self._serve, args=(connection, self.connections))
             self.connections += 1
             self._threads.append(thread)
@@ -197,7 +197,7 @@ class Peer:
                     return
             self._ends.append(connection)
             self._script(Line(connection, number, self.requests))
-        except OSError:  # the client has hung up, as it may
+        except OSError:  # the client closed the connection, which is allowed
             pass
         except BaseException as error:
             self._failures.append(error)
@@ -205,15 +205,15 @@ class Peer:
             connection.close()
 
 
-def keep_answering(line: Line) -> None:
-    line.answer_all(response(b"%d" % line.number))
+def keep_responding(line: Line) -> None:
+    line.respond_all(response(b"%d" % line.number))
 
 
 def count_calls(transport: HttpTransport) -> dict[str, int]:
-    """The calls of one request on a kept connection: of functions in Python, and of functions in C."""
+    """Count the calls of one request on a kept connection: of functions in Python, and of functions in C."""
     sent, deadline = request(body=b"x" * 500), soon()
     transport.send(sent, deadline=deadline)
-    counts = {"call": 0, "c_call": -1}  # -1: of setprofile itself
+    counts = {"call": 0, "c_call": -1}  # -1 for setprofile itself
 
     def count(_frame: object, event: str, _argument: object) -> None:
         if event in counts:

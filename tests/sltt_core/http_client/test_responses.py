@@ -1,4 +1,4 @@
-"""The parser of answers against h11's, and against what no server should send. No sockets here."""
+"""The response parser compared with h11, and on responses that no server should send. No sockets are used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.sltt_core.http_client.peers import response
 
 MAX_BODY = 100_000
 EXAMPLES = int(os.environ.get("SLTT_EXAMPLES", "100"))
-"""Of each kind; more when one looks for trouble."""
+"""Examples of each property test."""
 
 
 IN_BODY = "in the body"
@@ -35,18 +35,18 @@ class Parsed(NamedTuple):
 
 
 def ours(pieces: Sequence[bytes], max_body: int = MAX_BODY) -> Parsed:
-    """What our parser makes of an answer that comes in these pieces, then ends."""
+    """Return the result of our parser for a response that comes in these pieces, then ends."""
     left: Iterator[bytes] = iter([*(piece for piece in pieces if piece), b""])
     response, reusable = read_response(left.__next__, max_body)  # it must not ask for more after the end
     assert type(response) is HttpResponse
     headers = dict(response.headers)
-    if "transfer-encoding" in headers:  # h11 does so
+    if "transfer-encoding" in headers:  # as h11 does
         headers["transfer-encoding"] = headers["transfer-encoding"].lower()
     return Parsed(response.status, headers, response.body, reusable)
 
 
 def theirs(pieces: Sequence[bytes]) -> Parsed:
-    """What h11 makes of it."""
+    """Return the result of h11's parser."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=2 * MAX_HEADER_BYTES)
     connection.send(h11.Request(method="POST", target="/", headers=[("Host", "a"), ("Content-Length", "0")]))
     connection.send(h11.EndOfMessage())
@@ -71,12 +71,12 @@ def theirs(pieces: Sequence[bytes]) -> Parsed:
         elif isinstance(event, h11.EndOfMessage):
             break
         elif not isinstance(event, h11.InformationalResponse):
-            raise h11.RemoteProtocolError(f"no answer: {event}")
+            raise h11.RemoteProtocolError(f"not a response: {event}")
     over = not todo or connection.trailing_data[0]
     return Parsed(status, headers, body, connection.our_state is connection.their_state is h11.DONE and not over)
 
 
-# Good answers
+# Valid responses
 
 TOKEN = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 VISIBLE = [chr(code) for code in (*range(0x21, 0x7F), *range(0xA1, 0x100))]
@@ -95,7 +95,7 @@ chunk_extensions = st.sampled_from(["", ";a", ";a=b", ';a="b c"', "; x ; y", " "
 
 
 class Response(NamedTuple):
-    """An answer, and how it is to be written."""
+    """A response, and how it is written."""
 
     status: int
     reason: str
@@ -120,7 +120,7 @@ def responses(framings: Sequence[str]) -> st.SearchStrategy[Response]:
 
 
 def split(data: bytes, cuts: Sequence[int]) -> list[bytes]:
-    """Cut into pieces at these places, however far they are beyond the end."""
+    """Cut into pieces at these places, modulo the length."""
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     return [data[start:end] for start, end in pairwise(places)]
 
@@ -157,7 +157,7 @@ def written_by_h11(response: Response) -> bytes:
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(responses(["length", "chunked", "close"]), cuts)
-def test_what_h11_writes_is_read_as_h11_reads_it(response: Response, places: list[int]) -> None:
+def test_responses_written_by_h11_parse_as_h11_parses_them(response: Response, places: list[int]) -> None:
     pieces = split(written_by_h11(response), places)
     parsed = ours(pieces)
     assert parsed == theirs(pieces)
@@ -166,7 +166,7 @@ def test_what_h11_writes_is_read_as_h11_reads_it(response: Response, places: lis
 
 
 class Style(NamedTuple):
-    """What the grammar leaves to a server."""
+    """Choices that the grammar leaves to a server."""
 
     sizes: list[int]
     extension: str
@@ -223,17 +223,19 @@ def written_by_hand(response: Response, style: Style) -> bytes:
     return (head + "\r\n").encode("latin-1") + wire
 
 
-# h11 has no whitespace before a chunk's extension; RFC 9112, section 7.1.1, has.
+# h11 refuses whitespace before a chunk's extension; RFC 9112, section 7.1.1, allows it.
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(responses(["length", "chunked", "close"]), styles.filter(lambda style: style.extension != "\t;q=1"), cuts)
-def test_what_the_grammar_allows_is_read_as_h11_reads_it(response: Response, style: Style, places: list[int]) -> None:
+def test_responses_that_the_grammar_allows_parse_as_h11_parses_them(
+    response: Response, style: Style, places: list[int]
+) -> None:
     pieces = split(written_by_hand(response, style), places)
     parsed = ours(pieces)
     assert parsed == theirs(pieces)
     assert parsed.body == (b"" if response.status in (204, 304) else response.body)
 
 
-# Broken answers
+# Invalid responses
 
 NASTY = [
     b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\n\n", b"\0", b" ", b"\t", b":", b";", b",", b"\xff", b"\x7f", b"\x0b",
@@ -278,10 +280,10 @@ def edit(data: bytes, changes: list[tuple[str, int, bytes]]) -> bytes:
 
 
 def is_known_difference(error: h11.RemoteProtocolError, wire: bytes) -> bool:
-    """Whether we take harmlessly what h11 refuses for this reason.
+    """Return whether our parser accepts, without harm, what h11 refuses for this reason.
 
-    - A trailer may be nonsense: we skip trailers, and end them where h11 does.
-    - Whitespace may stand before a chunk's extension, as the grammar has it.
+    - An invalid trailer: our parser skips trailers, and ends them where h11 does.
+    - Whitespace before a chunk's extension: the grammar allows it.
     """
     if str(error).startswith(("illegal header line", "continuation line")):
         return IN_BODY in error.__notes__
@@ -293,7 +295,7 @@ def assert_as_strict_as_h11(pieces: list[bytes]) -> None:
     try:
         parsed = ours(pieces)
     except TransportError:
-        return  # we may be stricter
+        return  # our parser may be stricter
     try:
         expected = theirs(pieces)
     except h11.RemoteProtocolError as error:
@@ -301,13 +303,24 @@ def assert_as_strict_as_h11(pieces: list[bytes]) -> None:
             return
         raise AssertionError(f"h11 refuses {wire!r}: {error}") from error
     assert parsed[:3] == expected[:3]
-    # We keep connections to servers of HTTP/1.0 that offer it.
+    # Our client keeps a connection to an HTTP/1.0 server that offers it.
     assert expected.reusable or not parsed.reusable or (b"HTTP/1.0" in wire and "connection" in parsed.headers)
+
+
+@pytest.mark.parametrize("status", ["99", "9", "", "099", "1000", "2O0", "20"])
+def test_a_status_has_three_digits(status: str) -> None:
+    with pytest.raises(TransportError):
+        ours(
+            [
+                f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode(),
+                b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            ]
+        )
 
 
 @settings(max_examples=3 * EXAMPLES, deadline=None)
 @given(responses(["length", "chunked", "chunked", "close"]), styles, edits, cuts)
-def test_what_h11_refuses_is_refused(
+def test_responses_that_h11_refuses_are_refused(
     response: Response, style: Style, changes: list[tuple[str, int, bytes]], places: list[int]
 ) -> None:
     assert_as_strict_as_h11(split(edit(written_by_hand(response, style), changes), places))
@@ -319,13 +332,13 @@ def test_noise_is_refused_as_h11_refuses_it(noise: bytes, places: list[int]) -> 
     assert_as_strict_as_h11(split(noise, places))
 
 
-# Whatever is beyond a bound, or against the grammar, by name
+# Limits and grammar, case by case
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def endless(start: bytes, piece: bytes, limit: int = 2_000) -> Callable[[], bytes]:
-    """A server that never stops sending; to ask it `limit` times is to hang."""
+    """Return the source of a server that never stops sending; it raises `StopIteration` after `limit` pieces."""
     pieces = chain([start], repeat(piece, limit))
     return pieces.__next__
 
@@ -333,19 +346,19 @@ def endless(start: bytes, piece: bytes, limit: int = 2_000) -> Callable[[], byte
 @pytest.mark.parametrize(
     ("start", "piece", "reason"),
     [
-        (b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 1000 + b"\r\n", "head is larger than 65,536"),
-        (b"HTTP/1.1 200 OK\r\nX: ", b"x" * 1000, "head is larger"),
-        (b"HTTP/1.1 ", b"2" * 1000, "head is larger"),
+        (b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 1000 + b"\r\n", "headers are larger than 65,536"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x" * 1000, "headers are larger"),
+        (b"HTTP/1.1 ", b"2" * 1000, "headers are larger"),
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "more than 10 interim"),
-        (CHUNKED, b"1" * 1000, "line in the answer's body is longer than 4,096"),
+        (CHUNKED, b"1" * 1000, "line in the response's body is longer than 4,096"),
         (CHUNKED, b"1;x=" + b"y" * 5000 + b"\r\nx\r\n", "longer than 4,096"),
         (CHUNKED, b"3e8\r\n" + b"x" * 1000 + b"\r\n", "body is larger than 100,000"),
-        (CHUNKED + b"0\r\n", b"X: " + b"x" * 1000 + b"\r\n", "line in the answer's body is longer"),
+        (CHUNKED + b"0\r\n", b"X: " + b"x" * 1000 + b"\r\n", "line in the response's body is longer"),
         (CHUNKED + b"0\r\nX: ", b"x" * 1000, "longer than 65,536"),
         (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 1000, "body is larger"),
     ],
 )
-def test_a_server_that_never_stops_is_stopped(start: bytes, piece: bytes, reason: str) -> None:
+def test_an_endless_response_is_refused(start: bytes, piece: bytes, reason: str) -> None:
     with pytest.raises(BadResponse, match=reason):
         read_response(endless(start, piece) if start else endless(piece, piece), MAX_BODY)
 
@@ -364,7 +377,7 @@ def test_a_server_that_never_stops_is_stopped(start: bytes, piece: bytes, reason
         lambda extra: b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MAX_BODY + extra),
         lambda extra: b"HTTP/1.1 103 \r\n\r\n" * (MAX_INTERIM + extra) + response(),
     ],
-    ids=["head", "headers", "length", "chunk", "chunk line", "trailer", "trailers", "to the end", "interim"],
+    ids=["headers' bytes", "headers", "length", "chunk", "chunk line", "trailer", "trailers", "to the end", "interim"],
 )
 def test_the_bounds_are_exact(sized: Callable[[int], bytes], extra: int) -> None:
     data = sized(extra)
@@ -381,7 +394,7 @@ def head(*lines: str, first: str = "HTTP/1.1 200 OK") -> bytes:
     return "\r\n".join([first, *lines, "", ""]).encode("latin-1")
 
 
-BAD_HEADS = {
+BAD_HEADERS = {
     "two lengths": head("Content-Length: 1", "Content-Length: 2"),
     "two lengths in one": head("Content-Length: 1, 1"),
     "a negative length": head("Content-Length: -1"),
@@ -417,7 +430,7 @@ BAD_HEADS = {
     "no status": head(first="HTTP/1.1 "),
     "no status line": head("Content-Length: 0", first="Server: x"),
     "an empty line first": b"\r\n" + head("Content-Length: 0"),
-    "an empty head": b"\r\n\r\n",
+    "no headers": b"\r\n\r\n",
     "a NUL in the reason": head(first="HTTP/1.1 200 O\0K"),
     "a line without a colon": head("Content-Length"),
     "a line without a name": head(": 1"),
@@ -427,7 +440,7 @@ BAD_HEADS = {
     "a NUL": head("X: a\0b"),
     "a bare CR": head("X: a\rContent-Length: 1"),
     "a bare LF": head("X: a\nContent-Length: 1"),
-    "a CR too much": head("X: a\r"),
+    "an extra CR": head("X: a\r"),
     "another control character": head("X: a\x1bb"),
     "a folded first line": head(" X: a"),
     "SSH": b"SSH-2.0-OpenSSH_9.6\r\n",
@@ -436,11 +449,11 @@ BAD_HEADS = {
 }
 
 
-@pytest.mark.parametrize("data", BAD_HEADS.values(), ids=BAD_HEADS)
-def test_a_bad_head_is_refused_at_once(data: bytes) -> None:
+@pytest.mark.parametrize("data", BAD_HEADERS.values(), ids=BAD_HEADERS)
+def test_bad_headers_are_refused_at_once(data: bytes) -> None:
     for pieces in ([data], [data[place : place + 1] for place in range(len(data))]):
         with pytest.raises(BadResponse):
-            read_response(iter(pieces).__next__, MAX_BODY)  # StopIteration when it wants more than that
+            read_response(iter(pieces).__next__, MAX_BODY)  # StopIteration when the parser asks for more
 
 
 @pytest.mark.parametrize(
@@ -470,12 +483,12 @@ def test_a_bad_chunk_size_is_refused(size: str) -> None:
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"x\r\n", b"\n\r", b" \r\n"])
-def test_a_chunk_that_does_not_end_where_it_should_is_refused(end: bytes) -> None:
-    with pytest.raises(BadResponse, match="longer than it says"):
+def test_a_chunk_that_does_not_end_after_its_size_is_refused(end: bytes) -> None:
+    with pytest.raises(BadResponse, match="longer than its size"):
         ours([CHUNKED + b"1\r\nx" + end + b"0\r\n\r\n"])
 
 
-# What is allowed, by name
+# Valid responses, case by case
 
 
 @pytest.mark.parametrize(
@@ -495,13 +508,15 @@ def test_a_chunk_that_does_not_end_where_it_should_is_refused(end: bytes) -> Non
         (["Connection: keep-alive, close"], "HTTP/1.0 200 OK", False),
     ],
 )
-def test_the_tokens_of_connection_say_whether_it_lasts(lines: list[str], first: str, reusable: bool) -> None:
+def test_the_connection_header_determines_whether_the_connection_is_kept(
+    lines: list[str], first: str, reusable: bool
+) -> None:
     assert ours([head("Content-Length: 0", *lines, first=first)]).reusable is reusable
 
 
 @pytest.mark.parametrize("status", [204, 304])
 @pytest.mark.parametrize("framing", ["Content-Length: 5000000", "Transfer-Encoding: chunked", "X: x"])
-def test_some_answers_have_no_body_whatever_their_headers_say(status: int, framing: str) -> None:
+def test_204_and_304_have_no_body_whatever_their_headers(status: int, framing: str) -> None:
     parsed = ours([head(framing, first=f"HTTP/1.1 {status} X")])
     assert (parsed.status, parsed.body, parsed.reusable) == (status, b"", True)
 
@@ -513,19 +528,19 @@ def test_headers_of_one_name_are_joined_and_lines_unfolded() -> None:
     assert ours([data]).headers == {"a": "1, 2", "x": "a", "content-length": "0", "f": "a b c", "e": "", "d": "\xe9"}
 
 
-def test_what_comes_after_an_answer_makes_its_connection_useless() -> None:
+def test_bytes_after_a_response_make_its_connection_unusable() -> None:
     for whole in (response(), head(first="HTTP/1.1 204 X"), CHUNKED + b"2\r\nok\r\n0\r\n\r\n"):
         assert ours([whole]).reusable
         assert not ours([whole + b"\r\n"]).reusable
 
 
-def test_of_the_names_it_saw_it_remembers_few() -> None:
+def test_the_parser_remembers_at_most_16_sets_of_header_names() -> None:
     for number in range(100):
         assert ours([head(f"X-{number}: 1", "Content-Length: 0")]).headers[f"x-{number}"] == "1"
     assert 0 < len(http_responses._seen) <= 16
 
 
-# Cut short
+# Truncated responses
 
 GOOD = {
     "length": response(b"a body", "Date: today"),
@@ -535,7 +550,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("data", GOOD.values(), ids=GOOD)
-def test_an_answer_cut_short_is_no_answer(data: bytes) -> None:
+def test_a_truncated_response_is_an_unknown_outcome(data: bytes) -> None:
     assert ours([data]).body == b"a body"
     for place in range(len(data)):
         with pytest.raises(OutcomeUnknown):
@@ -543,7 +558,7 @@ def test_an_answer_cut_short_is_no_answer(data: bytes) -> None:
         assert ours([data[:place], data[place:]]).body == b"a body"
 
 
-def test_a_head_cut_short_is_no_answer_though_the_end_may_be_the_bodys() -> None:
+def test_truncated_headers_are_an_unknown_outcome_without_a_length_too() -> None:
     data = b"HTTP/1.1 200 OK\r\nX: y\r\n\r\na body"
     for place in range(len(data)):
         if place < len(data) - 6:
@@ -556,7 +571,7 @@ def test_a_head_cut_short_is_no_answer_though_the_end_may_be_the_bodys() -> None
 # Time
 
 
-def test_a_hostile_answer_is_read_in_linear_time() -> None:
+def test_a_hostile_response_is_read_in_linear_time() -> None:
     def cost(chunks: int) -> float:
         data = CHUNKED + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n"
         best = 1e9
@@ -566,5 +581,5 @@ def test_a_hostile_answer_is_read_in_linear_time() -> None:
             best = min(best, thread_time() - before)
         return best
 
-    # 10 times as much; were the rest copied for every chunk, 100 times.
+    # Ten times the chunks take about ten times as long; copying the rest for each chunk would take 100 times.
     assert cost(60_000) < 40 * cost(6_000)

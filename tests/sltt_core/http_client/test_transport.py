@@ -1,4 +1,4 @@
-"""The pool, time, and what is said of a request that failed; against servers on loopback that do what they are told."""
+"""The transport against scripted servers on loopback: the connection pool, deadlines, large requests and errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.sltt_core.http_client.peers import (
     Line,
     Peer,
     count_calls,
-    keep_answering,
+    keep_responding,
     request,
     response,
     soon,
@@ -86,8 +86,8 @@ def test_an_origin_is_read_from_a_url(url: str, origin: Origin) -> None:
         "http://[::1]:", "http://.a", "http://[::1]80",
     ],
 )  # fmt: skip
-def test_what_is_no_origin_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match=r"does not begin|is not a scheme|has no valid port"):
+def test_an_invalid_origin_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"does not begin|is not a valid origin|the port of .* is not valid"):
         parse_origin(url)
 
 
@@ -99,7 +99,7 @@ def test_a_host_that_is_not_ascii_is_refused_before_anything_is_sent() -> None:
 # Errors
 
 
-def test_each_error_says_what_became_of_the_request() -> None:
+def test_each_error_has_its_own_kind_and_is_retryable() -> None:
     for error in (ConnectFailed, OutcomeUnknown, BadResponse):
         assert issubclass(error, TransportError)
         assert issubclass(error, SlttError)
@@ -111,7 +111,7 @@ def test_each_error_says_what_became_of_the_request() -> None:
 
 
 def test_a_connection_is_kept(to: Open) -> None:
-    with Peer(keep_answering) as peer:
+    with Peer(keep_responding) as peer:
         transport = to(peer)
         for _ in range(50):
             assert transport.send(request(), deadline=soon()).body == b"0"
@@ -119,7 +119,7 @@ def test_a_connection_is_kept(to: Open) -> None:
 
 
 def test_a_warmed_connection_is_used(to: Open) -> None:
-    with Peer(keep_answering) as peer:
+    with Peer(keep_responding) as peer:
         transport = to(peer)
         transport.warm(soon())
         transport.send(request(), deadline=soon())
@@ -133,30 +133,30 @@ def test_a_warmed_connection_is_used(to: Open) -> None:
         response(b"x", "Connection: foo, Close"),
         response(b"x", version="HTTP/1.0"),
         response(b"x") + b"\r\n",
-        response(b"x") + response(b"of nobody"),
+        response(b"x") + response(b"unrequested"),
     ],
-    ids=["close", "token", "HTTP/1.0", "an empty line more", "an answer more"],
+    ids=["close", "token", "HTTP/1.0", "an extra empty line", "an extra response"],
 )
-def test_a_connection_that_cannot_be_kept_is_not(to: Open, good: bytes) -> None:
-    with Peer(lambda line: line.answer_all(good)) as peer:
+def test_a_connection_that_cannot_be_reused_is_closed(to: Open, good: bytes) -> None:
+    with Peer(lambda line: line.respond_all(good)) as peer:
         transport = to(peer)
         for _ in range(5):
             assert transport.send(request(), deadline=soon()).body == b"x"
         assert (peer.connections, len(peer.requests)) == (5, 5)
 
 
-def test_an_answer_to_nothing_is_given_to_nobody(to: Open) -> None:
+def test_a_response_without_a_request_is_dropped(to: Open) -> None:
     arrived = Event()
 
     def serve(line: Line) -> None:
-        line.answer_all(response(b"%d" % line.number))
+        line.respond_all(response(b"%d" % line.number))
 
     def serve_two(line: Line) -> None:
         if line.number == 0:
             line.read_request()
             line.send(response(b"0"))
             asked.wait(10)
-            line.send(response(b"of nobody"))
+            line.send(response(b"unrequested"))
             arrived.set()
             line.wait_for_end()
         else:
@@ -171,8 +171,8 @@ def test_an_answer_to_nothing_is_given_to_nobody(to: Open) -> None:
         assert transport.send(request(), deadline=soon()).body == b"1"
 
 
-def test_a_server_of_http_1_0_may_keep_a_connection(to: Open) -> None:
-    with Peer(lambda line: line.answer_all(response(b"x", "Connection: keep-alive", version="HTTP/1.0"))) as peer:
+def test_an_http_1_0_server_may_keep_a_connection(to: Open) -> None:
+    with Peer(lambda line: line.respond_all(response(b"x", "Connection: keep-alive", version="HTTP/1.0"))) as peer:
         transport = to(peer)
         for _ in range(5):
             transport.send(request(), deadline=soon())
@@ -203,12 +203,14 @@ def test_a_connection_closed_between_requests_is_replaced(
 
 
 @pytest.mark.parametrize("how", [Line.close, Line.reset])
-def test_a_connection_closed_at_any_moment_loses_and_doubles_nothing(to: Open, how: Callable[[Line], None]) -> None:
+def test_a_connection_closed_at_any_moment_neither_loses_nor_repeats_a_request(
+    to: Open, how: Callable[[Line], None]
+) -> None:
     def serve(line: Line) -> None:
         for _ in range(3):
             if line.read_request():
                 line.send(response())
-        how(line)  # no telling whether the next request is on its way
+        how(line)  # the next request may be on its way
 
     with Peer(serve) as peer:
         transport = to(peer)
@@ -217,8 +219,8 @@ def test_a_connection_closed_at_any_moment_loses_and_doubles_nothing(to: Open, h
         assert peer.requests == [request(f"/{number}") for number in range(200)]
 
 
-def read_and_hang_up(line: Line) -> None:
-    """Answer the first connection's first request; read its second, then hang up; answer the other connections."""
+def close_at_second_request(line: Line) -> None:
+    """Serve one request of the first connection and close at its second; serve one request of each other connection."""
     line.read_request()
     if line.number:
         line.send(response(b"again"))
@@ -229,24 +231,24 @@ def read_and_hang_up(line: Line) -> None:
 
 
 def test_a_request_whose_connection_died_is_not_repeated(to: Open) -> None:
-    with Peer(read_and_hang_up) as peer:
+    with Peer(close_at_second_request) as peer:
         transport = to(peer)
         transport.send(request("/1"), deadline=soon())
-        with pytest.raises(OutcomeUnknown, match="closed instead of an answer"):
+        with pytest.raises(OutcomeUnknown, match="closed without a response"):
             transport.send(request("/2"), deadline=soon())
         assert peer.requests == [request("/1"), request("/2")]
         assert peer.connections == 1
 
 
 def test_a_repeatable_request_whose_connection_died_is_repeated(to: Open) -> None:
-    with Peer(read_and_hang_up) as peer:
+    with Peer(close_at_second_request) as peer:
         transport = to(peer)
         transport.send(request("/1"), deadline=soon())
         assert transport.send(request("/2"), deadline=soon(), repeatable=True).body == b"again"
         assert peer.requests == [request("/1"), request("/2"), request("/2")]
 
 
-def test_a_request_that_was_sent_and_could_not_be_repeated_is_not_called_unsent(to: Open) -> None:
+def test_a_sent_request_whose_second_connection_fails_is_an_unknown_outcome(to: Open) -> None:
     closing = Event()
 
     def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
@@ -254,15 +256,15 @@ def test_a_request_that_was_sent_and_could_not_be_repeated_is_not_called_unsent(
             raise ConnectionRefusedError("refused")
         return open_connection(address, seconds)
 
-    with Peer(read_and_hang_up) as peer:
+    with Peer(close_at_second_request) as peer:
         transport = to(peer, connect=connect)
         transport.send(request("/1"), deadline=soon())
         closing.set()
-        with pytest.raises(OutcomeUnknown, match="closed instead of an answer, and then: cannot reach"):
+        with pytest.raises(OutcomeUnknown, match="closed without a response, and then: cannot reach"):
             transport.send(request("/2"), deadline=soon(), repeatable=True)
 
 
-def test_a_request_that_was_sent_is_not_called_unsent_because_it_could_not_be_sent_again(to: Open) -> None:
+def test_a_sent_request_that_cannot_be_sent_again_is_an_unknown_outcome(to: Open) -> None:
     connections = 0
 
     def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
@@ -271,7 +273,7 @@ def test_a_request_that_was_sent_is_not_called_unsent_because_it_could_not_be_se
         connection = open_connection(address, seconds)
         return connection if connections == 1 else Unsendable(fileno=connection.detach())
 
-    with Peer(read_and_hang_up) as peer:
+    with Peer(close_at_second_request) as peer:
         transport = to(peer, connect=connect)
         transport.send(request("/1"), deadline=soon())
         with pytest.raises(OutcomeUnknown):
@@ -279,25 +281,25 @@ def test_a_request_that_was_sent_is_not_called_unsent_because_it_could_not_be_se
         assert connections == 2
 
 
-def test_a_fresh_connection_that_dies_is_not_tried_again(to: Open) -> None:
+def test_a_request_on_a_new_connection_is_not_repeated(to: Open) -> None:
     def serve(line: Line) -> None:
         line.read_request()
 
     with Peer(serve) as peer:
-        with pytest.raises(OutcomeUnknown, match="closed instead of an answer"):
+        with pytest.raises(OutcomeUnknown, match="closed without a response"):
             to(peer).send(request(), deadline=soon(), repeatable=True)
         assert peer.connections == len(peer.requests) == 1
 
 
 class Unsendable(socket.socket):
-    """A connection that looks alive and takes nothing."""
+    """A connection that looks alive but sends nothing."""
 
     def send(self, data: object, flags: int = 0) -> int:
         raise BrokenPipeError(32, "Broken pipe")
 
 
-def test_a_request_that_did_not_get_on_a_kept_connection_is_sent_on_a_new_one(to: Open) -> None:
-    with Peer(keep_answering) as peer:
+def test_a_request_not_sent_on_a_kept_connection_is_sent_on_a_new_one(to: Open) -> None:
+    with Peer(keep_responding) as peer:
         transport = to(peer)
         transport.send(request("/1"), deadline=soon())
         kept, since = transport._idle.pop()
@@ -307,7 +309,7 @@ def test_a_request_that_did_not_get_on_a_kept_connection_is_sent_on_a_new_one(to
         assert peer.requests == [request("/1"), request("/2")]
 
 
-def test_a_request_that_did_not_get_on_any_connection_is_called_unsent(to: Open) -> None:
+def test_a_request_not_sent_on_any_connection_is_reported_as_not_sent(to: Open) -> None:
     def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         return Unsendable(fileno=open_connection(address, seconds).detach())
 
@@ -316,7 +318,7 @@ def test_a_request_that_did_not_get_on_any_connection_is_called_unsent(to: Open)
 
 
 @pytest.mark.parametrize("max_idle", [0, 1, 3])
-def test_no_more_connections_are_kept_than_allowed(to: Open, max_idle: int) -> None:
+def test_at_most_max_idle_connections_are_kept(to: Open, max_idle: int) -> None:
     together = Barrier(4)
 
     def serve(line: Line) -> None:
@@ -334,9 +336,9 @@ def test_no_more_connections_are_kept_than_allowed(to: Open, max_idle: int) -> N
         assert len(transport._idle) == max_idle
 
 
-def test_a_connection_that_was_idle_for_long_is_not_used(to: Open) -> None:
+def test_a_connection_that_was_idle_too_long_is_not_used(to: Open) -> None:
     now = 1000.0
-    with Peer(keep_answering) as peer:
+    with Peer(keep_responding) as peer:
         transport = to(peer, steady_clock=lambda: now, idle_seconds=60)
         assert transport.send(request(), deadline=now + 5).body == b"0"
         now += 60
@@ -346,9 +348,9 @@ def test_a_connection_that_was_idle_for_long_is_not_used(to: Open) -> None:
         assert len(transport._idle) == 1
 
 
-def test_connections_that_nobody_needs_any_more_are_closed(to: Open) -> None:
+def test_connections_that_are_idle_too_long_are_closed(to: Open) -> None:
     now = 1000.0
-    with Peer(keep_answering) as peer:
+    with Peer(keep_responding) as peer:
         transport = to(peer, steady_clock=lambda: now, idle_seconds=60)
         for _ in range(3):
             transport.warm(now + 5)
@@ -358,7 +360,7 @@ def test_connections_that_nobody_needs_any_more_are_closed(to: Open) -> None:
         assert len(transport._idle) == 1
 
 
-def test_each_thread_gets_its_own_answer(to: Open) -> None:
+def test_each_thread_gets_its_own_response(to: Open) -> None:
     def serve(line: Line) -> None:
         while sent := line.read_request():
             line.send(response(sent))
@@ -377,29 +379,29 @@ def test_each_thread_gets_its_own_answer(to: Open) -> None:
         assert len(transport._idle) <= 16
 
 
-def test_a_connection_may_be_taken_the_moment_it_is_kept(to: Open) -> None:
+def test_another_thread_may_take_a_connection_as_soon_as_it_is_kept(to: Open) -> None:
     class Taken(list[tuple[Any, float]]):
-        """As if another thread were always faster."""
+        """Behaves as if another thread always took the connection first."""
 
         def append(self, kept: tuple[Any, float]) -> None:
             taken.append(kept[0])
 
     taken: list[socket.socket] = []
-    with Peer(keep_answering) as peer:
+    with Peer(keep_responding) as peer:
         transport = to(peer)
         transport._idle = Taken()
         assert transport.send(request(), deadline=soon()).status == 200
         taken.pop().close()
 
 
-def test_close_closes_what_is_kept_and_what_comes_back(to: Open) -> None:
+def test_close_closes_idle_connections_and_those_in_use_after_their_response(to: Open) -> None:
     asked, closed = Event(), Event()
 
     def serve(line: Line) -> None:
         if line.number:
             asked.set()
             closed.wait(10)
-        line.answer_all(response())
+        line.respond_all(response())
 
     with Peer(serve) as peer, ThreadPoolExecutor(1) as threads:
         transport = to(peer)
@@ -417,7 +419,7 @@ def test_close_closes_what_is_kept_and_what_comes_back(to: Open) -> None:
         assert transport._idle == []
 
 
-def test_an_interrupted_request_takes_its_connection_with_it(to: Open) -> None:
+def test_an_interrupted_request_closes_its_connection(to: Open) -> None:
     class Interrupted(socket.socket):
         broken = False
 
@@ -433,7 +435,7 @@ def test_an_interrupted_request_takes_its_connection_with_it(to: Open) -> None:
         connections.append(Interrupted(fileno=open_connection(address, seconds).detach()))
         return connections[-1]
 
-    with Peer(keep_answering) as peer:
+    with Peer(keep_responding) as peer:
         transport = to(peer, connect=connect)
         with pytest.raises(KeyboardInterrupt):
             transport.send(request(), deadline=soon())
@@ -443,7 +445,7 @@ def test_an_interrupted_request_takes_its_connection_with_it(to: Open) -> None:
 
 
 def test_head_is_refused_before_anything_is_sent(to: Open) -> None:
-    with Peer(keep_answering) as peer:
+    with Peer(keep_responding) as peer:
         with pytest.raises(ValueError, match="HEAD is not supported"):
             to(peer).send(request(method="HEAD"), deadline=soon())
         assert peer.connections == 0
@@ -452,20 +454,20 @@ def test_head_is_refused_before_anything_is_sent(to: Open) -> None:
 # Connecting
 
 
-def test_nobody_there(to: Open) -> None:
+def test_a_refused_connection_is_reported(to: Open) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # and does not listen
         with pytest.raises(ConnectFailed, match=r"cannot reach 127\.0\.0\.1, port"):
             to(Origin("http", "127.0.0.1", unused.getsockname()[1])).send(request(), deadline=soon())
 
 
-def test_no_such_host(to: Open) -> None:
+def test_an_unknown_host_is_reported(to: Open) -> None:
     with pytest.raises(ConnectFailed, match=r"cannot reach nobody\.invalid"):
         to(Origin("http", "nobody.invalid", 80)).warm(soon())
 
 
-def test_an_ipv6_address(to: Open) -> None:
-    with Peer(keep_answering, host="::1") as peer:
+def test_an_ipv6_address_is_connected(to: Open) -> None:
+    with Peer(keep_responding, host="::1") as peer:
         assert to(parse_origin(f"http://[::1]:{peer.origin.port}")).send(request(), deadline=soon()).body == b"0"
 
 
@@ -474,7 +476,7 @@ def places(*addresses: tuple[str, int]) -> Callable[..., list[Any]]:
 
 
 def test_the_next_address_is_tried_when_the_first_refuses(monkeypatch: pytest.MonkeyPatch, to: Open) -> None:
-    with Peer(keep_answering) as peer, socket.socket() as unused:
+    with Peer(keep_responding) as peer, socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         good, bad = ("127.0.0.1", peer.origin.port), unused.getsockname()
         monkeypatch.setattr("_socket.getaddrinfo", places(bad, bad, good))
@@ -495,11 +497,15 @@ def test_the_addresses_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sltt_core.http_client.sockets.Socket.connect", time_out)
     with pytest.raises(TimeoutError):
         open_connection((b"a.example", 80), 30)
-    assert given == [pytest.approx(15, abs=1), pytest.approx(15, abs=1), pytest.approx(30, abs=1)]  # none took any
+    assert given == [
+        pytest.approx(15, abs=1),
+        pytest.approx(15, abs=1),
+        pytest.approx(30, abs=1),
+    ]  # no attempt used any time
 
 
-def test_what_is_sent_goes_out_at_once() -> None:
-    with Peer(keep_answering) as peer, closing(open_connection((b"127.0.0.1", peer.origin.port), 5)) as connection:
+def test_a_connection_sends_without_delay() -> None:
+    with Peer(keep_responding) as peer, closing(open_connection((b"127.0.0.1", peer.origin.port), 5)) as connection:
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
@@ -513,7 +519,7 @@ def test_no_address_is_tried_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch
 
 
 class Clock:
-    """Stands still but for what a test adds, and what each reading of it adds."""
+    """A clock that advances only by what a test adds, and by `step` at each reading."""
 
     def __init__(self, step: float = 0.0) -> None:
         self.now = 1000.0
@@ -524,16 +530,16 @@ class Clock:
         return self.now
 
 
-def test_no_time_to_connect(to: Open) -> None:
-    with Peer(keep_answering) as peer:
+def test_a_past_deadline_opens_no_connection(to: Open) -> None:
+    with Peer(keep_responding) as peer:
         with pytest.raises(ConnectFailed, match="no time left to connect"):
             to(peer, steady_clock=Clock()).send(request(), deadline=1000.0)
         assert peer.connections == 0
 
 
-def test_no_time_to_send_is_no_unknown_outcome_and_costs_no_connection(to: Open) -> None:
+def test_a_past_deadline_sends_nothing_and_keeps_the_connection(to: Open) -> None:
     clock = Clock()
-    with Peer(keep_answering) as peer:
+    with Peer(keep_responding) as peer:
         transport = to(peer, steady_clock=clock)
         transport.send(request("/1"), deadline=1001.0)
         with pytest.raises(ConnectFailed, match="no time left to send"):
@@ -543,14 +549,14 @@ def test_no_time_to_send_is_no_unknown_outcome_and_costs_no_connection(to: Open)
         assert peer.connections == 1
 
 
-def test_a_connection_that_took_all_the_time_is_kept_for_the_next_request(to: Open) -> None:
+def test_a_connection_that_used_all_the_time_is_kept_for_the_next_request(to: Open) -> None:
     clock = Clock()
 
     def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
         clock.now += seconds
         return open_connection(address, 5)
 
-    with Peer(keep_answering) as peer:
+    with Peer(keep_responding) as peer:
         transport = to(peer, steady_clock=clock, connect=connect)
         with pytest.raises(ConnectFailed, match="no time left to send"):
             transport.send(request("/1"), deadline=1002.0)
@@ -558,7 +564,7 @@ def test_a_connection_that_took_all_the_time_is_kept_for_the_next_request(to: Op
         assert (peer.requests, peer.connections) == ([request("/2")], 1)
 
 
-def test_connecting_has_the_time_that_is_left_and_no_more_than_its_own(to: Open) -> None:
+def test_connecting_is_bounded_by_the_deadline_and_by_connect_seconds(to: Open) -> None:
     given = []
 
     def connect(_address: tuple[bytes, int], seconds: float) -> _socket.socket:
@@ -572,7 +578,7 @@ def test_connecting_has_the_time_that_is_left_and_no_more_than_its_own(to: Open)
     assert given == [1.0, 3.0]
 
 
-def test_an_answer_that_drips_ends_at_the_deadline(to: Open) -> None:
+def test_a_slow_response_ends_at_the_deadline(to: Open) -> None:
     stop = Event()
 
     def serve(line: Line) -> None:
@@ -582,8 +588,8 @@ def test_an_answer_that_drips_ends_at_the_deadline(to: Open) -> None:
             line.send(b"x")
 
     with Peer(serve) as peer:
-        clock = Clock(step=0.25)  # each look at the clock, before each piece, takes a quarter of a second
-        with pytest.raises(OutcomeUnknown, match="no whole answer came in time"):
+        clock = Clock(step=0.25)  # each reading, before each piece, advances it
+        with pytest.raises(OutcomeUnknown, match="no complete response came in time"):
             to(peer, steady_clock=clock, read_seconds=5).send(request(), deadline=clock.now + 5)
         stop.set()
         assert len(peer.requests) == 1
@@ -591,14 +597,14 @@ def test_an_answer_that_drips_ends_at_the_deadline(to: Open) -> None:
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc"])
 @pytest.mark.parametrize(("read_seconds", "seconds"), [(0.02, 10), (10, 0.05)])
-def test_an_answer_that_stops_is_not_waited_for(to: Open, begun: bytes, read_seconds: float, seconds: float) -> None:
+def test_a_response_that_stops_times_out(to: Open, begun: bytes, read_seconds: float, seconds: float) -> None:
     def serve(line: Line) -> None:
         line.read_request()
         line.send(begun)
         line.wait_for_end()
 
     with Peer(serve) as peer:
-        with pytest.raises(OutcomeUnknown, match="no whole answer came in time"):
+        with pytest.raises(OutcomeUnknown, match="no complete response came in time"):
             to(peer, read_seconds=read_seconds).send(request(), deadline=monotonic() + seconds)
         assert len(peer.requests) == 1
 
@@ -606,7 +612,7 @@ def test_an_answer_that_stops_is_not_waited_for(to: Open, begun: bytes, read_sec
 # Large requests
 
 
-def test_a_large_request_and_a_large_answer(to: Open) -> None:
+def test_a_large_request_gets_a_large_response(to: Open) -> None:
     def serve(line: Line) -> None:
         while sent := line.read_request():
             line.send(response(sent))
@@ -620,7 +626,7 @@ def test_a_large_request_and_a_large_answer(to: Open) -> None:
 
 @pytest.mark.parametrize("how", [Line.close, Line.reset, Line.wait_for_end, Line.stay])
 @pytest.mark.parametrize("split", [0, 3, 12])
-def test_an_answer_that_comes_before_all_is_sent_is_read(to: Open, how: Callable[[Line], None], split: int) -> None:
+def test_an_early_error_response_is_read(to: Open, how: Callable[[Line], None], split: int) -> None:
     def serve(line: Line) -> None:
         line.read_head()
         for part in filter(None, [TOO_LARGE[:split], TOO_LARGE[split:]]):
@@ -631,12 +637,12 @@ def test_an_answer_that_comes_before_all_is_sent_is_read(to: Open, how: Callable
         transport = to(peer)
         response = transport.send(LARGE, deadline=monotonic() + 5)  # before `read_seconds` are over
         assert (response.status, response.body) == (413, b"too large")
-        if how is not Line.wait_for_end:  # that one reads on, and where all was sent the connection is as good as new
+        if how is not Line.wait_for_end:  # that server reads the rest; then the connection is reusable
             assert transport._idle == []
         assert peer.requests == []
 
 
-def test_another_answer_that_comes_before_all_is_sent_is_read_when_the_server_reads_no_more(to: Open) -> None:
+def test_an_early_response_is_read_when_the_server_stops_reading(to: Open) -> None:
     def serve(line: Line) -> None:
         line.read_head()
         line.send(response(b"enough"))
@@ -648,40 +654,40 @@ def test_another_answer_that_comes_before_all_is_sent_is_read_when_the_server_re
         assert transport._idle == []
 
 
-def test_a_server_that_only_talks(to: Open) -> None:
+def test_a_server_that_never_stops_sending_is_refused(to: Open) -> None:
     def serve(line: Line) -> None:
         line.send(b"HTTP/1.1 100 ")
         while True:
             line.send(b"x" * 1000)
 
-    with Peer(serve, receive_buffer=4096) as peer, pytest.raises(BadResponse, match="head is larger"):
+    with Peer(serve, receive_buffer=4096) as peer, pytest.raises(BadResponse, match="headers are larger"):
         to(peer, read_seconds=0.05).send(LARGE, deadline=monotonic() + 5)
 
 
-def test_an_interim_answer_does_not_stop_a_request(to: Open) -> None:
+def test_an_interim_response_does_not_stop_a_request(to: Open) -> None:
     def serve(line: Line) -> None:
         head = line.read_head()
         line.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         line.buffer = head + line.buffer
-        line.answer_all(response())
+        line.respond_all(response())
 
     with Peer(serve, receive_buffer=4096) as peer:
         assert to(peer).send(LARGE, deadline=soon()).status == 200
         assert peer.requests == [LARGE]
 
 
-def test_a_server_that_hangs_up_within_a_request(to: Open) -> None:
+def test_a_connection_closed_during_a_request_is_an_unknown_outcome(to: Open) -> None:
     def serve(line: Line) -> None:
         line.read_head()
 
     with Peer(serve, receive_buffer=4096) as peer:
-        with pytest.raises(OutcomeUnknown, match="closed instead of an answer"):
+        with pytest.raises(OutcomeUnknown, match="closed without a response"):
             to(peer).send(LARGE, deadline=soon())
         assert peer.requests == []
 
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 "])
-def test_a_server_that_will_not_answer_any_more(to: Open, begun: bytes) -> None:
+def test_a_server_that_half_closes_is_an_unknown_outcome(to: Open, begun: bytes) -> None:
     def serve(line: Line) -> None:
         line.read_head()
         line.send(begun)
@@ -690,15 +696,15 @@ def test_a_server_that_will_not_answer_any_more(to: Open, begun: bytes) -> None:
 
     with Peer(serve, receive_buffer=4096) as peer:
         transport = to(peer)
-        with pytest.raises(OutcomeUnknown, match=r"closed instead of an answer|ended in the middle"):
+        with pytest.raises(OutcomeUnknown, match=r"closed without a response|ended in the middle"):
             transport.send(LARGE, deadline=monotonic() + 5)
 
 
 @pytest.mark.parametrize(("read_seconds", "seconds"), [(0.02, 10), (10, 0.05)])
-def test_a_server_that_does_not_read_is_not_waited_for(to: Open, read_seconds: float, seconds: float) -> None:
+def test_a_server_that_does_not_read_times_out(to: Open, read_seconds: float, seconds: float) -> None:
     with Peer(Line.stay, receive_buffer=4096) as peer:
         transport = to(peer, read_seconds=read_seconds)
-        with pytest.raises(OutcomeUnknown, match=r"could not be sent in time|no whole answer"):
+        with pytest.raises(OutcomeUnknown, match=r"could not be sent in time|no complete response"):
             transport.send(LARGE, deadline=monotonic() + seconds)
 
 
@@ -706,7 +712,7 @@ def test_a_server_that_does_not_read_is_not_waited_for(to: Open, read_seconds: f
 
 
 class Counting(socket.socket):
-    """Counts what goes through it."""
+    """Records the calls of `send` and `recv`."""
 
     def __init__(self, fileno: int) -> None:
         super().__init__(fileno=fileno)
@@ -728,7 +734,7 @@ def test_a_request_takes_one_send_and_one_receive(to: Open) -> None:
         connections.append(Counting(open_connection(address, seconds).detach()))
         return connections[-1]
 
-    with Peer(keep_answering) as peer:
+    with Peer(keep_responding) as peer:
         transport = to(peer, connect=connect)
         for _ in range(3):
             transport.send(request(body=b"x" * 1000), deadline=soon())
@@ -736,7 +742,7 @@ def test_a_request_takes_one_send_and_one_receive(to: Open) -> None:
 
 
 def test_a_request_takes_few_calls(to: Open) -> None:
-    with Peer(lambda line: line.answer_all(LIKE_DYNAMODB)) as peer:
+    with Peer(lambda line: line.respond_all(LIKE_DYNAMODB)) as peer:
         counts = count_calls(to(peer))
     assert counts["call"] <= 18, counts
     assert counts["c_call"] <= 60, counts

@@ -1,4 +1,7 @@
-"""Servers that cut, stuff and corrupt their answers, over real connections; `test_transport_replies.py` needs none."""
+"""Servers that truncate, inflate and corrupt their responses, over real connections.
+
+`test_responses.py` tests the parser without connections.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ GOOD = {
 @pytest.mark.parametrize("how", [Line.close, Line.reset])
 @pytest.mark.parametrize("good", GOOD.values(), ids=GOOD)
 @pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "kept"])
-def test_an_answer_cut_at_any_byte_is_no_answer(good: bytes, how: Callable[[Line], None], fresh: bool) -> None:
+def test_a_response_cut_at_any_byte_is_an_unknown_outcome(
+    good: bytes, how: Callable[[Line], None], fresh: bool
+) -> None:
     def serve(line: Line) -> None:
         if not fresh:
             line.read_request()
@@ -45,7 +50,7 @@ def test_an_answer_cut_at_any_byte_is_no_answer(good: bytes, how: Callable[[Line
         assert peer.requests.count(request()) == len(good)  # none was sent twice
 
 
-def test_an_answer_without_a_length_ends_with_its_connection_and_not_before() -> None:
+def test_a_response_without_a_length_ends_only_with_its_connection() -> None:
     def serve(line: Line) -> None:
         line.read_request()
         line.send(b"HTTP/1.1 200 OK\r\n\r\na body")
@@ -56,7 +61,7 @@ def test_an_answer_without_a_length_ends_with_its_connection_and_not_before() ->
         transport = HttpTransport(peer.origin)
         assert transport.send(request(), deadline=soon()).body == b"a body"
         assert transport._idle == []
-        with pytest.raises(OutcomeUnknown, match="no whole answer"):
+        with pytest.raises(OutcomeUnknown, match="no complete response"):
             HttpTransport(peer.origin, read_seconds=0.02).send(request(), deadline=soon())
 
 
@@ -75,7 +80,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
-def test_a_bad_answer_is_refused_and_its_connection_closed(bad: bytes) -> None:
+def test_a_bad_response_is_refused_and_its_connection_closed(bad: bytes) -> None:
     def serve(line: Line) -> None:
         line.read_request()
         line.send(bad)
@@ -102,11 +107,11 @@ def test_a_bad_answer_is_refused_and_its_connection_closed(bad: bytes) -> None:
     ],
     ids=["headers", "header", "interim", "chunks", "extension", "trailers", "to the end"],
 )
-def test_a_server_that_never_stops_is_hung_up_on(start: bytes, piece: bytes) -> None:
+def test_a_connection_to_a_server_that_never_stops_is_closed(start: bytes, piece: bytes) -> None:
     def serve(line: Line) -> None:
         line.read_request()
         line.send(start)
-        while True:  # until the client hangs up
+        while True:  # until the client closes the connection
             line.send(piece * 1000)
 
     with Peer(serve) as peer, pytest.raises(BadResponse):

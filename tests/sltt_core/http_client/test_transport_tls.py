@@ -1,4 +1,4 @@
-"""TLS: who is trusted, what is said of who is not, and that an end is an end only when the server said so."""
+"""TLS: trusted and untrusted servers, failing handshakes, and responses that end with or without a close_notify."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.sltt_core.http_client.peers import (
     Line,
     Peer,
     count_calls,
-    keep_answering,
+    keep_responding,
     request,
     response,
     soon,
@@ -50,13 +50,13 @@ def ca() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def server(ca: trustme.CA) -> ssl.SSLContext:
-    """A server's side, with a good certificate."""
+    """A server's context with a valid certificate."""
     return server_with(ca.issue_cert("127.0.0.1"))
 
 
 @pytest.fixture(scope="module")
 def python_tls(ca: trustme.CA) -> Callable[[], ssl.SSLContext]:
-    """Trust the tests' own authority, with Python's own context."""
+    """A maker of Python's own context that trusts the tests' authority."""
 
     def make() -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -73,7 +73,7 @@ def own_tls(
     python_tls: Callable[[], ssl.SSLContext],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> MakeContext:
-    """Trust the tests' own authority, with Python's context, and with the lean one that DynamoDB is called with."""
+    """A maker of a context that trusts the tests' authority: Python's own, and that of the DynamoDB client."""
     if request.param == "ssl":
         return python_tls
     roots = tmp_path_factory.mktemp("roots") / "own.pem"
@@ -122,20 +122,22 @@ def test_the_next_context_is_tried_when_the_first_does_not_know_the_authority(
 
         return counting
 
-    with Peer(keep_answering, tls=server) as peer:
+    with Peer(keep_responding, tls=server) as peer:
         transport = HttpTransport(peer.origin, tls=[counted(amazon_tls), counted(own_tls)])
         for _ in range(5):
             assert transport.send(request(), deadline=soon()).body == b"1"
         assert (peer.connections, len(peer.requests)) == (2, 5)
         transport.close()
-        for _ in range(3):  # what was found out holds for later connections
+        for _ in range(3):  # later connections use the context that was found
             transport.send(request(), deadline=soon())
         assert made == [amazon_tls, own_tls]
     assert len(peer.refusals) == 1
 
 
-def test_threads_that_find_out_at_the_same_time_find_the_same(server: ssl.SSLContext, own_tls: MakeContext) -> None:
-    with Peer(keep_answering, tls=server) as peer:
+def test_threads_that_look_for_a_context_at_the_same_time_find_the_same(
+    server: ssl.SSLContext, own_tls: MakeContext
+) -> None:
+    with Peer(keep_responding, tls=server) as peer:
         transport = HttpTransport(peer.origin, tls=[amazon_tls, own_tls])
         with ThreadPoolExecutor(8) as threads:
             for response in threads.map(lambda _: transport.send(request(), deadline=soon()), range(16)):
@@ -158,21 +160,21 @@ def expired(ca: trustme.CA, _folder: Path) -> ssl.SSLContext:
     ],
     ids=["wrong name", "expired", "self-signed", "unknown authority"],
 )
-def test_who_is_not_trusted_gets_nothing(
+def test_an_untrusted_server_gets_no_byte_of_the_request(
     ca: trustme.CA, own_tls: MakeContext, tmp_path: Path, make_server: Callable[..., ssl.SSLContext], reason: str
 ) -> None:
-    with Peer(keep_answering, tls=make_server(ca, tmp_path)) as peer:
+    with Peer(keep_responding, tls=make_server(ca, tmp_path)) as peer:
         for tls, tries in ([own_tls], 1), ([amazon_tls, own_tls], 2):
             before = peer.connections
             with pytest.raises(ConnectFailed, match=rf"127\.0\.0\.1 is not trusted: .*{reason}"):
                 HttpTransport(peer.origin, tls=tls).send(request(), deadline=soon(), repeatable=True)
             assert peer.connections == before + tries
         assert peer.requests == []
-    assert len(peer.refusals) == 3  # in the handshake: no byte of the request was there to be read
+    assert len(peer.refusals) == 3  # they failed in the handshake, before any byte of the request
 
 
-def test_a_wrong_name_is_wrong_whomever_one_trusts(ca: trustme.CA, own_tls: MakeContext) -> None:
-    with Peer(keep_answering, tls=server_with(ca.issue_cert("elsewhere.example"))) as peer:
+def test_a_wrong_name_is_not_tried_with_the_next_context(ca: trustme.CA, own_tls: MakeContext) -> None:
+    with Peer(keep_responding, tls=server_with(ca.issue_cert("elsewhere.example"))) as peer:
         with pytest.raises(ConnectFailed, match="mismatch"):
             HttpTransport(peer.origin, tls=[own_tls, system_tls]).warm(soon())
         assert peer.connections == 1
@@ -182,7 +184,7 @@ def test_a_host_name_is_verified(ca: trustme.CA, own_tls: MakeContext) -> None:
     def connect(_address: tuple[bytes, int], seconds: float) -> _socket.socket:
         return open_connection((b"127.0.0.1", peer.origin.port), seconds)
 
-    with Peer(keep_answering, tls=server_with(ca.issue_cert("good.example"))) as peer:
+    with Peer(keep_responding, tls=server_with(ca.issue_cert("good.example"))) as peer:
         for name in ("good.example", "bad.example"):
             transport = HttpTransport(peer.origin.replace(host=name), tls=[own_tls], connect=connect)
             if name == "good.example":
@@ -206,15 +208,15 @@ def test_a_context_that_does_not_verify_is_refused(
         context.verify_mode = ssl.CERT_NONE
         return context
 
-    with Peer(keep_answering, tls=server) as peer:
+    with Peer(keep_responding, tls=server) as peer:
         for tls in (no_name, nothing):
             with pytest.raises(ValueError, match="does not verify"):
                 HttpTransport(peer.origin, tls=[tls]).warm(soon())
-    with pytest.raises(ValueError, match="no TLS context"):
+    with pytest.raises(ValueError, match="tls is empty"):
         HttpTransport(peer.origin, tls=[])
 
 
-def test_the_default_verifies() -> None:
+def test_the_default_context_verifies_certificate_and_name() -> None:
     context = system_tls()
     assert isinstance(context, ssl.SSLContext)
     assert context.check_hostname
@@ -222,10 +224,10 @@ def test_the_default_verifies() -> None:
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
-# Handshakes that fail otherwise
+# Other failing handshakes
 
 
-def test_a_server_without_tls(own_tls: MakeContext) -> None:
+def test_a_server_without_tls_is_reported(own_tls: MakeContext) -> None:
     def serve(line: Line) -> None:
         line.connection.recv(1)
         line.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -236,7 +238,7 @@ def test_a_server_without_tls(own_tls: MakeContext) -> None:
 
 @pytest.mark.parametrize("how", [Line.close, Line.reset])
 @pytest.mark.parametrize("read", [0, 1])
-def test_a_server_that_hangs_up_within_the_handshake(
+def test_a_connection_closed_during_the_handshake_is_reported(
     own_tls: MakeContext, how: Callable[[Line], None], read: int
 ) -> None:
     closed = Event()
@@ -254,13 +256,13 @@ def test_a_server_that_hangs_up_within_the_handshake(
 
     with Peer(serve) as peer:
         transport = HttpTransport(peer.origin.replace(scheme="https"), tls=[own_tls], connect=connect)
-        # A reset may be there before the connection is quite set up.
+        # A reset may come before the connection is established.
         with pytest.raises(ConnectFailed, match=r"no TLS with 127\.0\.0\.1|cannot reach 127\.0\.0\.1"):
             transport.send(request(), deadline=soon())
 
 
 @pytest.mark.parametrize(("connect_seconds", "seconds"), [(0.03, 10), (10, 0.03)])
-def test_a_handshake_that_stops_is_not_waited_for(own_tls: MakeContext, connect_seconds: float, seconds: float) -> None:
+def test_a_handshake_that_stops_times_out(own_tls: MakeContext, connect_seconds: float, seconds: float) -> None:
     with Peer(Line.wait_for_end) as peer:
         transport = HttpTransport(peer.origin.replace(scheme="https"), tls=[own_tls], connect_seconds=connect_seconds)
         before = monotonic()
@@ -269,7 +271,7 @@ def test_a_handshake_that_stops_is_not_waited_for(own_tls: MakeContext, connect_
         assert monotonic() - before < 5
 
 
-def test_tcp_that_took_all_the_time_leaves_none_for_tls(server: ssl.SSLContext, own_tls: MakeContext) -> None:
+def test_the_tls_handshake_fails_when_tcp_used_all_the_time(server: ssl.SSLContext, own_tls: MakeContext) -> None:
     now = 1000.0
 
     def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
@@ -277,7 +279,7 @@ def test_tcp_that_took_all_the_time_leaves_none_for_tls(server: ssl.SSLContext, 
         now += seconds
         return open_connection(address, 5)
 
-    with Peer(keep_answering, tls=server) as peer:
+    with Peer(keep_responding, tls=server) as peer:
         transport = HttpTransport(peer.origin, tls=[own_tls], connect=connect, steady_clock=lambda: now)
         with pytest.raises(ConnectFailed, match="no time left"):
             transport.send(request(), deadline=now + 60)
@@ -298,14 +300,14 @@ def test_an_interrupted_handshake_closes_its_connection(
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_connection_is_kept_whatever_tls_sends_in_between(
+def test_a_connection_with_tls_messages_between_responses_is_kept(
     ca: trustme.CA, own_tls: MakeContext, version: ssl.TLSVersion
 ) -> None:
     context = server_with(ca.issue_cert("127.0.0.1"))
     context.minimum_version = context.maximum_version = version
     if version is ssl.TLSVersion.TLSv1_3:
-        context.num_tickets = 20  # all of them wait before the first answer
-    with Peer(keep_answering, tls=context) as peer:
+        context.num_tickets = 20  # all of them come before the first response
+    with Peer(keep_responding, tls=context) as peer:
         transport = HttpTransport(peer.origin, tls=[own_tls])
         transport.warm(soon())
         for _ in range(20):
@@ -314,16 +316,16 @@ def test_a_connection_is_kept_whatever_tls_sends_in_between(
         transport.close()
 
 
-def say_goodbye(line: Line) -> None:
+def end_tls(line: Line) -> None:
     assert isinstance(line.connection, ssl.SSLSocket)
-    line.connection.settimeout(0)  # it does not wait for the client's
+    line.connection.settimeout(0)  # do not wait for the client's close_notify
     try:
         line.connection.unwrap()
     except ssl.SSLWantReadError:
         pass
 
 
-@pytest.mark.parametrize("how", [say_goodbye, Line.close, Line.reset])
+@pytest.mark.parametrize("how", [end_tls, Line.close, Line.reset])
 def test_a_connection_closed_between_requests_is_replaced(
     server: ssl.SSLContext, own_tls: MakeContext, how: Callable[[Line], None]
 ) -> None:
@@ -333,8 +335,8 @@ def test_a_connection_closed_between_requests_is_replaced(
         line.send(response(line.read_request()))
         how(line)
         closed.set()
-        if how is say_goodbye:
-            line.stay()  # there is the farewell, and no FIN
+        if how is end_tls:
+            line.stay()  # a close_notify without a FIN
 
     with Peer(serve, tls=server) as peer:
         transport = HttpTransport(peer.origin, tls=[own_tls])
@@ -350,18 +352,18 @@ def test_a_connection_closed_between_requests_is_replaced(
 # Ends
 
 
-def test_an_answer_without_a_length_ends_with_tlss_farewell(server: ssl.SSLContext, own_tls: MakeContext) -> None:
+def test_a_response_without_a_length_ends_with_close_notify(server: ssl.SSLContext, own_tls: MakeContext) -> None:
     def serve(line: Line) -> None:
         line.read_request()
         line.send(b"HTTP/1.1 200 OK\r\n\r\na body")
-        say_goodbye(line)
+        end_tls(line)
 
     with Peer(serve, tls=server) as peer:
         assert HttpTransport(peer.origin, tls=[own_tls]).send(request(), deadline=soon()).body == b"a body"
 
 
 @pytest.mark.parametrize("how", [Line.close, Line.reset])
-def test_an_answer_without_a_length_may_have_been_cut_where_there_is_no_farewell(
+def test_a_response_without_a_length_and_close_notify_is_an_unknown_outcome(
     server: ssl.SSLContext, own_tls: MakeContext, how: Callable[[Line], None]
 ) -> None:
     def serve(line: Line) -> None:
@@ -369,12 +371,12 @@ def test_an_answer_without_a_length_may_have_been_cut_where_there_is_no_farewell
         line.send(b"HTTP/1.1 200 OK\r\n\r\na bo")
         how(line)
 
-    with Peer(serve, tls=server) as peer, pytest.raises(OutcomeUnknown, match="in the middle of an answer"):
+    with Peer(serve, tls=server) as peer, pytest.raises(OutcomeUnknown, match="in the middle of a response"):
         HttpTransport(peer.origin, tls=[own_tls]).send(request(), deadline=soon())
 
 
-@pytest.mark.parametrize("how", [say_goodbye, Line.close, Line.reset])
-def test_an_answer_cut_at_any_byte_is_no_answer(
+@pytest.mark.parametrize("how", [end_tls, Line.close, Line.reset])
+def test_a_response_cut_at_any_byte_is_an_unknown_outcome(
     server: ssl.SSLContext, own_tls: MakeContext, how: Callable[[Line], None]
 ) -> None:
     good = response(b"ok")
@@ -395,7 +397,7 @@ def test_an_answer_cut_at_any_byte_is_no_answer(
 # Large requests
 
 
-def test_a_large_request_and_a_large_answer(server: ssl.SSLContext, own_tls: MakeContext) -> None:
+def test_a_large_request_gets_a_large_response(server: ssl.SSLContext, own_tls: MakeContext) -> None:
     def serve(line: Line) -> None:
         while sent := line.read_request():
             line.send(response(sent))
@@ -409,7 +411,7 @@ def test_a_large_request_and_a_large_answer(server: ssl.SSLContext, own_tls: Mak
 
 
 @pytest.mark.parametrize("how", [Line.close, Line.stay])
-def test_an_answer_that_comes_before_all_is_sent_is_read(
+def test_an_early_error_response_is_read(
     server: ssl.SSLContext, own_tls: MakeContext, how: Callable[[Line], None]
 ) -> None:
     def serve(line: Line) -> None:
@@ -426,7 +428,7 @@ def test_an_answer_that_comes_before_all_is_sent_is_read(
 
 
 def test_a_request_takes_few_calls(server: ssl.SSLContext, own_tls: MakeContext) -> None:
-    with Peer(lambda line: line.answer_all(LIKE_DYNAMODB), tls=server) as peer:
+    with Peer(lambda line: line.respond_all(LIKE_DYNAMODB), tls=server) as peer:
         transport = HttpTransport(peer.origin, tls=[own_tls])
         counts = count_calls(transport)
         transport.close()
@@ -434,10 +436,10 @@ def test_a_request_takes_few_calls(server: ssl.SSLContext, own_tls: MakeContext)
     assert counts["c_call"] <= 80, counts
 
 
-def test_a_request_loads_nothing_that_was_not_there(ca: trustme.CA, server: ssl.SSLContext, tmp_path: Path) -> None:
-    """Above all not the codec for international names, and what it loads in its turn."""
+def test_a_request_imports_no_module(ca: trustme.CA, server: ssl.SSLContext, tmp_path: Path) -> None:
+    """Above all not the codec for internationalized names and the modules that it imports."""
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
-    with Peer(keep_answering, tls=server) as peer:
+    with Peer(keep_responding, tls=server) as peer:
         program = f"""
 import sys
 sys.path.insert(0, {str(SRC)!r})

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sltt_core.base.errors import KeyReused, NotFound, PartialAppend, SlttError, StorageBusy
-from sltt_core.log.arguments import refusal
 from sltt_core.log.batches import (
     CHUNK_BYTES,
     CHUNK_CHANGES,
@@ -17,11 +16,12 @@ from sltt_core.log.batches import (
     Chunk,
     StoredChunk,
     cut,
+    first_excess_type,
     number_changes,
-    one_type_too_many,
     too_many_entity_types,
 )
 from sltt_core.log.pages import EMPTY_LOG, Head
+from sltt_core.log.restored import why_not_next
 from sltt_core.model.chain import GENESIS, check_links
 from sltt_core.model.changes import Change, NewChange, fingerprint, item_size
 from sltt_core.model.fields import MAX_ENTITY_TYPES
@@ -31,7 +31,7 @@ KEY = "a-key-of-16-chars"
 
 
 class Memory:
-    """A storage for chunks: remembers keys, and fails when it is told to."""
+    """A storage for chunks that remembers keys, and fails on demand."""
 
     def __init__(self) -> None:
         self.logs: dict[str, list[Change]] = {}
@@ -63,12 +63,12 @@ def ready(batch: Sequence[NewChange]) -> Batch:
 
 
 def batch_for(projects: str) -> list[NewChange]:
-    """A change for each letter, of the project of that name."""
+    """Return a change for each letter; the letter is its project."""
     return [new_change(project_id=letter, entity_id=f"e{place}") for place, letter in enumerate(projects)]
 
 
 def in_logs(memory: Memory) -> dict[str, str]:
-    """Which places of the batch each project holds, in the order of its log."""
+    """The indexes in the batch of the changes of each project, in the order of its log."""
     return {name: "".join(item.entity_id[1:] for item in whole) for name, whole in memory.logs.items()}
 
 
@@ -102,20 +102,20 @@ def test_a_batch_is_written_project_by_project_and_chunk_by_chunk(
     assert {c.fingerprint for c in memory.asked} == {fingerprint(batch_for(projects))}
 
 
-def test_numbers_go_on_where_the_log_ends() -> None:
+def test_numbers_continue_at_the_end_of_the_log() -> None:
     memory = Memory()
     memory.send(batch_for("aab"))
     assert memory.send(batch_for("ba")).seqs == (2, 3)
 
 
 @pytest.mark.parametrize(("projects", "parts"), [("a", 1), ("aaa", 1), ("aaaa", 2), ("ab", 2), ("aba", 2)])
-def test_one_atomic_write_is_told_from_several(projects: str, parts: int) -> None:
+def test_the_number_of_atomic_writes_is_known(projects: str, parts: int) -> None:
     append = BatchAppend(ready(batch_for(projects)), None, Memory().append, 3)
     assert append.writes == parts
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 100])
-def test_the_same_batch_under_the_same_key_is_stored_once_whatever_the_chunks_are_now(chunk: int) -> None:
+def test_a_batch_with_the_same_key_is_stored_once_with_any_chunk_size(chunk: int) -> None:
     memory = Memory()
     batch = batch_for("abaabbaaa")
     first = memory.send(batch, KEY)
@@ -143,7 +143,7 @@ BATCH = batch_for("abaabbaaa")  # with chunks of two: a a, a a, a a, b b, b
     ],
 )
 @pytest.mark.parametrize("chunk", [1, 2, 4, 100])
-def test_a_batch_that_stops_midway_says_how_far_it_got_and_goes_on_from_there(
+def test_a_batch_stored_in_part_is_reported_and_resumed(
     fails_at: int, seqs: tuple[int | None, ...], first: int, chunk: int
 ) -> None:
     memory = Memory()
@@ -160,7 +160,7 @@ def test_a_batch_that_stops_midway_says_how_far_it_got_and_goes_on_from_there(
     assert memory.send(BATCH, KEY, chunk) == whole.replace(replayed=True)
 
 
-def test_a_failure_before_anything_is_stored_is_told_as_it_is() -> None:
+def test_a_failure_before_the_first_write_is_raised_unchanged() -> None:
     memory = Memory()
     memory.errors = [StorageBusy("not now")]
     with pytest.raises(StorageBusy):
@@ -168,7 +168,7 @@ def test_a_failure_before_anything_is_stored_is_told_as_it_is() -> None:
     assert memory.logs == {}
 
 
-def test_what_is_no_error_of_ours_is_not_dressed_up_as_one() -> None:
+def test_an_unexpected_error_is_raised_unchanged() -> None:
     memory = Memory()
     memory.errors = [None, KeyboardInterrupt()]  # type: ignore[list-item]
     with pytest.raises(KeyboardInterrupt):
@@ -176,7 +176,7 @@ def test_what_is_no_error_of_ours_is_not_dressed_up_as_one() -> None:
 
 
 @pytest.mark.parametrize("other", [batch_for("aab"), batch_for("aa"), batch_for("aaaa"), [new_change(project_id="a")]])
-def test_a_key_that_came_with_another_batch_is_refused(other: list[NewChange]) -> None:
+def test_a_key_of_another_batch_is_refused(other: list[NewChange]) -> None:
     memory = Memory()
     memory.send(batch_for("aaa"), KEY)
     with pytest.raises(KeyReused, match="project a"):
@@ -184,7 +184,7 @@ def test_a_key_that_came_with_another_batch_is_refused(other: list[NewChange]) -
     assert in_logs(memory) == {"a": "012"}
 
 
-def test_a_key_is_remembered_in_each_project_by_itself() -> None:
+def test_a_key_is_remembered_for_each_project_separately() -> None:
     memory = Memory()
     memory.send(batch_for("aa"), KEY)
     assert memory.send(batch_for("bb"), KEY) == Appended((1, 2), False)
@@ -241,7 +241,7 @@ def test_however_often_it_fails_a_batch_is_stored_once_and_in_order(
         ([400], 0, 1, 1, 1),
     ],
 )
-def test_a_chunk_takes_what_fits_and_at_least_one(
+def test_a_chunk_is_as_large_as_the_limits_allow_and_has_a_change(
     sizes: list[int], start: int, max_changes: int, max_bytes: int, length: int
 ) -> None:
     end, size = cut(sizes, max_changes, max_bytes, start)[start]
@@ -255,7 +255,7 @@ def sized(size: int) -> NewChange:
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.integers(300, 900), min_size=1, max_size=12), st.integers(1, 5), st.integers(1, 3000))
-def test_chunks_cover_a_batch_and_are_as_large_as_may_be(sizes: list[int], most: int, max_bytes: int) -> None:
+def test_chunks_cover_a_batch_and_are_as_large_as_possible(sizes: list[int], most: int, max_bytes: int) -> None:
     batch = [sized(size) for size in sizes]
     memory = Memory()
     BatchAppend(ready(batch), None, memory.append, most, max_bytes).run()
@@ -272,7 +272,7 @@ def test_chunks_cover_a_batch_and_are_as_large_as_may_be(sizes: list[int], most:
     assert start == len(batch)
 
 
-def test_stored_changes_are_weighed_like_new_ones() -> None:
+def test_stored_changes_have_the_size_of_new_ones() -> None:
     stored = log(*(sized(400) for _ in range(5)))
     assert cut([*map(item_size, stored)], 98, 1200) == {0: (3, 1200), 3: (5, 800)}
 
@@ -324,11 +324,11 @@ def test_changes_are_numbered_linked_and_completed() -> None:
 def test_a_project_has_at_most_200_entity_types(known: int, types: list[str], place: int | None) -> None:
     assert MAX_ENTITY_TYPES == 200
     names = {str(number) for number in range(known)}
-    assert one_type_too_many(names, types) == place
+    assert first_excess_type(names, types) == place
     assert len(names) == known
 
 
-def test_one_type_too_many_names_its_change() -> None:
+def test_the_error_for_an_entity_type_too_many_names_its_change() -> None:
     error = too_many_entity_types(3)
     assert (error.failed_at_index, error.field, error.status) == (3, "changes[3].entity_type", 400)
 
@@ -344,20 +344,20 @@ WHOLE = log(*(new_change(entity_id=f"e{number}") for number in range(3)))
         (WHOLE[0], EMPTY_LOG, ""),
         (WHOLE[2], Head(2, WHOLE[1].chain), ""),
         (WHOLE[2].replace(outdated_by=9), Head(2, WHOLE[1].chain), ""),
-        (WHOLE[0].replace(project_id="esther"), EMPTY_LOG, "is of project esther, the first of ruth"),
-        (WHOLE[1], EMPTY_LOG, "has the number 2; the next of the log is 1"),
-        (WHOLE[0], Head(1, WHOLE[0].chain), "has the number 1; the next of the log is 2"),
-        (WHOLE[1], Head(1, GENESIS), "does not carry on the chain"),
-        (WHOLE[1].replace(data_json="{ }"), Head(1, WHOLE[0].chain), "does not carry on the chain"),
+        (WHOLE[0].replace(project_id="esther"), EMPTY_LOG, "belongs to project esther, the first change to ruth"),
+        (WHOLE[1], EMPTY_LOG, "has the number 2; the next number of the log is 1"),
+        (WHOLE[0], Head(1, WHOLE[0].chain), "has the number 1; the next number of the log is 2"),
+        (WHOLE[1], Head(1, GENESIS), "does not continue the hash chain"),
+        (WHOLE[1].replace(data_json="{ }"), Head(1, WHOLE[0].chain), "does not continue the hash chain"),
     ],
 )
-def test_a_change_that_does_not_come_next_is_refused(item: Change, head: Head, reason: str) -> None:
-    found = refusal(item, "ruth", head)
+def test_a_restored_change_that_is_not_the_next_is_refused(item: Change, head: Head, reason: str) -> None:
+    found = why_not_next(item, "ruth", head)
     assert found.startswith(reason)
     assert bool(found) == bool(reason)
 
 
-def test_a_batch_of_one_that_fails_is_no_partial_append() -> None:
+def test_a_failed_batch_of_one_change_is_not_a_partial_append() -> None:
     memory = Memory()
     memory.errors = [NotFound("gone")]
     with pytest.raises(NotFound):

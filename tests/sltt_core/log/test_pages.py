@@ -57,7 +57,7 @@ def test_a_run_ends_at_the_first_gap(stored: list[int], cursor: int, run: list[i
 
 @settings(deadline=None, max_examples=100)
 @given(st.sets(st.integers(1, 12)), st.integers(0, 12), st.integers(1, 3000))
-def test_a_run_never_passes_a_number_over(stored: set[int], cursor: int, max_bytes: int) -> None:
+def test_a_run_never_skips_a_number(stored: set[int], cursor: int, max_bytes: int) -> None:
     run = contiguous_run([change(seq=number) for number in sorted(stored) if number > cursor], cursor, max_bytes)
     assert seqs(run) == list(range(cursor + 1, cursor + 1 + len(run)))
     assert {item.seq for item in run} <= stored
@@ -81,7 +81,7 @@ def test_the_first_change_is_taken_whatever_its_size() -> None:
     assert contiguous_run([change(), large.replace(seq=2), change(seq=3)], 0, 1000) == [change()]
 
 
-def test_no_more_is_read_than_is_needed() -> None:
+def test_only_the_needed_rows_are_read() -> None:
     def stored() -> Iterator[Change]:
         yield from changes_of(1, 2, 4)
         raise AssertionError("read on behind the gap")
@@ -124,12 +124,12 @@ LOG = [
         (ChangeFilter(frozenset({"note"}), frozenset({"e0"}), False), [5, 25]),
     ],
 )
-def test_what_is_not_wanted_is_left_out(filter: ChangeFilter, kept: list[int]) -> None:
+def test_changes_that_do_not_match_the_filter_are_left_out(filter: ChangeFilter, kept: list[int]) -> None:
     assert [item.seq for item in LOG if filter.matches(item)] == kept
 
 
 def pages(size: int, cursor: int = 0, end: int = 30) -> Iterator[Page]:
-    """The log as a storage gives it, page by page; no page after the last."""
+    """The pages of the log as a storage returns them."""
     while True:
         run = LOG[cursor : min(cursor + size, end)]
         link = run[-1].chain if run else f"{cursor:022}"
@@ -150,7 +150,7 @@ def narrowed(filter: ChangeFilter, limit: int, cursor: int = 0, size: int = 7, m
 @pytest.mark.parametrize(
     "filter", [ChangeFilter(frozenset({"note"})), ChangeFilter(frozenset({"none"})), ChangeFilter(outdated=False)]
 )
-def test_narrowed_pages_hold_each_wanted_change_once(filter: ChangeFilter, limit: int, size: int) -> None:
+def test_filtered_pages_have_each_matching_change_once(filter: ChangeFilter, limit: int, size: int) -> None:
     found: list[int] = []
     cursor: int | None = 0
     while cursor is not None:
@@ -164,14 +164,14 @@ def test_narrowed_pages_hold_each_wanted_change_once(filter: ChangeFilter, limit
     assert found == [item.seq for item in LOG if filter.matches(item)]
 
 
-def test_a_narrowed_page_ends_with_its_last_change_or_with_the_log() -> None:
+def test_a_filtered_page_ends_at_its_last_change_or_at_the_end() -> None:
     assert narrowed(ChangeFilter(frozenset({"video"})), 3).through == 6
     assert narrowed(ChangeFilter(frozenset({"video"})), 1000).through == 30
     at_the_end = narrowed(ChangeFilter(frozenset({"video"})), 1000, cursor=30)
     assert (at_the_end.changes, at_the_end.through, at_the_end.chain, at_the_end.cursor) == ((), 30, f"{30:022}", None)
 
 
-def test_a_narrowed_page_ends_before_it_grows_too_large() -> None:
+def test_a_filtered_page_ends_before_it_grows_too_large() -> None:
     notes = ChangeFilter(frozenset({"note"}))
     each = wire_size(LOG[0])
     page = narrowed(notes, 1000, max_bytes=2 * each)
@@ -179,7 +179,7 @@ def test_a_narrowed_page_ends_before_it_grows_too_large() -> None:
     assert seqs(narrowed(notes, 1000, max_bytes=1).changes) == [1]
 
 
-def test_a_narrowed_page_ends_before_a_gap() -> None:
+def test_a_filtered_page_ends_before_a_gap() -> None:
     def damaged() -> Iterator[Page]:
         yield Page(tuple(LOG[:7]), 7, LOG[6].chain, 7)
         raise LogDamaged("change 8 is missing")
@@ -189,7 +189,7 @@ def test_a_narrowed_page_ends_before_a_gap() -> None:
     assert (seqs(page.changes), page.through, page.cursor, page.chain) == ([2, 4, 6], 7, 7, LOG[6].chain)
 
 
-def test_a_narrowed_page_examines_a_bounded_number() -> None:
+def test_a_filtered_page_examines_a_limited_number_of_changes() -> None:
     def endless(cursor: int) -> Iterator[Page]:
         while True:
             run = tuple(change(seq=seq, chain=f"{seq:022}") for seq in range(cursor + 1, cursor + 1001))
@@ -214,25 +214,23 @@ def test_a_narrowed_page_examines_a_bounded_number() -> None:
         (5, None, LogDamaged, "change 5 of project ruth is missing"),
     ],
 )
-def test_a_link_that_does_not_fit_is_explained(
-    cursor: int, known: str | None, kind: type[SlttError], message: str
-) -> None:
+def test_a_chain_mismatch_is_explained(cursor: int, known: str | None, kind: type[SlttError], message: str) -> None:
     error = chain_mismatch("ruth", cursor, 5, "c" * 22, known)
     assert (type(error), str(error)) == (kind, message)
 
 
 @pytest.mark.parametrize("limit", [1, 500, 1000])
-def test_a_limit_from_1_to_1000_is_taken(limit: int) -> None:
+def test_a_limit_from_1_to_1000_is_accepted(limit: int) -> None:
     assert check_limit(limit) == limit
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1001, True, 1.0, "5", None])
-def test_another_limit_is_refused(limit: object) -> None:
+def test_an_invalid_limit_is_refused(limit: object) -> None:
     with pytest.raises(ValueError, match=r"^is not an integer from 1 to 1000$"):
         check_limit(limit)
 
 
-def test_pages_that_say_another_thing_have_another_state() -> None:
+def test_different_pages_have_different_states() -> None:
     one, two, three = changes_of(1, 2, 3)
     marked = change(seq=2, outdated_by=3)
     pages = [

@@ -26,7 +26,7 @@ def log(count: int, **fields: object) -> list[Change]:
 
 
 def end(changes: list[Change], **fields: object) -> RecordedEnd:
-    """The recorded end that belongs to changes of `log`."""
+    """The recorded end for changes of `log`."""
     count = len(changes)
     operations = {"create": count, "update": 0, "delete": 0}
     return RecordedEnd(count, changes[-1].chain, operations, {"verse": count}).replace(**fields)
@@ -44,7 +44,7 @@ def test_a_sound_log_has_no_findings() -> None:
     assert found([], RecordedEnd(0, GENESIS, {"create": 0, "update": 0, "delete": 0}, {})) == []
 
 
-def test_a_tombstone_counts_by_its_type_alone() -> None:
+def test_a_tombstone_counts_only_in_its_entity_type() -> None:
     changes = log(2, operation=TOMBSTONE)
     assert found(changes, end(changes, operations={"create": 0, "update": 0, "delete": 0})) == []
     assert found(changes, end(changes)) == [("counts", None, None)]
@@ -59,7 +59,7 @@ def test_after_a_hole_the_next_link_cannot_be_checked_and_the_counts_cannot_be_c
     assert found(changes[:3], recorded) == [("hole", 4, 5)]
 
 
-def test_an_unreadable_change_with_a_link_vouches_for_the_next() -> None:
+def test_the_link_of_an_unreadable_change_is_used_to_check_the_next() -> None:
     changes = log(4)
     broken, altered = changes[1].replace(data_json="[]"), changes[2].replace(entity_id="x")
     assert found([changes[0], broken, altered, changes[3]], end(changes)) == [
@@ -71,16 +71,16 @@ def test_an_unreadable_change_with_a_link_vouches_for_the_next() -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"entity_type": "a b"}, "entity_type holds a character"),
+        ({"entity_type": "a b"}, "entity_type is not valid: 1 to 64"),
         ({"entity_id": b"e"}, "entity_id is not a string"),
         ({"operation": 1}, "operation is not one of create, update, delete, void"),
         ({"timestamp": "now"}, "timestamp is not an ISO 8601 time"),
-        ({"cloud_at": None}, "cloud_at is not a text"),
+        ({"cloud_at": None}, "cloud_at is not a string"),
         ({"data_json": "\udcff"}, "data_json is not UTF-8"),
         ({"data_json": "{"}, "data_json is not a JSON object: "),
         ({"data_json": "1"}, "data_json is not a JSON object"),
         ({"outdated_by": 1.5}, "outdated_by is not an integer"),
-        ({"cid": 5}, "cid is not a text"),
+        ({"cid": 5}, "cid is not a string"),
         ({"change_by": "\udcff"}, "change_by is not UTF-8"),
         ({"chain": b"A" * 22}, "chain is not a link"),
     ],

@@ -16,7 +16,7 @@ from tests.sltt_core.samples import change, log, new_change, stored_changes
 
 
 def link_by_the_book(*parts: str | None) -> str:
-    """The link as docs/chain.md tells it, with nothing of ours in it."""
+    """The link as docs/chain.md specifies it, computed without code of the project."""
     octets = b""
     for part in parts:
         octets += b"\xff\xff\xff\xff" if part is None else struct.pack(">I", len(part.encode())) + part.encode()
@@ -66,7 +66,7 @@ def test_the_chain_begins_with_sixteen_zero_bytes() -> None:
 
 @settings(deadline=None, max_examples=100)
 @given(stored_changes)
-def test_a_link_is_made_as_documented(item: Change) -> None:
+def test_a_link_is_computed_as_documented(item: Change) -> None:
     expected = link_by_the_book(
         FIRST.chain,
         item.project_id,
@@ -99,20 +99,20 @@ HASHED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", HASHED)
-def test_every_field_counts(name: str) -> None:
+def test_the_link_covers_every_hashed_field(name: str) -> None:
     assert link_of(GENESIS, change(**{name: HASHED[name]})) != link_of(GENESIS, change())
 
 
-def test_so_does_the_link_before() -> None:
+def test_the_link_covers_the_link_before() -> None:
     assert link_of(GENESIS, change()) != link_of("A" * 21 + "Q", change())
 
 
-def test_only_what_may_change_does_not_count() -> None:
+def test_the_link_does_not_cover_outdated_by() -> None:
     assert set(Change.fields) - set(HASHED) == {"outdated_by", "chain"}
     assert link_of(GENESIS, change(outdated_by=5, chain="y" * 22)) == link_of(GENESIS, change())
 
 
-def test_absent_is_not_empty() -> None:
+def test_absent_and_empty_fields_have_different_links() -> None:
     assert len({link_of(GENESIS, change(cid=cid)) for cid in (None, "", "\xff")}) == 3
     assert link_of(GENESIS, change(cid="x")) != link_of(GENESIS, change(change_by="x"))
 
@@ -123,7 +123,7 @@ TEXTS += ["cid", "change_by"]
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.text("ab\0\x01é", max_size=3), min_size=10, max_size=10), st.integers(0, 8), st.booleans())
-def test_where_a_field_ends_counts(texts: list[str], place: int, forward: bool) -> None:
+def test_the_boundaries_of_fields_change_the_link(texts: list[str], place: int, forward: bool) -> None:
     values = dict(zip(TEXTS, texts, strict=True))
     one, next_one = TEXTS[place], TEXTS[place + 1]
     moved = dict(values)
@@ -139,7 +139,7 @@ def test_where_a_field_ends_counts(texts: list[str], place: int, forward: bool) 
 LOG = log(*(new_change(entity_id=f"e{number}") for number in range(1, 6)))
 
 
-def test_an_honest_log_is_good_from_any_place_on() -> None:
+def test_an_unaltered_log_passes_from_any_cursor() -> None:
     assert check_links(GENESIS, LOG) == LOG[-1].chain
     assert check_links(LOG[1].chain, LOG[2:]) == LOG[-1].chain
     assert check_links(GENESIS, []) == GENESIS
@@ -154,7 +154,7 @@ RELINKED = ALTERED.replace(chain=link_of(LOG[1].chain, ALTERED))
     ("forged", "first"),
     [
         ([*LOG[:2], ALTERED, *LOG[3:]], 3),
-        ([*LOG[:2], RELINKED, *LOG[3:]], 4),  # whoever makes one link new must make all after it new
+        ([*LOG[:2], RELINKED, *LOG[3:]], 4),  # after a new link, all later links must be new
         ([*LOG[:2], *LOG[3:]], 4),
         (LOG[1:], 2),
         ([LOG[1], LOG[0], *LOG[2:]], 2),
@@ -163,12 +163,12 @@ RELINKED = ALTERED.replace(chain=link_of(LOG[1].chain, ALTERED))
         (log(*(new_change() for _ in range(5)), project_id="esther")[1:], 2),
     ],
 )
-def test_what_was_done_to_a_log_is_found(forged: list[Change], first: int) -> None:
+def test_an_alteration_of_a_log_is_found(forged: list[Change], first: int) -> None:
     with pytest.raises(ChainMismatch, match=rf"^change {first} of "):
         check_links(GENESIS, forged)
 
 
-def test_another_history_is_found_though_each_change_is_the_same() -> None:
+def test_another_history_with_equal_changes_is_found() -> None:
     other = log(new_change(entity_id="e0"), new_change())
     same = log(new_change(entity_id="e1"), new_change())
     assert other[1].replace(chain="") == same[1].replace(chain="")

@@ -32,7 +32,7 @@ from tests.sltt_core.samples import (
 
 
 def problems_of(call: Callable[[], object]) -> list[tuple[int | None, str, str]]:
-    """What is wrong, as index, field and reason."""
+    """The problems, each as index, field and reason."""
     with pytest.raises(InvalidBatch) as caught:
         call()
     return [(problem.index, problem.field, problem.reason) for problem in caught.value.problems]
@@ -97,11 +97,11 @@ def test_one_object_is_a_batch_of_one() -> None:
         (b"[" * 100_000, 0, "changes[0]", "nested deeper than 64 levels"),
     ],
 )
-def test_what_is_no_batch_is_refused(body: bytes, index: int | None, field: str, reason: str) -> None:
+def test_an_invalid_batch_is_refused(body: bytes, index: int | None, field: str, reason: str) -> None:
     assert problems_of(lambda: parse_changes(body)) == [(index, field, reason)]
 
 
-def test_all_that_is_wrong_is_told_at_once_with_its_place() -> None:
+def test_all_problems_are_reported_at_once_with_their_fields() -> None:
     batch = [
         wire_change(),
         wire_change(entityId="", operation="upsert"),
@@ -140,19 +140,19 @@ OPTIONAL = ["operation", "timestamp", "changeAt", "cid", "changeBy", "seq", "clo
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
-def test_null_for_what_is_optional_is_the_same_as_nothing(name: str) -> None:
+def test_null_in_an_optional_field_equals_an_absent_field(name: str) -> None:
     assert parse(wire_change(**{name: None})) == (new_change(),)
 
 
 @pytest.mark.parametrize("name", REQUIRED)
 @pytest.mark.parametrize("value", [None, ...])
-def test_what_is_required_must_be_there(name: str, value: object) -> None:
+def test_a_missing_required_field_is_reported(name: str, value: object) -> None:
     assert problems_of(lambda: parse(wire_change(**{name: value}))) == [(0, f"changes[0].{name}", "is required")]
 
 
 @pytest.mark.parametrize("name", [*REQUIRED, *OPTIONAL, "color"])
 @pytest.mark.parametrize("twin", ["same", "null"])
-def test_a_field_that_is_given_twice_is_named(name: str, twin: str) -> None:
+def test_a_repeated_field_is_reported(name: str, twin: str) -> None:
     good: dict[str, Any] = {"seq": 1, "outdatedBy": 2, "operation": "create"}
     good |= dict.fromkeys(("timestamp", "changeAt", "cloudAt"), "2025-03-01T09:30:00Z")
     given = wire_change(**{name: wire_change(**good).get(name, "x")})
@@ -180,7 +180,7 @@ def test_a_field_that_is_given_twice_is_named(name: str, twin: str) -> None:
         ("\u202ex", '"?x"'),
     ],
 )
-def test_an_unknown_field_is_named_whatever_it_is_called(name: str, shown: str) -> None:
+def test_an_unknown_field_is_reported_by_its_name(name: str, shown: str) -> None:
     found = problems_of(lambda: parse(wire_change(**{name: 1})))
     field = f"changes[0].{shown}" if name else "changes[0]"
     assert found == [(0, field, "is not a field of a change")]
@@ -195,7 +195,7 @@ def test_a_hostile_project_id_is_refused_in_a_change(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", GOOD_PROJECT_IDS)
-def test_a_good_project_id_is_taken_in_a_change(value: str) -> None:
+def test_a_valid_project_id_is_accepted_in_a_change(value: str) -> None:
     assert parse(wire_change(projectId=value)) == (new_change(project_id=value),)
 
 
@@ -205,7 +205,7 @@ OTHER_KINDS += ["1" * 41, "9" * 10_000]
 
 @pytest.mark.parametrize("name", [*REQUIRED, *OPTIONAL])
 @pytest.mark.parametrize("text", OTHER_KINDS)
-def test_a_field_of_another_kind_is_refused_and_the_rest_is_read(name: str, text: str) -> None:
+def test_a_field_of_a_wrong_type_is_reported_and_the_rest_is_checked(name: str, text: str) -> None:
     if (name == "data" and text.startswith("{")) or (name in ("seq", "outdatedBy") and text == "5"):
         return
     rest = json.dumps(wire_change(**{name: ...}))[1:]
@@ -217,7 +217,7 @@ def test_a_field_of_another_kind_is_refused_and_the_rest_is_read(name: str, text
 
 @pytest.mark.parametrize("broken", ["[1", "tru", '"\n"', "1 2", "'a'", "{]", "[" * 2000])
 @pytest.mark.parametrize("name", ["data", "entityId", "color"])
-def test_where_the_json_breaks_off_what_was_found_before_is_told(broken: str, name: str) -> None:
+def test_problems_before_malformed_json_are_reported(broken: str, name: str) -> None:
     body = f'[{{"color": 1}}, {json.dumps(wire_change())}, {{"{name}": {broken}}}, {{"shape": 1}}]'.encode()
     found = problems_of(lambda: parse_changes(body))
     assert found[0] == (0, "changes[0].color", "is not a field of a change")
@@ -226,11 +226,11 @@ def test_where_the_json_breaks_off_what_was_found_before_is_told(broken: str, na
     assert not [field for _, field, _ in found if field.startswith("changes[3]")]
 
 
-def test_no_more_than_a_thousand_problems_are_looked_for() -> None:
+def test_checking_stops_after_1000_problems() -> None:
     found = problems_of(lambda: parse_changes(b"[%s]" % b",".join([b"{}"] * 1000)))
     assert MAX_PROBLEMS == 1000
     assert len(found) == MAX_PROBLEMS + 1
-    assert found[-1] == (249, "changes", "after 1000 problems the rest was not read")
+    assert found[-1] == (249, "changes", "has at least 1000 problems; the rest was not checked")
     one = b'{"entityId":1}'
     assert len(problems_of(lambda: parse_changes(b"[%s]" % b",".join([one] * 249 + [b"5"] * 3)))) == 999
     many = b"{%s}" % b",".join(b'"%d":0' % number for number in range(2000))
@@ -249,7 +249,7 @@ def test_a_bound_project_is_implied_or_named() -> None:
 def test_another_project_than_the_bound_one_is_refused() -> None:
     body = json.dumps([wire_change(), wire_change(projectId="esther"), wire_change(projectId=5)]).encode()
     assert problems_of(lambda: parse_changes(body, "ruth")) == [
-        (1, "changes[1].projectId", "is not ruth, the one project that is served here"),
+        (1, "changes[1].projectId", "is not ruth, the only project of this service"),
         (2, "changes[2].projectId", "is not a string"),
     ]
 
@@ -274,33 +274,33 @@ def test_change_at_is_another_name_for_timestamp(given: dict[str, Any], kept: st
 
 
 @pytest.mark.parametrize("change_at", ["2025-03-01T09:30:01Z", "2025-03-01T09:30:00.001Z", "2025-03-01T09:30:00+01:00"])
-def test_change_at_may_not_say_another_time(change_at: str) -> None:
+def test_change_at_that_differs_from_timestamp_is_refused(change_at: str) -> None:
     [(_, field, reason)] = problems_of(lambda: parse(wire_change(timestamp="2025-03-01T09:30:00Z", changeAt=change_at)))
-    assert (field, reason) == ("changes[0].changeAt", "says another time than timestamp, of which it is another name")
+    assert (field, reason) == ("changes[0].changeAt", "differs from timestamp; it is another name for the same field")
 
 
 # What the original's client also sends.
 
 
 @pytest.mark.parametrize("seq", [0, 1, 17, 2**63 - 1])
-def test_the_clients_own_number_is_kept_to_be_echoed(seq: int) -> None:
+def test_the_number_of_the_client_is_kept(seq: int) -> None:
     assert parse(wire_change(seq=seq))[0].client_seq == seq
 
 
 @pytest.mark.parametrize("name", ["seq", "outdatedBy"])
 @pytest.mark.parametrize("value", [-1, 2**63, 1.0, "1", True, [], {}])
-def test_another_number_is_refused(name: str, value: object) -> None:
+def test_an_invalid_number_is_refused(name: str, value: object) -> None:
     [(_, field, reason)] = problems_of(lambda: parse(wire_change(**{name: value})))
     assert (field, reason) == (f"changes[0].{name}", "is not an integer from 0 to 2^63 - 1")
 
 
-def test_what_only_the_log_can_know_is_checked_and_dropped() -> None:
+def test_fields_that_the_log_sets_are_checked_and_ignored() -> None:
     assert parse(wire_change(cloudAt="2025-03-01T09:30:00Z", outdatedBy=3)) == (new_change(),)
     found = problems_of(lambda: parse(wire_change(cloudAt="soon", outdatedBy="3")))
     assert [field for _, field, _ in found] == ["changes[0].cloudAt", "changes[0].outdatedBy"]
 
 
-# `data`, to the letter.
+# `data`, verbatim.
 
 DATA = [
     "{}",
@@ -322,7 +322,7 @@ DATA = [
 
 @pytest.mark.parametrize("text", DATA)
 @pytest.mark.parametrize("space", ["", " \n\t\r"])
-def test_data_is_kept_to_the_letter(text: str, space: str) -> None:
+def test_data_is_kept_verbatim(text: str, space: str) -> None:
     rest = json.dumps(wire_change(data=...))[1:]
     for body in (
         f'{space}[{space}{{{space}"data"{space}:{space}{text}{space},{space}{rest}{space}]{space}',
@@ -346,7 +346,7 @@ def test_data_is_kept_to_the_letter(text: str, space: str) -> None:
         ('{"a":-Infinity}', "-Infinity is not JSON"),
         ('{"a":1e999}', "the number 1e999 is too large for a double"),
         ('{"a":{"b":1,"b":2}}', 'the key "b" appears twice in one object'),
-        ('{"a":"\\ud800"}', "a string holds half of a surrogate pair, which is no character"),
+        ('{"a":"\\ud800"}', "a string contains half of a surrogate pair, which is not a character"),
         ('{"a":' * 64 + "{}" + "}" * 64, "nested deeper than 64 levels"),
     ],
 )
@@ -358,7 +358,7 @@ def test_data_that_breaks_a_rule_is_refused(text: str, reason: str) -> None:
 
 @settings(deadline=None, max_examples=100)
 @given(json_objects)
-def test_any_object_comes_back_from_data(value: dict[str, Any]) -> None:
+def test_any_object_is_parsed_back_from_data(value: dict[str, Any]) -> None:
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=2)):
         rest = json.dumps(wire_change(data=...))[1:]
         [new] = parse_changes(f'[{{"data": {text}, {rest}]'.encode())
@@ -370,12 +370,12 @@ def test_any_object_comes_back_from_data(value: dict[str, Any]) -> None:
 
 
 def sized(size: int, **given: Any) -> dict[str, Any]:
-    """A change of so many bytes as an item."""
+    """A change whose item has this number of bytes."""
     rest = 256 + len("ruth" + "document" + "e1" + '{"a": ""}') + sum(len(str(text).encode()) for text in given.values())
     return wire_change(data={"a": "x" * (size - rest)}, **given)
 
 
-def test_a_change_may_take_what_an_item_of_dynamodb_may() -> None:
+def test_a_change_may_be_as_large_as_a_dynamodb_item() -> None:
     assert MAX_ITEM_BYTES == 400 * 1024
     for texts in ({}, {"cid": "c" * 255, "changeBy": "b" * 255}):
         [new] = parse(sized(MAX_ITEM_BYTES, **texts))
@@ -384,17 +384,17 @@ def test_a_change_may_take_what_an_item_of_dynamodb_may() -> None:
 
 
 @pytest.mark.parametrize("given", [{}, {"cid": "c" * 255}, {"cid": "é" * 255, "changeBy": "b"}])
-def test_one_byte_more_is_too_much(given: dict[str, str]) -> None:
+def test_one_byte_more_is_refused(given: dict[str, str]) -> None:
     large = sized(MAX_ITEM_BYTES + 1, **given)
     body = json.dumps([wire_change(), large, large], ensure_ascii=False).encode()
     with pytest.raises(InvalidBatch) as caught:
         parse_changes(body)
-    reason = "the change takes 409,601 bytes as stored; the limit is 409,600"
+    reason = "the change has 409,601 bytes as stored; the limit is 409,600"
     assert caught.value.problems == tuple(Problem(i, f"changes[{i}].data", reason, too_large=True) for i in (1, 2))
     assert (caught.value.status, caught.value.failed_at_index) == (413, 1)
 
 
-def test_it_is_a_bad_request_when_anything_else_is_wrong_too() -> None:
+def test_a_too_large_change_with_another_problem_is_a_400() -> None:
     with pytest.raises(InvalidBatch) as caught:
         parse(sized(MAX_ITEM_BYTES + 1), wire_change(cid=""))
     assert caught.value.status == 400
@@ -405,7 +405,7 @@ def test_it_is_a_bad_request_when_anything_else_is_wrong_too() -> None:
     assert [problem.field for problem in caught.value.problems] == ["changes[0].cid"]
 
 
-def test_a_change_from_python_is_weighed_too() -> None:
+def test_the_size_of_a_change_from_python_is_checked() -> None:
     data = {"a": "x" * MAX_ITEM_BYTES}
     with pytest.raises(InvalidBatch) as caught:
         new_change(data=data)
@@ -413,7 +413,7 @@ def test_a_change_from_python_is_weighed_too() -> None:
     assert caught.value.problems[0].field == "change.data"
 
 
-def test_bytes_count_and_not_characters() -> None:
+def test_the_size_counts_bytes_not_characters() -> None:
     room = MAX_ITEM_BYTES - item_size(new_change(data='{"a":""}'))
     assert item_size(new_change(data={"a": "é" * (room // 2)})) <= MAX_ITEM_BYTES
     with pytest.raises(InvalidBatch):
@@ -421,7 +421,7 @@ def test_bytes_count_and_not_characters() -> None:
 
 
 def dynamodb_size(item: Change) -> int:
-    """By AWS's formula: names and texts in UTF-8, a number a byte for two digits and one more."""
+    """The size by AWS's formula: names and texts in UTF-8; a number has one byte for two digits, and one more."""
     attributes = {
         "pk": item.project_id,
         "seq": item.seq,
@@ -462,7 +462,7 @@ LARGEST = change(
 
 
 @pytest.mark.parametrize("item", [LARGEST, change()])
-def test_the_bounds_hold_at_the_ends(item: Change) -> None:
+def test_the_bounds_of_the_size_hold_for_extreme_values(item: Change) -> None:
     assert dynamodb_size(item) <= item_size(item)
     assert len(item.to_json().encode()) + 1 <= wire_size(item)
 
@@ -485,9 +485,9 @@ def test_a_mapping_is_written_compactly() -> None:
     ("data", "reason"),
     [
         ("NaN", "NaN is not JSON"),
-        ({"a": "\ud800"}, "holds half of a surrogate pair, which is no character"),
-        ({"\udfff": 1}, "holds half of a surrogate pair, which is no character"),
-        ('{"a":"\ud800"}', "holds half of a surrogate pair, which is no character"),
+        ({"a": "\ud800"}, "contains half of a surrogate pair"),
+        ({"\udfff": 1}, "contains half of a surrogate pair"),
+        ('{"a":"\ud800"}', "contains half of a surrogate pair"),
         ([1], "is not a JSON object"),
         ([("a", 1)], "is not a JSON object"),
         (5, "is not a JSON object"),
@@ -499,7 +499,7 @@ def test_a_mapping_is_written_compactly() -> None:
         (None, "is required"),
     ],
 )
-def test_data_that_is_no_json_is_refused_with_a_reason(data: object, reason: str) -> None:
+def test_data_that_is_not_json_is_refused_with_a_reason(data: object, reason: str) -> None:
     [(index, field, found)] = problems_of(lambda: new_change(data=data))
     assert (index, field) == (0, "change.data")
     assert found.lower().replace(" at ", " ") == reason.lower().replace(" at ", " ")
@@ -532,13 +532,13 @@ TEXT = "makes it a text"
         ({"a": {1.5: 2}}, ".a", "the key 1.5 is not a string but a float; str() makes it one"),
     ],
 )
-def test_a_value_that_json_does_not_have_is_refused_with_its_path(data: object, path: str, reason: str) -> None:
+def test_a_value_without_json_form_is_refused_with_its_path(data: object, path: str, reason: str) -> None:
     [(index, field, found)] = problems_of(lambda: new_change(data=data))
     assert (index, field) == (0, f"change.data{path}")
     assert found.startswith(reason)
 
 
-def test_of_a_long_path_the_end_is_named() -> None:
+def test_a_long_path_is_reported_by_its_end() -> None:
     data: Any = {"last": object()}
     for _ in range(40):
         data = {"abcdefghij": data}
@@ -548,7 +548,7 @@ def test_of_a_long_path_the_end_is_named() -> None:
     assert len(field) < 250
 
 
-def test_a_value_that_stands_in_two_places_is_written_twice() -> None:
+def test_a_shared_value_is_written_twice() -> None:
     shared = {"b": [1]}
     assert new_change(data={"a": shared, "c": [shared, shared]}).data_json == (
         '{"a":{"b":[1]},"c":[{"b":[1]},{"b":[1]}]}'
@@ -560,7 +560,7 @@ def test_the_data_is_read_back_from_a_new_change() -> None:
     assert new_change(data={"n": 10**4000}).data == {"n": 10**4000}
 
 
-def test_data_without_an_end_is_refused() -> None:
+def test_circular_deep_or_huge_data_is_refused() -> None:
     circular: dict[str, object] = {}
     circular["a"] = circular
     deep: dict[str, object] = {}
@@ -601,18 +601,18 @@ def test_the_rules_are_the_same_from_python(given: dict[str, Any], field: str) -
     assert problems_of(lambda: parse(wire_change(**{field: value}))) == [(0, f"changes[0].{field}", reason)]
 
 
-def test_all_that_is_wrong_with_one_change_is_told_at_once() -> None:
+def test_all_problems_of_one_change_are_reported_at_once() -> None:
     found = problems_of(lambda: NewChange(entity_type="", entity_id="", data="", cid="", timestamp=""))
     assert {field for _, field, _ in found} == {
         f"change.{name}" for name in ("entity_type", "entity_id", "data", "cid", "timestamp")
     }
 
 
-def test_from_python_the_project_may_be_left_to_the_service() -> None:
+def test_a_change_from_python_may_omit_its_project() -> None:
     assert new_change(project_id=None).project_id is None
 
 
-def test_a_field_that_does_not_exist_is_a_programming_error() -> None:
+def test_an_unknown_parameter_is_a_type_error() -> None:
     for name in ("seq", "data_json", "entityId"):
         with pytest.raises(TypeError, match=name):
             new_change(**{name: 1})
@@ -657,7 +657,7 @@ def test_json_and_python_give_the_same_change(new: NewChange) -> None:
 # What the log sends.
 
 
-def test_a_change_is_sent_with_its_data_as_it_came() -> None:
+def test_a_change_is_sent_with_its_data_verbatim() -> None:
     stored = change(data_json='{ "a":1.0,\n"b":"\\u00e9" }')
     assert stored.to_json() == (
         '{"projectId":"ruth","seq":1,"entityType":"document","entityId":"e1","operation":"create"'
@@ -688,7 +688,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_hostile_id_comes_back_as_it_was(text: str) -> None:
+def test_a_hostile_id_is_returned_unchanged(text: str) -> None:
     sent = json.loads(change(entity_id=text, cid=text, change_by=text).to_json())
     assert (sent["entityId"], sent["cid"], sent["changeBy"]) == (text, text, text)
     assert list(sent) == [
@@ -699,7 +699,7 @@ def test_a_hostile_id_comes_back_as_it_was(text: str) -> None:
 
 @settings(deadline=None, max_examples=100)
 @given(stored_changes, free_texts)
-def test_whatever_is_stored_is_sent_as_json(item: Change, text: str) -> None:
+def test_any_stored_change_is_sent_as_valid_json(item: Change, text: str) -> None:
     item = item.replace(entity_id=text)
     expected = {
         "projectId": item.project_id,
@@ -749,7 +749,7 @@ def test_equal_batches_have_equal_fingerprints() -> None:
         # Nor can a value pretend to be two.
         ([new_change(cid="a-1:b", change_by="c")], [new_change(cid="a", change_by="b-1:c")]),
         ([new_change(cid="a1:b", change_by="c")], [new_change(cid="a", change_by="b1:c")]),
-        # `data` to the letter.
+        # `data` verbatim.
         ([new_change(data='{"a":1}')], [new_change(data='{"a": 1}')]),
         ([new_change(data='{"a":1}')], [new_change(data='{"a":1.0}')]),
         *(
@@ -768,11 +768,11 @@ def test_equal_batches_have_equal_fingerprints() -> None:
         ),
     ],
 )
-def test_other_batches_have_other_fingerprints(one: list[NewChange], other: list[NewChange]) -> None:
+def test_different_batches_have_different_fingerprints(one: list[NewChange], other: list[NewChange]) -> None:
     assert fingerprint(one) != fingerprint(other)
 
 
-def test_empty_and_absent_are_told_apart() -> None:
+def test_empty_and_absent_fields_have_different_fingerprints() -> None:
     # No check lets an empty text pass, but the fingerprint need not know.
     values = list(PRINTED.as_tuple())
     values[6] = ""
@@ -790,7 +790,7 @@ def test_fingerprints_are_equal_exactly_when_the_batches_are(one: list[NewChange
 @pytest.mark.parametrize(
     "digits", ["7", "-7", "9" * 4_300, "-" + "12345678901" * 1_000, "1" + "0" * 9_999, "-1" + "0" * 4_001]
 )
-def test_an_integer_of_any_size_comes_back_equal(digits: str) -> None:
+def test_an_integer_of_any_size_is_returned_exactly(digits: str) -> None:
     given = NewChange(entity_type="t", entity_id="e", data=f'{{"n":{digits},"list":[{digits}]}}')
     change = Change("p", 1, "t", "e", "create", "t", "c", given.data_json, None, None, None, "x")
     found = change.data["n"]

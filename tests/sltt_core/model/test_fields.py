@@ -48,18 +48,18 @@ GOOD_PROJECT_IDS = [
 
 @pytest.mark.parametrize("value", HOSTILE_PROJECT_IDS)
 def test_a_hostile_project_id_is_refused(value: str) -> None:
-    with pytest.raises(ValueError, match=r"^(is|holds) "):
+    with pytest.raises(ValueError, match=r"^(is|contains) "):
         check_project_id(value)
 
 
 @pytest.mark.parametrize("value", GOOD_PROJECT_IDS)
-def test_a_good_project_id_is_kept(value: str) -> None:
+def test_a_valid_project_id_is_returned_unchanged(value: str) -> None:
     assert check_project_id(value) == value
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.text(max_size=8))
-def test_no_other_text_is_a_project_id(text: str) -> None:
+def test_any_other_text_is_refused_as_a_project_id(text: str) -> None:
     good = bool(text) and text[0] in ALNUM and set(text) <= set(ALNUM + "._~@:+-")
     try:
         assert check_project_id(text) == text
@@ -72,21 +72,21 @@ def test_no_other_text_is_a_project_id(text: str) -> None:
 @pytest.mark.parametrize(
     "check", [check_project_id, check_entity_type, check_free_text, check_idempotency_key, CHECKS["timestamp"]]
 )
-def test_only_a_string_is_a_text(check: Callable[[object], str], value: object) -> None:
+def test_a_value_that_is_not_a_string_is_refused(check: Callable[[object], str], value: object) -> None:
     with pytest.raises(ValueError, match=r"^is not a string$"):
         check(value)
 
 
 @pytest.mark.parametrize("value", ["a", "document", "a_b.c:d-e", "-", ".", "0", "x" * 64])
-def test_a_good_entity_type_is_kept(value: str) -> None:
+def test_a_valid_entity_type_is_returned_unchanged(value: str) -> None:
     assert check_entity_type(value) == value
 
 
 @pytest.mark.parametrize(
     "value", ["", "x" * 65, "a b", "a/b", "a#b", "a@b", "a~b", "a+b", "é", "a\n", " a", "\0", "\uff41", '"', "\ud800"]
 )
-def test_another_entity_type_is_refused(value: str) -> None:
-    with pytest.raises(ValueError, match=r"^(is|holds) "):
+def test_an_invalid_entity_type_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match=r"^(is|contains) "):
         check_entity_type(value)
 
 
@@ -117,8 +117,8 @@ CONTROLS = [chr(c) for c in (*range(32), *range(127, 160))]
 
 
 @pytest.mark.parametrize("value", ["", "x" * 256, "😀" * 256, "\ud800", "a\udfff", *CONTROLS])
-def test_another_free_text_is_refused(value: str) -> None:
-    with pytest.raises(ValueError, match=r"^(is|holds) "):
+def test_an_invalid_free_text_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match=r"^(is|contains) "):
         check_free_text(value)
     if value in CONTROLS:
         with pytest.raises(ValueError, match="control character"):
@@ -127,7 +127,7 @@ def test_another_free_text_is_refused(value: str) -> None:
 
 @settings(deadline=None, max_examples=100)
 @given(project_ids, entity_types, free_texts)
-def test_what_fits_the_rules_is_kept_as_it_is(project_id: str, entity_type: str, text: str) -> None:
+def test_a_valid_text_is_returned_unchanged(project_id: str, entity_type: str, text: str) -> None:
     assert check_project_id(project_id) == project_id
     assert check_entity_type(entity_type) == entity_type
     assert check_free_text(text) == text
@@ -160,7 +160,7 @@ def test_an_idempotency_key_is_16_to_128_plain_characters(value: str, good: bool
 
 
 @pytest.mark.parametrize(("value", "least"), [(1, 1), (0, 0), (MAX_SEQ, 1), (5, 0)])
-def test_a_sequence_number_is_kept(value: int, least: int) -> None:
+def test_a_valid_sequence_number_is_returned(value: int, least: int) -> None:
     assert check_seq(value, least) == value
     assert check_seq(1) == 1
 
@@ -170,7 +170,7 @@ def test_the_greatest_sequence_number_leaves_room_in_a_double_and_in_a_row_id() 
 
 
 @pytest.mark.parametrize("value", [0, -1, MAX_SEQ + 1, 10**100, True, 1.0, "1", None, [1]])
-def test_another_sequence_number_is_refused(value: object) -> None:
+def test_an_invalid_sequence_number_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"^is not "):
         check_seq(value)
     with pytest.raises(ValueError, match="is not from 0"):
@@ -178,14 +178,14 @@ def test_another_sequence_number_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize("operation", ["create", "update", "delete"])
-def test_a_caller_may_say_what_it_did(operation: str) -> None:
+def test_a_valid_operation_is_accepted(operation: str) -> None:
     assert CHECKS["operation"](operation) == operation
 
 
 @pytest.mark.parametrize(
     "operation", [TOMBSTONE, "", "Create", "create ", "upsert", 1, None, [], ["create"], {"a": 1}, True]
 )
-def test_a_caller_may_not_say_anything_else(operation: object) -> None:
+def test_an_invalid_operation_is_refused(operation: object) -> None:
     with pytest.raises(ValueError, match=r"^is not one of create, update, delete$"):
         CHECKS["operation"](operation)
 
@@ -201,14 +201,14 @@ def test_a_callers_own_number_is_checked(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["timestamp", "changeAt", "cloudAt"])
-def test_a_time_is_brought_to_utc(name: str) -> None:
+def test_a_timestamp_is_converted_to_utc(name: str) -> None:
     assert CHECKS[name]("2025-03-01T09:30:00+01:00") == "2025-03-01T08:30:00Z"
     for bad in ("", "yesterday", "2025-03-01T09:30:00Z" + " " * 50):
         with pytest.raises(ValueError, match=r"^is (empty|longer|not an ISO)|^has "):
             CHECKS[name](bad)
 
 
-def test_a_value_that_stands_alone_is_refused_under_its_name() -> None:
+def test_an_invalid_single_value_is_reported_with_its_name() -> None:
     assert checked(check_seq, 5, "seq") == 5
     with pytest.raises(InvalidInput, match=r"^cursor is not an integer$") as caught:
         checked(check_seq, "5", "cursor")

@@ -55,8 +55,8 @@ def test_a_change_has_the_fields_of_the_table() -> None:
     assert kinds == {field.name: "int" if field.type == "integer" else "str" for field in FIELDS}
 
 
-def test_a_new_change_has_the_fields_that_have_a_place() -> None:
-    assert [field.place for field in NEW_FIELDS] == list(range(len(NEW_FIELDS)))
+def test_a_new_change_has_the_fields_with_a_position() -> None:
+    assert [field.position for field in NEW_FIELDS] == list(range(len(NEW_FIELDS)))
     names = [field.name if field.name in NewChange.fields else field.parameter for field in NEW_FIELDS]
     assert NewChange.fields == tuple(names)
     parameters = inspect.signature(NewChange).parameters
@@ -76,12 +76,12 @@ def test_each_parameter_of_a_new_change_lands_in_its_own_field() -> None:
     assert sent == new
 
 
-def test_what_a_client_may_send_has_a_check() -> None:
+def test_every_field_that_a_client_may_send_has_a_check() -> None:
     assert {field.wire for field in NEW_FIELDS} <= set(CHECKS)
     assert set(CHECKS) == {name for field in FIELDS if field.check for name in (field.wire, field.alias) if name}
 
 
-def test_no_two_fields_share_a_name() -> None:
+def test_the_names_of_fields_are_unique() -> None:
     for attribute in ("name", "wire", "attribute"):
         names = [getattr(field, attribute) for field in FIELDS]
         assert len(set(names)) == len(names)
@@ -136,7 +136,7 @@ def test_a_sized_field_counts_in_the_size_of_an_item(field: Field) -> None:
     assert item_size(longer) == item_size(change) + 2
 
 
-def test_no_other_field_counts() -> None:
+def test_other_fields_do_not_count_in_the_size_of_an_item() -> None:
     change = stored()
     others = {field.name: value_of(field) + "ab" for field in FIELDS if field.type == "text" and not field.sized}
     assert item_size(change.replace(**others)) == item_size(change)

@@ -31,7 +31,7 @@ def read_banner(process: subprocess.Popen[str]) -> tuple[str, list[str]]:
 
 
 def try_the_curls(banner: list[str]) -> None:
-    """Run the banner's three commands on an empty log, and see that they do what they say."""
+    """Run the banner's three commands on an empty log, and check their output."""
     curls = [line.strip() for line in banner if line.strip().startswith("curl ")]
     assert len(curls) == 3
     outputs = [subprocess.run(["sh", "-c", f"{curl} -sS"], capture_output=True, text=True) for curl in curls]

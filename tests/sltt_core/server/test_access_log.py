@@ -1,4 +1,4 @@
-"""The line for each request."""
+"""The lines of the access log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_terminal_gets_a_readable_line() -> None:
     assert line == "09:30:00.123 200 GET    /api/projects/p/changes 12,345 B 4.2 ms id-1\n"
 
 
-def test_everything_else_gets_json() -> None:
+def test_any_other_stream_gets_json() -> None:
     assert json.loads(log_to(io.StringIO(), ENTRY)) == {
         "time": "2025-03-01T09:30:00.123Z",
         "method": "GET",
@@ -41,12 +41,12 @@ def test_everything_else_gets_json() -> None:
 
 
 @pytest.mark.parametrize("path", ["/\x1b[2J", "/a\nb", "/\x07\x00", "/\u202ex"])
-def test_a_path_cannot_play_with_the_terminal(path: str) -> None:
+def test_a_path_cannot_control_the_terminal(path: str) -> None:
     line = log_to(Terminal(), ENTRY.replace(path=path))
     assert line.count("\n") == 1
     assert line.rstrip("\n").isprintable()
 
 
-def test_a_long_path_is_cut() -> None:
+def test_a_long_path_is_truncated() -> None:
     assert len(log_to(Terminal(), ENTRY.replace(path="/" + "x" * 100_000))) < 300
     assert len(log_to(io.StringIO(), ENTRY.replace(path="/" + "x" * 100_000))) < 3000

@@ -1,4 +1,4 @@
-"""The server on a real port: start, stop, bounds, hosts, signals."""
+"""The server on a real port: start, stop, limits, hosts, signals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def server(storage: LocalStorageService) -> Iterator[RestApiServer]:
     running.stop()
 
 
-def test_the_server_answers_on_its_port_until_it_is_stopped(storage: LocalStorageService) -> None:
+def test_the_server_responds_on_its_port_until_it_is_stopped(storage: LocalStorageService) -> None:
     server = RestApiServer(server_name="mine", storage=storage)
     server.start(port=0)
     url = server.url
@@ -102,7 +102,7 @@ def test_a_server_that_runs_is_not_started_again(server: RestApiServer) -> None:
     assert httpx.get(f"{server.url}/health").status_code == 200
 
 
-def test_the_constructor_and_start_take_the_same_place(server: RestApiServer, tmp_path: Path) -> None:
+def test_the_constructor_and_start_accept_the_same_settings(server: RestApiServer, tmp_path: Path) -> None:
     port = int(server.url.rpartition(":")[2])
     other = RestApiServer(storage=LocalStorageService(tmp_path / "other.db"), port=port)
     with pytest.raises(InvalidInput, match=f"port {port}: Address already in use"), other:
@@ -116,7 +116,7 @@ def test_the_constructor_and_start_take_the_same_place(server: RestApiServer, tm
         assert httpx.get(f"{opened.url}/health", headers={"host": "sync.example.org"}).status_code == 200
 
 
-def test_a_taken_port_is_said(server: RestApiServer, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(server: RestApiServer, tmp_path: Path) -> None:
     port = int(server.url.rpartition(":")[2])
     other = RestApiServer(storage=LocalStorageService(tmp_path / "other.db"))
     with pytest.raises(InvalidInput, match=f"port {port}: Address already in use"):
@@ -124,7 +124,7 @@ def test_a_taken_port_is_said(server: RestApiServer, tmp_path: Path) -> None:
     assert not (tmp_path / "other.db").exists()
 
 
-def test_a_bad_storage_lets_go_of_the_port(tmp_path: Path) -> None:
+def test_an_invalid_storage_releases_the_port(tmp_path: Path) -> None:
     (tmp_path / "diary").write_text("dear")
     server = RestApiServer(storage=LocalStorageService(tmp_path / "diary"))
     for _ in range(2):
@@ -133,12 +133,12 @@ def test_a_bad_storage_lets_go_of_the_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org", "::", "", "localhost.example.org"])
-def test_an_address_that_others_reach_must_be_asked_for(storage: LocalStorageService, host: str) -> None:
+def test_an_address_for_other_machines_needs_open_to_network(storage: LocalStorageService, host: str) -> None:
     with pytest.raises(InvalidInput, match="other machines"):
         RestApiServer(storage=storage).start(port=0, host=host)
 
 
-def test_an_open_server_answers_any_host(storage: LocalStorageService) -> None:
+def test_an_open_server_accepts_any_host(storage: LocalStorageService) -> None:
     server = RestApiServer(storage=storage)
     server.start(port=0, open_to_network=True)
     assert httpx.get(f"{server.url}/health", headers={"host": "sync.example.org"}).status_code == 200
@@ -152,25 +152,25 @@ def test_another_host_name_is_refused_on_loopback(server: RestApiServer, host: s
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:99", "127.0.0.1:1", "127.9.9.9", "[::1]:8080"])
-def test_names_of_this_machine_are_answered(server: RestApiServer, host: str) -> None:
+def test_loopback_names_are_accepted(server: RestApiServer, host: str) -> None:
     assert httpx.get(f"{server.url}/health", headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
     ("header", "host"), [("a.b:80", "a.b"), ("a.b", "a.b"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")]
 )
-def test_the_port_is_no_part_of_the_host(header: str, host: str) -> None:
+def test_host_of_removes_the_port(header: str, host: str) -> None:
     assert host_of(header) == host
 
 
-def test_what_is_loopback() -> None:
+def test_is_loopback_accepts_only_loopback_names() -> None:
     for host in ("localhost", "127.0.0.1", "127.1.2.3", "::1", "[::1]", "LocalHost", "localhost."):
         assert is_loopback(host)
     for host in ("", "0.0.0.0", "::", "10.0.0.1", "localhost.localdomain", "127.0.0.1.nip.io", "example.org"):
         assert not is_loopback(host)
 
 
-def test_a_body_that_is_too_large_is_answered_with_413(server: RestApiServer) -> None:
+def test_a_body_that_is_too_large_is_413(server: RestApiServer) -> None:
     for size in (4_000_001, 9_000_000):
         response = httpx.post(f"{server.url}/api/changes", content=b" " * size, headers=JSON)
         assert response.status_code == 413
@@ -178,19 +178,19 @@ def test_a_body_that_is_too_large_is_answered_with_413(server: RestApiServer) ->
     assert httpx.get(f"{server.url}/health").status_code == 200
 
 
-def test_a_body_of_just_the_limit_is_read(server: RestApiServer) -> None:
+def test_a_body_of_exactly_the_limit_is_read(server: RestApiServer) -> None:
     change = b'[{"projectId":"p","entityType":"t","entityId":"e","data":{}}]'
     response = httpx.post(f"{server.url}/api/changes", content=change.rjust(4_000_000), headers=JSON)
     assert response.status_code == 200
 
 
-def test_a_head_request_gets_the_head_of_the_answer(server: RestApiServer) -> None:
+def test_a_head_request_gets_the_headers_of_the_response(server: RestApiServer) -> None:
     get, head = httpx.get(f"{server.url}/api/help"), httpx.head(f"{server.url}/api/help")
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == get.headers["content-length"]
 
 
-def test_a_client_that_hangs_up_midway_harms_nobody(server: RestApiServer) -> None:
+def test_a_connection_closed_during_a_request_does_not_disturb_the_next(server: RestApiServer) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(b"POST /api/changes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n[")
@@ -241,8 +241,8 @@ def test_a_storage_is_found_by_its_scheme(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "x.db", "sqlite", "sqlite:", "mysql:x", ":x"])
-def test_a_storage_nobody_knows_is_refused_with_those_there_are(url: str) -> None:
-    with pytest.raises(InvalidInput, match="no storage") as caught:
+def test_an_unknown_storage_is_refused_with_the_known_ones(url: str) -> None:
+    with pytest.raises(InvalidInput, match=r"storage .* is not valid") as caught:
         open_storage(url)
     assert "sqlite:" in caught.value.hint
 
@@ -251,7 +251,7 @@ def test_a_storage_nobody_knows_is_refused_with_those_there_are(url: str) -> Non
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_sltt_serve_serves_until_it_is_told_to_stop(tmp_path: Path, end: signal.Signals) -> None:
+def test_sltt_serve_serves_until_a_signal(tmp_path: Path, end: signal.Signals) -> None:
     path = tmp_path / "team.db"
     process = start_sltt("serve", "--port", "0", "--storage", f"sqlite:{path}", "--name", "team")
     _, lines = read_banner(process)
@@ -279,7 +279,7 @@ def test_sltt_serve_keeps_its_log_in_the_data_folder_by_default(tmp_path: Path) 
     assert str(path) in lines[0]
 
 
-def test_sltt_serve_bound_to_a_project_needs_it_named_nowhere(tmp_path: Path) -> None:
+def test_sltt_serve_with_a_project_needs_no_project_id_in_requests(tmp_path: Path) -> None:
     process = start_sltt("serve", "--port", "0", "--storage", f"sqlite:{tmp_path / 'x.db'}", "--project", "mark")
     url, _ = read_banner(process)
     response = httpx.post(f"{url}/api/changes", json={"entityType": "t", "entityId": "e", "data": {}})
@@ -291,26 +291,26 @@ def test_sltt_serve_bound_to_a_project_needs_it_named_nowhere(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["--storage", "mysql:x"], "no storage is called 'mysql:x'"),
+        (["--storage", "mysql:x"], "storage 'mysql:x' is not valid"),
         (["--storage", "sqlite:/nowhere/at/all.db"], "there is no folder /nowhere/at"),
         (["--storage", "sqlite:{tmp}/diary"], "is not an SQLite database"),
-        (["--storage", "sqlite:{tmp}/x.db", "--project", "a#b"], "project_id holds a character"),
+        (["--storage", "sqlite:{tmp}/x.db", "--project", "a#b"], "project_id is not valid: 1 to 128"),
         (["--storage", "sqlite:{tmp}/x.db", "--host", "0.0.0.0"], "--open-to-network"),
         (["--storage", "sqlite:{tmp}/x.db", "--port", "{port}"], "port {port}: Address already in use"),
     ],
     ids=["scheme", "folder", "foreign", "project", "host", "port"],
 )
-def test_a_users_mistake_is_one_clear_message_and_no_traceback(
-    tmp_path: Path, server: RestApiServer, arguments: list[str], said: str
+def test_an_invalid_argument_prints_a_message_without_a_traceback(
+    tmp_path: Path, server: RestApiServer, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "diary").write_text("dear")
     values = {"tmp": str(tmp_path), "port": server.url.rpartition(":")[2]}
     process = start_sltt("serve", *(argument.format(**values) for argument in arguments))
     out, err = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert said.format(**values) in err
+    assert message.format(**values) in err
     assert "Traceback" not in err
     assert len(err.splitlines()) <= 2
     assert out == ""

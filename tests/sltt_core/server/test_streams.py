@@ -1,4 +1,4 @@
-"""Responses whose body is an iterator, over a real socket: sent as they come, closed when nobody reads them."""
+"""Responses whose body is an iterator, over a real socket: chunks are sent as they come, and the stream is closed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from sltt_core.server.rest_api_server import RestApiServer
 from sltt_core.sqlite.storage import LocalStorageService
 
 LATEST = 30.0
-"""Seconds after which what should have happened is taken for missing."""
+"""Maximum seconds for an expected event."""
 LARGE = bytes(range(256)) * 256
 
 
 class Stream:
-    """An iterator over chunks; one that is an event is waited for. It notes what was taken and that it was closed."""
+    """An iterator over chunks, which waits at an event. It counts the taken chunks and records its closing."""
 
     def __init__(self, *chunks: bytes | Event | Exception, endless: bytes | None = None) -> None:
         self._chunks = iter(chunks)
@@ -99,7 +99,7 @@ def test_the_connection_serves_the_next_request(serve: Callable[..., Any]) -> No
         assert len(client._transport._pool.connections) == 1  # type: ignore[attr-defined]
 
 
-def test_a_head_request_takes_no_chunk_and_closes_the_stream(serve: Callable[..., Any]) -> None:
+def test_a_head_request_reads_no_chunk_and_closes_the_stream(serve: Callable[..., Any]) -> None:
     stream = Stream(b"one")
     with serve(stream) as server:
         response = httpx.head(f"{server.url}/health")
@@ -109,7 +109,7 @@ def test_a_head_request_takes_no_chunk_and_closes_the_stream(serve: Callable[...
 
 
 @pytest.mark.parametrize("endless", [b"", b"again and again "])
-def test_a_client_that_goes_away_closes_the_stream(
+def test_a_disconnect_closes_the_stream(
     serve: Callable[..., Any], capsys: pytest.CaptureFixture[str], endless: bytes
 ) -> None:
     stream = Stream(b"one ", endless=endless)
@@ -119,10 +119,10 @@ def test_a_client_that_goes_away_closes_the_stream(
         connection.close()
         assert stream.closed.wait(LATEST)
         assert httpx.get(f"{server.url}/api/help").status_code == 200
-    assert capsys.readouterr().err == ""  # no error of the server's
+    assert capsys.readouterr().err == ""  # the server logged no error
 
 
-def test_a_client_that_goes_away_while_a_chunk_is_made_closes_the_stream_after_it(
+def test_a_disconnect_during_a_chunk_closes_the_stream_after_it(
     serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = Event()
@@ -134,7 +134,7 @@ def test_a_client_that_goes_away_while_a_chunk_is_made_closes_the_stream_after_i
         while not received.endswith(b"one\r\n"):
             received += connection.recv(4096)
         connection.close()
-        while not log.getvalue():  # the server has noticed
+        while not log.getvalue():  # written when the server noticed the disconnect
             Event().wait(0.005)
         assert not stream.closed.is_set()
         made.set()
@@ -143,7 +143,7 @@ def test_a_client_that_goes_away_while_a_chunk_is_made_closes_the_stream_after_i
     assert capsys.readouterr().err == ""
 
 
-def test_an_error_midway_ends_the_connection_so_that_nobody_takes_the_body_for_whole(
+def test_an_error_of_a_stream_ends_the_connection_without_the_last_chunk(
     serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     stream = Stream(b"one", OSError("the disk is gone"))
@@ -177,7 +177,7 @@ def test_a_stream_may_take_longer_than_a_response(serve: Callable[..., Any]) -> 
     assert received.endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
 
 
-def test_a_client_that_does_not_read_is_let_go(serve: Callable[..., Any]) -> None:
+def test_a_client_that_does_not_read_is_disconnected(serve: Callable[..., Any]) -> None:
     stream = Stream(endless=LARGE)
     with serve(stream, body_seconds=0.2) as server:
         connection = connect(server, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The watcher: who waits is woken, and nobody else."""
+"""The watcher: it wakes the coroutines with news, and no others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def storage(tmp_path: Path) -> Iterator[LocalStorageService]:
         yield opened
 
 
-def test_only_those_are_woken_whose_project_has_news_after_their_cursor(storage: LocalStorageService) -> None:
+def test_only_coroutines_with_news_after_their_cursor_are_woken(storage: LocalStorageService) -> None:
     storage.create_changes(batch(3))
 
     async def scenario() -> None:
@@ -47,16 +47,16 @@ def test_only_those_are_woken_whose_project_has_news_after_their_cursor(storage:
     asyncio.run(scenario())
 
 
-def test_news_that_are_there_wake_at_once(storage: LocalStorageService) -> None:
+def test_existing_news_wake_at_once(storage: LocalStorageService) -> None:
     storage.create_changes(batch(3))
     asyncio.run(Watcher(storage).wait("p", 2, 30))
 
 
-def test_the_time_is_up(storage: LocalStorageService) -> None:
+def test_a_wait_without_news_ends_after_its_time(storage: LocalStorageService) -> None:
     asyncio.run(Watcher(storage).wait("p", 0, 0.05))
 
 
-def test_a_storage_that_fails_wakes_everybody(storage: LocalStorageService) -> None:
+def test_a_failing_storage_wakes_all_coroutines(storage: LocalStorageService) -> None:
     async def scenario() -> None:
         watcher = Watcher(storage)
         waiting = asyncio.ensure_future(watcher.wait("p", 0, 30))
@@ -67,7 +67,7 @@ def test_a_storage_that_fails_wakes_everybody(storage: LocalStorageService) -> N
     asyncio.run(scenario())
 
 
-def test_the_thread_ends_when_nobody_waits(storage: LocalStorageService) -> None:
+def test_the_thread_ends_when_no_coroutine_waits(storage: LocalStorageService) -> None:
     watcher = Watcher(storage)
     asyncio.run(watcher.wait("p", 0, 0.01))
     thread = watcher._thread
@@ -77,7 +77,7 @@ def test_the_thread_ends_when_nobody_waits(storage: LocalStorageService) -> None
     assert watcher._waiting == {}
 
 
-def test_writes_in_quick_succession_do_not_each_set_the_thread_going(storage: LocalStorageService) -> None:
+def test_many_quick_writes_need_few_rounds_of_the_thread(storage: LocalStorageService) -> None:
     looks: list[float] = []
     heads = storage.get_heads
 
@@ -97,5 +97,5 @@ def test_writes_in_quick_succession_do_not_each_set_the_thread_going(storage: Lo
         await waiting
 
     asyncio.run(scenario())
-    # A look is noted a little after its pace began, so two notes may be a hair closer than the pace.
+    # A round is recorded shortly after its start, so that two records may be slightly closer than the pace.
     assert all(after - before >= PACE_SECONDS / 2 for before, after in pairwise(looks))

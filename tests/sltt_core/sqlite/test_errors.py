@@ -74,12 +74,13 @@ METHODS: dict[str, Callable[[BaseStorageService], Any]] = {
     "get_heads": lambda storage: storage.get_heads(["p"]),
     "get_change_stats": lambda storage: storage.get_change_stats(),
     "get_entity_type_stats": lambda storage: storage.get_entity_type_stats(),
+    "get_stats": lambda storage: storage.get_stats(),
     "get_all_projects": lambda storage: storage.get_all_projects(),
     "verify": lambda storage: list(storage.verify()),
 }
 """A call of each public method that touches the file; `initialize` has a test of its own."""
 
-QUIET = {"initialize", "close", "place", "storage_type", "project_id"}
+QUIET = {"initialize", "close", "check", "place", "storage_type", "project_id"}
 
 RESTORED: list[Any] = []
 

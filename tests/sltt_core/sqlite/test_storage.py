@@ -259,14 +259,45 @@ def test_a_copy_that_lost_its_mode_gets_it_back(storage: LocalStorageService, tm
         assert len(everything(copy)) == 3
 
 
+DAY = 86_400 * 10**9
+KEY = "key-0123456789abcdef"
+
+
 def test_expired_keys_are_forgotten(path: Path) -> None:
-    now = [1_740_000_000_000_000_000]
+    now = [1_740_000_000 * 10**9]
     with LocalStorageService(path, runtime=Runtime(clock=lambda: now[0])) as storage:
-        storage.create_changes(batch(200), "key-0123456789abcdef")
+        storage.create_changes(batch(200), KEY)
+        for _ in range(400):
+            now[0] += DAY
+            storage.create_change(new())
         assert ask(path, "SELECT count(*) FROM requests") == 3
-        now[0] += 401 * 86_400 * 1_000_000_000
+        assert storage.create_changes(batch(200), KEY).replayed
+        now[0] += DAY
         storage.create_change(new())
         assert ask(path, "SELECT count(*) FROM requests") == 0
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_clock_that_jumps_forgets_no_key(path: Path, restart: bool) -> None:
+    """From 1970 at the start of a device, two years and a thousand years ahead, and back, again and again."""
+    true = 1_740_000_000 * 10**9
+    now = [0]
+    storage = LocalStorageService(path, runtime=Runtime(clock=lambda: now[0]))
+    storage.initialize()
+    for number, jump in enumerate([0, true, true + 730 * DAY, true, true + 365_000 * DAY, 0, true] * 100):
+        now[0] = jump
+        if number == 0:
+            storage.create_changes(batch(2), KEY)
+        elif number == 1:
+            storage.create_changes(batch(2), KEY + "-true")
+        else:
+            storage.create_change(new())
+        if restart and number % 50 == 0:
+            storage.close()
+            storage.initialize()
+    assert storage.create_changes(batch(2), KEY).replayed
+    assert storage.create_changes(batch(2), KEY + "-true").replayed
+    storage.close()
 
 
 # Cost

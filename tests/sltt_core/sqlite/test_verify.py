@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 import tracemalloc
 from contextlib import closing
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sltt_core.base.errors import StorageBusy
+from sltt_core.base.runtime import Runtime
 from sltt_core.log.findings import KINDS
 from sltt_core.sqlite.storage import LocalStorageService
 from sltt_core.sqlite.verification import Verification
@@ -52,7 +54,7 @@ def test_a_finding_says_what_is_wrong(filled: Path) -> None:
     with LocalStorageService(filled, "p") as storage:
         assert list(map(str, storage.verify())) == [
             "unreadable 5: data_json is not a JSON object",
-            "end-link 30: the recorded end of the log has another link than the last change",
+            "end-link 30: the recorded end of the log has a different link from the last change",
             f"request 100 to 109: chunk 0 of the idempotency key {KEY} stands for changes that are not there",
         ]
 
@@ -78,7 +80,8 @@ def test_keys_are_left_out_on_demand(filled: Path) -> None:
 
 
 def test_keys_are_examined_page_after_page(filled: Path) -> None:
-    with LocalStorageService(filled, "p") as storage:
+    clock = count(1_750_000_000 * 10**9, 10**9).__next__  # no two batches are stored in the same millisecond
+    with LocalStorageService(filled, "p", runtime=Runtime(clock=clock)) as storage:
         for number in range(20):
             storage.create_changes(batch(3), f"{KEY}-{number:02}")
         assert list(verification(storage, lambda _: None)) == []

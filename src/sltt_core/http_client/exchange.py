@@ -1,0 +1,132 @@
+"""`Exchange`: one request and its response on an open connection, within a deadline.
+
+Errors are reported by their meaning for the request: `ConnectionLost` before a byte of a response (its `sent` tells
+whether the server may have got any of the request), `OutcomeUnknown` after that and when the time is up.
+"""
+
+from __future__ import annotations
+
+from _ssl import SSLWantReadError, SSLWantWriteError
+
+from sltt_core.http_client.responses import OutcomeUnknown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Never
+
+    from sltt_core.http_client.sockets import Connection
+
+WOULD_BLOCK = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
+"""What a connection that does not block raises when it would have to wait."""
+_PIECE = 65_536
+
+
+class ConnectionLost(Exception):
+    """The connection ended before the first byte of a response; `sent` tells whether any of the request was sent."""
+
+    def __init__(self, sent: bool) -> None:
+        self.sent = sent
+
+
+class Exchange:
+    """One request and its response on a connection, within a deadline."""
+
+    __slots__ = ("_clock", "_connection", "_deadline", "_piece_seconds", "_responded", "_sent", "begun")
+
+    def __init__(
+        self, connection: Connection, clock: Callable[[], float], deadline: float, piece_seconds: float
+    ) -> None:
+        """`deadline` is a time of `clock`; `piece_seconds` bounds the wait for each piece, in and out."""
+        self._connection = connection
+        self._clock = clock
+        self._deadline = deadline
+        self._piece_seconds = piece_seconds
+        self._sent = 0
+        self._responded = False
+        self.begun = b""
+        """The bytes of the response that came while the request was sent."""
+
+    def send(self, request: bytes) -> bool:
+        """Send the request over a connection that does not block; return False when a response came before the end.
+
+        A server that refuses a request, because it is too large or there are too many, may respond and close the
+        connection without reading the rest. That response is more useful than the error of writing to the connection
+        (RFC 9112, section 9.5).
+        """
+        rest: bytes | memoryview = request
+        try:
+            while True:
+                try:
+                    self._sent += self._connection.send(rest)
+                except WOULD_BLOCK:
+                    if self._is_refused():
+                        return False
+                if self._sent == len(request):
+                    return True
+                rest = memoryview(request)[self._sent :]
+        except OSError as error:
+            try:
+                self.begun += self._connection.recv(_PIECE)
+            except OSError:
+                pass
+            if not self.begun:
+                raise ConnectionLost(self._sent > 0) from error
+            self._responded = True
+            return False
+
+    def more(self) -> bytes:
+        """Return the next bytes of the response, at least one; `b""` at the end of the connection."""
+        left = self._deadline - self._clock()  # `_seconds`, without the call
+        if left <= 0:
+            _fail_late()
+        self._connection.settimeout(left if left < self._piece_seconds else self._piece_seconds)
+        try:
+            piece = self._connection.recv(_PIECE)
+        except TimeoutError:
+            _fail_late()
+        except OSError as error:
+            if self._responded:
+                raise OutcomeUnknown(f"the connection broke in the middle of a response: {error}") from error
+            raise ConnectionLost(True) from error
+        if piece:
+            self._responded = True
+        elif not self._responded:
+            raise ConnectionLost(True)
+        return piece
+
+    def _is_refused(self) -> bool:
+        """Wait until the connection accepts more; return True when the rest of the request need not be sent.
+
+        It need not be sent when the response is an error, or when nothing is accepted in time after a response began.
+        """
+        from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector  # only for a request that does not fit at once
+
+        with DefaultSelector() as selector:
+            selector.register(self._connection, EVENT_WRITE if len(self.begun) > 9 else EVENT_READ | EVENT_WRITE)
+            events = selector.select(self._seconds())
+        if not events and not self.begun:
+            raise OutcomeUnknown("the request could not be sent in time")
+        return not events or (bool(events[0][1] & EVENT_READ) and self._look())
+
+    def _look(self) -> bool:
+        """Read what came, and return whether it is an error or the end of the connection."""
+        try:
+            piece = self._connection.recv(_PIECE)
+        except WOULD_BLOCK:  # the bytes were for TLS
+            return False
+        self.begun += piece
+        if not piece and not self.begun:
+            raise ConnectionLost(self._sent > 0)
+        self._responded = True
+        return not piece or self.begun[9:10] in (b"4", b"5")
+
+    def _seconds(self) -> float:
+        left = self._deadline - self._clock()
+        if left <= 0:
+            _fail_late()
+        return left if left < self._piece_seconds else self._piece_seconds
+
+
+def _fail_late() -> Never:
+    raise OutcomeUnknown("no complete response came in time") from None
