@@ -12,9 +12,6 @@ import os
 
 from aws_backend.dynamodb.client import default_endpoint
 from aws_backend.dynamodb.credential_documents import (
-    CredentialError,
-    SourceEmpty,
-    SourceFailed,
     expand,
     on_lambda,
     read_text,
@@ -119,17 +116,9 @@ class Connection:
         section = self._profile.get("services")
         if not section:
             return ""
-        from aws_backend.dynamodb.profiles import read_config_section
+        from aws_backend.dynamodb.profiles import endpoint_of_service
 
-        try:
-            settings = read_config_section(self._environ, "services", section, self._read_text)
-        except (SourceEmpty, SourceFailed) as error:
-            raise InvalidInput(f"services of the profile: {error}", field="services") from None
-        for line in settings.get(service, "").splitlines():
-            name, _, value = line.partition("=")
-            if name.strip() == "endpoint_url":
-                return value.strip()
-        return ""
+        return endpoint_of_service(self._environ, section, service, self._read_text)
 
     def _setting(self, name: str, key: str) -> tuple[str, str]:
         """Return the name and the value of a setting: a variable, else a key of the profile."""
@@ -146,15 +135,10 @@ class Connection:
 
 def _read_profile(environ: Mapping[str, str], profile: str | None, read_text: ReadText) -> Mapping[str, str]:
     try:
-        from aws_backend.dynamodb.profiles import read_profile
+        from aws_backend.dynamodb.profiles import profile_settings
     except ModuleNotFoundError:  # the package for Lambda, somewhere else
         return {}
-    try:
-        return read_profile(environ, profile, read_text).merged
-    except SourceEmpty:
-        return {}
-    except SourceFailed as error:
-        raise CredentialError(str(error)) from None
+    return profile_settings(environ, profile, read_text)
 
 
 def _roots(name: str, path: str) -> Tls:

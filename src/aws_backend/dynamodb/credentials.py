@@ -312,16 +312,10 @@ def region_from_environment(
     if region or on_lambda(environ):
         return region or None
     try:
-        from aws_backend.dynamodb.profiles import read_profile
+        from aws_backend.dynamodb.profiles import profile_settings
     except ModuleNotFoundError:  # the package for Lambda, somewhere else
         return None
-    try:
-        found = read_profile(environ, profile, read_text)
-    except SourceEmpty:
-        return None
-    except SourceFailed as error:
-        raise CredentialError(str(error)) from None
-    return found.merged.get("region") or None
+    return profile_settings(environ, profile, read_text).get("region") or None
 
 
 CONNECTION_SETTINGS = (

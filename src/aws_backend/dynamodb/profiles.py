@@ -5,7 +5,15 @@ A Lambda function has no such files; the package for Lambda does not have this m
 
 from __future__ import annotations
 
-from aws_backend.dynamodb.credential_documents import SourceEmpty, SourceFailed, expand, reason_of, variable
+from aws_backend.dynamodb.credential_documents import (
+    CredentialError,
+    SourceEmpty,
+    SourceFailed,
+    expand,
+    reason_of,
+    variable,
+)
+from sltt_core.base.errors import InvalidInput
 from sltt_core.base.record import Record
 
 TYPE_CHECKING = False
@@ -124,3 +132,32 @@ def _name_in(title: str, kind: str) -> str:
     if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
         name = name[1:-1]
     return name if word == kind else ""
+
+
+def profile_settings(environ: Mapping[str, str], profile: str | None, read_text: ReadText) -> Mapping[str, str]:
+    """Return the settings of a profile from both files; empty if there is no profile.
+
+    Raises `CredentialError` if a file cannot be read or parsed, or a profile that is named does not exist.
+    """
+    try:
+        return read_profile(environ, profile, read_text).merged
+    except SourceEmpty:
+        return {}
+    except SourceFailed as error:
+        raise CredentialError(str(error)) from None
+
+
+def endpoint_of_service(environ: Mapping[str, str], section: str, service: str, read_text: ReadText) -> str:
+    """Return the URL of a service in the section `[services NAME]` that a profile names; empty if it has none.
+
+    Raises `InvalidInput` if the section does not exist, or the file cannot be read or parsed.
+    """
+    try:
+        settings = read_config_section(environ, "services", section, read_text)
+    except (SourceEmpty, SourceFailed) as error:
+        raise InvalidInput(f"services of the profile: {error}", field="services") from None
+    for line in settings.get(service, "").splitlines():
+        name, _, value = line.partition("=")
+        if name.strip() == "endpoint_url":
+            return value.strip()
+    return ""
