@@ -27,6 +27,9 @@ ENTRY = "aws_backend.lambda_handler"
 VERSION = "sltt_core.base.version"
 """Only some requests need it, but it is smaller among the modules that every cold start runs than in its own file."""
 EXCLUDED = (
+    "aws_backend.dynamodb.credential_sources",
+    "aws_backend.dynamodb.profiles",
+    "aws_backend.dynamodb.token_sources",
     "aws_backend.upkeep.audit",
     "aws_backend.upkeep.repair",
     "aws_backend.log.maintenance",

@@ -281,11 +281,14 @@ ClockSkewed(message: str, *, hint: str | None = None) -> None
 ConditionFailed(message: str, *, hint: str | None = None) -> None
 ConditionFailed.from_response(code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError
 CredentialChain(sources: Iterable[Source], *, runtime: Runtime = Runtime) -> None
+CredentialChain.correct_clock(self, skew: float) -> None
 CredentialChain.get(self) -> Credentials
+CredentialChain.replace_expired(self, expired: Credentials) -> None
 CredentialError(message: str, tried: Iterable[tuple[str, str]] = ()) -> None
 Credentials(access_key: str, secret_key: str, token: str | None = None, expires: float | None = None)
+CredentialsExpired(message: str, *, hint: str | None = None) -> None
 DynamoDBClient(region: str, credentials: Callable[[], Credentials], *, endpoint: str | None = None,
-    max_attempts: int = 5, runtime: Runtime = Runtime) -> None
+    max_attempts: int = 5, make_transport: MakeTransport | None = None, runtime: Runtime = Runtime) -> None
 DynamoDBClient.call(self, operation: str, payload: Mapping[str, Any], *, deadline: float | None = None,
     repeatable: bool | None = None) -> dict[str, Any]
 DynamoDBClient.close(self) -> None
@@ -293,10 +296,10 @@ DynamoDBClient.warm(self, seconds: float = 10.0) -> None
 DynamoDBError(message: str, *, hint: str | None = None) -> None
 DynamoDBError.from_response(code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError
 DynamoDBStorageService(table_name: str, project_id: str | None = None, *, region: str | None = None,
-    use_local_dynamodb: bool = False, local_endpoint: str = 'http://localhost:8000', client: DynamoDBClient |
-    None = None, check_table: bool = True, runtime: Runtime = Runtime, time_limit: Callable[[], float] =
-    DynamoDBStorageService.<lambda>, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int =
-    4000000) -> None
+    use_local_dynamodb: bool = False, local_endpoint: str = 'http://localhost:8000', endpoint: str | None =
+    None, write_region: str | None = None, client: DynamoDBClient | None = None, check_table: bool = True,
+    runtime: Runtime = Runtime, time_limit: Callable[[], float] = DynamoDBStorageService.<lambda>,
+    chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000) -> None
 DynamoDBStorageService.close(self) -> None
 DynamoDBStorageService.initialize(self) -> None
 DynamoDBStorageService.place -> str
@@ -310,6 +313,7 @@ Function(api: Api, storage: BaseStorageService, gateway: Gateway = Gateway, *, m
     = Runtime) -> None
 Gateway(base_path: str = '', principal_claim: str = 'sub', rest_binary: bool = False)
 InvalidRequest(message: str, *, hint: str | None = None) -> None
+NotDynamoDB(message: str, *, hint: str | None = None) -> None
 ServerFault(message: str, *, hint: str | None = None) -> None
 TableInUse(message: str, *, hint: str | None = None) -> None
 TableNotFound(message: str, *, hint: str | None = None) -> None
@@ -323,9 +327,9 @@ TransactionCanceled.is_transient -> bool
 TransactionConflict(message: str, *, hint: str | None = None) -> None
 TransactionInProgress(message: str, *, hint: str | None = None) -> None
 UnknownEvent: Exception
-default_chain(explicit: Credentials | None = None, *, profile: str | None = None, environ: Mapping[str, str] =
-    environ, read_text: ReadText = read_text, run: RunCommand = run_command, runtime: Runtime = Runtime) ->
-    CredentialChain
+default_chain(explicit: Credentials | None = None, *, profile: str | None = None, region: str | None = None,
+    environ: Mapping[str, str] = environ, read_text: ReadText = read_text, run: RunCommand | None = None,
+    runtime: Runtime = Runtime) -> CredentialChain
 function_of(environ: Mapping[str, str], access: Access | None = None, *, runtime: Runtime = Runtime) -> Function
 region_from_environment(environ: Mapping[str, str] = environ, *, profile: str | None = None, read_text: ReadText
     = read_text) -> str | None

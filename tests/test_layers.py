@@ -24,8 +24,8 @@ ROOMS = {
     "sltt_core.server": "hosts log_lines access_log watcher protocol lanes sending asgi rest_api_server storages",
     "sltt_core.cli": "main",
     "aws_backend": "",
-    "aws_backend.dynamodb": "tls errors sigv4 credential_documents credential_sources metadata_sources credentials "
-    "retry client",
+    "aws_backend.dynamodb": "tls errors responses sigv4 retry client credential_documents profiles metadata_sources "
+    "proxies connections token_sources credential_sources credentials",
     "aws_backend.log": "errors items transactions table notifier schema reader queue appender restore maintenance",
     "aws_backend.upkeep": "audit repair",
     "aws_backend:": "storage settings rest_api_server",

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
         AccessDenied,
         ClockSkewed,
         ConditionFailed,
+        CredentialsExpired,
         DynamoDBError,
         InvalidRequest,
+        NotDynamoDB,
         ServerFault,
         TableInUse,
         TableNotFound,
@@ -46,8 +48,9 @@ if TYPE_CHECKING:
 _ROOMS = {
     "dynamodb.client": "DynamoDBClient",
     "dynamodb.credentials": "CredentialChain CredentialError default_chain region_from_environment",
-    "dynamodb.errors": "AccessDenied ClockSkewed ConditionFailed DynamoDBError InvalidRequest ServerFault TableInUse "
-    "TableNotFound Throttled TokenReused TransactionCanceled TransactionConflict TransactionInProgress",
+    "dynamodb.errors": "AccessDenied ClockSkewed ConditionFailed CredentialsExpired DynamoDBError "
+    "InvalidRequest NotDynamoDB ServerFault TableInUse TableNotFound Throttled "
+    "TokenReused TransactionCanceled TransactionConflict TransactionInProgress",
     "dynamodb.sigv4": "Credentials",
     "function.function": "Function",
     "function.gateway": "Gateway UnknownEvent",
@@ -66,12 +69,14 @@ __all__ = [
     "CredentialChain",
     "CredentialError",
     "Credentials",
+    "CredentialsExpired",
     "DynamoDBClient",
     "DynamoDBError",
     "DynamoDBStorageService",
     "Function",
     "Gateway",
     "InvalidRequest",
+    "NotDynamoDB",
     "ServerFault",
     "TableInUse",
     "TableNotFound",

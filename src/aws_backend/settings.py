@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from aws_backend.dynamodb.client import AWS_SUFFIXES
 from aws_backend.storage import LOCAL_ENDPOINT, DynamoDBStorageService
 from sltt_core.base.errors import InvalidInput
 from sltt_core.http_client.transport import parse_origin
@@ -44,10 +45,10 @@ def open_dynamodb(
 def _open(
     name: str, field: str, project_id: str | None, environ: Mapping[str, str], options: Mapping[str, Any]
 ) -> DynamoDBStorageService:
-    """Return a storage on a table. It is local if USE_LOCAL_DYNAMODB is true, or DYNAMODB_ENDPOINT is set.
+    """Return a storage on a table. `field` is the name that errors use for the table name.
 
-    `field` is the name that errors use for the table name. The rule for table names: AWS, "Supported data types and
-    naming rules in Amazon DynamoDB".
+    It is local if USE_LOCAL_DYNAMODB is true, or if that is not set and DYNAMODB_ENDPOINT names a host that is not
+    AWS's. The rule for table names: AWS, "Supported data types and naming rules in Amazon DynamoDB".
     """
     if not (3 <= len(name) <= 255) or name.strip(_TABLE_CHARS):
         raise InvalidInput(
@@ -56,26 +57,28 @@ def _open(
             hint="Table names are 3–255 characters of A–Z a–z 0–9 _ . -",
         )
     local = _flag(environ, "USE_LOCAL_DYNAMODB")
-    endpoint = environ.get("DYNAMODB_ENDPOINT", "").strip()
+    name_of_url, endpoint = _endpoint(environ, bool(local))
     if endpoint:
         try:
             host = parse_origin(endpoint).host
         except ValueError as error:
             raise InvalidInput(
-                f"DYNAMODB_ENDPOINT: {error}", field="DYNAMODB_ENDPOINT", hint=f"An example is {LOCAL_ENDPOINT}."
+                f"{name_of_url}: {error}", field=name_of_url, hint=f"An example is {LOCAL_ENDPOINT}."
             ) from None
-        if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        on_aws = host.endswith(AWS_SUFFIXES)
+        if local and on_aws:
             raise InvalidInput(
-                "DYNAMODB_ENDPOINT is for a local DynamoDB, but names one on AWS",
-                field="DYNAMODB_ENDPOINT",
-                hint="Unset it, and set DYNAMODB_REGION.",
+                f"{name_of_url} names a DynamoDB on AWS, but USE_LOCAL_DYNAMODB is true",
+                field=name_of_url,
+                hint="Unset one of them.",
             )
         if local is None:
-            local = True
-        elif not local:
+            local = not on_aws
+    for variant in ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT") if endpoint or local else ():
+        if _flag(environ, variant):
             raise InvalidInput(
-                "DYNAMODB_ENDPOINT names a local DynamoDB, but USE_LOCAL_DYNAMODB is false",
-                field="DYNAMODB_ENDPOINT",
+                f"{variant} is true, but {name_of_url or 'USE_LOCAL_DYNAMODB'} defines the endpoint",
+                field=variant,
                 hint="Unset one of them.",
             )
     return DynamoDBStorageService(
@@ -84,8 +87,22 @@ def _open(
         region=environ.get("DYNAMODB_REGION", "").strip() or None,
         use_local_dynamodb=bool(local),
         local_endpoint=endpoint or LOCAL_ENDPOINT,
+        endpoint=None if local else endpoint or None,
+        write_region=environ.get("DYNAMODB_WRITE_REGION", "").strip() or None,
         **options,
     )
+
+
+def _endpoint(environ: Mapping[str, str], local: bool) -> tuple[str, str]:
+    """Return the name and the value of the variable that defines the endpoint; both are empty without one.
+
+    AWS's own variables are for a `local` DynamoDB here; otherwise `aws_backend.dynamodb.connections` reads them.
+    """
+    for name in ("DYNAMODB_ENDPOINT", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL")[: 3 if local else 1]:
+        url = environ.get(name, "").strip()
+        if url:
+            return name, url
+    return "", ""
 
 
 _TABLE_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"

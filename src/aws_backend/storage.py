@@ -61,6 +61,8 @@ class DynamoDBStorageService(BaseStorageService):
         region: str | None = None,
         use_local_dynamodb: bool = False,
         local_endpoint: str = LOCAL_ENDPOINT,
+        endpoint: str | None = None,
+        write_region: str | None = None,
         client: DynamoDBClient | None = None,
         check_table: bool = True,
         runtime: Runtime = SYSTEM,
@@ -71,10 +73,12 @@ class DynamoDBStorageService(BaseStorageService):
     ) -> None:
         """Configure the storage; `initialize` connects.
 
-        The default of `region` is AWS_REGION, AWS_DEFAULT_REGION or the region of the profile. `check_table=False`
-        skips the check of the table in `initialize`, which costs a round trip; then a local table is not created.
-        `time_limit` returns the time limit of a request in seconds, including all its calls and waits. A given `client`
-        must have the same `runtime`.
+        The default of `region` is AWS_REGION, AWS_DEFAULT_REGION or the region of the profile. `endpoint` is the URL of
+        a DynamoDB on AWS, such as that of a VPC endpoint; by default AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL or the
+        profile define it, else the region. `write_region` is the only region that writes to a global table; without it
+        a global table is refused. `check_table=False` skips the check of the table in `initialize`, which costs a round
+        trip; then a local table is not created. `time_limit` returns the time limit of a request in seconds, including
+        all its calls and waits. A given `client` must have the same `runtime`.
         """
         super().__init__(
             project_id, runtime=runtime, chunk_changes=chunk_changes, chunk_bytes=chunk_bytes, page_bytes=page_bytes
@@ -82,7 +86,8 @@ class DynamoDBStorageService(BaseStorageService):
         self.table_name = table_name
         self.local = use_local_dynamodb
         self.region = region
-        self._endpoint = local_endpoint if use_local_dynamodb else None
+        self._endpoint = local_endpoint if use_local_dynamodb else endpoint
+        self._write_region = write_region
         self._check_table = check_table
         self._client = client
         self._given_client = client is not None
@@ -109,7 +114,7 @@ class DynamoDBStorageService(BaseStorageService):
                 if self._check_table:
                     from aws_backend.log.schema import check, create
 
-                    create(table) if self.local else check(table, self._client.region)
+                    create(table) if self.local else check(table, self._client.region, self._write_region)
             except BaseException:
                 self._drop_client()
                 raise
@@ -136,16 +141,34 @@ class DynamoDBStorageService(BaseStorageService):
             self._client = None
 
     def _make_client(self) -> DynamoDBClient:
+        """Return the client. Raises `InvalidInput` for a setting of AWS that is not valid."""
+        from aws_backend.dynamodb.credentials import connection_is_configured, default_chain, region_from_environment
+
+        region = _region(self.region or (LOCAL_REGION if self.local else region_from_environment()))
+        if not self.local and self._write_region not in (None, region):
+            raise StorageError(
+                f"the region is {region}, but the only region that writes is {self._write_region}",
+                hint=f"Set DYNAMODB_REGION={self._write_region}, or change DYNAMODB_WRITE_REGION.",
+            )
+        endpoint, make_transport = self._endpoint, None
+        # A local DynamoDB over http is always reached directly.
+        if (not self.local or str(endpoint).startswith("https:")) and connection_is_configured():
+            from aws_backend.dynamodb.connections import Connection
+
+            connection = Connection(runtime=self._runtime)
+            make_transport = connection.make_transport
+            if not self.local:
+                endpoint = connection.endpoint("dynamodb", region, endpoint)
         if self.local:
             from aws_backend.dynamodb.sigv4 import Credentials
 
             dummy = Credentials("local", "local")
-            region = _region(self.region or LOCAL_REGION)
-            return DynamoDBClient(region, lambda: dummy, endpoint=self._endpoint, runtime=self._runtime)
-        from aws_backend.dynamodb.credentials import default_chain, region_from_environment
-
-        region = _region(self.region or region_from_environment())
-        return DynamoDBClient(region, default_chain(runtime=self._runtime).get, runtime=self._runtime)
+            credentials = lambda: dummy  # noqa: E731
+        else:
+            credentials = default_chain(region=region, runtime=self._runtime).get
+        return DynamoDBClient(
+            region, credentials, endpoint=endpoint, make_transport=make_transport, runtime=self._runtime
+        )
 
     # Writing
 

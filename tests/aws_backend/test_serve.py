@@ -77,8 +77,8 @@ MISTAKES: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "no flag": ("team", {"USE_LOCAL_DYNAMODB": "perhaps"}, ["USE_LOCAL_DYNAMODB is 'perhaps'"]),
     "contradiction": (
         "team",
-        {"USE_LOCAL_DYNAMODB": "false", **LOCAL},
-        ["DYNAMODB_ENDPOINT names a local DynamoDB", "USE_LOCAL_DYNAMODB", "Unset one"],
+        {"USE_LOCAL_DYNAMODB": "true", "DYNAMODB_ENDPOINT": "https://dynamodb.eu-west-1.amazonaws.com"},
+        ["DYNAMODB_ENDPOINT names a DynamoDB on AWS", "USE_LOCAL_DYNAMODB", "Unset one"],
     ),
     "table's name": ("te am", LOCAL, ["storage: table name 'te am' is not valid", "3–255 characters"]),
     "keys": ("{wrong_keys}", LOCAL, ["has the key id (S); a table of logs has pk (S) and seq (N)", "not altered"]),

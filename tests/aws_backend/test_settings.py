@@ -84,16 +84,14 @@ def test_an_endpoint_is_a_valid_origin_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["dynamodb.eu-west-1.amazonaws.com", "dynamodb.cn-north-1.amazonaws.com.cn"])
-def test_an_endpoint_on_aws_is_refused(host: str) -> None:
-    with pytest.raises(InvalidInput, match="DYNAMODB_ENDPOINT is for a local DynamoDB"):
-        place_of({"DYNAMODB_ENDPOINT": f"https://{host}"})
+def test_an_endpoint_on_aws_is_not_local(host: str) -> None:
+    assert place_of({"DYNAMODB_ENDPOINT": f"https://{host}"}) == (False, None, f"at https://{host}")
 
 
-def test_an_endpoint_contradicts_a_false_flag() -> None:
+def test_an_endpoint_that_is_not_local_gets_real_credentials() -> None:
     for no in FALSE:
-        with pytest.raises(InvalidInput, match=r"DYNAMODB_ENDPOINT .* USE_LOCAL_DYNAMODB") as caught:
-            place_of({"DYNAMODB_ENDPOINT": "http://127.0.0.1:9", "USE_LOCAL_DYNAMODB": no})
-        assert caught.value.hint
+        place = place_of({"DYNAMODB_ENDPOINT": "http://127.0.0.1:9", "USE_LOCAL_DYNAMODB": no})
+        assert place == (False, None, "at http://127.0.0.1:9")
 
 
 @given(st.text(TABLE_CHARS, min_size=3, max_size=255))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from binascii import crc32
 
-from aws_backend.dynamodb.errors import ClockSkewed, error_from_response
+from aws_backend.dynamodb.errors import ClockSkewed, CredentialsExpired, NotDynamoDB, error_from_response
 from aws_backend.dynamodb.retry import (
     MAX_ATTEMPTS,
     RetryQuota,
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
     from aws_backend.dynamodb.sigv4 import Credentials
     from sltt_core.base.runtime import Runtime
+    from sltt_core.http_client.transport import Origin
+
+    MakeTransport = Callable[[Origin, float], HttpTransport]
+    """Creates a transport to an origin, with a time limit in seconds for a response."""
 
 CALL_SECONDS = 10.0
 """Time limit for one call with all its attempts, when the caller passes no deadline."""
@@ -41,6 +45,19 @@ READS = frozenset(("BatchGetItem", "DescribeTable", "GetItem", "ListTables", "Qu
 METERED = ("Item", "Items", "Query", "Scan")
 """How the names of operations end that consume capacity units; others reject `ReturnConsumedCapacity`."""
 
+_PARTITIONS = (
+    ("cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    ("eusc-", "amazonaws.eu", "api.amazonwebservices.eu"),
+    ("us-iso-", "c2s.ic.gov", "api.aws.ic.gov"),
+    ("us-isob-", "sc2s.sgov.gov", "api.aws.scloud"),
+    ("us-isof-", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+    ("eu-isoe-", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
+    ("", "amazonaws.com", "api.aws"),
+)
+"""For the beginning of a region's name: the suffix of a host, and that of a host with IPv4 and IPv6 (dual stack)."""
+AWS_SUFFIXES = tuple(f".{suffix}" for _, *suffixes in _PARTITIONS for suffix in suffixes)
+"""How the names of AWS's hosts end."""
+
 # Created once: JSONEncoder.encode and json.loads make three times as many calls.
 _encode = encoder()
 _scan = scanner()
@@ -51,9 +68,9 @@ def _parse(body: bytes) -> dict[str, Any]:
         text = body.decode()
         response, end = _scan(text, 0)
     except (ValueError, StopIteration, RecursionError):
-        raise BadResponse("the response is not JSON") from None
+        raise NotDynamoDB("the response is not JSON") from None
     if end != len(text) or type(response) is not dict:
-        raise BadResponse("the response is not a JSON object")
+        raise NotDynamoDB("the response is not a JSON object")
     return response
 
 
@@ -67,20 +84,25 @@ class DynamoDBClient:
         *,
         endpoint: str | None = None,
         max_attempts: int = MAX_ATTEMPTS,
+        make_transport: MakeTransport | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
         """Create a client; it connects with the first call.
 
-        `credentials` returns the current credentials; it is called before every request. `endpoint` is a URL; the
+        `credentials` returns the current credentials; it is called before every request. If it is the method `get` of
+        a `CredentialChain`, credentials that DynamoDB reports as expired are replaced once in a call, and the chain
+        learns of a clock that is wrong. `endpoint` is a URL; the
         default is the region's endpoint. `max_attempts` counts the first attempt of a call, too. Deadlines are seconds
-        of `runtime.steady_clock`. With `runtime.observer`, every call asks DynamoDB for the capacity it consumes.
+        of `runtime.steady_clock`. `make_transport` creates a transport with other certificates or a proxy;
+        `runtime.transport` has precedence. With `runtime.observer`, every call asks DynamoDB for the capacity it
+        consumes.
 
         Raises `ValueError` for an endpoint that is not a valid URL.
         """
         self.region = region
         self.endpoint = endpoint or default_endpoint(region)
         origin = parse_origin(self.endpoint)
-        make_transport = runtime.transport
+        make_transport = runtime.transport or make_transport
         self._transport: HttpTransport = (
             HttpTransport(origin, tls=(amazon_tls, system_tls), steady_clock=runtime.steady_clock)
             if make_transport is None
@@ -88,6 +110,8 @@ class DynamoDBClient:
         )
         self._signer = RequestSigner(region, "dynamodb", origin.authority)
         self._credentials = credentials
+        chain: Any = getattr(credentials, "__self__", None)
+        self._chain = chain if hasattr(chain, "replace_expired") else None
         self._max_attempts = max_attempts
         self._clock = runtime.clock
         self._steady_clock = runtime.steady_clock
@@ -127,16 +151,22 @@ class DynamoDBClient:
                 payload = {**payload, "ReturnConsumedCapacity": "TOTAL"}
         body = "".join(_encode(payload, 0)).encode()
         attempt = cost = 0
-        corrected = False
+        corrected = replaced = False
         try:
             while True:
                 attempt += 1
                 try:
-                    response = self._attempt(operation, body, deadline, repeatable)
+                    credentials = self._credentials()
+                    response = self._attempt(operation, body, credentials, deadline, repeatable)
                 except ClockSkewed as error:
                     if corrected or not self._correct_clock(error):
                         raise
                     corrected = True
+                except CredentialsExpired:
+                    if replaced or self._chain is None:
+                        raise
+                    self._chain.replace_expired(credentials)
+                    replaced = True
                 except SlttError as error:
                     cost = self._wait_before_retry(error, attempt, deadline, repeatable)
                 else:
@@ -161,9 +191,11 @@ class DynamoDBClient:
         """Close the connections."""
         self._transport.close()
 
-    def _attempt(self, operation: str, body: bytes, deadline: float, repeatable: bool) -> dict[str, Any]:
+    def _attempt(
+        self, operation: str, body: bytes, credentials: Credentials, deadline: float, repeatable: bool
+    ) -> dict[str, Any]:
         now = self._clock() / 1e9 + self._skew
-        headers = self._signer.write_headers(self._credentials(), f"DynamoDB_20120810.{operation}", body, now)
+        headers = self._signer.write_headers(credentials, f"DynamoDB_20120810.{operation}", body, now)
         response = self._transport.send(headers + body, deadline=deadline, repeatable=repeatable)
         checksum = response.headers.get("x-amz-crc32")
         if checksum is not None and checksum != str(crc32(response.body)):
@@ -182,6 +214,8 @@ class DynamoDBClient:
         if abs(skew) < MAX_SKEW_SECONDS:
             return False
         self._skew += skew
+        if self._chain is not None:
+            self._chain.correct_clock(self._skew)
         return True
 
     def _wait_before_retry(self, error: SlttError, attempt: int, deadline: float, repeatable: bool) -> int:
@@ -203,7 +237,10 @@ def _units(consumed: Any) -> float | None:
     """Return the capacity units in a response's `ConsumedCapacity`, which is for one table or a list of them."""
     if consumed is None:
         return None
-    return sum([float(one["CapacityUnits"]) for one in (consumed if isinstance(consumed, list) else [consumed])])
+    try:
+        return sum([float(one["CapacityUnits"]) for one in (consumed if isinstance(consumed, list) else [consumed])])
+    except (KeyError, TypeError, ValueError):
+        raise NotDynamoDB("the response has no valid ConsumedCapacity") from None
 
 
 def _outcome_unknown(error: SlttError) -> SlttError:
@@ -213,7 +250,17 @@ def _outcome_unknown(error: SlttError) -> SlttError:
     return OutcomeUnknown(f"the request may have been carried out: {error.message}")
 
 
-def default_endpoint(region: str) -> str:
-    """Return the URL of DynamoDB in a region (AWS: "Amazon DynamoDB endpoints and quotas")."""
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://dynamodb.{region}.{suffix}"
+def default_endpoint(
+    region: str, service: str = "dynamodb", *, use_fips: bool = False, use_dualstack: bool = False
+) -> str:
+    """Return the URL of a service in a region. `service` is the beginning of its host name.
+
+    Source: botocore 1.44, `data/partitions.json` and the endpoint rule set of each service.
+    """
+    suffix, dual_suffix = next(
+        (suffix, dual_suffix) for prefix, suffix, dual_suffix in _PARTITIONS if region.startswith(prefix)
+    )
+    # The endpoints of GovCloud are all FIPS endpoints; only those with dual stack have a name of their own.
+    if use_fips and (use_dualstack or not region.startswith("us-gov-")):
+        service += "-fips"
+    return f"https://{service}.{region}.{dual_suffix if use_dualstack else suffix}"

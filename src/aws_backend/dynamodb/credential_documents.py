@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 
 from aws_backend.dynamodb.sigv4 import Credentials
+from sltt_core.base.errors import SlttError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Protocol
 
     class Source(Protocol):
@@ -29,6 +30,19 @@ if TYPE_CHECKING:
     """Returns the text of the file at a path; raises `OSError`, or `ValueError` if it is not UTF-8."""
     RunCommand = Callable[[str], tuple[int, bytes]]
     """Runs a command line and returns its exit code and its stdout; raises `OSError` or `ValueError`."""
+
+
+class CredentialError(SlttError):
+    """No usable credentials were found. `tried` holds each place that was tried, with the reason why it failed."""
+
+    kind = "no-credentials"
+    title = "No AWS credentials"
+    hint = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached."
+
+    def __init__(self, message: str, tried: Iterable[tuple[str, str]] = ()) -> None:
+        self.tried = tuple(tried)
+        places = "; ".join(f"{place}: {reason}" for place, reason in self.tried)
+        super().__init__(message, hint=f"Places tried: {places}." if places else None)
 
 
 class SourceEmpty(Exception):
@@ -48,6 +62,14 @@ def read_text(path: str) -> str:
 def variable(environ: Mapping[str, str], name: str) -> str:
     """Return an environment variable without surrounding white space; empty if it is not set."""
     return environ.get(name, "").strip()
+
+
+def on_lambda(environ: Mapping[str, str]) -> bool:
+    """Return whether this is a Lambda function: it has a role, and no shared files (AWS: "Defined runtime variables").
+
+    The package for Lambda does not contain the modules that read those files.
+    """
+    return "AWS_LAMBDA_FUNCTION_NAME" in environ or "AWS_LAMBDA_RUNTIME_API" in environ
 
 
 def expand(path: str, environ: Mapping[str, str]) -> str:

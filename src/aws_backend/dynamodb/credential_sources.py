@@ -1,4 +1,7 @@
-"""Sources of credentials on this machine: given by the caller, in the environment, in a profile of AWS's files."""
+"""Sources of credentials in files: a web identity, a profile of AWS's shared files.
+
+A Lambda function has no such files; the package for Lambda does not have this module.
+"""
 
 from __future__ import annotations
 
@@ -11,95 +14,100 @@ from aws_backend.dynamodb.credential_documents import (
     credentials_from_document,
     expand,
     parse_document,
-    parse_instant,
     reason_of,
     variable,
 )
-from aws_backend.dynamodb.sigv4 import Credentials
-from sltt_core.base.record import Record
+from aws_backend.dynamodb.profiles import read_config_section, read_profile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from aws_backend.dynamodb.credential_documents import ReadText, RunCommand
+    from aws_backend.dynamodb.credential_documents import ReadText, RunCommand, Source
+    from aws_backend.dynamodb.profiles import Profile
+    from aws_backend.dynamodb.sigv4 import Credentials
+    from aws_backend.dynamodb.token_sources import TokenExchange
+    from sltt_core.base.runtime import Runtime
 
 PROCESS_SECONDS = 60.0
 """Time limit for a `credential_process`."""
 
 
-class ExplicitSource:
-    """Credentials that the caller passes."""
+def file_sources(
+    environ: Mapping[str, str],
+    profile: str | None,
+    region: Callable[[], str | None],
+    read_text: ReadText,
+    run: RunCommand | None,
+    runtime: Runtime,
+) -> list[Source]:
+    """Return the sources of this module in order; the parameters are those of `credentials.default_chain`."""
 
-    place = "given credentials"
+    def make_exchange() -> TokenExchange:
+        from aws_backend.dynamodb.token_sources import TokenExchange
 
-    def __init__(self, credentials: Credentials) -> None:
-        self._credentials = credentials
+        return TokenExchange(environ, profile, region, read_text, runtime)
 
-    def load(self) -> Credentials:
-        return self._credentials
-
-
-class EnvironmentSource:
-    """Keys in environment variables, as in a Lambda function."""
-
-    place = "environment"
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-
-    def load(self) -> Credentials:
-        environ = self._environ
-        access_key = variable(environ, "AWS_ACCESS_KEY_ID")
-        if not access_key:
-            raise SourceEmpty("AWS_ACCESS_KEY_ID is not set")
-        expiration = variable(environ, "AWS_CREDENTIAL_EXPIRATION")
-        return checked_credentials(
-            {
-                "AWS_ACCESS_KEY_ID": access_key,
-                "AWS_SECRET_ACCESS_KEY": variable(environ, "AWS_SECRET_ACCESS_KEY"),
-                "AWS_SESSION_TOKEN": variable(environ, "AWS_SESSION_TOKEN") or None,
-            },
-            parse_instant("AWS_CREDENTIAL_EXPIRATION", expiration) if expiration else None,
-        )
+    sources: list[Source] = [] if profile else [WebIdentitySource(environ, make_exchange)]
+    return [*sources, ProfileSource(environ, profile, read_text, run or run_command, make_exchange)]
 
 
 class WebIdentitySource:
-    """Reports that a web identity is configured (EKS: IAM roles for service accounts), which is not supported."""
+    """A role for a token that another system issues: EKS service accounts (IRSA), GitHub Actions and similar."""
 
     place = "web identity"
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], make_exchange: Callable[[], TokenExchange]) -> None:
         self._environ = environ
+        self._make_exchange = make_exchange
 
     def load(self) -> Credentials:
-        if not variable(self._environ, "AWS_WEB_IDENTITY_TOKEN_FILE"):
+        names = ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_SESSION_NAME")
+        role, path, session = (variable(self._environ, name) for name in names)
+        if not path:
             raise SourceEmpty("AWS_WEB_IDENTITY_TOKEN_FILE is not set")
-        raise SourceFailed("AWS_WEB_IDENTITY_TOKEN_FILE is set, but web identity is not supported; use Pod Identity")
+        if not role:
+            raise SourceFailed("AWS_WEB_IDENTITY_TOKEN_FILE is set, but AWS_ROLE_ARN is not")
+        return self._make_exchange().for_web_identity(role, path, session)
 
 
 class ProfileSource:
     """A profile in AWS's shared files.
 
-    It uses the keys of the credentials file, else `credential_process`, else the keys of the config file. This is the
-    order of botocore. A profile with one of botocore's other providers is refused at the place that botocore gives it.
+    It uses a web identity or an SSO login, the keys of the credentials file, `credential_process`, or the keys of the
+    config file. This is the order of botocore. A profile with another of botocore's providers is refused at the place
+    that botocore gives it.
     """
 
     place = "profile"
 
-    def __init__(self, environ: Mapping[str, str], profile: str | None, read_text: ReadText, run: RunCommand) -> None:
-        """`profile` is the profile's name; by default, that of AWS_PROFILE, or `default`."""
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        profile: str | None,
+        read_text: ReadText,
+        run: RunCommand,
+        make_exchange: Callable[[], TokenExchange],
+    ) -> None:
+        """`profile` is the profile's name; by default, the one that the environment names, or `default`."""
         self._environ = environ
         self._profile = profile
         self._read_text = read_text
         self._run = run
+        self._make_exchange = make_exchange
 
     def load(self) -> Credentials:
         profile = read_profile(self._environ, self._profile, self._read_text)
-        merged = {**profile.config, **profile.credentials}
-        _refuse(
-            profile, merged, "role_arn", "web_identity_token_file", "sso_session", "sso_start_url", "sso_account_id"
-        )
+        merged = profile.merged
+        if merged.get("web_identity_token_file") and merged.get("role_arn"):
+            return self._make_exchange().for_web_identity(
+                merged["role_arn"],
+                expand(merged["web_identity_token_file"], self._environ),
+                merged.get("role_session_name", ""),
+            )
+        _refuse(profile, merged, "role_arn", "web_identity_token_file")
+        if any(merged.get(key) for key in ("sso_session", "sso_start_url", "sso_account_id", "sso_role_name")):
+            return self._from_login(profile)
         if profile.credentials.get("aws_access_key_id"):
             return _keys_of(profile.credentials)
         _refuse(profile, merged, "login_session")
@@ -109,6 +117,29 @@ class ProfileSource:
         if profile.config.get("aws_access_key_id"):
             return _keys_of(profile.config)
         raise SourceEmpty(f"{profile.name!r} has neither aws_access_key_id nor credential_process")
+
+    def _from_login(self, profile: Profile) -> Credentials:
+        settings = profile.merged
+        session = settings.get("sso_session", "")
+        if session:
+            try:
+                settings.update(read_config_section(self._environ, "sso-session", session, self._read_text))
+            except SourceEmpty:
+                settings.clear()
+            if not settings:
+                raise SourceFailed(
+                    f"{profile.name!r} has sso_session, but the config file has no such section; run: aws configure sso"
+                )
+        for key in ("sso_start_url", "sso_region", "sso_account_id", "sso_role_name"):
+            if not settings.get(key):
+                raise SourceFailed(f"{profile.name!r} uses SSO, but has no {key}; run: aws configure sso")
+        return self._make_exchange().for_login(
+            session or settings["sso_start_url"],
+            settings["sso_region"],
+            settings["sso_account_id"],
+            settings["sso_role_name"],
+            f"aws sso login --profile {_quoted(profile.name)}",
+        )
 
     def _from_process(self, command: str) -> Credentials:
         try:
@@ -127,86 +158,18 @@ class ProfileSource:
         return credentials_from_document(document, "SessionToken", temporary=False)
 
 
-class Profile(Record):
-    """The settings of a profile in the two shared files."""
-
-    name: str
-    credentials: Mapping[str, str]
-    """From the credentials file, which has precedence; empty if the profile is not in it."""
-    config: Mapping[str, str]
-    """From the config file; empty if the profile is not in it."""
-
-
-def read_profile(environ: Mapping[str, str], profile: str | None, read_text: ReadText) -> Profile:
-    """Read a profile, by default that of AWS_PROFILE; raises `SourceEmpty` and `SourceFailed` as a source does."""
-    asked_for = profile or variable(environ, "AWS_PROFILE")
-    name = asked_for or "default"
-    found = []
-    missing = []
-    for setting, default_path, prefixed in _FILES:
-        path = variable(environ, setting)
-        shown = f"the file of {setting}" if path else default_path
-        try:
-            found.append(_read_section(expand(path or default_path, environ), shown, name, prefixed, read_text))
-        except SourceEmpty as reason:
-            missing.append(str(reason))
-            found.append({})
-    if len(missing) < len(_FILES):
-        return Profile(name, *found)
-    if asked_for:
-        raise SourceFailed(f"profile {name!r} does not exist: {', '.join(missing)}")
-    raise SourceEmpty(", ".join(missing))
-
-
-_FILES = (
-    ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", False),
-    ("AWS_CONFIG_FILE", "~/.aws/config", True),
-)
-"""For each file: the variable with its path, its default path, and whether its sections are named `profile NAME`."""
-
-
-def _read_section(path: str, shown: str, name: str, prefixed: bool, read_text: ReadText) -> dict[str, str]:
-    import configparser
-
-    parser = configparser.RawConfigParser()
-    problem = ""
-    try:
-        parser.read_string(read_text(path))
-    except OSError as error:
-        raise SourceEmpty(f"{shown} cannot be read ({reason_of(error)})") from None
-    except ValueError:
-        problem = "is not UTF-8"
-    except configparser.Error as error:  # its message may quote the line
-        lines = getattr(error, "errors", None) or [(getattr(error, "lineno", "?"), "")]
-        problem = f"cannot be parsed, line {lines[0][0]}"
-    if problem:
-        raise SourceFailed(f"{shown} {problem}")
-    titles = [name]
-    if prefixed:
-        titles = [title for title in parser.sections() if _profile_of(title) == name]
-        titles += [name] if name == "default" else []
-    for title in titles:
-        if parser.has_section(title):
-            return dict(parser.items(title))
-    raise SourceEmpty(f"{shown} has no profile {name!r}")
-
-
-def _profile_of(title: str) -> str:
-    """Return the name in a section title of the config file, `profile NAME` or `profile "NAME"`; otherwise `""`."""
-    word, _, name = title.partition(" ")
-    name = name.strip()
-    if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
-        name = name[1:-1]
-    return name if word == "profile" else ""
-
-
 def _refuse(profile: Profile, settings: Mapping[str, str], *keys: str) -> None:
     for key in keys:
         if settings.get(key):
             raise SourceFailed(
-                f"{profile.name!r} has {key}, which is not supported; use a profile with credential_process = "
-                "aws configure export-credentials --format process --profile …"
+                f"{profile.name!r} has {key}, which is not supported; set AWS_PROFILE to a new profile with "
+                f"credential_process = aws configure export-credentials --format process "
+                f"--profile {_quoted(profile.name)}"
             )
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"' if " " in name else name
 
 
 def _keys_of(section: Mapping[str, str]) -> Credentials:

@@ -12,6 +12,8 @@
       TableNotFound                     500             the table (or index, or backup) does not exist
       TableInUse                        500             the table is being created, changed or deleted
       AccessDenied                      500             the credentials are not valid, or do not allow the call
+        CredentialsExpired              500             the credentials have expired
+      NotDynamoDB                       502     yes     the response is not DynamoDB's; also a `BadResponse`
       ClockSkewed                       500             the request's time is too far from DynamoDB's
 
 `OutcomeUnknown` (`sltt_core.http_client`) is raised for a write that may have been applied and must not be repeated.
@@ -21,6 +23,7 @@ Sources: AWS, "Error handling with DynamoDB" and the API reference's "Common Err
 from __future__ import annotations
 
 from sltt_core.base.errors import SlttError
+from sltt_core.http_client.transport import BadResponse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +48,20 @@ class DynamoDBError(SlttError):
         return error
 
 
+class NotDynamoDB(DynamoDBError, BadResponse):
+    """The response does not have DynamoDB's form: a proxy, a portal or another service responded.
+
+    The request may have been carried out, because a proxy may have replaced DynamoDB's response.
+    """
+
+    status = 502
+    title = "Not DynamoDB"
+    retryable = True
+    retry_after = 1
+    code = "NotDynamoDB"
+    hint = "Check the endpoint, and the proxies on the way to it."
+
+
 class ConditionFailed(DynamoDBError):
     """A condition did not hold; nothing was written."""
 
@@ -58,6 +75,8 @@ class ConditionFailed(DynamoDBError):
         error = super().from_response(code, message, response)
         assert isinstance(error, ConditionFailed)
         error.item = response.get("Item")
+        if not _is_map(error.item):
+            return _not_dynamodb(code)
         return error
 
 
@@ -73,7 +92,13 @@ class TransactionCanceled(DynamoDBError):
     def from_response(cls, code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError:
         error = super().from_response(code, message, response)
         assert isinstance(error, TransactionCanceled)
-        error.reasons = tuple(response.get("CancellationReasons") or ())
+        reasons = response.get("CancellationReasons") or []
+        if type(reasons) is not list or not all(
+            type(reason) is dict and type(reason.get("Code")) in (str, type(None)) and _is_map(reason.get("Item"))
+            for reason in reasons
+        ):
+            return _not_dynamodb(code)
+        error.reasons = tuple(reasons)
         return error
 
     @property
@@ -152,6 +177,13 @@ class AccessDenied(DynamoDBError):
     hint = "Check the policies of the role or user of these credentials, and whether the credentials have expired."
 
 
+class CredentialsExpired(AccessDenied):
+    """The credentials have expired; nothing was done."""
+
+    title = "Credentials have expired"
+    hint = "Renew the credentials, for example with `aws sso login`."
+
+
 class ClockSkewed(DynamoDBError):
     """The request's time is more than five minutes from DynamoDB's, because this machine's clock is wrong."""
 
@@ -194,8 +226,8 @@ BY_CODE: dict[str, type[DynamoDBError]] = {
     "MissingAuthenticationTokenException": AccessDenied,
     "MissingAuthenticationToken": AccessDenied,
     "InvalidClientTokenId": AccessDenied,
-    "ExpiredTokenException": AccessDenied,
-    "ExpiredToken": AccessDenied,
+    "ExpiredTokenException": CredentialsExpired,
+    "ExpiredToken": CredentialsExpired,
     "OptInRequired": AccessDenied,
     "NotAuthorized": AccessDenied,
     "RequestTimeTooSkewed": ClockSkewed,
@@ -219,15 +251,30 @@ def error_from_response(status: int, body: bytes, request_id: str | None = None)
 
     try:
         response = loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         response = None
     if not isinstance(response, dict):
         response = {}
-    code = str(response.get("__type") or response.get("code") or f"HTTP {status}").rpartition("#")[2]
-    message = str(response.get("message") or response.get("Message") or "")
-    kind = BY_CODE.get(code) or (ServerFault if status >= 500 else DynamoDBError)
+    name = response.get("__type") or response.get("code")
+    text = response.get("message") or response.get("Message")
+    message = text if isinstance(text, str) else ""
+    if isinstance(name, str):
+        code = name.rpartition("#")[2]
+        kind = BY_CODE.get(code) or (ServerFault if status >= 500 else DynamoDBError)
+    else:
+        code = f"HTTP {status}"
+        kind = ServerFault if status >= 500 else NotDynamoDB  # a load balancer of AWS's responds with 503 and no JSON
     if kind is AccessDenied and message.startswith(_SKEW_WORDS):
         kind = ClockSkewed
     error = kind.from_response(code, message, response)
     error.request_id = request_id
     return error
+
+
+def _is_map(item: object) -> bool:
+    """Return whether this is the map of an item's attributes, or `None`."""
+    return item is None or (type(item) is dict and all(type(value) is dict for value in item.values()))
+
+
+def _not_dynamodb(code: str) -> NotDynamoDB:
+    return NotDynamoDB(f"the response with the error {code} does not have the form of one of DynamoDB's")

@@ -50,19 +50,20 @@ class MetadataClient:
         seconds: float,
         *,
         required: bool,
+        body: bytes = b"",
     ) -> HttpResponse:
-        """Send a request without a body and return its response; raises `SourceFailed`.
+        """Send a request and return its response; raises `SourceFailed`.
 
         The response may have any status except 429 and 500 and up. `seconds` is the time limit of one attempt. A
         failed connection is retried only if the service is `required`.
         """
         from sltt_core.http_client.transport import BadResponse, ConnectFailed, TransportError
 
-        lines = {"host": origin.authority, "accept": "application/json", "content-length": "0", **headers}
+        lines = {"host": origin.authority, "accept": "application/json", "content-length": str(len(body)), **headers}
         if method == "GET":
             del lines["content-length"]
         header_lines = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        request = f"{method} {path} HTTP/1.1\r\n{header_lines}\r\n".encode("ascii")
+        request = f"{method} {path} HTTP/1.1\r\n{header_lines}\r\n".encode("ascii") + body
         transport = self._transport(origin, seconds)
         problem = ""
         try:
@@ -171,6 +172,7 @@ class InstanceSource:
     """
 
     place = "instance metadata"
+    outlives_expiry = True  # see `CredentialChain`
 
     def __init__(self, environ: Mapping[str, str], metadata: MetadataClient) -> None:
         self._environ = environ

@@ -11,6 +11,7 @@ from aws_backend.dynamodb.errors import (
     AccessDenied,
     ClockSkewed,
     DynamoDBError,
+    NotDynamoDB,
     ServerFault,
     TableInUse,
     TableNotFound,
@@ -35,6 +36,7 @@ _TRANSIENT: dict[type[Exception], tuple[type[StorageError], str]] = {
     Throttled: (StorageThrottled, "the table is throttled"),
     TransactionConflict: (StorageBusy, "another transaction holds an item that this one needs"),
     ServerFault: (StorageUnavailable, "DynamoDB failed"),
+    NotDynamoDB: (StorageUnavailable, "the response is not DynamoDB's"),
     TransportError: (StorageUnavailable, "DynamoDB cannot be reached, or did not respond"),
 }
 """Errors that a later attempt may not meet: for each, the error of the contract and its message."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 
 from aws_backend.dynamodb.errors import ConditionFailed, Throttled, TransactionCanceled
+from aws_backend.dynamodb.responses import check_response
 from aws_backend.log.items import (
     REGISTRY,
     change_key,
@@ -103,8 +104,13 @@ class LogTable:
         return self.runtime.steady_clock() + wait >= deadline
 
     def call(self, operation: str, payload: Mapping[str, Any], deadline: float, **options: Any) -> dict[str, Any]:
-        """Call an operation of DynamoDB on this table; `options` are those of `DynamoDBClient.call`."""
-        return self.client.call(operation, {"TableName": self.name, **payload}, deadline=deadline, **options)
+        """Call an operation of DynamoDB on this table; `options` are those of `DynamoDBClient.call`.
+
+        Raises `NotDynamoDB` for a response of another form.
+        """
+        response = self.client.call(operation, {"TableName": self.name, **payload}, deadline=deadline, **options)
+        check_response(operation, response)
+        return response
 
     def pages(
         self, operation: str, payload: dict[str, Any], deadline: float | None, limit: int | None = None
@@ -183,6 +189,7 @@ class LogTable:
                 }
                 payload = {"RequestItems": {self.name: request}}
                 response = self.client.call("BatchGetItem", payload, deadline=deadline)
+                check_response("BatchGetItem", response)
                 for item in response["Responses"].get(self.name, ()):
                     if "projectId" in item:
                         heads[item["projectId"]["S"]] = int(item["value"]["N"]) - 1
@@ -225,7 +232,7 @@ class LogTable:
         payload = {"TransactItems": [{"Get": {"TableName": self.name, "Key": key}} for key in keys]}
         while True:
             try:
-                change, sequence = self.client.call("TransactGetItems", payload, deadline=deadline)["Responses"]
+                response = self.client.call("TransactGetItems", payload, deadline=deadline)
             except TransactionCanceled as error:  # a write transaction is in flight
                 if not error.is_transient:
                     raise
@@ -233,6 +240,8 @@ class LogTable:
                     raise StorageBusy(f"other processes write to project {project_id} without a pause") from error
                 self.runtime.pause(CONFLICT_PAUSE)
             else:
+                check_response("TransactGetItems", response)
+                change, sequence = response["Responses"]
                 return change.get("Item"), sequence.get("Item")
 
     # Writing

@@ -63,6 +63,7 @@ class SeenRequest(NamedTuple):
     method: str
     path: str
     headers: Mapping[str, str]
+    body: bytes = b""
 
 
 class Response(NamedTuple):
@@ -106,7 +107,9 @@ class Handler(BaseHTTPRequestHandler):
     server: Service
 
     def do_GET(self) -> None:
-        request = SeenRequest(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        request = SeenRequest(self.command, self.path, headers, body)
         self.server.requests.append(request)
         response = self.server.response(request)
         if response.seconds:
@@ -316,7 +319,7 @@ def test_keys_in_the_environment_may_expire() -> None:
         ({**keys(KEY), "AWS_CREDENTIAL_EXPIRATION": SECRET}, "AWS_CREDENTIAL_EXPIRATION is not an ISO 8601 time"),
         (
             {"AWS_WEB_IDENTITY_TOKEN_FILE": "/t"},
-            "AWS_WEB_IDENTITY_TOKEN_FILE is set, but web identity is not supported",
+            "AWS_WEB_IDENTITY_TOKEN_FILE is set, but AWS_ROLE_ARN is not",
         ),
     ],
 )
@@ -415,10 +418,12 @@ def test_the_files_are_read_again_after_a_failure() -> None:
         ("", "[profile p\nx = SENTINEL\n", "~/.aws/config cannot be parsed, line 1"),
         *(
             ("", section("profile p", **{key: "SENTINEL"}), f"'p' has {key}, which is not supported")
-            for key in ("role_arn", "web_identity_token_file", "sso_session", "sso_start_url", "login_session")
+            for key in ("role_arn", "web_identity_token_file", "login_session")
         ),
+        ("", section("profile p", sso_session="SENTINEL"), "'p' has sso_session, but the config file has no such"),
+        ("", section("profile p", sso_start_url="SENTINEL"), "'p' uses SSO, but has no sso_region"),
         (key_section("p", KEY, role_arn="SENTINEL"), "", "'p' has role_arn, which is not supported"),
-        (key_section("p", KEY), section("profile p", sso_account_id="SENTINEL"), "'p' has sso_account_id"),
+        (key_section("p", KEY), section("profile p", sso_account_id="SENTINEL"), "'p' uses SSO, but has no sso_start"),
     ],
 )
 def test_an_invalid_profile_stops_the_search(credentials: str, config: str, reason: str) -> None:
@@ -436,16 +441,33 @@ def test_keys_of_the_credentials_file_come_before_a_login_session() -> None:
     assert places.get() == Credentials("A", SECRET)
 
 
-def test_an_unreadable_file_counts_as_missing() -> None:
+def test_a_missing_file_counts_as_empty() -> None:
     places = Places()
-    places.files[CREDENTIALS_FILE] = PermissionError(13, "Permission denied", "/SENTINEL")
     places.files[CONFIG_FILE] = section("default", region="r")
     error = failure(places.get)
     assert "profile: 'default' has neither aws_access_key_id nor credential_process" in error.hint
     del places.files[CONFIG_FILE]
+    places.files[CREDENTIALS_FILE] = NotADirectoryError(20, "Not a directory", "/SENTINEL")
     error = failure(places.get)
-    assert "~/.aws/credentials cannot be read (Permission denied)" in error.hint
+    assert "~/.aws/credentials cannot be read (Not a directory)" in error.hint
     assert "~/.aws/config cannot be read (No such file or directory)" in error.hint
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        PermissionError(13, "Permission denied", "/SENTINEL"),
+        IsADirectoryError(21, "Is a directory", "/SENTINEL"),
+        OSError(5, "Input/output error", "/SENTINEL"),
+    ],
+)
+@pytest.mark.parametrize("file", [CREDENTIALS_FILE, CONFIG_FILE])
+def test_an_unreadable_file_stops_the_search(file: str, wrong: OSError) -> None:
+    places = Places()
+    places.files = {CREDENTIALS_FILE: key_section("default", "A"), CONFIG_FILE: key_section("default", "B")}
+    places.files[file] = wrong
+    assert f"cannot be read ({wrong.strerror})" in failure(places.get).message
+    assert f"cannot be read ({wrong.strerror})" in failure(places.region).message
 
 
 # A command.
@@ -527,7 +549,7 @@ def test_a_real_command_gets_no_input() -> None:
     program = f"""
 import sys
 sys.path.insert(0, {str(SRC)!r})
-from aws_backend.dynamodb.credentials import run_command
+from aws_backend.dynamodb.credential_sources import run_command
 print(run_command({f'{PYTHON} -c "import sys; print(sys.stdin.read())"'!r})[1].split(), sys.stdin.read())
 """
     run = subprocess.run([sys.executable, "-c", program], input="given", capture_output=True, text=True, timeout=60)
@@ -717,7 +739,6 @@ WRONG_DOCUMENTS: list[tuple[str | bytes, str]] = [
     (json.dumps({**DOCUMENT, "Expiration": SECRET}), "Expiration is not an ISO 8601 time"),
     (json.dumps({**DOCUMENT, "Expiration": ""}), "Expiration is missing"),
     (json.dumps({**DOCUMENT, "Expiration": 1.0e12}), "Expiration is not an ISO 8601 time"),
-    (json.dumps({**DOCUMENT, "Expiration": "2025-03-01T09:30:00Z"}), "they have expired"),
 ]
 
 
@@ -734,7 +755,10 @@ def test_an_error_response_of_a_container_is_reported(response: Response, reason
     assert len(places.paused) == requests - 1
 
 
-@pytest.mark.parametrize(("body", "reason"), WRONG_DOCUMENTS)
+EXPIRED = (json.dumps({**DOCUMENT, "Expiration": "2025-03-01T09:30:00Z"}), "they have expired")
+
+
+@pytest.mark.parametrize(("body", "reason"), [*WRONG_DOCUMENTS, EXPIRED])
 def test_an_invalid_document_of_a_container_is_reported(body: str | bytes, reason: str) -> None:
     with serving(lambda request: Response(200, body)) as service:
         error = failure(Places(AWS_CONTAINER_CREDENTIALS_FULL_URI=service.url).get)
@@ -1389,7 +1413,6 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         "aws_backend",
         "aws_backend.dynamodb",
         "aws_backend.dynamodb.credential_documents",
-        "aws_backend.dynamodb.credential_sources",
         "aws_backend.dynamodb.credentials",
         "aws_backend.dynamodb.sigv4",
         "sltt_core",
