@@ -158,7 +158,7 @@ def test_one_damaged_project_does_not_end_the_watcher(storage: Blocked, monkeypa
     assert [*map(type, reported)] == [KeyError]
 
 
-def test_a_watcher_whose_thread_ended_is_reported_and_started_again(storage: Blocked) -> None:
+def test_a_watcher_whose_thread_ended_or_is_stuck_is_reported(storage: Blocked) -> None:
     async def scenario() -> None:
         watcher = Watcher(storage)
         waiting = asyncio.ensure_future(watcher.wait("p", 0, 30))
@@ -168,6 +168,9 @@ def test_a_watcher_whose_thread_ended_is_reported_and_started_again(storage: Blo
         assert watcher.fault() == "the thread that looks for changes has ended"
         watcher._thread = thread
         watcher._looked -= 100
+        fault = watcher.fault()
+        assert fault is not None
+        assert fault.startswith("the thread that looks for changes is stuck for ")
         watcher.close()
         await waiting
 
