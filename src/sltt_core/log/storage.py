@@ -336,9 +336,8 @@ class BaseStorageService(ABC):
     def close(self) -> None:
         """Finish the writes in progress and release all resources. Idempotent."""
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 (a storage that knows of no failure keeps it)
         """Raise `StorageError` when the open storage is known to have failed. Costs little: `/health` calls it."""
-        return
 
     def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
         """Return what `get_heads` returns. A storage that can read many logs at once overrides this."""
