@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from threading import Event
 from typing import TYPE_CHECKING, NoReturn
 
 import httpx
@@ -21,7 +22,7 @@ from sltt_core.sqlite.storage import LocalStorageService
 from tests.sltt_core.server.command import SLTT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import TextIO
 
@@ -116,12 +117,24 @@ def test_dropped_lines_are_counted_in_a_later_line() -> None:
     assert report["droppedLines"] == 3
 
 
-def test_the_queue_is_bounded(full_pipe: TextIO) -> None:
-    lines = line_writer(full_pipe, str, max_lines=10)
-    for number in range(1_000):
-        lines.put(str(number))
-    assert len(lines._items) == 10
-    assert lines.dropped >= 700  # up to 210 are queued or in the hands of the thread
+def test_the_queue_is_bounded() -> None:
+    entered, released = Event(), Event()
+    batches = list[tuple[list[int], int]]()
+
+    def write(items: Sequence[int], dropped: int) -> None:
+        batches.append((list(items), dropped))
+        entered.set()
+        assert released.wait(30)
+
+    writer = BackgroundWriter[int](write, max_lines=10)
+    writer.put(0)
+    assert entered.wait(30)
+    for number in range(1, 1_001):
+        writer.put(number)
+    assert writer.dropped == 990
+    released.set()
+    assert writer.flush(30)
+    assert batches == [([0], 0), (list(range(1, 11)), 990)]
 
 
 def test_lines_come_in_order_and_whole() -> None:
