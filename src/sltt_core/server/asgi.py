@@ -75,8 +75,7 @@ class AsgiApp:
     ) -> None:
         """`loopback_only` refuses requests whose `Host` header is not a loopback name or address.
 
-        `workers` is the number of threads. `idle_seconds` and `body_seconds` bound the time for the next piece of a
-        body and for the whole body.
+        `idle_seconds` and `body_seconds` bound the time for the next piece of a body and for the whole body.
         """
         self._api = api
         self._watcher = watcher

@@ -27,8 +27,8 @@ NONE, PROBE, READ, WRITE = "none", "probe", "read", "write"
 THREADS = {NONE: 4, PROBE: 1, READ: 16, WRITE: 32}
 """Threads by what their requests use of the storage; as many writes may share a commit as there are for `WRITE`."""
 STACK_BYTES = 8 * 2**20
-"""Of each thread. CPython 3.12 and 3.13 let their JSON reader recurse to 10,000 levels before they refuse; where the
-platform gives threads 1 MB (musl), a body of brackets would end the process."""
+"""Stack size of each thread. The JSON reader of CPython 3.12 and 3.13 recurses up to 10,000 levels. On a platform that
+gives threads 1 MB (musl), a body of that many brackets would overflow the stack and crash the process."""
 _LANE_OF = {"health": NONE, "help_page": NONE, "openapi": NONE, "ready": PROBE, "post_changes": WRITE}
 
 
@@ -36,16 +36,16 @@ def lane_of(request: Request) -> str:
     """Return which lane handles the request."""
     try:
         route, _ = match(request.method, request.path)
-    except SlttError:  # it gets its response without the storage
+    except SlttError:  # the response is an error, which needs no storage
         return NONE
     return _LANE_OF.get(route.handler, READ)
 
 
 class Lane(Executor):
-    """Threads that run what is submitted, in order.
+    """Threads that run submitted calls in order.
 
-    They are daemon threads that no exit handler ends, unlike those of `ThreadPoolExecutor`: they work on when the main
-    thread has ended, until `shutdown`.
+    They are daemon threads without an exit handler. Unlike those of `ThreadPoolExecutor`, they continue after the end
+    of the main thread, until `shutdown`.
     """
 
     def __init__(self, name: str, threads: int) -> None:
@@ -54,7 +54,7 @@ class Lane(Executor):
         self._closed = False
 
     def start(self) -> None:
-        """Start the threads now, while the size of a new thread's stack, which the whole process shares, is ours."""
+        """Start all threads. They get `STACK_BYTES`; then the setting, which is global to the process, is restored."""
         all_there = Barrier(len(self._threads) + 1)
         before = stack_size(STACK_BYTES)
         try:
@@ -66,7 +66,7 @@ class Lane(Executor):
         all_there.wait()
 
     def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run it on one of the threads; raises `RuntimeError` after `shutdown`."""
+        """Run `call` on one of the threads; raises `RuntimeError` after `shutdown`."""
         if self._closed:
             raise RuntimeError("the server has stopped")
         future: Future[T] = Future()
@@ -74,7 +74,7 @@ class Lane(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept nothing more; return when everything accepted has been run, if `wait`."""
+        """Refuse new calls. If `wait`, return when all accepted calls have ended."""
         self._closed = True
         for _ in self._threads:
             self._jobs.put(None)
@@ -87,9 +87,9 @@ class Lane(Executor):
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(call())
-                except BaseException as error:  # also one that ends a thread: this one serves all requests
+                except BaseException as error:  # also `SystemExit`: the thread must live on for other requests
                     future.set_exception(error)
-            del job, future, call  # they hold a request and its response, and the next may be long in coming
+            del job, future, call  # they keep a request and its response in memory, until the next job arrives
 
 
 class Lanes:
@@ -107,6 +107,6 @@ class Lanes:
             lane.start()
 
     def shutdown(self) -> None:
-        """Wait for the jobs that were accepted and end the threads."""
+        """Wait for the accepted calls, then end the threads."""
         for lane in self._lanes.values():
             lane.shutdown()

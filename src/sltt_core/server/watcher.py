@@ -101,7 +101,7 @@ class Watcher:
                 mark = self._storage.write_mark()
                 self._look(loop, projects)
                 self._storage.wait_for_write(mark, ROUND_SECONDS)
-            except Exception as error:  # the thread survives anything: every client that waits depends on it
+            except Exception as error:  # the thread must survive: all waiting clients depend on it
                 self._failed(loop, projects, error)
             self._closed.wait(looked + PACE_SECONDS - monotonic())
 
@@ -112,7 +112,7 @@ class Watcher:
             if len(projects) == 1:
                 self._failed(loop, projects, error)
                 return
-            for project in projects:  # one of them is damaged, and the others are not to suffer from it
+            for project in projects:  # one of them is damaged; the others are still read
                 self._look(loop, [project])
             return
         for project, head in heads.items():
