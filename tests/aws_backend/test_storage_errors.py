@@ -24,15 +24,15 @@ from sltt_core import (
 from sltt_core.base import errors as contract
 from sltt_core.http_client.transport import BadResponse, ConnectFailed, OutcomeUnknown
 from tests.aws_backend.faults import Faults, not_sent
-from tests.contract.logs import DynoxideLog, batch, new
+from tests.contract.logs import DynoxideLog, batch
+from tests.contract.methods import KEY, methods_of, named, public_methods
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sltt_core.base.errors import SlttError
     from sltt_core.log.storage import BaseStorageService
-
-KEY = "key-0123456789abcdef"
+    from sltt_core.model.changes import Change
 
 
 def canceled(code: str) -> TransactionCanceled:
@@ -56,34 +56,18 @@ LOWER: list[SlttError] = [
 ]
 """An error of each class that a call may raise."""
 
+RESTORED: list[Change] = []
+
 METHODS: dict[str, Callable[[BaseStorageService], Any]] = {
+    **methods_of(RESTORED),
     "initialize": lambda storage: storage.initialize(),
     "warm": lambda storage: storage.warm(),  # type: ignore[attr-defined]
-    "create_change": lambda storage: storage.create_change(new()),
-    "create_changes": lambda storage: storage.create_changes(batch(2), KEY),
-    "create_changes of several chunks": lambda storage: storage.create_changes(batch(200), KEY),
-    "restore_changes": lambda storage: storage.restore_changes(RESTORED),
-    "mark_as_outdated": lambda storage: storage.mark_as_outdated(1, 2),
-    "get_change": lambda storage: storage.get_change(1),
-    "get_changes_with_cursor": lambda storage: storage.get_changes_with_cursor(),
-    "get_changes_not_outdated": lambda storage: storage.get_changes_not_outdated(),
-    "get_changes_since": lambda storage: list(storage.get_changes_since()),
-    "wait_for_changes": lambda storage: storage.wait_for_changes(99, 0.0),
-    "get_head": lambda storage: storage.get_head(),
-    "get_heads": lambda storage: storage.get_heads(["p"]),
-    "get_change_stats": lambda storage: storage.get_change_stats(),
-    "get_entity_type_stats": lambda storage: storage.get_entity_type_stats(),
-    "get_stats": lambda storage: storage.get_stats(),
-    "get_all_projects": lambda storage: storage.get_all_projects(),
-    "verify": lambda storage: list(storage.verify()),
     "repair": lambda storage: storage.repair(dry_run=False),  # type: ignore[attr-defined]
 }
 """A call of each public method."""
 
-QUIET = {"check", "close", "write_mark", "wait_for_write", "place", "storage_type", "project_id"}
-"""Public names that make no call."""
-
-RESTORED: list[Any] = []
+QUIET = {"write_mark", "wait_for_write"}
+"""They send no request: they notice only the writes of their own process."""
 
 
 @pytest.fixture
@@ -97,15 +81,14 @@ def storage(log: DynoxideLog) -> BaseStorageService:
 
 
 def test_every_public_method_is_called(storage: BaseStorageService) -> None:
-    public = {name for name in dir(type(storage)) if not name.startswith("_")} - QUIET
-    assert public == {name.split()[0] for name in METHODS}
+    assert public_methods(type(storage)) - QUIET == named(METHODS)
 
 
 def test_every_lower_error_is_in_the_list() -> None:
-    named = {
+    kinds = {
         kind for kind in vars(dynamodb_errors).values() if isinstance(kind, type) and issubclass(kind, DynamoDBError)
     }
-    assert named <= {type(error) for error in LOWER}
+    assert kinds <= {type(error) for error in LOWER}
     assert all(isinstance(error, LOWER_ERRORS) for error in LOWER)
 
 

@@ -10,15 +10,15 @@ import pytest
 from sltt_core import LocalStorageService, StorageBusy, StorageError
 from sltt_core.base import errors as contract
 from sltt_core.sqlite import file as sqlite_file
-from tests.contract.logs import batch, new
+from tests.contract.logs import batch
+from tests.contract.methods import methods_of, named, public_methods
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sltt_core.log.storage import BaseStorageService
-
-KEY = "key-0123456789abcdef"
+    from sltt_core.model.changes import Change
 
 
 def failure(kind: type[sqlite3.Error], code: int | None = None) -> sqlite3.Error:
@@ -57,32 +57,14 @@ LOWER: dict[str, sqlite3.Error] = {
 }
 """Errors of every class of `sqlite3`, with the codes that SQLite gives them."""
 
+RESTORED: list[Change] = []
+
 METHODS: dict[str, Callable[[BaseStorageService], Any]] = {
-    "create_change": lambda storage: storage.create_change(new()),
-    "create_changes": lambda storage: storage.create_changes(batch(2), KEY),
-    "create_changes of several chunks": lambda storage: storage.create_changes(batch(200), KEY),
-    "restore_changes": lambda storage: storage.restore_changes(RESTORED),
-    "mark_as_outdated": lambda storage: storage.mark_as_outdated(1, 2),
-    "get_change": lambda storage: storage.get_change(1),
-    "get_changes_with_cursor": lambda storage: storage.get_changes_with_cursor(),
-    "get_changes_not_outdated": lambda storage: storage.get_changes_not_outdated(),
-    "get_changes_since": lambda storage: list(storage.get_changes_since()),
-    "wait_for_changes": lambda storage: storage.wait_for_changes(99, 0.0),
+    **methods_of(RESTORED),
     "wait_for_write": lambda storage: storage.wait_for_write(0, 0.0),
     "write_mark": lambda storage: storage.write_mark(),
-    "get_head": lambda storage: storage.get_head(),
-    "get_heads": lambda storage: storage.get_heads(["p"]),
-    "get_change_stats": lambda storage: storage.get_change_stats(),
-    "get_entity_type_stats": lambda storage: storage.get_entity_type_stats(),
-    "get_stats": lambda storage: storage.get_stats(),
-    "get_all_projects": lambda storage: storage.get_all_projects(),
-    "verify": lambda storage: list(storage.verify()),
 }
 """A call of each public method that touches the file; `initialize` has a test of its own."""
-
-QUIET = {"initialize", "close", "check", "place", "storage_type", "project_id"}
-
-RESTORED: list[Any] = []
 
 
 class Failing:
@@ -125,8 +107,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStorageSe
 
 
 def test_every_public_method_is_called(storage: LocalStorageService) -> None:
-    public = {name for name in dir(LocalStorageService) if not name.startswith("_")} - QUIET
-    assert public == {name.split()[0] for name in METHODS}
+    assert public_methods(LocalStorageService) - {"initialize"} == named(METHODS)
 
 
 def test_every_class_of_sqlite_is_tried() -> None:
