@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
@@ -24,6 +22,7 @@ from sltt_core.base.runtime import Runtime
 from tests.conftest import engine_url
 from tests.contract.logs import batch
 from tests.sltt_core.http_client.peers import Peer, response
+from tests.together import run_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -125,24 +124,7 @@ with DynamoDBStorageService(name, use_local_dynamodb=True, local_endpoint=endpoi
 
 
 def test_processes_that_open_a_storage_at_once_create_one_table(client: DynamoDBClient, name: str) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPENER, name, client.endpoint],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    assert [process.communicate(timeout=30)[0] for process in processes] == ["0\n"] * 3
-    assert [process.returncode for process in processes] == [0] * 3
+    assert run_together(OPENER, name, client.endpoint) == ["0\n"] * 3
 
 
 # States of a table that local engines never report

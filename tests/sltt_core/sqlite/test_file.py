@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from sltt_core.sqlite.file import prepare
 from sltt_core.sqlite.schema import FORMAT, UPGRADES
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.contract.logs import batch, everything, new
+from tests.together import run_together
 
 ADD = ("ALTER TABLE changes ADD COLUMN request TEXT", "UPDATE changes SET request = 'none'")
 """A step that fails when it is done twice."""
@@ -127,27 +126,7 @@ def test_the_steps_are_done_in_order_from_any_format(path: Path, tmp_path: Path)
 def test_processes_that_open_an_older_file_at_the_same_moment_upgrade_it_once(path: Path) -> None:
     with closing(sqlite3.connect(path)) as blocker:
         blocker.execute("BEGIN IMMEDIATE")  # so that each reads the header before one can upgrade
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", PREPARE, str(path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(3)
-        ]
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
-        blocker.rollback()
-        for process in processes:
-            _, errors = process.communicate(timeout=60)
-            assert process.returncode == 0, errors
+        run_together(PREPARE, str(path), then=blocker.rollback)
     assert version(path) == FORMAT + 1
     assert requests(path) == ["none"] * 3
 
