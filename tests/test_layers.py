@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from fnmatch import fnmatchcase
@@ -87,6 +88,10 @@ FORBIDDEN = {
     "zlib",
 }
 
+EXPRESSION = re.compile(r"\w*Expression\w*|Put|Update|Delete|ConditionCheck")
+"""Keys of DynamoDB's API that only the room which speaks DynamoDB may write
+(https://docs.aws.amazon.com/amazondynamodb/latest/APIReference)."""
+
 # How many modules it may load beyond those of a bare interpreter, our own included.
 MODULE_BUDGET = 66  # with those that `site` would have loaded, eight
 
@@ -146,6 +151,21 @@ def test_a_module_imports_only_modules_above_it(module: str) -> None:
     above = set(LAYERS[: LAYERS.index(module)])
     wrong = [f"line {line}: {name}" for line, name in imports_of(module) if name not in above]
     assert not wrong, f"{module} imports what does not stand above it: {wrong}"
+
+
+def dynamodb_keys(module: str) -> list[str]:
+    """The module's texts that are keys of a request of DynamoDB: of an expression, or of an action of a transaction."""
+    texts = [
+        node.value
+        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    return [text for text in texts if EXPRESSION.fullmatch(text)]
+
+
+def test_one_room_writes_the_expressions_of_dynamodb() -> None:
+    writers = {module for module in MODULES if dynamodb_keys(module)}
+    assert writers == {"aws_backend.log.table", "aws_backend.log.transactions", "aws_backend.log.maintenance"}
 
 
 def test_the_core_never_imports_the_aws_backend() -> None:
