@@ -153,10 +153,13 @@ def _names(path: Path, found: os.stat_result) -> int:
 def _header(path: Path) -> tuple[int, int]:
     """Return the application id and the format in the header of the file; raises `NotALog` when it has none.
 
-    An immutable connection takes no locks, creates no files, and ignores the write-ahead log.
+    An immutable connection takes no locks, creates no files, and ignores the write-ahead log. When a process was
+    killed while it copied the WAL, the header can name more pages than the file has yet. SQLite calls such a file
+    damaged unless the WAL is read or the schema is writable (https://www.sqlite.org/pragma.html#pragma_writable_schema).
     """
     try:
         with closing(_open(path, "mode=ro&immutable=1", 0)) as connection:
+            connection.execute("PRAGMA writable_schema = ON")
             application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
             return application_id, _version(connection)
     except sqlite3.Error as error:

@@ -342,6 +342,26 @@ def test_the_project_list_costs_what_it_returns(storage: LocalStorageService) ->
 # Crashes
 
 
+def test_a_checkpoint_that_was_killed_after_any_page_loses_nothing(path: Path, tmp_path: Path) -> None:
+    """A checkpoint copies pages from the WAL to the file, in order; page 1 holds the size that the file will have."""
+    wal = path.with_name("log.db-wal")
+    with LocalStorageService(path) as storage:
+        before = path.read_bytes()
+        for number in range(20):
+            storage.create_changes(batch(5, data={"text": "x" * 500, "number": number}))
+        log, given = wal.read_bytes(), everything(storage)
+    after, page = path.read_bytes(), ask(path, "PRAGMA page_size")
+    assert isinstance(page, int)
+    assert len(after) > len(before)
+    for copied in range(0, len(after), page):
+        torn = tmp_path / f"{copied}.db"
+        torn.write_bytes(after[:copied] + before[copied:])
+        torn.with_name(f"{copied}.db-wal").write_bytes(log)
+        with LocalStorageService(torn) as storage:
+            assert everything(storage) == given
+            storage.create_change(new())
+
+
 def test_a_killed_writer_loses_nothing_and_tears_nothing(path: Path) -> None:
     """24 times: what was acknowledged is there, and every chunk is there whole or not at all."""
     kills = 24
