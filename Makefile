@@ -31,18 +31,16 @@ package: ## Make the zip for AWS Lambda: dist/lambda.zip
 wheel: $(VENV)/.dev ## Build the sdist, and the wheel from it: dist/*.tar.gz, dist/*.whl
 	$(BIN)/python -m build --no-isolation $(ARGS)
 
-test: $(VENV)/.dev .engines .venv-lambda/.ready ## Run the tests; ARGS= goes to pytest, WORKERS= is their number
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+# The tracer of the coverage makes Python two to three times as slow, so only the tests that exercise src directly are traced
+# (tests/conftest.py lists them). Each test runs once.
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
+TRACED = $(PYTEST) -m traced --cov --cov-report=term-missing
 
-# The tracer makes Python two to three times as slow: too slow for the whole suite, and wrong for the tests that measure
-# time, memory or calls of a server. So it is a step of its own, over the tests that exercise src directly. The tests that
-# interrupt a thread anywhere would interrupt it inside the tracer, too, and leave the tracer's own lock held.
-# DynamoDB Local is slow, and covers the same code as the other engines.
-COVERING := tests/test_front_door.py tests/sltt_core tests/aws_backend tests/contract \
-	--ignore=tests/sltt_core/sqlite/test_interruptions.py -k "not dynamodb-local"
+test: $(VENV)/.dev .engines .venv-lambda/.ready ## Run the tests with coverage; WORKERS= at a time; ARGS= goes to a plain pytest
+	@$(if $(ARGS),$(PYTEST) $(ARGS),$(TRACED); traced=$$?; $(PYTEST) -m "not traced" && exit $$traced)
 
 coverage: $(VENV)/.dev .engines .venv-lambda/.ready ## Measure the branches of src that the tests cover
-	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term-missing $(COVERING) $(ARGS)
+	$(TRACED) $(ARGS)
 
 dynamodb: $(VENV)/.run .engines ## Start a local DynamoDB on port 8000; ARGS= takes its name and --port
 	$(BIN)/python -m scripts.engines $(ARGS)
@@ -67,7 +65,7 @@ test-all: ## Run the tests on every supported Python that is here
 		done; \
 		if [ -z "$$python" ]; then absent="$$absent $$version"; continue; fi; \
 		echo "== Python $$version"; \
-		if $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$version; \
+		if $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$version ARGS="$(or $(ARGS),tests)"; \
 		then ran="$$ran $$version"; else failed="$$failed $$version"; fi; \
 	done; \
 	echo "passed:$${ran:- none}; failed:$${failed:- none}; absent:$${absent:- none}"; \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -36,6 +37,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 _OWNED = pytest.StashKey[Path]()
+
+TRACED = ("tests/test_front_door.py", "tests/sltt_core/", "tests/aws_backend/", "tests/contract/")
+"""The tests that exercise src directly. Others measure time, memory or calls of a server, which the tracer changes."""
+UNTRACED = ("tests/sltt_core/sqlite/test_interruptions.py",)
+"""Interrupts a thread anywhere: also inside the tracer, whose lock would stay held."""
+SLOW_ENGINE = re.compile("dynamodb-?local", re.IGNORECASE)
+"""Covers the same code as the other engines."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        name = item.nodeid
+        if name.startswith(TRACED) and not name.startswith(UNTRACED) and not SLOW_ENGINE.search(name):
+            item.add_marker("traced")
 
 
 MODEL = "model"
