@@ -55,6 +55,10 @@ class HttpStorage:
     def get_change(self, seq: int, *, project_id: str | None = None) -> Change:
         return read_change(Reader(self._get(project_id, f"/changes/{seq}").text))
 
+    def mark_as_outdated(self, seq: int, outdated_by: int, *, project_id: str | None = None) -> Change:
+        path = f"{self._path(project_id)}/changes/{seq}/outdated"
+        return read_change(Reader(self._ask("POST", path, json={"outdatedBy": outdated_by}).text))
+
     def get_changes_with_cursor(
         self, cursor: int = 0, limit: int = 1000, *, project_id: str | None = None, chain: str | None = None
     ) -> Page:
@@ -84,7 +88,10 @@ class HttpStorage:
         return ProjectsPage(tuple(response["projects"]), response.get("cursor"))
 
     def _get(self, project_id: str | None, rest: str) -> httpx.Response:
-        return self._ask("GET", f"/api/projects/{quote(str(project_id or self.project_id), safe='')}{rest}")
+        return self._ask("GET", self._path(project_id) + rest)
+
+    def _path(self, project_id: str | None) -> str:
+        return f"/api/projects/{quote(str(project_id or self.project_id), safe='')}"
 
     def _ask(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         response = self._client.request(method, path, **arguments)

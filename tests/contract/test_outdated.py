@@ -12,15 +12,14 @@ from sltt_core.model.chain import GENESIS, check_links
 from tests.contract.logs import batch, everything, new
 
 if TYPE_CHECKING:
-    from sltt_core.log.storage import BaseStorageService
-    from tests.contract.logs import Log
+    from tests.contract.logs import Log, Reachable
 
 
-def test_the_greatest_number_remains_in_any_order(direct_storage: BaseStorageService) -> None:
-    direct_storage.create_changes(batch(5))
+def test_the_greatest_number_remains_in_any_order(storage: Reachable) -> None:
+    storage.create_changes(batch(5))
     for number, expected in ((3, 3), (5, 5), (4, 5)):
-        assert direct_storage.mark_as_outdated(2, number, project_id="p").outdated_by == expected
-    assert direct_storage.get_change(2, project_id="p").outdated_by == 5
+        assert storage.mark_as_outdated(2, number, project_id="p").outdated_by == expected
+    assert storage.get_change(2, project_id="p").outdated_by == 5
 
 
 def test_concurrent_marks_leave_the_greatest_number(direct: Log) -> None:
@@ -32,10 +31,10 @@ def test_concurrent_marks_leave_the_greatest_number(direct: Log) -> None:
 
 
 @pytest.mark.parametrize("outdated_by", [1, 2])
-def test_a_number_that_is_not_later_is_refused(direct_storage: BaseStorageService, outdated_by: int) -> None:
-    direct_storage.create_changes(batch(5))
+def test_a_number_that_is_not_later_is_refused(storage: Reachable, outdated_by: int) -> None:
+    storage.create_changes(batch(5))
     with pytest.raises(InvalidInput, match=f"outdated_by {outdated_by} is not later than 2") as caught:
-        direct_storage.mark_as_outdated(2, outdated_by, project_id="p")
+        storage.mark_as_outdated(2, outdated_by, project_id="p")
     assert caught.value.field == "outdated_by"
 
 
@@ -56,18 +55,18 @@ def test_an_invalid_argument_is_reported_by_its_parameter(direct: Log) -> None:
 
 
 @pytest.mark.parametrize(("seq", "outdated_by"), [(6, 7), (2, 6)])
-def test_marking_creates_no_change(direct_storage: BaseStorageService, seq: int, outdated_by: int) -> None:
-    direct_storage.create_changes(batch(5))
-    before = everything(direct_storage)
+def test_marking_creates_no_change(storage: Reachable, seq: int, outdated_by: int) -> None:
+    storage.create_changes(batch(5))
+    before = everything(storage)
     with pytest.raises(NotFound):
-        direct_storage.mark_as_outdated(seq, outdated_by, project_id="p")
+        storage.mark_as_outdated(seq, outdated_by, project_id="p")
     with pytest.raises(NotFound):
-        direct_storage.mark_as_outdated(1, 2, project_id="nobody")
-    assert everything(direct_storage) == before
-    assert direct_storage.get_all_projects().projects == ("p",)
+        storage.mark_as_outdated(1, 2, project_id="nobody")
+    assert everything(storage) == before
+    assert storage.get_all_projects().projects == ("p",)
 
 
-def test_marking_breaks_no_link(direct_storage: BaseStorageService) -> None:
-    direct_storage.create_changes(batch(5))
-    direct_storage.mark_as_outdated(2, 4, project_id="p")
-    check_links(GENESIS, everything(direct_storage))
+def test_marking_breaks_no_link(storage: Reachable) -> None:
+    storage.create_changes(batch(5))
+    storage.mark_as_outdated(2, 4, project_id="p")
+    check_links(GENESIS, everything(storage))

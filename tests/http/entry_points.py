@@ -210,3 +210,8 @@ def post(entry_point: EntryPoint, *changes: Mapping[str, Any], headers: Mapping[
     """Append changes; the required fields have defaults."""
     full = [{"projectId": "p", "entityType": "note", "entityId": "e", "data": {}, **change} for change in changes]
     return entry_point.ask("POST", "/api/changes", json.dumps(full).encode(), {**JSON, **(headers or {})})
+
+
+def mark(entry_point: EntryPoint, seq: int | str, body: bytes, headers: Mapping[str, str] = JSON) -> Response:
+    """Send the body of `mark_as_outdated` for a change of project `p`."""
+    return entry_point.ask("POST", f"/api/projects/p/changes/{seq}/outdated", body, headers)

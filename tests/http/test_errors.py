@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sltt_core.base.errors import NotAllowed, StorageBusy
-from tests.http.entry_points import JSON, NAME, EntryPoint, Response, inside, post
+from tests.http.entry_points import JSON, NAME, EntryPoint, Response, inside, mark, post
 from tests.sltt_core.api.client import Asks, Question
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def test_an_unknown_path_is_404(entry_point: EntryPoint, path: str) -> None:
         ("TRACE", "/api/help", "GET, HEAD, OPTIONS"),
         ("GET", "/api/changes", "OPTIONS, POST"),
         ("HEAD", "/api/changes", "OPTIONS, POST"),
+        ("GET", "/api/projects/p/changes/1/outdated", "OPTIONS, POST"),
     ],
 )
 def test_another_method_is_405_and_lists_the_allowed_ones(
@@ -75,7 +76,7 @@ def test_another_method_is_405_and_lists_the_allowed_ones(
         check(response, 405, "method-not-allowed")
 
 
-@pytest.mark.parametrize("path", ["/health", "/api/changes"])
+@pytest.mark.parametrize("path", ["/health", "/api/changes", "/api/projects/p/changes/1/outdated"])
 def test_options_lists_the_allowed_methods(entry_point: EntryPoint, path: str) -> None:
     response = entry_point.ask("OPTIONS", path)
     assert (response.status, response.body) == (204, b"")
@@ -250,11 +251,13 @@ def test_every_route_is_403_without_access(make_entry_point: Callable[..., Entry
     ):
         check(entry_point.ask("GET", target), 403, "not-allowed")
     check(post(entry_point, {}, {"projectId": "q"}), 403, "not-allowed")
+    check(mark(entry_point, 1, b'{"outdatedBy":2}'), 403, "not-allowed")
     assert asked == [
         (None, "list", None),
         (None, "read", "p"),
         (None, "read", "p"),
         (None, "read", "p"),
+        (None, "append", "p"),
         (None, "append", "p"),
     ]
     assert entry_point.storage.get_all_projects().projects == ()

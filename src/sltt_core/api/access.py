@@ -16,7 +16,7 @@ LIST = "list"
 READ = "read"
 """Read the changes or counts of one project. It is checked again each time a waiting request wakes."""
 APPEND = "append"
-"""Append to one project. It is also checked for a batch that is already stored."""
+"""Append to one project, or mark a change of it as outdated. It is also checked for a batch that is already stored."""
 ACTIONS = (OPEN, LIST, READ, APPEND)
 
 

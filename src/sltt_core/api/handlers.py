@@ -6,9 +6,11 @@ from sltt_core.api.coding import decoded_body
 from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, Wait, json_response
 from sltt_core.api.problems import API_NAMES
 from sltt_core.base.c_json import dumps
-from sltt_core.base.errors import SlttError, StorageUnavailable, UnsupportedMediaType
+from sltt_core.base.errors import InvalidInput, SlttError, StorageUnavailable, UnsupportedMediaType
+from sltt_core.base.json_reader import JsonProblem, decode_utf8, read
 from sltt_core.log.pages import MAX_LIMIT, ChangeFilter, ProjectsPage
 from sltt_core.model.changes import NewChange, parse_changes
+from sltt_core.model.fields import check_seq, checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,11 +83,24 @@ def openapi(context: Context, request: Request, parameters: Mapping[str, Any]) -
 
 def read_changes(context: Context, request: Request) -> dict[str, Any]:
     """Read the body of `POST /api/changes`; raises `UnsupportedMediaType`, `PayloadTooLarge`, `InvalidBatch`."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMediaType(f"the body's Content-Type is {media_type[:80] or 'missing'}, not application/json")
-    body = decoded_body(request.body, request.headers, MAX_BODY_BYTES)
-    return {"changes": parse_changes(body, context.storage.project_id)}
+    return {"changes": parse_changes(_json_body(request), context.storage.project_id)}
+
+
+def read_mark(context: Context, request: Request) -> dict[str, Any]:
+    """Read the body `{"outdatedBy": seq}`; raises `UnsupportedMediaType`, `PayloadTooLarge`, `InvalidInput`."""
+    body = _json_body(request)
+    try:
+        members = read(decode_utf8(body))
+    except JsonProblem as error:
+        raise InvalidInput(f"the body is not valid: {error}", field="body", hint=_MARK_HINT) from None
+    if not isinstance(members, dict):
+        raise InvalidInput("the body is not a JSON object", field="body", hint=_MARK_HINT)
+    for name in members:
+        if name != "outdatedBy":
+            raise InvalidInput(f"the member {name[:40]!r} is unknown", field=name[:40], hint=_MARK_HINT)
+    if not members:
+        raise InvalidInput("outdatedBy is missing", field="outdatedBy", hint=_MARK_HINT)
+    return {"outdatedBy": checked(check_seq, members["outdatedBy"], "outdatedBy")}
 
 
 def post_changes(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
@@ -110,6 +125,18 @@ def post_changes(context: Context, request: Request, parameters: Mapping[str, An
             }
         )
     )
+
+
+def mark_as_outdated(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
+    """`POST /api/projects/{projectId}/changes/{seq}/outdated`. Idempotent: the greatest number remains."""
+    try:
+        change = context.storage.mark_as_outdated(
+            parameters["seq"], parameters["outdatedBy"], project_id=parameters["projectId"]
+        )
+    except SlttError as error:
+        error.rename(API_NAMES)
+        raise
+    return json_response(change.to_json())
 
 
 def get_projects(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
@@ -181,12 +208,27 @@ HANDLERS: dict[str, Handler] = {
     "get_changes": get_changes,
     "get_change": get_change,
     "get_stats": get_stats,
+    "mark_as_outdated": mark_as_outdated,
 }
 """The handlers by their names in the routes."""
 
-BODIES: dict[str, Callable[[Context, Request], dict[str, Any]]] = {"post_changes": read_changes}
+BODIES: dict[str, Callable[[Context, Request], dict[str, Any]]] = {
+    "post_changes": read_changes,
+    "mark_as_outdated": read_mark,
+}
 """Functions that read the request body of a handler into parameters. They run before the access is checked, because the
 body may name the projects. Therefore they must not access the storage."""
+
+
+_MARK_HINT = 'The body is one number: {"outdatedBy": 5}.'
+
+
+def _json_body(request: Request) -> bytes:
+    """Return the decompressed body of a request with JSON; raises `UnsupportedMediaType`, `PayloadTooLarge`."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType(f"the body's Content-Type is {media_type[:80] or 'missing'}, not application/json")
+    return decoded_body(request.body, request.headers, MAX_BODY_BYTES)
 
 
 def _page_of(visible: Iterable[str], cursor: str | None, limit: int, bound_to: str | None) -> ProjectsPage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sltt_core.api.http import JSON, PROBLEM_JSON
 from sltt_core.api.routes import ROUTES
-from sltt_core.api.schemas import NEW_CHANGES, NEW_CHANGES_EXAMPLES, SCHEMAS
+from sltt_core.api.schemas import REQUEST_BODIES, SCHEMAS
 from sltt_core.base.version import __version__
 
 TYPE_CHECKING = False
@@ -23,6 +23,7 @@ _RESPONSES = {
     "get_changes": "Page",
     "get_change": "Change",
     "get_stats": "Stats",
+    "mark_as_outdated": "Change",
 }
 """The schema of each handler's successful response."""
 
@@ -44,6 +45,7 @@ _PROBLEMS_OF = {
     "help_page": "400",
     "openapi": "400",
     "post_changes": "400 403 404 413 415 422 429 500 503",
+    "mark_as_outdated": "400 403 404 413 415 429 500 503",
     "get_changes": "400 403 404 409 429 500 503",
     "get_change": "400 403 404 429 500 503",
     "get_stats": "400 403 404 429 500 503",
@@ -124,12 +126,10 @@ def _operation(route: Route) -> dict[str, Any]:
         "parameters": parameters,
         "responses": responses,
     }
-    if route.method == "POST":
+    if route.handler in REQUEST_BODIES:
+        operation["requestBody"] = {"required": True, "content": {JSON: REQUEST_BODIES[route.handler]}}
+    if route.handler == "post_changes":
         parameters.append(_KEY)
-        operation["requestBody"] = {
-            "required": True,
-            "content": {JSON: {"schema": NEW_CHANGES, "examples": NEW_CHANGES_EXAMPLES}},
-        }
     return operation
 
 

@@ -199,6 +199,15 @@ ROUTES = (
         "Returns counts by operation and by entity type",
         (PROJECT,),
     ),
+    Route(
+        "POST",
+        "/api/projects/{projectId}/changes/{seq}/outdated",
+        "mark_as_outdated",
+        APPEND,
+        "Records that a later change made this one obsolete; returns the change",
+        (PROJECT, SEQ),
+        cache="no-store",
+    ),
 )
 
 

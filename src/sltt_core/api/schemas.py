@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
+_ANY_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
+"""Any JSON object. Without `additionalProperties`, openapi-typescript makes it a type that no object fits."""
 
 _NEW_EXAMPLE = {
     "projectId": "ruth",
@@ -48,7 +50,7 @@ _NEW: dict[str, dict[str, Any]] = {
     "projectId": PROJECT_SCHEMA,
     "entityType": ENTITY_TYPE_SCHEMA,
     "entityId": {**FREE_TEXT_SCHEMA, "description": "No control characters"},
-    "data": {"type": "object", "description": "Any JSON object; stored verbatim"},
+    "data": {**_ANY_OBJECT, "description": "Any JSON object; stored verbatim"},
     "operation": {"type": "string", "enum": [*OPERATIONS], "default": "create"},
     "timestamp": {**_TIME, "description": "When the change was made; UTC if it has no zone; default: now"},
     "changeAt": {**_TIME, "description": "Another name for timestamp; send only one of the two"},
@@ -68,7 +70,7 @@ _STORED: dict[str, dict[str, Any]] = {
     "operation": {"type": "string", "enum": [*OPERATIONS, TOMBSTONE]},
     "timestamp": _TIME,
     "cloudAt": _TIME,
-    "data": {"type": "object"},
+    "data": _ANY_OBJECT,
     "outdatedBy": SEQ_SCHEMA,
     "cid": FREE_TEXT_SCHEMA,
     "changeBy": FREE_TEXT_SCHEMA,
@@ -172,13 +174,18 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                         "method": {"type": "string"},
                         "path": {"type": "string"},
                         "description": {"type": "string"},
-                        "parameters": {"type": "array", "items": {"type": "object"}},
+                        "parameters": {"type": "array", "items": _ANY_OBJECT},
                     }
                 ),
             },
         }
     ),
-    "OpenApi": {"type": "object"},
+    "Mark": _object(
+        {"outdatedBy": {**SEQ_SCHEMA, "minimum": 2, "description": "A later change of the log"}},
+        additionalProperties=False,
+        examples=[{"outdatedBy": 2}],
+    ),
+    "OpenApi": _ANY_OBJECT,
     "Problem": _object(
         {
             "type": {"type": "string"},
@@ -207,15 +214,19 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     ),
 }
 
-NEW_CHANGES: dict[str, Any] = {
-    "oneOf": [
-        {"type": "array", "items": {"$ref": "#/components/schemas/NewChange"}, "minItems": 1},
-        {"$ref": "#/components/schemas/NewChange"},
-    ]
+REQUEST_BODIES: dict[str, dict[str, Any]] = {
+    "post_changes": {
+        "schema": {
+            "oneOf": [
+                {"type": "array", "items": {"$ref": "#/components/schemas/NewChange"}, "minItems": 1},
+                {"$ref": "#/components/schemas/NewChange"},
+            ]
+        },
+        "examples": {
+            "batch": {"summary": "A batch", "value": [_NEW_EXAMPLE]},
+            "one": {"summary": "One change", "value": _NEW_EXAMPLE},
+        },
+    },
+    "mark_as_outdated": {"schema": {"$ref": "#/components/schemas/Mark"}},
 }
-"""The body of `POST /api/changes`."""
-
-NEW_CHANGES_EXAMPLES: dict[str, Any] = {
-    "batch": {"summary": "A batch", "value": [_NEW_EXAMPLE]},
-    "one": {"summary": "One change", "value": _NEW_EXAMPLE},
-}
+"""The schema and the examples of the body of each handler that reads one."""

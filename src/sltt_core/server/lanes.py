@@ -29,7 +29,14 @@ THREADS = {NONE: 4, PROBE: 1, READ: 16, WRITE: 32}
 STACK_BYTES = 8 * 2**20
 """Stack size of each thread. The JSON reader of CPython 3.12 and 3.13 recurses up to 10,000 levels. On a platform that
 gives threads 1 MB (musl), a body of that many brackets would overflow the stack and crash the process."""
-_LANE_OF = {"health": NONE, "help_page": NONE, "openapi": NONE, "ready": PROBE, "post_changes": WRITE}
+_LANE_OF = {
+    "health": NONE,
+    "help_page": NONE,
+    "openapi": NONE,
+    "ready": PROBE,
+    "post_changes": WRITE,
+    "mark_as_outdated": WRITE,
+}
 
 
 def lane_of(request: Request) -> str:

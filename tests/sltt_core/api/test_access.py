@@ -29,6 +29,7 @@ EXPECTED = {
     "get_changes": "read",
     "get_change": "read",
     "get_stats": "read",
+    "mark_as_outdated": "append",
 }
 
 

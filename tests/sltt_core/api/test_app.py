@@ -29,6 +29,10 @@ CALLS: dict[str, tuple[Call, tuple[str, str | None]]] = {
     "stats": (lambda api: get(api, "/api/projects/ruth/stats", principal="anna"), ("read", "ruth")),
     "head": (lambda api: get(api, "/api/projects/ruth/changes", "HEAD", principal="anna"), ("read", "ruth")),
     "append": (lambda api: post(api, [wire_change()], principal="anna"), ("append", "ruth")),
+    "mark": (
+        lambda api: post(api, {"outdatedBy": 2}, "/api/projects/ruth/changes/1/outdated", principal="anna"),
+        ("append", "ruth"),
+    ),
     "replay": (lambda api: post(api, [wire_change()], principal="anna", idempotency_key=KEY), ("append", "ruth")),
 }
 calls = pytest.mark.parametrize(("call", "asked"), CALLS.values(), ids=CALLS)
@@ -68,6 +72,7 @@ def test_each_request_is_authorized_once_with_its_action(
 ) -> None:
     questions: list[Question] = []
     post(api_on(storage), [wire_change()], principal="anna", idempotency_key=KEY)
+    post(api_on(storage), [wire_change()], principal="anna")
     body_from(call(api_on(storage, access=Asks(lambda *question: questions.append(question)))), 200)
     assert questions == [("anna", *asked)]
 
@@ -100,6 +105,7 @@ def test_routes_without_a_project_are_always_allowed(unopened: Storage) -> None:
 @calls
 def test_by_default_every_action_is_allowed(storage: Storage, call: Call, asked: tuple[str, str | None]) -> None:
     post(api_on(storage), [wire_change()], principal="anna", idempotency_key=KEY)
+    post(api_on(storage), [wire_change()], principal="anna")
     body_from(call(api_on(storage)))
 
 
@@ -113,7 +119,7 @@ def fail(*_: object) -> None:
 @pytest.fixture
 def broken(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Storage:
     """A storage that fails with an unexpected error."""
-    for name in ("_append", "_get", "_run", "_head", "_projects", "_stats"):
+    for name in ("_append", "_get", "_run", "_head", "_projects", "_stats", "_mark"):
         monkeypatch.setattr(storage, name, fail)
     return storage
 
