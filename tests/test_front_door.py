@@ -210,6 +210,7 @@ LocalStorageService(path: str | Path, project_id: str | None = None, *, runtime:
 LocalStorageService.check(self) -> None
 LocalStorageService.close(self) -> None
 LocalStorageService.initialize(self) -> None
+LocalStorageService.place -> str
 LocalStorageService.wait_for_write(self, mark: object, seconds: float) -> None
 LocalStorageService.write_mark(self) -> object
 LogDamaged(message: str, *, hint: str | None = None) -> None

@@ -20,7 +20,8 @@ ROOMS = {
     "sltt_core.http_client": "responses sockets exchange transport",
     "sltt_core.model": "fields drafts from_python changes chain",
     "sltt_core.log": "pages batches findings verifier arguments restored storage",
-    "sltt_core.sqlite": "schema file database rows raw_rows notifier readers writer connections verification storage",
+    "sltt_core.sqlite": "schema paths file database rows raw_rows notifier readers writer connections verification "
+    "storage",
     "sltt_core.api": "access http waiting problems coding cors routes schemas openapi handlers app",
     "sltt_core.server": "hosts log_lines access_log watcher protocol lanes sending asgi rest_api_server storages",
     "sltt_core.cli": "main",

@@ -51,11 +51,12 @@ def _open(
     AWS's. The rule for table names: AWS, "Supported data types and naming rules in Amazon DynamoDB".
     """
     if not (3 <= len(name) <= 255) or name.strip(_TABLE_CHARS):
-        raise InvalidInput(
-            f"{field}: table name {name!r} is not valid",
-            field=field,
-            hint="Table names are 3–255 characters of A–Z a–z 0–9 _ . -",
-        )
+        hint = "Table names are 3–255 characters of A–Z a–z 0–9 _ . -"
+        # A URL, an ARN, or the name of a storage in the variable.
+        meant = name.rstrip("/").rpartition("/")[2].removeprefix("dynamodb:")
+        if meant != name and meant and not meant.strip(_TABLE_CHARS):
+            hint = f"Did you mean {'dynamodb:' if field == 'storage' else ''}{meant}? {hint}"
+        raise InvalidInput(f"{field}: table name {name!r} is not valid", field=field, hint=hint)
     local = _flag(environ, "USE_LOCAL_DYNAMODB")
     name_of_url, endpoint = _endpoint(environ, bool(local))
     if endpoint:

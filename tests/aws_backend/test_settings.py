@@ -130,3 +130,23 @@ def test_a_missing_table_name_is_reported(environ: dict[str, str]) -> None:
 def test_project_and_options_are_passed_to_the_storage() -> None:
     storage = storage_from_environment({"DYNAMODB_TABLE": "team"}, "ruth", chunk_changes=7)
     assert (storage.project_id, storage._chunk_changes) == ("ruth", 7)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("//team", "///team", "team/", "//localhost:8000/team", "http://localhost:8000/team", "table/team"),
+        *("dynamodb:team", "arn:aws:dynamodb:eu-west-1:123456789012:table/team"),
+    ],
+)
+def test_a_url_or_an_arn_is_refused_with_the_name_of_its_table(name: str) -> None:
+    with pytest.raises(InvalidInput, match=r"table name .* is not valid") as caught:
+        open_dynamodb(name, None, {})
+    assert caught.value.hint.startswith("Did you mean dynamodb:team? Table names are")
+    with pytest.raises(InvalidInput, match=r"table name .* is not valid") as caught:
+        storage_from_environment({"DYNAMODB_TABLE": name})
+    assert caught.value.hint.startswith("Did you mean team? Table names are")
+    for other in ("te am", "//localhost:8000", "x"):
+        with pytest.raises(InvalidInput) as caught:
+            open_dynamodb(other, None, {})
+        assert caught.value.hint.startswith("Table names are")

@@ -131,7 +131,7 @@ def _exists(path: Path) -> bool:
     except OSError as error:
         raise StorageError(f"cannot open {path}: {error.strerror}") from error
     if stat.S_ISDIR(found.st_mode):
-        raise StorageError(f"cannot open {path}: it is a folder")
+        raise StorageError(f"cannot open {path}: it is a folder", hint=f"Name a file in it: {path / 'changes.db'}.")
     if not stat.S_ISREG(found.st_mode):
         raise NotALog(f"cannot open {path}: it is not a regular file", hint=_OTHER_FILE)
     if found.st_size < _SMALLEST:

@@ -7,8 +7,6 @@ wait for no writer). Several processes may share a file. All SQL is in `sltt_cor
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from sltt_core.base.errors import StorageBusy
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import now_utc
@@ -28,6 +26,7 @@ from sltt_core.sqlite import rows
 from sltt_core.sqlite.connections import Connections
 from sltt_core.sqlite.database import Database
 from sltt_core.sqlite.notifier import Notifier
+from sltt_core.sqlite.paths import check_path, check_url_path
 from sltt_core.sqlite.readers import Readers
 from sltt_core.sqlite.verification import Verification
 from sltt_core.sqlite.writer import Writer
@@ -35,6 +34,7 @@ from sltt_core.sqlite.writer import Writer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
     from sqlite3 import Connection
 
     from sltt_core.base.runtime import Runtime
@@ -51,7 +51,8 @@ class LocalStorageService(BaseStorageService):
 
     The file at `path` is created when it does not exist (its folder must exist), and upgraded when it is of an older
     format. Another program's file, or one of a newer format, is refused with `NotALog` and not altered. A write waits
-    up to `busy_seconds` for other processes, then raises `StorageBusy`.
+    up to `busy_seconds` for other processes, then raises `StorageBusy`. Raises `InvalidInput` for a `path` that names
+    no file, such as `:memory:` or `sqlite:team.db`.
     """
 
     storage_type = "sqlite"
@@ -74,12 +75,17 @@ class LocalStorageService(BaseStorageService):
             chunk_bytes=chunk_bytes,
             page_bytes=page_bytes,
         )
-        self.path = Path(path).absolute()  # the program may change its working directory
+        self.path = check_path(path)
+        self._given = str(path)
         self._database = Database(self.path, busy_seconds)
         self._notifier = Notifier(self._database)
         self._readers = Readers(self._database)
         self._writer = Writer(self._database, self._count_day, self._notifier.notify)
         self._connections = Connections(self._database, self._readers, self._writer, self._notifier)
+
+    @property
+    def place(self) -> str:
+        return "" if self._given == str(self.path) else f"at {self.path}"
 
     def initialize(self) -> None:
         self._connections.open()
@@ -182,5 +188,5 @@ class LocalStorageService(BaseStorageService):
 
 
 def open_sqlite(path: str, project_id: str | None = None) -> LocalStorageService:
-    """Make the storage that `sqlite:PATH` names; not yet initialized."""
-    return LocalStorageService(path, project_id)
+    """Return the storage that `sqlite:PATH` names, not yet initialized; raises `InvalidInput` for a bad path."""
+    return LocalStorageService(check_url_path(path), project_id)

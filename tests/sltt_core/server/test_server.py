@@ -240,11 +240,85 @@ def test_a_storage_is_found_by_its_scheme(tmp_path: Path) -> None:
     assert (storage.path, storage.project_id) == (tmp_path / "x.db", "p")
 
 
-@pytest.mark.parametrize("url", ["", "x.db", "sqlite", "sqlite:", "mysql:x", ":x"])
-def test_an_unknown_storage_is_refused_with_the_known_ones(url: str) -> None:
+FILE = "Name a file, for example sqlite:team.db."
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        *[(url, "Did you mean sqlite:team.db?") for url in ("", " ", "sqlite", "sqlite:", ":memory:", "sqlite3:")],
+        *[(f"{prefix}team.db", "Did you mean sqlite:team.db?") for prefix in ("", " sqlite:", "SQLITE:", "sqlite3:")],
+        *[(f"{prefix}team.db", "Did you mean sqlite:team.db?") for prefix in ("sqllite:", "file:", "sqlite:file:")],
+        *[(f"{prefix}team.db", "Did you mean sqlite:team.db?") for prefix in ("sqlite://", "sqlite:sqlite:")],
+        ("sqlite:file:team.db?mode=ro&cache=shared", "Did you mean sqlite:team.db?"),
+        ("sqlite:team.db?mode=rwc", "Did you mean sqlite:team.db?"),
+        ("./team", "Did you mean sqlite:./team?"),
+        ("logs/team", "Did you mean sqlite:logs/team?"),
+        ("/logs/team", "Did you mean sqlite:/logs/team?"),
+        ("logs/", "Did you mean sqlite:logs/changes.db?"),
+        ("C:\\team.db", "Did you mean sqlite:C:\\team.db?"),
+        ("~/team.db", "Did you mean sqlite:/home/ada/team.db?"),
+        ("sqlite:~/team.db", "Did you mean sqlite:/home/ada/team.db?"),
+        ("sqlite:logs/", "Did you mean sqlite:logs/changes.db?"),
+        ("sqlite:///logs/team.db", "Did you mean sqlite:/logs/team.db or sqlite:logs/team.db?"),
+        ("sqlite:////logs/team.db", "Did you mean sqlite:/logs/team.db?"),
+        ("file:///logs/team.db", "Did you mean sqlite:/logs/team.db?"),
+        ("file://localhost/logs/team.db", "Did you mean sqlite:/logs/team.db?"),
+        *[(url, FILE) for url in ("sqlite::memory:", "sqlite://:memory:", "sqlite:file::memory:?cache=shared")],
+        *[(url, FILE) for url in ("sqlite:file:x?mode=memory", "sqlite://", "sqlite:/", "sqlite:a\0b", "sqlite: ")],
+        *[(url, FILE) for url in ("mysql:x", "postgres://host/team", ":x", "http://localhost:8000")],
+        ("team", "Did you mean sqlite:team.db or dynamodb:team?"),
+        *[(url, "Did you mean dynamodb:team?") for url in ("dynamodb", "dynamodb:", "dynamo:team", "DynamoDB:team")],
+        ("arn:aws:dynamodb:eu-west-1:123456789012:table/team", "Did you mean dynamodb:team?"),
+    ],
+)
+def test_a_name_that_is_no_storage_is_refused_with_what_is_meant(
+    url: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidInput, match=r"storage .* is not valid") as caught:
         open_storage(url)
-    assert "sqlite:" in caught.value.hint
+    assert (caught.value.field, caught.value.hint) == ("storage", hint)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", ["-team.db", "~team.db", "a b.db", "what?.db", "x=1?", "日本.db", "sqlite", ".hidden"])
+def test_an_unusual_path_is_a_path(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_storage(f"sqlite:{path}"):
+        assert (tmp_path / path).is_file()
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("", "Name a file, for example team.db."),
+        (":memory:", "Name a file, for example team.db."),
+        ("file::memory:", "Name a file, for example team.db."),
+        ("sqlite:team.db", "Did you mean team.db?"),
+        ("file:team.db?mode=ro", "Did you mean team.db?"),
+    ],
+)
+def test_a_name_that_is_no_path_is_refused_from_python(path: str, hint: str) -> None:
+    with pytest.raises(InvalidInput, match=r"path .* is not valid") as caught:
+        LocalStorageService(path)
+    assert (caught.value.field, caught.value.hint) == ("path", hint)
+
+
+def test_a_folder_is_refused_with_a_file_in_it(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="it is a folder") as caught:
+        open_storage(f"sqlite:{tmp_path}").initialize()
+    assert caught.value.hint == f"Name a file in it: {tmp_path / 'changes.db'}."
+
+
+def test_the_banner_shows_the_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    process = start_sltt("serve", "--port", "0", "--storage", "sqlite:team.db")
+    _, lines = read_banner(process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert lines[0].endswith(f" serves sqlite:team.db at {tmp_path / 'team.db'}\n")
 
 
 # The command
