@@ -11,6 +11,7 @@ from sltt_core.api.http import MAX_BODY_BYTES, Request, Response
 from sltt_core.api.waiting import Waiting
 from sltt_core.base.errors import (
     HostNotAllowed,
+    InvalidInput,
     PayloadTooLarge,
     RequestTimeout,
     SlttError,
@@ -105,6 +106,8 @@ class AsgiApp:
 
     def refuse(self, error: SlttError) -> Response:
         """Return the response to bytes that are not a valid request."""
+        if isinstance(error, InvalidInput) and error.field == "request" and not error.hint:
+            error.hint = _NOT_HTTP_HINT
         request = Request("-", "-")
         response = self._api.problem(error, request)
         self._note(request, response, len(response.content), None)
@@ -215,6 +218,7 @@ class AsgiApp:
             )
 
 
+_NOT_HTTP_HINT = "Send HTTP/1.1. In its URL, percent-encode spaces and all characters that are not ASCII: 日本 is %E6%97%A5%E6%9C%AC."
 _BUSY = "the server had no thread for the request in time; nothing was written"
 
 

@@ -231,6 +231,22 @@ def test_many_clients_write_at_once(server: RestApiServer, storage: LocalStorage
     assert sorted(seqs) == list(range(1, 121))
 
 
+@pytest.mark.parametrize(
+    "target",
+    ["/api/projects/日本/changes", "/api/projects/p/changes?entityId=日本", "/日本", "/api/projects/a b/stats"],
+)
+def test_a_url_that_is_not_percent_encoded_is_refused_with_what_to_do(server: RestApiServer, target: str) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"GET " + target.encode() + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = b"".join(iter(lambda: connection.recv(65_536), b""))
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert "percent-encode" in json.loads(body)["hint"]
+    encoded = httpx.get(f"{server.url}/api/projects/p/changes?entityId=%E6%97%A5%E6%9C%AC")
+    assert encoded.status_code == 200
+
+
 # Storages by name
 
 
