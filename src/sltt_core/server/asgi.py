@@ -218,7 +218,7 @@ class AsgiApp:
             )
 
 
-_NOT_HTTP_HINT = "Send HTTP/1.1. In its URL, percent-encode spaces and all characters that are not ASCII: 日本 is %E6%97%A5%E6%9C%AC."
+_NOT_HTTP_HINT = "Percent-encode spaces and all characters of the URL that are not ASCII: 日本 is %E6%97%A5%E6%9C%AC."
 _BUSY = "the server had no thread for the request in time; nothing was written"
 
 
