@@ -139,7 +139,7 @@ SIGNATURES = {
 Access()
 Access.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None
 Access.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
-AccessLog(stream: TextIO | None = None, *, runtime: Runtime = Runtime) -> None
+AccessLog(stream: TextIO | None = None, *, errors_only: bool = False, runtime: Runtime = Runtime) -> None
 AccessLog.flush(self, seconds: float = 1.0) -> bool
 AccessLog.write(self, entry: AccessEntry) -> None
 AllowAll()
@@ -227,6 +227,7 @@ Page(changes: Sequence[Change], through: int, chain: str | None, cursor: int | N
 Page.changes_json(self) -> str
 Page.state(self, cursor: int) -> str
 PartialAppend(seqs: Sequence[int | None], cause: SlttError) -> None
+PartialAppend.public_hint -> str
 PartialAppend.rename(self, names: Mapping[str, str]) -> None
 PayloadTooLarge(message: str, *, field: str | None = None, hint: str | None = None) -> None
 Principal(id: str, claims: Mapping[str, object] = dict)
@@ -243,13 +244,14 @@ Request(method: str, path: str, query: str = '', headers: Mapping[str, str] = di
     principal: Principal | None = None)
 RequestTimeout(message: str, *, hint: str | None = None) -> None
 Response(status: int, headers: tuple[tuple[str, str], ...], body: bytes | Iterator[bytes], wait: Wait | None =
-    None)
+    None, error: BaseException | None = None)
 Response.close(self) -> None
 Response.content -> bytes
 Response.header(self, name: str) -> str | None
 RestApiServer(*, storage: BaseStorageService, server_name: str = 'sltt', port: int = 8080, host: str =
-    '127.0.0.1', open_to_network: bool = False, access: Access | None = None, cors: Sequence[str] = (),
-    access_log: AccessLog | None = None, header_seconds: float = 10.0, body_seconds: float = 300.0) -> None
+    '127.0.0.1', open_to_network: bool = False, allow_hosts: Sequence[str] = (), access: Access | None = None,
+    cors: Sequence[str] = (), access_log: AccessLog | None = None, header_seconds: float = 10.0, body_seconds:
+    float = 300.0) -> None
 RestApiServer.bind(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None =
     None) -> None
 RestApiServer.serve_forever(self, ready: Callable[[str], None]) -> None
@@ -262,9 +264,11 @@ Runtime(clock: Clock = time_ns, steady_clock: Callable[[], float] = monotonic, p
     Callable[[], Any] = allocate_lock, transport: Callable[[Any, float], Any] | None = None, observer: Observer
     | None = None)
 SlttError(message: str, *, hint: str | None = None) -> None
+SlttError.public_hint -> str
 SlttError.rename(self, names: Mapping[str, str]) -> None
 StorageBusy(message: str, *, hint: str | None = None) -> None
 StorageError(message: str, *, hint: str | None = None) -> None
+StorageError.public_hint -> str
 StorageThrottled(message: str, *, hint: str | None = None) -> None
 StorageUnavailable(message: str, *, hint: str | None = None) -> None
 TooManyWriters(message: str, *, hint: str | None = None) -> None

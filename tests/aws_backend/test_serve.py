@@ -19,7 +19,7 @@ from aws_backend.log.items import change_key, sequence_key
 from aws_backend.log.schema import definition
 from aws_backend.settings import open_dynamodb
 from aws_backend.storage import DynamoDBStorageService
-from scripts.engines import free_port
+from scripts.engines import DYNOXIDE, free_port, start
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request
 from sltt_core.base.errors import SlttError
@@ -223,10 +223,47 @@ def test_the_operator_of_a_real_server_sees_the_error_of_dynamodb() -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert (response.status_code, response.json()["type"]) == (500, "urn:sltt:problem:storage")
-    assert "DYNAMODB_REGION" in response.json()["hint"]
-    assert "a request failed because of an error in the server" in err
-    assert "TableNotFound: ResourceNotFoundException" in err
+    assert "hint" not in response.json()
+    (line,) = map(json.loads, err.splitlines())
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/api/projects/ruth/stats", 500)
+    assert line["requestId"] == response.headers["x-request-id"]
+    assert (line["error"], line["because"][0][:38]) == ("StorageError", "TableNotFound: ResourceNotFoundExcepti")
+    assert "DYNAMODB_REGION" in line["hint"]
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_request_is_one_json_line_while_dynamodb_is_down(quiet: bool) -> None:
+    engine = start(DYNOXIDE)
+    try:
+        name, options = f"serve-{uuid4().hex}", ["--quiet"] if quiet else []
+        environ = {**NOTHING_SET, "DYNAMODB_ENDPOINT": engine.url}
+        process = start_sltt("serve", "--port", "0", "--storage", f"dynamodb:{name}", *options, **environ)
+        url, _ = read_banner(process)
+    finally:
+        engine.stop()
+    ids = [f"request-{number}" for number in range(len(REQUESTS))]
+    responses = [
+        httpx.request(
+            request.method,
+            url + request.path,
+            content=request.body,
+            headers={**request.headers, "x-request-id": request_id},
+            timeout=60,
+        )
+        for request, request_id in zip(REQUESTS, ids, strict=True)
+    ]
+    httpx.get(f"{url}/health")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert [response.status_code for response in responses] == [503] * len(REQUESTS)
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert [line["requestId"] for line in lines if line["status"] != 200] == ids
+    assert len(lines) == len(ids) + (0 if quiet else 1)
+    for line, response in zip(lines, responses, strict=False):
+        assert line["error"] == "StorageUnavailable"
+        assert line["because"][0].startswith("ConnectFailed: ")
+        assert not any(secret in response.text for secret in ("DYNAMODB_", "--", engine.url, "localhost", "127.0.0.1"))
 
 
 def test_a_damaged_log_is_reported_to_client_and_operator() -> None:

@@ -15,6 +15,8 @@ from aws_backend.function.gateway import (
     shape_of,
     with_body,
 )
+from sltt_core.api.problems import described
+from sltt_core.api.routes import match
 from sltt_core.base.c_json import dumps
 from sltt_core.base.errors import SlttError
 from sltt_core.base.runtime import SYSTEM
@@ -83,9 +85,9 @@ class Function:
             self._warm()
             return {"statusCode": 200, "headers": {}, "body": "", "isBase64Encoded": False}
         shape = shape_of(event)
-        deadline = float("inf")
+        begin, deadline = self._clock(), float("inf")
         if context is not None:
-            deadline = self._clock() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
+            deadline = begin + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
         self._limit(deadline)
         request = request_from(event, shape, self._gateway)
         try:
@@ -96,6 +98,14 @@ class Function:
                 response = collect_body(response, lambda: self._clock() < deadline)
         except Exception as error:
             response = self._api.failed(error, request)
+        if response.error is not None:
+            report(
+                response.error,
+                requestId=response.header("x-request-id"),
+                route=_route_of(request),
+                status=response.status,
+                ms=round((self._clock() - begin) * 1000, 3),
+            )
         head = request.method == "HEAD"
         try:
             return event_response(response, shape, self._gateway, head=head)
@@ -117,25 +127,14 @@ class Function:
         return response
 
 
-def report(error: BaseException, write: Callable[[str], None] = to_stderr) -> None:
-    """Write an error of the function itself, not of a client, as one line of JSON.
+def report(error: BaseException, write: Callable[[str], None] = to_stderr, **about: object) -> None:
+    """Write an error that concerns the operator as one line of JSON: `about` it, and what `described` returns."""
+    write(dumps({"level": "ERROR", **about, **described(error)}))
 
-    For an unexpected error, the line has only its class and its place, because its message may contain anything. The
-    causes of an `SlttError` are included: they hold what DynamoDB or the credential sources reported, which the client
-    does not see.
-    """
-    from traceback import walk_tb
 
-    frames = [f"{frame.f_globals.get('__name__')}:{line}" for frame, line in walk_tb(error.__traceback__)]
-    entry = {"level": "ERROR", "error": type(error).__name__, "at": frames[-8:]}
-    if isinstance(error, SlttError):
-        entry["message"] = error.message
-    causes, behind = [], error.__cause__
-    while behind is not None:
-        causes.append(
-            f"{type(behind).__name__}: {behind.message}" if isinstance(behind, SlttError) else type(behind).__name__
-        )
-        behind = behind.__cause__
-    if causes:
-        entry["because"] = causes
-    write(dumps(entry))
+def _route_of(request: Request) -> str:
+    try:
+        route, _ = match(request.method, request.path)
+    except SlttError:
+        return f"{request.method} {request.path[:200]}"
+    return f"{route.method} {route.path}"

@@ -221,10 +221,11 @@ def principal_from(event: Event, claim: str) -> Principal | None:
     try:
         return Principal(check_free_text(next((claims[key] for key in keys if key in claims), None)), claims)
     except ValueError as error:
-        raise NotAllowed(
-            f"the authorizer does not provide a valid principal: {keys[0]} {error}",
-            hint="Set PRINCIPAL_CLAIM to the claim, or the key of the authorizer's context, with the principal's id.",
-        ) from None
+        refusal = NotAllowed(f"the authorizer does not provide a valid principal: {keys[0]} {error}")
+        refusal.operator_hint = (
+            "Set PRINCIPAL_CLAIM to the claim, or the key of the authorizer's context, with the principal's id."
+        )
+        raise refusal from None
 
 
 def collect_body(response: Response, in_time: Callable[[], bool]) -> Response:

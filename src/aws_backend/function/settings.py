@@ -75,7 +75,6 @@ def function_of(environ: Mapping[str, str], access: Access | None = None, *, run
         cors=settings["CORS_ORIGINS"],
         cors_setting="CORS_ORIGINS",
         runtime=runtime,
-        report=report,
     )
     gateway = Gateway(settings["BASE_PATH"], settings["PRINCIPAL_CLAIM"], settings["REST_API_BINARY"])
     max_wait = settings["MAX_WAIT_SECONDS"]

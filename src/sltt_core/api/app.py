@@ -78,11 +78,13 @@ class Api:
         return self._finish(response, request, self.request_id(request.headers))
 
     def failed(self, error: Exception, request: Request) -> Response:
-        """Return the response for an exception of a handler; report it if the client did not cause it."""
+        """Return the response for an exception; report it if the client did not cause it."""
         problem = error if isinstance(error, SlttError) else SlttError(_UNEXPECTED)
-        if self._report is not None and (problem is not error or _concerns_the_operator(problem)):
+        response = self.problem(problem, request)
+        unexpected = problem is not error or _failed(problem)
+        if unexpected and self._report is not None:
             self._report(error)
-        return self.problem(problem, request)
+        return response.replace(error=error) if unexpected or problem.operator_hint else response
 
     def problem(self, error: SlttError, request: Request) -> Response:
         """Return the response for an error. A server also calls this for errors before `handle`."""
@@ -120,8 +122,8 @@ class Api:
         return Response(status, _joined(headers, "vary"), body, response.wait)
 
 
-def _concerns_the_operator(error: SlttError) -> bool:
-    """Return whether to report the error: a damaged log, a full disk, a database that does not respond.
+def _failed(error: SlttError) -> bool:
+    """Return whether the client did not cause the error: a damaged log, a full disk, a database that does not respond.
 
     Its `__cause__` has details that clients do not get.
     """

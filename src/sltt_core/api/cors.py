@@ -37,7 +37,9 @@ class Cors:
         if origin is None or request.method in ("GET", "HEAD", "OPTIONS"):
             return
         if not _is_own(origin.lower(), request.headers) and not self._allows(origin):
-            raise NotAllowed(f"pages of {origin[:100]} may not write here", hint=f"Add the origin to {self._setting}.")
+            error = NotAllowed(f"pages of {origin[:100]} may not write here")
+            error.operator_hint = f"Add the origin to {self._setting}."
+            raise error
 
     def headers(self, request: Request) -> tuple[tuple[str, str], ...]:
         """Return the CORS headers of a response."""

@@ -58,6 +58,9 @@ class Response(Record):
     disconnects. An iterator that pauses for long yields `b""` at intervals, so that the server can close it."""
     wait: Wait | None = None
     """Set if the client asked to wait and the log has no new change. Then the server waits, and calls `Api` again."""
+    error: BaseException | None = None
+    """The error behind the response, if the server's log must have it: the client did not cause it, or the operator
+    can do something about it."""
 
     @property
     def content(self) -> bytes:

@@ -28,8 +28,8 @@ def problem_response(error: SlttError, *, server: str, timestamp: str, request_i
         "server": server,
         "requestId": request_id,
     }
-    if error.hint:
-        problem["hint"] = error.hint.replace(_KEY, API_NAMES[_KEY])
+    if error.public_hint:
+        problem["hint"] = error.public_hint.replace(_KEY, API_NAMES[_KEY])
     if error.retryable:
         problem["retryable"] = True
     problem.update(_particulars(error))
@@ -39,6 +39,31 @@ def problem_response(error: SlttError, *, server: str, timestamp: str, request_i
     if isinstance(error, MethodNotAllowed):
         headers.append(("allow", ", ".join(error.allow)))
     return Response(error.status, tuple(headers), dumps(problem, ascii_only=False).encode("utf-8", "replace"))
+
+
+def described(error: BaseException, *, messages: bool = False) -> dict[str, Any]:
+    """Return what the operator's log says about an error.
+
+    For an unexpected error and an unexpected cause, that is only the class and the place, because the message may
+    contain anything; `messages` includes those of causes. The causes of an `SlttError` hold what DynamoDB or the
+    credential sources reported. The client sees neither them nor the hint.
+    """
+    from traceback import walk_tb
+
+    frames = [f"{frame.f_globals.get('__name__')}:{line}" for frame, line in walk_tb(error.__traceback__)]
+    entry: dict[str, Any] = {"error": type(error).__name__, "at": frames[-8:]}
+    if isinstance(error, SlttError):
+        entry["message"] = error.message
+        hint = error.operator_hint or (error.hint if error.hint != error.public_hint else "")
+        if hint:
+            entry["hint"] = hint
+    causes, behind = [], error.__cause__
+    while behind is not None:
+        causes.append(type(behind).__name__ + (f": {behind}" if messages or isinstance(behind, SlttError) else ""))
+        behind = behind.__cause__
+    if causes:
+        entry["because"] = causes
+    return entry
 
 
 def _particulars(error: SlttError) -> dict[str, Any]:

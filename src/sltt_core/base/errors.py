@@ -49,12 +49,19 @@ class SlttError(Exception):
     """Seconds to wait before the next try; `None` unless `retryable`."""
     hint: str = ""
     """What the caller can do, in the imperative; may be empty."""
+    operator_hint: str = ""
+    """What the operator of a server can do, if the caller is a client of the server. Only the server's log has it."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         if hint is not None:
             self.hint = hint
+
+    @property
+    def public_hint(self) -> str:
+        """The hint for any client of the REST API: nothing about options, settings and files of the server."""
+        return self.hint
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Call the fields that the error names by other names, as the REST API does with Python's.
@@ -229,10 +236,15 @@ class KeyReused(SlttError):
 
 
 class StorageError(SlttError):
-    """The storage failed; the message contains the reason."""
+    """The storage failed; the message contains the reason. A hint of its own is for who operates the storage."""
 
     kind = "storage"
     title = "Storage error"
+
+    @property
+    def public_hint(self) -> str:
+        """The hint of the class."""
+        return type(self).hint
 
 
 class LogDamaged(StorageError):
@@ -310,6 +322,11 @@ class PartialAppend(StorageError):
         if not cause.retryable:  # the same request would fail again: the cause's hint applies
             self.status, self.hint = cause.status, cause.hint
             self.retryable, self.retry_after = False, None
+
+    @property
+    def public_hint(self) -> str:
+        """The hint of the class, or that of a cause that is not retryable."""
+        return type(self).hint if self.retryable else self.cause.public_hint
 
     def rename(self, names: Mapping[str, str]) -> None:
         self.cause.rename(names)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from pathlib import Path
+from time import time_ns
 
 from sltt_core.base.errors import SlttError
+from sltt_core.base.timestamps import now_utc
 from sltt_core.base.version import __version__
 
 try:
@@ -57,7 +61,15 @@ def main() -> None:
     multiple=True,
     help="Allow web pages of this origin to use the API, e.g. https://app.example.org; * allows all. Repeatable.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Do not log requests.")
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    metavar="HOST",
+    multiple=True,
+    help="Accept this name or address in Host headers, too, e.g. 10.0.2.2 for Android's emulator; *.NAME accepts "
+    "every name below NAME. Repeatable.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Log only requests that failed because of an error in the server.")
 @click.option(
     "--open-to-network",
     is_flag=True,
@@ -71,6 +83,7 @@ def serve(
     project: str | None,
     name: str,
     cors: tuple[str, ...],
+    allow_hosts: tuple[str, ...],
     quiet: bool,
     open_to_network: bool,
 ) -> None:
@@ -99,18 +112,36 @@ def serve(
             storage_url = _default_storage()
             Path(storage_url.removeprefix("sqlite:")).parent.mkdir(parents=True, exist_ok=True)
         storage = open_storage(storage_url, project)
-        access_log = None if quiet else AccessLog()
-        server = RestApiServer(storage=storage, server_name=name, cors=cors, access_log=access_log)
+        access_log = AccessLog(errors_only=quiet)
+        server = RestApiServer(
+            storage=storage, server_name=name, cors=cors, allow_hosts=allow_hosts, access_log=access_log
+        )
         server.bind(port, host, open_to_network=open_to_network)
     except SlttError as error:
         raise _as_click_error(error) from None
     except OSError as error:
         raise click.ClickException(f"cannot open {storage_url}: {error.strerror}") from None
+    if open_to_network:
+        _warn(f"everyone who can reach {server.url} can read and write all projects: there is no access control")
     # A terminal or a pipe that nobody reads holds up neither the start nor the end.
     console = line_writer(sys.stdout, lambda count: f"{count} lines were dropped")
     server.serve_forever(lambda url: console.put(_banner(url, f"{storage_url} {storage.place}".strip(), project)))
     console.put("stopped")
     console.flush()
+
+
+def _warn(text: str) -> None:
+    """Write a warning to standard error: in red on a terminal (https://no-color.org), as JSON otherwise."""
+    from sltt_core.server.log_lines import is_terminal, line_writer
+
+    if is_terminal(sys.stderr):
+        coloured = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        line = click.style(f"Warning: {text}", fg="red", bold=True) if coloured else f"Warning: {text}"
+    else:
+        line = json.dumps({"time": now_utc(time_ns), "level": "WARNING", "message": text})
+    lines = line_writer(sys.stderr, lambda count: f"{count} lines were dropped")
+    lines.put(line)
+    lines.flush()
 
 
 def _as_click_error(error: SlttError) -> click.ClickException:

@@ -8,11 +8,12 @@ import sys
 from sltt_core.base.record import Record
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import now_utc
-from sltt_core.server.log_lines import FLUSH_SECONDS, line_writer
+from sltt_core.server.log_lines import FLUSH_SECONDS, is_terminal, line_writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TextIO
+    from collections.abc import Mapping
+    from typing import Any, TextIO
 
     from sltt_core.base.runtime import Runtime
 
@@ -28,6 +29,8 @@ class AccessEntry(Record):
     """Bytes of the response's body that were sent."""
     seconds: float
     request_id: str
+    error: Mapping[str, Any] | None = None
+    """What the operator must know of the error behind the response (`sltt_core.api.problems.described`)."""
 
 
 class AccessLog:
@@ -37,11 +40,18 @@ class AccessLog:
         self,
         stream: TextIO | None = None,
         *,
+        errors_only: bool = False,
         runtime: Runtime = SYSTEM,
     ) -> None:
-        """`stream` is by default the `sys.stderr` of the time of this call; if there is none, nothing is written."""
+        """`stream` is by default the `sys.stderr` of the time of this call; if there is none, nothing is written.
+
+        `errors_only` leaves out requests without an error that concerns the operator.
+        """
+        self._errors_only = errors_only
         stream = sys.stderr if stream is None else stream
-        self._write_line, dropped = (_readable, _readable_dropped) if _is_terminal(stream) else (_json, _json_dropped)
+        self._write_line, dropped = (
+            (_readable, _readable_dropped) if is_terminal(stream) else (json_line, _json_dropped)
+        )
         self._clock = runtime.clock
         self._lines = line_writer(stream, lambda count: dropped(now_utc(self._clock), count))
         self.steady_clock = runtime.steady_clock
@@ -49,28 +59,31 @@ class AccessLog:
 
     def write(self, entry: AccessEntry) -> None:
         """Queue the line of one request. Lines that the stream does not take are dropped and counted in a later one."""
-        self._lines.put(self._write_line(now_utc(self._clock), entry))
+        if entry.error is not None or not self._errors_only:
+            self._lines.put(self._write_line(now_utc(self._clock), entry))
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
         """Wait until all lines are written or dropped, at most so long; return whether they are."""
         return self._lines.flush(seconds)
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
-    try:
-        return stream is not None and stream.isatty()
-    except Exception:  # closed, or not quite a stream
-        return False
-
-
 def _readable(now: str, entry: AccessEntry) -> str:
     # Control characters and escape sequences could change the terminal.
-    path = "".join(c if c.isprintable() else "?" for c in entry.path[:200])
     cost = f"{entry.size:,} B {entry.seconds * 1000:.1f} ms"
-    return f"{now[11:23]} {entry.status} {entry.method:<6} {path} {cost} {entry.request_id}"
+    line = f"{now[11:23]} {entry.status} {entry.method:<6} {_printable(entry.path[:200])} {cost} {entry.request_id}"
+    if entry.error is None:
+        return line
+    error = entry.error
+    parts = [f"{error['error']}: {error.get('message', 'at ' + ', '.join(error['at']))}", *error.get("because", ())]
+    return f"{line}\n  {_printable('; because '.join(parts))}{_printable(' ' + error.get('hint', '')).rstrip()}"
 
 
-def _json(now: str, entry: AccessEntry) -> str:
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def json_line(now: str, entry: AccessEntry) -> str:
+    """Return the line of a request as JSON; `now` is the time in ISO 8601."""
     return json.dumps(
         {
             "time": now,
@@ -80,6 +93,7 @@ def _json(now: str, entry: AccessEntry) -> str:
             "bytes": entry.size,
             "ms": round(entry.seconds * 1000, 3),
             "requestId": entry.request_id,
+            **(entry.error or {}),
         }
     )
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 
 from sltt_core.api.http import MAX_BODY_BYTES, Request, Response
+from sltt_core.api.problems import described
 from sltt_core.api.waiting import Waiting
 from sltt_core.base.errors import (
-    HostNotAllowed,
     InvalidInput,
     PayloadTooLarge,
     RequestTimeout,
@@ -19,17 +19,18 @@ from sltt_core.base.errors import (
     StorageUnavailable,
 )
 from sltt_core.server.access_log import AccessEntry
-from sltt_core.server.hosts import host_of, is_loopback
 from sltt_core.server.lanes import PROBE, READ, THREADS, WRITE, Lanes, lane_of
 from sltt_core.server.sending import Sending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future as Job
     from typing import Any
 
     from sltt_core.api.app import Api
     from sltt_core.server.access_log import AccessLog
+    from sltt_core.server.allowed_hosts import AllowedHosts
     from sltt_core.server.sending import Receive, Send
     from sltt_core.server.watcher import Watcher
 
@@ -69,18 +70,21 @@ class AsgiApp:
         api: Api,
         watcher: Watcher,
         *,
-        loopback_only: bool,
+        hosts: AllowedHosts,
+        report: Callable[[AccessEntry], None],
         access_log: AccessLog | None = None,
         idle_seconds: float = IDLE_SECONDS,
         body_seconds: float = BODY_SECONDS,
     ) -> None:
-        """`loopback_only` refuses requests whose `Host` header is not a loopback name or address.
+        """`hosts` decides which `Host` headers are accepted.
 
+        `report` is called for a request with an error that concerns the operator, if there is no access log.
         `idle_seconds` and `body_seconds` bound the time for the next piece of a body and for the whole body.
         """
         self._api = api
         self._watcher = watcher
-        self._loopback_only = loopback_only
+        self._hosts = hosts
+        self._report = report
         self._access_log = access_log
         self._lanes = Lanes()
         self._heavy = asyncio.Semaphore(HEAVY_WORKERS)
@@ -95,7 +99,7 @@ class AsgiApp:
             begin = self._access_log.steady_clock() if self._access_log else 0.0
             request = _request(scope)
             try:
-                response = await self._respond(request, receive)
+                response = await self._respond(request, receive, (scope.get("client") or (None,))[0])
             except ClientGone:
                 return
             sending = Sending(response, receive, send, self._lanes[READ])
@@ -123,10 +127,10 @@ class AsgiApp:
                 self._lanes.shutdown()
                 return
 
-    async def _respond(self, request: Request, receive: Receive) -> Response:
-        if self._loopback_only and not is_loopback(host_of(request.headers.get("host", ""))):
-            error = HostNotAllowed("this server accepts only Host headers of the machine it runs on")
-            return _last(self._api.problem(error, request))
+    async def _respond(self, request: Request, receive: Receive, peer: str | None) -> Response:
+        refusal = self._hosts.refusal(request, peer)
+        if refusal is not None:
+            return _last(self._api.failed(refusal, request))
         try:
             async with asyncio.timeout(self._body_seconds):
                 body = await self._read_body(receive)
@@ -205,20 +209,22 @@ class AsgiApp:
                 return b"".join(parts)
 
     def _note(self, request: Request, response: Response, size: int, begin: float | None) -> None:
+        entry = AccessEntry(
+            request.method,
+            request.path,
+            response.status,
+            size,
+            0.0 if begin is None or self._access_log is None else self._access_log.steady_clock() - begin,
+            response.header("x-request-id") or "-",
+            None if response.error is None else described(response.error, messages=True),
+        )
         if self._access_log is not None:
-            self._access_log.write(
-                AccessEntry(
-                    request.method,
-                    request.path,
-                    response.status,
-                    size,
-                    0.0 if begin is None else self._access_log.steady_clock() - begin,
-                    response.header("x-request-id") or "-",
-                )
-            )
+            self._access_log.write(entry)
+        elif entry.error is not None:
+            self._report(entry)
 
 
-_NOT_HTTP_HINT = "Percent-encode spaces and all characters of the URL that are not ASCII: 日本 is %E6%97%A5%E6%9C%AC."
+_NOT_HTTP_HINT = "In the URL, percent-encode spaces and what is not ASCII: 日本 is %E6%97%A5%E6%9C%AC."
 _BUSY = "the server had no thread for the request in time; nothing was written"
 
 

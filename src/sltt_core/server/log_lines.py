@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 from collections import deque
 from threading import Condition, Thread
 from time import sleep
 from typing import Generic, TypeVar
+
+from sltt_core.base.timestamps import now_utc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,6 +103,14 @@ def line_writer(
     return BackgroundWriter(write, max_lines)
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a person reads the stream."""
+    try:
+        return stream is not None and stream.isatty()
+    except Exception:  # closed, or not quite a stream
+        return False
+
+
 def write_text(stream: TextIO, text: str) -> None:
     """Write to a stream, past its buffer where it has a file descriptor.
 
@@ -161,7 +172,24 @@ def _handle_records(records: Sequence[logging.LogRecord], dropped: int) -> None:
         if handled:
             logger.handle(record)
         if sys.stderr is not None and not (handled and record.name != "uvicorn.error"):
-            write_text(sys.stderr, _FORMATTER.format(record) + "\n")
+            formatter = _FORMATTER if is_terminal(sys.stderr) else _JSON
+            write_text(sys.stderr, formatter.format(record) + "\n")
+
+
+class _JsonFormatter(logging.Formatter):
+    """Formats a record as one line of JSON, like the lines of the access log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": now_utc(lambda: int(record.created * 1e9)),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
 
 
 _FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+_JSON = _JsonFormatter()

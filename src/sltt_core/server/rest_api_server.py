@@ -12,7 +12,11 @@ from time import sleep
 import uvicorn
 
 from sltt_core.api.app import Api
-from sltt_core.base.errors import InvalidInput, StorageError
+from sltt_core.base.errors import InvalidInput, SlttError, StorageError
+from sltt_core.base.runtime import SYSTEM
+from sltt_core.base.timestamps import now_utc
+from sltt_core.server.access_log import json_line
+from sltt_core.server.allowed_hosts import AllowedHosts
 from sltt_core.server.asgi import BODY_SECONDS, IDLE_SECONDS, AsgiApp
 from sltt_core.server.hosts import is_loopback
 from sltt_core.server.log_lines import ServerReports
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 
     from sltt_core.api.access import Access
     from sltt_core.log.storage import BaseStorageService
-    from sltt_core.server.access_log import AccessLog
+    from sltt_core.server.access_log import AccessEntry, AccessLog
 
 SHUTDOWN_SECONDS = 10
 """Maximum time for requests in flight when the server stops."""
@@ -50,6 +54,7 @@ class RestApiServer:
         port: int = 8080,
         host: str = "127.0.0.1",
         open_to_network: bool = False,
+        allow_hosts: Sequence[str] = (),
         access: Access | None = None,
         cors: Sequence[str] = (),
         access_log: AccessLog | None = None,
@@ -59,13 +64,16 @@ class RestApiServer:
         """Store the settings; `start` and `bind` open the port and the storage.
 
         `port` 0 selects a free port. `host` must be a loopback name or address unless `open_to_network` is true.
-        `access` checks every action; by default all are allowed. `cors` lists the origins whose pages may use the API.
-        `header_seconds` and `body_seconds` bound the time to receive a request; `body_seconds` also bounds the time to
-        send a response.
+        `allow_hosts` are more names and addresses that a `Host` header may contain; without them, `open_to_network`
+        accepts every one. `access` checks every action; by default all are allowed. `cors` lists the origins whose
+        pages may use the API. `header_seconds` and `body_seconds` bound the time to receive a request; `body_seconds`
+        also bounds the time to send a response. Raises `InvalidInput` for a setting that is not valid.
         """
         self._port = port
         self._host = host
         self._open_to_network = open_to_network
+        self._allow_hosts = tuple(allow_hosts)
+        AllowedHosts(self._allow_hosts)  # raises for one that is not valid
         self._storage = storage
         self._api = Api(storage, server_name, access=access, cors=cors, report=_report, checks=(self._fault,))
         self._access_log = access_log
@@ -161,7 +169,8 @@ class RestApiServer:
         app = AsgiApp(
             self._api,
             watcher,
-            loopback_only=not open_to_network,
+            hosts=AllowedHosts(self._allow_hosts, every=open_to_network),
+            report=_report_entry,
             access_log=self._access_log,
             idle_seconds=min(IDLE_SECONDS, self._body_seconds),
             body_seconds=self._body_seconds,
@@ -251,4 +260,10 @@ class _Server(uvicorn.Server):
 
 
 def _report(error: BaseException) -> None:
-    _log.error("a request failed because of an error in the server", exc_info=error)
+    """Log a bug with its traceback. The line of the request has the other errors."""
+    if not isinstance(error, SlttError):
+        _log.error("a request failed because of an error in the server", exc_info=error)
+
+
+def _report_entry(entry: AccessEntry) -> None:
+    _log.log(logging.ERROR if entry.status >= 500 else logging.INFO, "%s", json_line(now_utc(SYSTEM.clock), entry))

@@ -14,7 +14,7 @@ from aws_backend.function.settings import function_of
 from sltt_core.api.app import Api
 from sltt_core.api.handlers import HANDLERS
 from sltt_core.api.http import Response
-from sltt_core.base.errors import NotAllowed, StorageError
+from sltt_core.base.errors import NotAllowed, StorageError, StorageUnavailable
 from sltt_core.base.runtime import Runtime
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.aws_backend.function.gateways import Invocation, Sent, http_2_event, received, rest_event, url_event
@@ -74,12 +74,16 @@ def test_a_change_records_its_principal(storage: LocalStorageService) -> None:
     assert storage.get_change(1, project_id="p").change_by == "u-1"
 
 
-def test_an_authorizer_without_a_principal_is_a_403(storage: LocalStorageService) -> None:
+def test_an_authorizer_without_a_principal_is_a_403(
+    storage: LocalStorageService, capsys: pytest.CaptureFixture[str]
+) -> None:
     event = http_2_event(POST)
     event["requestContext"]["authorizer"] = {"jwt": {"claims": {"email": "n@example.org"}, "scopes": None}}
     got = received(function(storage)(event, Invocation()))
     assert got.status == 403
-    assert "PRINCIPAL_CLAIM" in json.loads(got.body)["hint"]
+    assert "hint" not in json.loads(got.body)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "PRINCIPAL_CLAIM" in json.loads(line)["hint"]
     assert storage.get_all_projects().projects == ()
 
 
@@ -365,6 +369,47 @@ def test_the_causes_of_an_error_are_logged() -> None:
         report(error, lines.append)
     assert json.loads(lines[0])["because"] == ["NotAllowed: arn:aws:sts::1:role/sltt may not PutItem", "OSError"]
     assert "AKIA" not in lines[0]
+
+
+def test_a_failed_request_is_one_line_with_its_id_its_route_and_its_duration(
+    storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise StorageUnavailable("DynamoDB cannot be reached", hint="Check DYNAMODB_ENDPOINT.") from OSError("secret")
+
+    monkeypatch.setattr(storage, "_stats", fail)
+    times = iter([1000.0, 1000.25])
+    handler = function(storage, runtime=Runtime(steady_clock=lambda: next(times)))
+    event = url_event(Sent("GET", "/api/projects/ruth/stats", b"", {"x-request-id": "look-for-me"}))
+    got = received(handler(event, Invocation()))
+    assert (got.status, b"DYNAMODB" in got.body) == (503, False)
+    (line,) = capsys.readouterr().err.splitlines()
+    entry = json.loads(line)
+    assert entry.pop("at")
+    assert entry == {
+        "level": "ERROR",
+        "requestId": "look-for-me",
+        "route": "GET /api/projects/{projectId}/stats",
+        "status": 503,
+        "ms": 250.0,
+        "error": "StorageUnavailable",
+        "message": "DynamoDB cannot be reached",
+        "hint": "Check DYNAMODB_ENDPOINT.",
+        "because": ["OSError"],
+    }
+
+
+def test_an_id_that_the_function_made_is_the_one_of_the_response(
+    storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(storage, "_stats", fail)
+    got = received(function(storage)(url_event(get("/api/projects/ruth/stats")), Invocation()))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["requestId"] == got.headers["x-request-id"] == json.loads(got.body)["requestId"]
+    assert (json.loads(line)["error"], "secret" in line) == ("KeyError", False)
 
 
 def test_errors_are_logged_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,7 +93,10 @@ def test_a_request_is_not_a_warm_up(storage: LocalStorageService) -> None:
     assert json.loads(received(Function(Api(storage), storage)(event, Invocation())).body)["status"] == "healthy"
 
 
-def test_the_hint_for_an_origin_names_the_setting_of_the_function() -> None:
+def test_the_log_names_the_setting_for_an_origin(capsys: pytest.CaptureFixture[str]) -> None:
     event = rest_event(Sent("POST", "/api/changes", b"{}", {"origin": "https://app.example.org"}))
-    got = received(function_of(ENVIRON)(event, Invocation()))
-    assert (got.status, json.loads(got.body)["hint"]) == (403, "Add the origin to CORS_ORIGINS.")
+    handler = function_of(ENVIRON)
+    capsys.readouterr()
+    got = received(handler(event, Invocation()))
+    assert (got.status, b"CORS_ORIGINS" in got.body) == (403, False)
+    assert json.loads(capsys.readouterr().err)["hint"] == "Add the origin to CORS_ORIGINS."

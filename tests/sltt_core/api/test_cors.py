@@ -57,7 +57,7 @@ def test_the_hint_names_the_setting() -> None:
     for cors, setting in ((Cors(), "--cors"), (Cors([], "CORS_ORIGINS"), "CORS_ORIGINS")):
         with pytest.raises(NotAllowed) as caught:
             cors.check(page)
-        assert caught.value.hint == f"Add the origin to {setting}."
+        assert (caught.value.operator_hint, caught.value.hint) == (f"Add the origin to {setting}.", "")
 
 
 def allowed(asked: str, origin: str = APP) -> list[str]:

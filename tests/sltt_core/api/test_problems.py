@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sltt_core.api.http import Response
-from sltt_core.api.problems import problem_response
+from sltt_core.api.problems import described, problem_response
 from sltt_core.base.errors import (
     ChainMismatch,
     InvalidBatch,
@@ -26,6 +26,7 @@ from sltt_core.base.errors import (
 from tests.sltt_core.base.test_errors import CLASSES
 from tests.sltt_core.samples import NOW
 
+STORAGE_ERRORS = [kind for kind in CLASSES.values() if issubclass(kind, StorageError) and kind is not PartialAppend]
 MEMBERS = {"type", "title", "status", "detail", "error", "timestamp", "server", "requestId"}
 
 
@@ -120,7 +121,7 @@ def test_the_problem_of_a_partial_append_lists_the_stored_changes() -> None:
     [
         KeyReused("another batch"),
         LogDamaged("a hole"),
-        StorageError("the disk is full", hint="Free some space."),
+        StorageError("the disk is full", hint="Free some space in /var/log."),
         InvalidBatch([Problem(1, "changes[1].entityType", "is one too many")]),
     ],
 )
@@ -129,10 +130,25 @@ def test_a_permanent_cause_of_a_partial_append_gives_the_hint(cause: SlttError) 
     assert response.status == problem["status"] == cause.status
     assert response.header("retry-after") is None
     assert "retryable" not in problem
-    assert problem.get("hint", "") == cause.hint
+    assert problem.get("hint", "") == cause.public_hint
     # The stored changes are still reported.
     assert problem["type"] == "urn:sltt:problem:partial-append"
     assert (problem["created"], problem["createdSeqs"], problem["failedAtIndex"]) == (1, [5, None], 1)
+
+
+@pytest.mark.parametrize("kind", STORAGE_ERRORS)
+def test_the_hint_for_the_operator_stays_in_the_log(kind: type[StorageError]) -> None:
+    error = kind("it failed", hint="Set DYNAMODB_REGION, or use --storage sqlite:/var/team.db.")
+    _, problem = answer_to(error)
+    assert problem.get("hint", "") == kind.hint.replace("idempotency_key", "Idempotency-Key")
+    assert described(error)["hint"] == error.hint
+    _, problem = answer_to(PartialAppend([1, None], error))
+    assert "DYNAMODB_REGION" not in json.dumps(problem)
+
+
+def test_no_class_has_a_hint_that_only_an_operator_understands() -> None:
+    for kind in CLASSES.values():
+        assert not re.search(r"--|[A-Z]+_[A-Z]+|/\w+/|restart", kind.hint), kind
 
 
 @pytest.mark.parametrize("message", ['say "no"', "a\\b", "a\nb", "</script>", "é😀\u2028", "half \ud800"])

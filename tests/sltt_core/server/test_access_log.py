@@ -52,3 +52,37 @@ def test_a_path_cannot_control_the_terminal(path: str) -> None:
 def test_a_long_path_is_truncated() -> None:
     assert len(log_to(Terminal(), ENTRY.replace(path="/" + "x" * 100_000))) < 300
     assert len(log_to(io.StringIO(), ENTRY.replace(path="/" + "x" * 100_000))) < 3000
+
+
+FAILED = ENTRY.replace(
+    status=503,
+    error={
+        "error": "StorageUnavailable",
+        "at": ["storage:7"],
+        "message": "DynamoDB cannot be reached",
+        "because": ["ConnectFailed: refused\x1b[2J"],
+        "hint": "Check DYNAMODB_ENDPOINT.",
+    },
+)
+
+
+def test_an_error_is_in_the_line_of_its_request() -> None:
+    entry = json.loads(log_to(io.StringIO(), FAILED))
+    assert (entry["status"], entry["requestId"], entry["error"]) == (503, "id-1", "StorageUnavailable")
+    assert entry["hint"] == "Check DYNAMODB_ENDPOINT."
+
+
+def test_a_terminal_gets_the_error_below_the_line() -> None:
+    lines = log_to(Terminal(), FAILED).splitlines()
+    assert lines[1:] == [
+        "  StorageUnavailable: DynamoDB cannot be reached; because ConnectFailed: refused?[2J Check DYNAMODB_ENDPOINT."
+    ]
+
+
+def test_a_log_of_errors_leaves_out_the_other_requests() -> None:
+    stream = io.StringIO()
+    log = AccessLog(stream, errors_only=True)
+    for entry in (ENTRY, FAILED, ENTRY.replace(status=404)):
+        log.write(entry)
+    assert log.flush(30)
+    assert [json.loads(line)["status"] for line in stream.getvalue().splitlines()] == [503]
