@@ -1,7 +1,7 @@
 """`Exchange`: one request and its response on an open connection, within a deadline.
 
 Errors are reported by their meaning for the request: `ConnectionLost` before a byte of a response (its `sent` tells
-whether the server may have got any of the request), `OutcomeUnknown` after that and when the time is up.
+whether the server may have got any of the request), `OutcomeUnknown` after that and at the deadline.
 """
 
 from __future__ import annotations
@@ -23,25 +23,43 @@ _PIECE = 65_536
 
 
 class ConnectionLost(Exception):
-    """The connection ended before the first byte of a response; `sent` tells whether any of the request was sent."""
+    """The connection ended, or stayed silent, before the first byte of a response.
 
-    def __init__(self, sent: bool) -> None:
+    `sent` tells whether any of the request was sent. `silent` tells that the wait ended, and not the connection.
+    """
+
+    def __init__(self, sent: bool, silent: bool = False) -> None:
         self.sent = sent
+        self.silent = silent
+
+    @property
+    def reason(self) -> str:
+        """What happened, for the message of an `OutcomeUnknown`."""
+        return _LATE if self.silent else "the connection was closed without a response"
 
 
 class Exchange:
     """One request and its response on a connection, within a deadline."""
 
-    __slots__ = ("_clock", "_connection", "_deadline", "_piece_seconds", "_responded", "_sent", "begun")
+    __slots__ = ("_clock", "_connection", "_deadline", "_piece_seconds", "_responded", "_sent", "_wait", "begun")
 
     def __init__(
-        self, connection: Connection, clock: Callable[[], float], deadline: float, piece_seconds: float
+        self,
+        connection: Connection,
+        clock: Callable[[], float],
+        deadline: float,
+        piece_seconds: float,
+        first_seconds: float,
     ) -> None:
-        """`deadline` is a time of `clock`; `piece_seconds` bounds the wait for each piece, in and out."""
+        """`deadline` is a time of `clock`; `piece_seconds` bounds the wait for each piece, in and out.
+
+        `first_seconds` bounds it instead until the first byte of the response.
+        """
         self._connection = connection
         self._clock = clock
         self._deadline = deadline
         self._piece_seconds = piece_seconds
+        self._wait = first_seconds
         self._sent = 0
         self._responded = False
         self.begun = b""
@@ -72,7 +90,7 @@ class Exchange:
                 pass
             if not self.begun:
                 raise ConnectionLost(self._sent > 0) from error
-            self._responded = True
+            self._begin()
             return False
 
     def more(self) -> bytes:
@@ -80,20 +98,26 @@ class Exchange:
         left = self._deadline - self._clock()  # `_seconds`, without the call
         if left <= 0:
             _fail_late()
-        self._connection.settimeout(left if left < self._piece_seconds else self._piece_seconds)
+        self._connection.settimeout(left if left < self._wait else self._wait)
         try:
             piece = self._connection.recv(_PIECE)
         except TimeoutError:
+            if not self._responded:
+                raise ConnectionLost(True, silent=True) from None
             _fail_late()
         except OSError as error:
             if self._responded:
                 raise OutcomeUnknown(f"the connection broke in the middle of a response: {error}") from error
             raise ConnectionLost(True) from error
         if piece:
-            self._responded = True
+            self._begin()
         elif not self._responded:
             raise ConnectionLost(True)
         return piece
+
+    def _begin(self) -> None:
+        self._responded = True
+        self._wait = self._piece_seconds
 
     def _is_refused(self) -> bool:
         """Wait until the connection accepts more; return True when the rest of the request need not be sent.
@@ -106,7 +130,7 @@ class Exchange:
             selector.register(self._connection, EVENT_WRITE if len(self.begun) > 9 else EVENT_READ | EVENT_WRITE)
             events = selector.select(self._seconds())
         if not events and not self.begun:
-            raise OutcomeUnknown("the request could not be sent in time")
+            raise ConnectionLost(self._sent > 0, silent=True)
         return not events or (bool(events[0][1] & EVENT_READ) and self._look())
 
     def _look(self) -> bool:
@@ -118,15 +142,18 @@ class Exchange:
         self.begun += piece
         if not piece and not self.begun:
             raise ConnectionLost(self._sent > 0)
-        self._responded = True
+        self._begin()
         return not piece or self.begun[9:10] in (b"4", b"5")
 
     def _seconds(self) -> float:
         left = self._deadline - self._clock()
         if left <= 0:
             _fail_late()
-        return left if left < self._piece_seconds else self._piece_seconds
+        return left if left < self._wait else self._wait
+
+
+_LATE = "no complete response came in time"
 
 
 def _fail_late() -> Never:
-    raise OutcomeUnknown("no complete response came in time") from None
+    raise OutcomeUnknown(_LATE) from None

@@ -29,7 +29,6 @@ from sltt_core.http_client.sockets import open_connection, system_tls
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Never
 
     from sltt_core.http_client.sockets import Connection, Secured, TcpSocket, Tls
 
@@ -52,6 +51,14 @@ __all__ = [
 
 MAX_BODY_BYTES = 20_000_000
 """Bytes of a response's body: DynamoDB's largest is 16 MB (AWS: BatchGetItem)."""
+
+KEPT_SECONDS = 2.0
+"""How long a repeatable request waits for the first byte of its response on a kept connection.
+
+After a pause, the connection may be dead without a sign: a NAT gateway or a firewall forgot it, or the machine was
+suspended, as a Lambda function is between two requests. DynamoDB responds in milliseconds. A server that takes longer
+gets such a request twice.
+"""
 
 # OpenSSL's codes X509_V_ERR_* for a chain of certificates that does not end in a trusted one. Other trusted roots
 # help only against these: a wrong name or date stays wrong.
@@ -115,6 +122,7 @@ class HttpTransport:
         *,
         connect_seconds: float = 3.0,
         read_seconds: float = 10.0,
+        kept_seconds: float = KEPT_SECONDS,
         max_idle: int = 16,
         idle_seconds: float = 300.0,
         max_body: int = MAX_BODY_BYTES,
@@ -125,7 +133,8 @@ class HttpTransport:
         """Store the settings; connections are opened later.
 
         `connect_seconds` bounds the TCP and TLS handshakes of a connection together. `read_seconds` bounds the wait for
-        each piece of a response, and for each piece of a request to be sent. `max_idle` is the number of connections
+        each piece of a response, and for each piece of a request to be sent. `kept_seconds` bounds the wait for the
+        first byte of the response to a repeatable request on a kept connection. `max_idle` is the number of connections
         that are kept. `idle_seconds` is how long they are kept: AWS's NAT gateways drop a connection after 350 s.
         `steady_clock` returns seconds and never runs backwards. Raises `ValueError` when `tls` is empty.
         """
@@ -133,6 +142,7 @@ class HttpTransport:
         self._host = origin.host.encode("ascii")  # bytes, so that `getaddrinfo` and `ssl` do not import the idna codec
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
+        self._kept_seconds = min(kept_seconds, read_seconds)
         self._max_idle = max_idle
         self._idle_seconds = idle_seconds
         self._max_body = max_body
@@ -151,30 +161,34 @@ class HttpTransport:
 
         `deadline` is a time of the constructor's clock. A request is sent at most once, except that a `repeatable`
         request (executing it twice does no harm) is sent again on a new connection when a kept one turns out to be
-        dead. A request of which nothing was sent on the dead connection is sent on a new one in any case.
+        dead: closed, or silent for `kept_seconds` or half of the time left. Then all kept connections are closed. A
+        request of which nothing was sent on the dead connection is sent on a new one in any case.
 
         Raises `ConnectFailed`, `OutcomeUnknown`, `BadResponse`, and `ValueError` for a `HEAD` request.
         """
         if request[:5] == b"HEAD ":
             raise ValueError("HEAD is not supported: its response has a length and no body")
-        sent = False
+        reason = ""  # why the first attempt may have been carried out; empty if it cannot have been
         connection = self._kept()
         if connection is not None:
             try:
-                return self._exchange(connection, request, deadline)
+                return self._exchange(connection, request, deadline, impatient=repeatable)
             except ConnectionLost as dead:
-                sent = dead.sent
-                if sent and not repeatable:
-                    _give_up(dead)
+                if dead.silent:
+                    self._close_idle()  # what silenced this connection probably silenced the others
+                if dead.sent:
+                    reason = dead.reason
+                    if not repeatable:
+                        raise OutcomeUnknown(reason) from dead.__cause__
         try:
             return self._exchange(self._open(deadline), request, deadline)
         except ConnectionLost as dead:
-            if sent or dead.sent:
-                _give_up(dead)
+            if reason or dead.sent:
+                raise OutcomeUnknown(dead.reason) from dead.__cause__
             raise ConnectFailed(f"{self.origin.host} closed the connection before the request was sent") from dead
         except ConnectFailed as error:
-            if sent:
-                raise OutcomeUnknown(f"{_GONE}, and then: {error.message}") from error
+            if reason:
+                raise OutcomeUnknown(f"{reason}, and then: {error.message}") from error
             raise
 
     def warm(self, deadline: float) -> None:
@@ -187,6 +201,9 @@ class HttpTransport:
         A request that is sent after this uses a connection of its own.
         """
         self._max_idle = 0
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         try:
             while True:
                 self._idle.pop()[0].close()
@@ -277,17 +294,22 @@ class HttpTransport:
         except IndexError:  # other threads took them
             pass
 
-    def _exchange(self, connection: Connection, request: bytes, deadline: float) -> HttpResponse:
+    def _exchange(
+        self, connection: Connection, request: bytes, deadline: float, impatient: bool = False
+    ) -> HttpResponse:
         """Send a request and read its response; keep or close the connection.
 
-        Raises `ConnectionLost` when the connection ended before the first byte of a response.
+        `impatient` leaves time for another attempt if the connection is silent. Raises `ConnectionLost` when the
+        connection ended, or was silent for too long, before the first byte of a response.
         """
         kept = False
         try:
-            if self._clock() >= deadline:
+            left = deadline - self._clock()
+            if left <= 0:
                 kept = True
                 raise ConnectFailed(f"no time left to send the request to {self.origin.host}")
-            exchange = Exchange(connection, self._clock, deadline, self._read_seconds)
+            first = min(self._kept_seconds, left / 2) if impatient else self._read_seconds
+            exchange = Exchange(connection, self._clock, deadline, self._read_seconds, first)
             whole = exchange.send(request)
             response, lasting = read_response(exchange.more, self._max_body, exchange.begun or exchange.more())
             kept = whole and lasting
@@ -297,10 +319,3 @@ class HttpTransport:
             else:
                 connection.close()
         return response
-
-
-_GONE = "the connection was closed without a response"
-
-
-def _give_up(dead: ConnectionLost) -> Never:
-    raise OutcomeUnknown(_GONE) from dead.__cause__

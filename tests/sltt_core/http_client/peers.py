@@ -6,6 +6,7 @@ import select
 import socket
 import struct
 import sys
+from contextlib import suppress
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -203,6 +204,63 @@ class Peer:
             self._failures.append(error)
         finally:
             connection.close()
+
+
+class Tunnel:
+    """A TCP proxy to a server, which can forget its connections without a sign, as a NAT gateway does."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._target = (origin.host, origin.port)
+        self._frozen = 0
+        self._ends: list[socket.socket] = []
+        self._threads: list[Thread] = []
+        self.connections = 0
+        """The number of accepted connections."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.origin = origin.replace(host="127.0.0.1", port=self._listener.getsockname()[1])
+        self._acceptor = Thread(target=self._accept)
+
+    def freeze(self, count: int) -> None:
+        """Forward nothing more on the first `count` connections. They stay open."""
+        self._frozen = count
+
+    def __enter__(self) -> Self:
+        self._acceptor.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()
+        self._listener.close()
+        for end in self._ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for end in self._ends:
+            end.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            self._ends += [client, server]
+            for source, sink in ((client, server), (server, client)):
+                thread = Thread(target=self._forward, args=(source, sink, self.connections))
+                self._threads.append(thread)
+                thread.start()
+            self.connections += 1
+
+    def _forward(self, source: socket.socket, sink: socket.socket, number: int) -> None:
+        with suppress(OSError):
+            while piece := source.recv(65_536):
+                if number >= self._frozen:
+                    sink.sendall(piece)
+            if number >= self._frozen:
+                sink.shutdown(socket.SHUT_WR)
 
 
 def keep_responding(line: Line) -> None:

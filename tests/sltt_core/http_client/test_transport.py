@@ -30,6 +30,7 @@ from tests.sltt_core.http_client.peers import (
     TOO_LARGE,
     Line,
     Peer,
+    Tunnel,
     count_calls,
     keep_responding,
     request,
@@ -289,6 +290,108 @@ def test_a_request_on_a_new_connection_is_not_repeated(to: Open) -> None:
         with pytest.raises(OutcomeUnknown, match="closed without a response"):
             to(peer).send(request(), deadline=soon(), repeatable=True)
         assert peer.connections == len(peer.requests) == 1
+
+
+# A kept connection that is dead without a sign. `KEPT` is short, because each test waits for it once.
+
+KEPT = 0.05
+
+
+def open_several(transport: HttpTransport, count: int) -> None:
+    for connection in [transport._open(soon()) for _ in range(count)]:
+        transport._keep(connection)
+
+
+@pytest.mark.parametrize("sent", [request("/1"), request("/1", b"x" * 8_000_000)], ids=["small", "large"])
+def test_a_silent_kept_connection_costs_a_repeatable_request_one_short_wait(to: Open, sent: bytes) -> None:
+    with Peer(keep_responding) as peer, Tunnel(peer.origin) as tunnel:
+        transport = to(tunnel.origin, kept_seconds=KEPT)
+        open_several(transport, 16)
+        kept = [connection for connection, _ in transport._idle]
+        tunnel.freeze(16)
+        assert transport.send(sent, deadline=monotonic() + 10, repeatable=True).status == 200
+        assert tunnel.connections == 17
+        assert peer.requests == [sent]
+        assert [connection.fileno() for connection in kept] == [-1] * 16
+        assert len(transport._idle) == 1
+
+
+def test_a_request_that_is_not_repeatable_is_sent_once_on_a_silent_kept_connection(to: Open) -> None:
+    with Peer(keep_responding) as peer, Tunnel(peer.origin) as tunnel:
+        transport = to(tunnel.origin, kept_seconds=KEPT, read_seconds=2 * KEPT)
+        open_several(transport, 3)
+        tunnel.freeze(3)
+        with pytest.raises(OutcomeUnknown, match="no complete response came in time"):
+            transport.send(request(), deadline=soon())
+        assert (tunnel.connections, peer.requests, transport._idle) == (3, [], [])
+        assert transport.send(request(), deadline=soon()).status == 200
+
+
+class Waits(socket.socket):
+    """Records how long it may wait."""
+
+    waits: list[float]
+
+    def settimeout(self, value: float | None) -> None:
+        self.waits.append(value or 0)
+        super().settimeout(value)
+
+
+@pytest.mark.parametrize(
+    ("repeatable", "left", "kept", "read", "expected"),
+    [
+        (True, 10, 2, 10, [2, 10]),
+        (True, 3, 2, 10, [1.5, 3]),  # half of the time is for the new connection
+        (True, 10, 2, 1, [1, 1]),
+        (False, 10, 2, 10, [10, 10]),
+    ],
+)
+def test_only_the_first_byte_on_a_kept_connection_has_a_short_wait(
+    to: Open, repeatable: bool, left: float, kept: float, read: float, expected: list[float]
+) -> None:
+    def serve(line: Line) -> None:
+        line.read_request()
+        line.send(response())
+        line.read_request()
+        line.send(b"HTTP/1.1 200 OK\r\n")
+        begun.wait(10)
+        line.send(b"Content-Length: 0\r\n\r\n")
+        line.wait_for_end()
+
+    begun = Event()
+
+    class Watched(Waits):
+        def recv(self, size: int, flags: int = 0) -> bytes:
+            piece = super().recv(size, flags)
+            if piece == b"HTTP/1.1 200 OK\r\n":
+                begun.set()
+            return piece
+
+    def connect(address: tuple[bytes, int], seconds: float) -> _socket.socket:
+        connection = Watched(fileno=open_connection(address, seconds).detach())
+        connection.waits = waits
+        return connection
+
+    waits: list[float] = []
+    clock = Clock()
+    with Peer(serve) as peer:
+        transport = to(peer, connect=connect, kept_seconds=kept, read_seconds=read, steady_clock=clock)
+        transport.send(request(), deadline=clock.now + left)
+        assert waits == [0, min(left, read)]  # a new connection
+        waits.clear()
+        transport.send(request(), deadline=clock.now + left, repeatable=repeatable)
+        assert waits == [0, *expected]
+
+
+def test_both_connections_may_be_silent(to: Open) -> None:
+    with Peer(lambda line: line.respond_all(response()) if line.number < 1 else line.stay()) as peer:
+        with Tunnel(peer.origin) as tunnel:
+            transport = to(tunnel.origin, kept_seconds=KEPT, read_seconds=2 * KEPT)
+            open_several(transport, 1)
+            tunnel.freeze(1)
+            with pytest.raises(OutcomeUnknown, match="no complete response came in time"):
+                transport.send(request(), deadline=soon(), repeatable=True)
+        assert transport._idle == []
 
 
 class Unsendable(socket.socket):
