@@ -16,7 +16,7 @@ SRC = Path(__file__).resolve().parent.parent / "src"
 # The rooms in order, and the modules of each in order. A module imports only from modules that stand above it.
 ROOMS = {
     "sltt_core": "",
-    "sltt_core.base": "version signatures record hashes errors timestamps runtime c_json json_reader json_writer",
+    "sltt_core.base": "version signatures record hashes errors timestamps forks runtime c_json json_reader json_writer",
     "sltt_core.http_client": "responses sockets exchange transport",
     "sltt_core.model": "fields drafts from_python changes chain",
     "sltt_core.log": "pages batches findings verifier arguments restored storage",

@@ -15,6 +15,7 @@ from aws_backend.log.notifier import Notifier
 from aws_backend.log.reader import LogReader
 from aws_backend.log.table import LOCAL_HINT, REQUEST_SECONDS, LogTable
 from sltt_core.base.errors import StorageError
+from sltt_core.base.forks import call_after_fork
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.log.batches import CHUNK_BYTES, CHUNK_CHANGES, StoredChunk
 from sltt_core.log.pages import PAGE_BYTES, ChangeStats, Head
@@ -43,7 +44,8 @@ class DynamoDBStorageService(BaseStorageService):
 
     On AWS, credentials are read from the same places as by AWS's SDKs, and the table is never created. With
     `use_local_dynamodb`, dummy credentials are sent to `local_endpoint`, and a missing table is created. A new project
-    may appear in the list of projects with a delay, because an index of DynamoDB is eventually consistent.
+    may appear in the list of projects with a delay, because an index of DynamoDB is eventually consistent. The child of
+    a fork may use the storage: it opens connections of its own.
 
     Of the contract's errors it raises `TooManyWriters` if other processes append to the project until the time limit of
     the request, `StorageThrottled` if the table or the account is throttled, and `StorageUnavailable` if DynamoDB
@@ -95,6 +97,11 @@ class DynamoDBStorageService(BaseStorageService):
         self._opening = runtime.new_lock()
         self._notifier = Notifier(runtime.new_lock)
         self._parts: _Parts | None = None
+        call_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent may hold. The parts of the storage do the same."""
+        self._opening = self._runtime.new_lock()
 
     @property
     def place(self) -> str:

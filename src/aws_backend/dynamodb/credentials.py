@@ -31,6 +31,7 @@ from aws_backend.dynamodb.credential_documents import (
     variable,
 )
 from aws_backend.dynamodb.sigv4 import Credentials
+from sltt_core.base.forks import call_after_fork
 from sltt_core.base.runtime import SYSTEM
 
 TYPE_CHECKING = False
@@ -103,7 +104,17 @@ class CredentialChain:
     them longer. botocore does this if the service returns the expired ones.
     """
 
-    __slots__ = ("_clock", "_failed", "_lock", "_random", "_replaced_at", "_skew", "_sources", "_state")
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_failed",
+        "_lock",
+        "_random",
+        "_replaced_at",
+        "_skew",
+        "_sources",
+        "_state",
+    )
 
     def __init__(self, sources: Iterable[Source], *, runtime: Runtime = SYSTEM) -> None:
         """`sources` are tried in order until one has credentials."""
@@ -116,6 +127,11 @@ class CredentialChain:
         # The credentials and when to renew them (nanoseconds); replaced as a whole, so that `get` needs no lock.
         self._state: tuple[Credentials, float] | None = None
         self._failed: tuple[str, tuple[tuple[str, str], ...]] | None = None
+        call_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent may hold while it renews the credentials."""
+        self._lock = allocate_lock()
 
     def get(self) -> Credentials:
         """Return credentials that are valid now; raises `CredentialError`."""

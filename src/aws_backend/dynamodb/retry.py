@@ -16,6 +16,7 @@ from aws_backend.dynamodb.errors import (
     TransactionInProgress,
 )
 from sltt_core.base.errors import SlttError
+from sltt_core.base.forks import call_after_fork
 from sltt_core.base.record import Record
 from sltt_core.http_client.transport import BadResponse, ConnectFailed, OutcomeUnknown
 
@@ -74,7 +75,7 @@ def wait_before(attempt: int, rule: Rule, random: float) -> float:
 class RetryQuota:
     """The budget of a client's retries. Safe for use by several threads."""
 
-    __slots__ = ("_left", "_limit", "_lock", "full")
+    __slots__ = ("__weakref__", "_left", "_limit", "_lock", "full")
 
     def __init__(self, limit: int = QUOTA) -> None:
         self._limit = limit
@@ -82,6 +83,11 @@ class RetryQuota:
         self._lock = allocate_lock()
         self.full = True
         """Whether nothing is taken, so that a refund would change nothing."""
+        call_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent may hold."""
+        self._lock = allocate_lock()
 
     @property
     def left(self) -> int:

@@ -72,7 +72,7 @@ class MinimalTls:
 class MinimalSocket:
     """The part of `ssl.SSLSocket` that the transport uses."""
 
-    __slots__ = ("_connection", "close", "do_handshake", "fileno", "recv", "send", "settimeout")
+    __slots__ = ("__weakref__", "_connection", "close", "do_handshake", "fileno", "recv", "send", "settimeout")
 
     def __init__(self, connection: Any, secured: Any) -> None:
         self._connection = connection  # the C object keeps only a weak reference to it

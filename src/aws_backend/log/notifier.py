@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
+from sltt_core.base.forks import call_after_fork
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,13 +15,19 @@ if TYPE_CHECKING:
 class Notifier:
     """A counter of writes that threads can wait for. Safe for use by several threads."""
 
-    __slots__ = ("_lock", "_new_lock", "_waiting", "count")
+    __slots__ = ("__weakref__", "_lock", "_new_lock", "_waiting", "count")
 
     def __init__(self, new_lock: Callable[[], Any] = allocate_lock) -> None:
         self._new_lock = new_lock
         self._lock = new_lock()
         self._waiting: list[Any] = []
         self.count = 0
+        call_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """Forget the waiting threads, which do not exist in the child."""
+        self._lock = self._new_lock()
+        self._waiting = []
 
     def notify(self) -> None:
         """Increase the count and wake all waiting threads."""

@@ -7,6 +7,7 @@ its own append is done. Then the thread of the first append in the queue becomes
 from __future__ import annotations
 
 from aws_backend.log.transactions import MAX_ACTIONS
+from sltt_core.base.forks import call_after_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,8 +87,15 @@ class AppendQueue:
         """
         self._write = write
         self._max_bytes = max_bytes
+        self._new_lock = new_lock
         self._lock = new_lock()  # protects the queues; never held during a call to DynamoDB
         self._queues: dict[str, ProjectQueue] = {}
+        call_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """Begin with empty queues: the threads in the parent's, and their leaders, do not exist in the child."""
+        self._lock = self._new_lock()
+        self._queues = {}
 
     def run(self, project_id: str, append: Append) -> StoredChunk:
         """Block until this thread or another has written the append; return its result or raise its error."""

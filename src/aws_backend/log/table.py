@@ -19,6 +19,7 @@ from aws_backend.log.items import (
     sequence_key,
 )
 from sltt_core.base.errors import StorageBusy
+from sltt_core.base.forks import call_after_fork
 from sltt_core.base.runtime import SYSTEM
 
 TYPE_CHECKING = False
@@ -52,10 +53,15 @@ class KnownHeads:
     A read that ends at a lower number is stale, unless the log was replaced.
     """
 
-    __slots__ = ("_heads", "_lock")
+    __slots__ = ("__weakref__", "_heads", "_lock")
 
     def __init__(self) -> None:
         self._heads: dict[str, int] = {}
+        self._lock = allocate_lock()
+        call_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent may hold."""
         self._lock = allocate_lock()
 
     def get(self, project_id: str) -> int:

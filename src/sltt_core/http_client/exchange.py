@@ -110,7 +110,8 @@ class Exchange:
                 raise OutcomeUnknown(f"the connection broke in the middle of a response: {error}") from error
             raise ConnectionLost(True) from error
         if piece:
-            self._begin()
+            self._responded = True  # `_begin`, without the call
+            self._wait = self._piece_seconds
         elif not self._responded:
             raise ConnectionLost(True)
         return piece

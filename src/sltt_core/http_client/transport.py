@@ -12,8 +12,10 @@ been executed; `BadResponse`: the response is not valid HTTP.
 from __future__ import annotations
 
 from _ssl import SSLCertVerificationError
+from _weakref import ref
 from time import monotonic
 
+from sltt_core.base.forks import call_after_fork
 from sltt_core.base.record import Record
 from sltt_core.http_client.exchange import WOULD_BLOCK, ConnectionLost, Exchange
 from sltt_core.http_client.responses import (
@@ -112,6 +114,8 @@ _NAME = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
 class HttpTransport:
     """Sends requests to one origin over kept connections; safe for use by several threads.
 
+    The child of a fork opens connections of its own.
+
     `tls` lists functions that return a TLS context. When a server's certificate does not chain to a root that one
     context trusts, the next context is tried. Certificates and host names are always verified.
     """
@@ -155,6 +159,9 @@ class HttpTransport:
         self._clock = steady_clock
         # Each with the time since when it is idle. The list needs no lock because append and pop are atomic.
         self._idle: list[tuple[Connection, float]] = []
+        self._connections: set[ref[Connection]] = set()
+        """All that exist, also those in use."""
+        call_after_fork(self)
 
     def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> HttpResponse:
         """Send a whole request, headers and body, and return its response.
@@ -203,6 +210,18 @@ class HttpTransport:
         self._max_idle = 0
         self._close_idle()
 
+    def _after_fork(self) -> None:
+        """Close the child's copies of the parent's connections. TLS says nothing at that, so the parent's stay open."""
+        for reference in list(self._connections):
+            connection = reference()
+            if connection is not None:
+                connection.close()
+        self._connections.clear()
+        self._idle = []
+
+    def _note(self, connection: Connection) -> None:
+        self._connections.add(ref(connection, self._connections.discard))
+
     def _close_idle(self) -> None:
         try:
             while True:
@@ -236,9 +255,11 @@ class HttpTransport:
         if left <= 0:
             raise ConnectFailed(f"no time left to connect to {self.origin.host}")
         try:
-            return self._connect((self._host, self.origin.port), left)
+            connection = self._connect((self._host, self.origin.port), left)
         except OSError as error:
             raise ConnectFailed(f"cannot reach {self.origin.host}, port {self.origin.port}: {error}") from error
+        self._note(connection)
+        return connection
 
     def _secure(self, connection: TcpSocket, trust: int, until: float) -> Secured:
         """Do the TLS handshake on a connection; close it when that fails."""
@@ -257,6 +278,7 @@ class HttpTransport:
             secured = context.wrap_socket(
                 connection, server_hostname=self._host, do_handshake_on_connect=False, suppress_ragged_eofs=False
             )
+            self._note(secured)
             secured.do_handshake()
         except BaseException:
             (secured or connection).close()
@@ -308,7 +330,9 @@ class HttpTransport:
             if left <= 0:
                 kept = True
                 raise ConnectFailed(f"no time left to send the request to {self.origin.host}")
-            first = min(self._kept_seconds, left / 2) if impatient else self._read_seconds
+            first = self._kept_seconds if impatient else self._read_seconds
+            if impatient and first > left / 2:
+                first = left / 2
             exchange = Exchange(connection, self._clock, deadline, self._read_seconds, first)
             whole = exchange.send(request)
             response, lasting = read_response(exchange.more, self._max_body, exchange.begun or exchange.more())

@@ -248,11 +248,12 @@ class Tunnel:
                 return
             server = socket.create_connection(self._target)
             self._ends += [client, server]
+            number = self.connections
+            self.connections += 1
             for source, sink in ((client, server), (server, client)):
-                thread = Thread(target=self._forward, args=(source, sink, self.connections))
+                thread = Thread(target=self._forward, args=(source, sink, number))
                 self._threads.append(thread)
                 thread.start()
-            self.connections += 1
 
     def _forward(self, source: socket.socket, sink: socket.socket, number: int) -> None:
         with suppress(OSError):

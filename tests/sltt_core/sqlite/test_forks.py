@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
@@ -17,14 +15,12 @@ import pytest
 from sltt_core import LocalStorageService, StorageError
 from sltt_core.sqlite import connections
 from tests.contract.logs import batch, everything, new
+from tests.forks import NEEDS_FORK, in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork"),
-    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning"),
-]
+pytestmark = NEEDS_FORK
 
 ROOT = Path(__file__).resolve().parents[3]
 DAEMON = """
@@ -55,27 +51,6 @@ def storage(path: Path) -> Iterator[LocalStorageService]:
         opened.create_changes(batch(3))
         everything(opened)
         yield opened
-
-
-def in_child(work: Callable[[], object]) -> Callable[[], None]:
-    """Start the work in a forked child; return a function that waits for its success."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            signal.alarm(60)
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-
-    def wait() -> None:
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-    return wait
 
 
 def test_parent_and_children_append_to_one_log(storage: LocalStorageService) -> None:
