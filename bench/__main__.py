@@ -22,6 +22,7 @@ from bench.server import waiting
 from bench.support import plots
 from bench.support.context import SIZES, BenchContext, BenchError, Progress
 from examples.support.server import ServerError
+from scripts.pipes import run_program
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -141,4 +142,4 @@ def _end(_signal: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

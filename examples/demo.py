@@ -26,6 +26,7 @@ from examples.support.comparison import Difference
 from examples.support.promises import Broken, require
 from examples.support.report import Report, for_standard_output
 from examples.support.server import Server, ServerError
+from scripts.pipes import run_program
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -101,7 +102,8 @@ def _git(client: Client, report: Report) -> JSONObject:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Start the server on an empty log, drive it over HTTP, and check its promises.",
-        epilog="Exit code: 0 when every promise held, 1 when one did not, 130 after Ctrl-C. "
+        epilog="Exit code: 0 when every promise held, 1 when one did not, 130 after Ctrl-C, 141 when nobody reads the "
+        "output. "
         "Example: python examples/demo.py --json --keep",
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of the report")
@@ -157,4 +159,4 @@ def _explained(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

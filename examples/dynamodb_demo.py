@@ -16,6 +16,7 @@ from aws_backend.settings import open_dynamodb
 from aws_backend.storage import LOCAL_ENDPOINT
 from examples.support.promises import Broken, require
 from examples.support.report import for_standard_output
+from scripts.pipes import run_program
 from sltt_core.base.errors import InvalidInput, NotFound, SlttError
 from sltt_core.model.chain import GENESIS, check_links
 from sltt_core.model.changes import NewChange
@@ -258,4 +259,4 @@ def _explained(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

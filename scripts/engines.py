@@ -19,6 +19,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import NamedTuple
 
+from scripts.pipes import run_program
+
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ROOT / "node_modules"
 START_SECONDS = 60.0
@@ -150,9 +152,9 @@ def main() -> None:
         except CannotRun as error:
             reasons.append(str(error))
             continue
-        print(f"{name} runs at {engine.url} (Ctrl-C stops it)", flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
+            print(f"{name} runs at {engine.url} (Ctrl-C stops it)", flush=True)
             if engine.process is not None:
                 engine.process.wait()
         except KeyboardInterrupt:
@@ -164,4 +166,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

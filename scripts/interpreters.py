@@ -41,8 +41,15 @@ def _numbers(path: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", path.parts[-3])]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the path of the Python that the command line names."""
     try:
         print(find(sys.argv[1]))
     except NoInterpreter as missing:
         sys.exit(str(missing))
+
+
+if __name__ == "__main__":
+    from scripts.pipes import run_program
+
+    run_program(main)

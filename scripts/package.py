@@ -225,9 +225,6 @@ def build(target: Path = TARGET, src: Path = ROOT / "src") -> Path:
 
 def main() -> None:
     """Build the zip and print its path."""
-    if sys.argv[1:2] == ["--here"]:
-        write_zip(Path(sys.argv[2]), Path(sys.argv[3]))
-        return
     parser = argparse.ArgumentParser(
         prog="python -m scripts.package",
         description=f"Build the zip for AWS Lambda's python{PYTHON}: the compiled code, without dependencies.",
@@ -250,4 +247,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--here"]:  # the interpreter of Lambda's version, which finds no other module of ours
+        write_zip(Path(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        from scripts.pipes import run_program
+
+        run_program(main)

@@ -328,17 +328,17 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps(change))  # escaped to ASCII, so that it is valid JSON on any terminal
             if number == options.limit:
                 break
-        sys.stdout.flush()
     except GitError as error:
         print(f"git_history: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader, for example `head`, closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         return 130
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # As a script, Python puts this folder on the path, not the root of the repository.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from scripts.pipes import run_program
+
+    run_program(main)

@@ -249,4 +249,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from scripts.pipes import run_program
+
+    run_program(main)

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 
+from scripts.pipes import run_program
 from tests.design_model.checker import LIVE, Move, Result
 from tests.design_model.designs import DESIGNS, INVARIANTS, check_design
 from tests.design_model.model import HOLE, State
@@ -132,4 +133,4 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -9,6 +9,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import time
 
+from scripts.pipes import run_program
 from tests.dynamodb_model.model import Model
 from tests.dynamodb_model.wire import Request, carry_out
 
@@ -74,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -466,4 +466,4 @@ def test_the_script_exits_quietly_on_a_closed_pipe(repository: Repository, tmp_p
         assert json.loads(process.stdout.readline())["cid"].endswith(":0")
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=30) == 141

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import sys
 from collections import Counter
 from time import monotonic
 from typing import Any
 
+from scripts.pipes import run_program
 from tests.simulation.bugs import BUGS, find
 from tests.simulation.checker import CHECKS, violations
 from tests.simulation.world import World
@@ -178,9 +178,6 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of the output has ended, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _count(text: str) -> int:
@@ -194,4 +191,4 @@ _count.__name__ = "number of seeds"  # argparse uses it in the error for a wrong
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

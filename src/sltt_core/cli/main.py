@@ -12,6 +12,10 @@ from sltt_core.base.errors import SlttError
 from sltt_core.base.timestamps import now_utc
 from sltt_core.base.version import __version__
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 try:
     import click
     from platformdirs import user_data_path
@@ -21,11 +25,29 @@ except ModuleNotFoundError as missing:
     )
 
 
+_BROKEN_PIPE = 141
+"""128 + SIGPIPE."""
+
+
 def _default_storage() -> str:
     return f"sqlite:{user_data_path('sltt', appauthor=False) / 'changes.db'}"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Program(click.Group):
+    """A group that ends as the shell's other programs do when nobody reads its output: `sltt --help | head -1`."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run the command. Click replaces an output that nobody reads, and ends with the code 1."""
+        output = sys.stdout
+        try:
+            return super().main(*arguments, **options)
+        except SystemExit as end:
+            if sys.stdout is not output:
+                end.code = _BROKEN_PIPE
+            raise
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="sltt")
 def main() -> None:
     """Sync backend for offline-first apps: a change log behind a REST API.
