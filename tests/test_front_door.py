@@ -185,7 +185,8 @@ BaseStorageService.wait_for_write(self, mark: object, seconds: float) -> None
 BaseStorageService.write_mark(self) -> object
 ChainMismatch(message: str, *, hint: str | None = None) -> None
 Change(project_id: str, seq: int, entity_type: str, entity_id: str, operation: str, timestamp: str, cloud_at:
-    str, data_json: str, outdated_by: int | None, cid: str | None, change_by: str | None, chain: str)
+    str, data_json: str, outdated_by: int | None, cid: str | None, change_by: str | None, chain: str,
+    request_key: str | None = None)
 Change.data -> dict[str, Any]
 Change.to_json(self) -> str
 ChangeFilter(entity_types: frozenset[str] = frozenset(), entity_ids: frozenset[str] = frozenset(), outdated:

@@ -19,7 +19,7 @@ ROOMS = {
     "sltt_core.base": "version signatures record hashes errors timestamps forks runtime c_json json_reader json_writer",
     "sltt_core.http_client": "responses sockets exchange transport",
     "sltt_core.model": "fields drafts from_python changes chain",
-    "sltt_core.log": "pages batches findings verifier arguments restored storage",
+    "sltt_core.log": "pages batches requests findings verifier arguments restored storage",
     "sltt_core.sqlite": "schema paths file database rows raw_rows notifier readers writer connections verification "
     "storage",
     "sltt_core.api": "access http waiting problems coding cors routes schemas openapi handlers app",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sltt_core.log.batches import Chunk
     from sltt_core.log.findings import Finding, Progress, Report
     from sltt_core.log.pages import Run
+    from sltt_core.log.requests import NamedRequest
     from sltt_core.model.changes import Change
 
 LOCAL_ENDPOINT = "http://localhost:8000"
@@ -195,10 +196,10 @@ class DynamoDBStorageService(BaseStorageService):
         return None if request is None else request.stored
 
     @translated
-    def _restore(self, project_id: str, changes: tuple[Change, ...]) -> None:
+    def _restore(self, project_id: str, changes: tuple[Change, ...], requests: tuple[NamedRequest, ...]) -> None:
         from aws_backend.log.restore import restore
 
-        restore(self._open.table, project_id, changes)
+        restore(self._open.table, project_id, changes, requests)
         self._open.appender.forget(project_id)
         self._notifier.notify()
 

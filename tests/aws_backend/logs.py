@@ -133,6 +133,7 @@ DAMAGES: dict[str, tuple[Callable[[DynamoDBLog, dict[str, Any]], None], set[str]
     "value behind": (value_behind(), {"value-behind"}),
     "value behind half a transaction": (value_behind(21, 25, 30), {"hole", "value-behind", "request"}),
     "a request without its changes": (request_alone, {"request"}),
+    "no request": (no_request, {"no-request"}),
     "a request whose numbers others took": (request_for_others, {"request"}),
     "no sequence item": (no_sequence, {"no-sequence"}),
     "wrong counts": (wrong_counts, {"counts"}),

@@ -558,7 +558,7 @@ def test_the_policy_allows_exactly_the_calls() -> None:
 
 
 def test_every_attribute_of_the_table_is_documented() -> None:
-    change = Change.of(("p", 1, "a", "1", "create", "t", "t", "{}", 2, "c", "me", "x" * 22))
+    change = Change.of(("p", 1, "a", "1", "create", "t", "t", "{}", 2, "c", "me", "x" * 22, "k"))
     request = items.Request(1, 1, 0, "f", "t", "c", 1)
     kinds = {
         "A **change**": items.change_item(change),

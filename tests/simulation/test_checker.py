@@ -26,7 +26,7 @@ def logged(project: str, cids: list[str]) -> tuple[Change, ...]:
     found: list[Change] = []
     previous = GENESIS
     for seq, cid in enumerate(cids, 1):
-        values = (project, seq, "document", "e", "create", NOW, NOW, "{}", None, cid, None, "")
+        values = (project, seq, "document", "e", "create", NOW, NOW, "{}", None, cid, None, "", None)
         change = Change.of(values)
         previous = link_of(previous, change)
         found.append(change.replace(chain=previous))

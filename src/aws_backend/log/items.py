@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
+    from sltt_core.log.requests import NamedRequest
+
     Item = Mapping[str, Any]
 
 FORMAT = 1
@@ -55,7 +57,7 @@ def request_key(project_id: str, key: str, number: int) -> dict[str, Any]:
 
 def change_item(change: Change) -> dict[str, Any]:
     """Return the item of a change."""
-    project, seq, kind, entity, operation, timestamp, cloud_at, data, outdated_by, cid, change_by, chain = (
+    project, seq, kind, entity, operation, timestamp, cloud_at, data, outdated_by, cid, change_by, chain, name = (
         change.as_tuple()
     )
     item = {
@@ -75,6 +77,8 @@ def change_item(change: Change) -> dict[str, Any]:
         item["cid"] = {"S": cid}
     if change_by is not None:
         item["changeBy"] = {"S": change_by}
+    if name is not None:
+        item["requestKey"] = {"S": name}
     return item
 
 
@@ -95,6 +99,7 @@ def change_of(item: Item) -> Change:
                 item["cid"]["S"] if "cid" in item else None,
                 item["changeBy"]["S"] if "changeBy" in item else None,
                 item["chain"]["S"],
+                item["requestKey"]["S"] if "requestKey" in item else None,
             )
         )
     except (KeyError, TypeError, ValueError):
@@ -332,6 +337,20 @@ def request_item(key: Item, request: Request) -> dict[str, Any]:
         "createdAt": {"S": request.created_at},
         "expires": {"N": str(request.expires)},
     }
+
+
+def carried(named: NamedRequest, token: str) -> Request:
+    """Return the request that a copied change names, as the transaction with this token stores it."""
+    stored = named.stored
+    return Request(
+        stored.first_seq,
+        stored.count,
+        stored.offset,
+        stored.fingerprint,
+        token,
+        named.stored_at,
+        int(named.expires),
+    )
 
 
 def request_of(item: Item) -> Request:

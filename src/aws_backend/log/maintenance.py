@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import ConditionFailed
-from aws_backend.log.items import log_end_values, registry_values, sequence_key
-from aws_backend.log.transactions import update
+from aws_backend.log.items import carried, log_end_values, registry_values, sequence_key
+from aws_backend.log.transactions import put_request, update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from aws_backend.log.items import Item, LogEnd
     from aws_backend.log.table import LogTable
     from aws_backend.log.transactions import Action
+    from sltt_core.log.requests import NamedRequest
 
 PAGE_CHANGES = 1000
 """Largest number of items that one call reads."""
@@ -55,6 +56,13 @@ def delete_request(table: LogTable, item: Item) -> bool:
         "ExpressionAttributeValues": {":first": item["firstSeq"], ":at": item["createdAt"]},
     }
     return _succeeds(table, "DeleteItem", payload)
+
+
+def put_named_request(table: LogTable, project_id: str, named: NamedRequest) -> bool:
+    """Put the item of a request that a change names, if there is none; return whether it was put."""
+    request = carried(named, table.runtime.new_token())
+    payload = put_request(table.name, project_id, named.key, named.number, request)["Put"]
+    return _succeeds(table, "PutItem", {**payload, "ReturnValuesOnConditionCheckFailure": "NONE"})
 
 
 def note_relinking(table: LogTable, project_id: str, first: int) -> None:

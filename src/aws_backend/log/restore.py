@@ -1,4 +1,4 @@
-"""`restore`: writes changes from another log of the same project verbatim, with their numbers and links."""
+"""`restore`: writes changes from another log of the same project verbatim, with their numbers, links and keys."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from sltt_core.base.errors import LogDamaged, StorageBusy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from aws_backend.log.table import LogTable
+    from sltt_core.log.requests import NamedRequest
     from sltt_core.model.changes import Change
 
 
-def restore(table: LogTable, project_id: str, changes: tuple[Change, ...]) -> None:
-    """Append changes (at most a chunk) in one transaction.
+def restore(table: LogTable, project_id: str, changes: tuple[Change, ...], requests: tuple[NamedRequest, ...]) -> None:
+    """Append changes (at most a chunk), with their requests that have not expired, in one transaction.
 
     Raises `StorageBusy` if they do not follow the end of the log (any more), and `LogDamaged` if a number is occupied.
     """
@@ -22,7 +23,8 @@ def restore(table: LogTable, project_id: str, changes: tuple[Change, ...]) -> No
     end = table.read_end(project_id, deadline)
     if end.value != changes[0].seq:
         raise _overtaken(project_id)
-    built = build_restore(table.name, changes, end, table.runtime.new_token())
+    kept = [request for request in requests if request.seconds_left(table.runtime.clock) >= 0]
+    built = build_restore(table.name, changes, kept, end, table.runtime.new_token())
     try:
         table.transact(built.actions, built.token, deadline)
     except TransactionCanceled as error:

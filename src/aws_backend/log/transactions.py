@@ -16,6 +16,7 @@ from aws_backend.log.items import (
     LogEnd,
     Request,
     advanced,
+    carried,
     change_item,
     log_end_of,
     log_end_values,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aws_backend.log.items import Item
+    from sltt_core.log.requests import NamedRequest
     from sltt_core.model.changes import Change
 
     Action = dict[str, Any]
@@ -83,10 +85,16 @@ def build(table: str, members: Sequence[Member], before: LogEnd, now: str, token
     return Built([advance(table, project_id, before, after), *requests, *puts], token, before, after, changes)
 
 
-def build_restore(table: str, changes: Sequence[Change], before: LogEnd, token: str) -> Built:
-    """Build the transaction that appends changes after `before` verbatim."""
+def build_restore(
+    table: str, changes: Sequence[Change], requests: Sequence[NamedRequest], before: LogEnd, token: str
+) -> Built:
+    """Build the transaction that appends changes after `before` verbatim, and puts the items of their requests."""
+    project_id = changes[0].project_id
     after = advanced(before, changes)
-    actions = [advance(table, changes[0].project_id, before, after), *[put_change(table, change) for change in changes]]
+    actions = [advance(table, project_id, before, after), *[put_change(table, change) for change in changes]]
+    for request in requests:  # the item is there if the log ended in the middle of the chunk
+        key = request_key(project_id, request.key, request.number)
+        actions.append({"Put": {"TableName": table, "Item": request_item(key, carried(request, token))}})
     return Built(actions, token, before, after, [tuple(changes)])
 
 

@@ -6,12 +6,13 @@ in flight may explain, it is read again in a transaction.
 
 from __future__ import annotations
 
-from aws_backend.log.items import FORMAT, Counts, change_of, log_end_of
+from aws_backend.log.items import FORMAT, Counts, change_of, log_end_of, request_key
 from aws_backend.log.maintenance import PAGE_CHANGES, all_items_after, request_items
 from sltt_core.base.errors import NotALog
 from sltt_core.base.json_reader import JsonProblem, read
 from sltt_core.base.timestamps import normalise, now_utc
 from sltt_core.log.findings import KINDS, MAX_FINDINGS, Finding, Report
+from sltt_core.log.requests import RECENT_SECONDS, Requests
 from sltt_core.model.chain import GENESIS, link_of
 from sltt_core.model.fields import CHECKS, TOMBSTONE
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from aws_backend.log.items import Item
     from aws_backend.log.table import LogTable
     from sltt_core.log.findings import Progress
+    from sltt_core.log.requests import NamedRequest
+    from sltt_core.model.changes import Change
 
 TOMBSTONE_TYPE = "void"
 """The entity type and id of a tombstone: the change that repair puts in place of a missing one."""
@@ -95,6 +98,9 @@ class _Audit:
         self._requests: dict[int, list[tuple[Item, int, str]]] = {}
         self._open_requests: list[tuple[Item, int, str]] = []
         self._bad_requests: set[str] = set()
+        self._named = Requests()
+        self._recorded: set[tuple[str, str]] = set()
+        self._unrecorded: list[NamedRequest] = []
         self._relinking: int | None = None
 
     def run(self, requests: bool) -> Report:
@@ -102,6 +108,7 @@ class _Audit:
             for item in request_items(self._table, self._project_id):
                 first, count = int(item["firstSeq"]["N"]), int(item["count"]["N"])
                 self._requests.setdefault(first, []).append((item, first + count - 1, item["createdAt"]["S"]))
+                self._recorded.add((item["pk"]["S"], item["seq"]["N"]))
         _, sequence = read_with_sequence(self._table, self._project_id, 1)
         if sequence is not None and sequence.get("format", {}).get("N", str(FORMAT)) != str(FORMAT):
             log_end_of(sequence, self._project_id)  # raises `NotALog`
@@ -116,6 +123,8 @@ class _Audit:
         for item, last, _ in [*beyond, *self._open_requests]:
             if read_with_sequence(self._table, self._project_id, last)[0] is None:
                 self._report_request(item)
+        for named in self._unrecorded if requests else ():
+            self._check_recorded(named)
         order = list(KINDS)
         findings = sorted(
             (finding for found in self._findings.values() for finding in found),
@@ -128,7 +137,7 @@ class _Audit:
         found = self._findings.setdefault(kind, [])
         if found and not detail and found[-1].last is not None and first == found[-1].last + 1:
             found[-1] = found[-1].replace(last=last)
-        elif len(found) < MAX_FINDINGS or kind == "request":  # repair needs every one
+        elif len(found) < MAX_FINDINGS or kind in ("request", "no-request"):  # repair needs every one
             found.append(Finding(kind, first, last, detail))
 
     def _walk(self) -> None:
@@ -159,6 +168,7 @@ class _Audit:
                 self._report_request(request)
             self._open_requests = [request for request in self._open_requests if request[1] >= seq]
             self._at, self._link = seq - 1, None
+            self._named.forget()
 
     def _check_change(self, item: Item) -> None:
         """Examine the item with the next number."""
@@ -182,6 +192,7 @@ class _Audit:
                 self._report("broken-link", seq, seq)
         self._link = change.chain if "chain" in item else None
         self._counts.add(change)
+        self._note_name(change)
         self._check_requests(seq, None if change.operation == TOMBSTONE else change.cloud_at)
         self._at = seq
         self._examined += 1
@@ -195,6 +206,27 @@ class _Audit:
             if cloud_at != created_at:
                 self._report_request(item)
         self._open_requests = [request for request in self._open_requests if request[1] > seq]
+
+    def _note_name(self, change: Change) -> None:
+        """Note a request that complete changes name, if its item was not there and cannot have expired."""
+        try:
+            self._named.add(change)
+        except ValueError as error:
+            self._named.forget()
+            self._report("unreadable", change.seq, change.seq, f"requestKey or cloudAt {error}")
+        named = self._named.complete
+        if named is not None and named.seconds_left(self._table.runtime.clock) >= RECENT_SECONDS:
+            key = request_key(self._project_id, named.key, named.number)
+            if (key["pk"]["S"], key["seq"]["N"]) not in self._recorded:
+                self._unrecorded.append(named)
+
+    def _check_recorded(self, named: NamedRequest) -> None:
+        """Report a request whose item is missing. It may have been written after the items were read."""
+        table = self._table
+        if table.read_request(self._project_id, named.key, named.number, table.deadline()) is None:
+            first, last = named.stored.first_seq, named.stored.first_seq + named.stored.count - 1
+            detail = f"chunk {named.number} of the idempotency key {named.key} is not recorded"
+            self._report("no-request", first, last, detail)
 
     def _report_request(self, item: Item) -> None:
         key = f"{item['pk']['S']} {item['seq']['N']}"

@@ -16,6 +16,7 @@ from aws_backend.log.maintenance import (
     all_items_after,
     delete_request,
     note_relinking,
+    put_named_request,
     relink,
     repair_sequence,
     request_items,
@@ -25,6 +26,7 @@ from aws_backend.upkeep.audit import TOMBSTONE_TYPE, audit, completed, last_assi
 from sltt_core.base.errors import LogDamaged, StorageBusy
 from sltt_core.base.timestamps import now_utc
 from sltt_core.log.findings import Report
+from sltt_core.log.requests import request_of
 from sltt_core.model.chain import GENESIS, link_of
 from sltt_core.model.changes import Change, item_size
 from sltt_core.model.fields import TOMBSTONE
@@ -105,12 +107,15 @@ class _Repair:
     def run(self, progress: Progress) -> list[str]:
         done = []
         deleted = self._delete_requests()
+        recorded = self._put_requests()
         if self._relink_from is not None:
             self._note_relinking(self._relink_from)
         end = self._pass(progress)
         if deleted:
             keys = _counted(deleted, "idempotency key")
             done.append(f"deleted {keys} whose changes are missing: if they are sent again, they are stored")
+        if recorded:
+            done.append(f"recorded {_counted(recorded, 'idempotency key')} that changes name")
         if self._tombstones:
             done.append(f"put {_counted(self._tombstones, 'tombstone')} in place of missing changes")
         if self._links:
@@ -127,6 +132,18 @@ class _Repair:
                 continue
             deleted += delete_request(self._table, item)
         return deleted
+
+    def _put_requests(self) -> int:
+        """Put the request items that the audit missed, as the changes name them; return how many."""
+        table, put = self._table, 0
+        for finding in self._report.findings:
+            if finding.kind != "no-request" or finding.first is None:
+                continue
+            item = table.get_change(self._project_id, finding.first, table.deadline(), strong=True)
+            named = None if item is None else request_of(change_of(item))
+            if named is not None:
+                put += put_named_request(table, self._project_id, named)
+        return put
 
     def _note_relinking(self, first: int) -> None:
         """Record on the sequence item the first number whose link may change."""
@@ -181,7 +198,7 @@ class _Repair:
         if self._relink_from is None or state.at + 1 < self._relink_from:
             raise _PartlyVisible  # the audit found no hole here: an append is in flight
         now = now_utc(self._table.runtime.clock)
-        values = (TOMBSTONE_TYPE, TOMBSTONE_TYPE, TOMBSTONE, now, now, "{}", None, None, None, "")
+        values = (TOMBSTONE_TYPE, TOMBSTONE_TYPE, TOMBSTONE, now, now, "{}", None, None, None, "", None)
         change = Change.of((self._project_id, state.at + 1, *values))
         change = change.replace(chain=link_of(state.link, change))
         self._plan(state, put_change(self._table.name, change), item_size(change))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sltt_core.api.routes import ENTITY_TYPE_SCHEMA, FREE_TEXT_SCHEMA, LINK_SCHEMA, PROJECT_SCHEMA, SEQ_SCHEMA
-from sltt_core.model.fields import FIELDS, NEW_FIELDS, OPERATIONS, TOMBSTONE
+from sltt_core.model.fields import NEW_FIELDS, OPERATIONS, SHOWN_FIELDS, TOMBSTONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ _STORED: dict[str, dict[str, Any]] = {
 
 
 def _new_change() -> dict[str, Any]:
-    fields = [*NEW_FIELDS, *(field for field in FIELDS if field.check and field.position is None)]
+    fields = [*NEW_FIELDS, *(field for field in SHOWN_FIELDS if field.check and field.position is None)]
     names = [name for field in fields for name in (field.wire, field.alias) if name]
     required = {field.wire for field in fields if field.required}
     # The project is optional, but not nullable.
@@ -97,8 +97,8 @@ def _new_change() -> dict[str, Any]:
 SCHEMAS: dict[str, dict[str, Any]] = {
     "NewChange": _new_change(),
     "Change": _object(
-        {field.wire: _STORED[field.wire] for field in FIELDS},
-        optional=" ".join(field.wire for field in FIELDS if field.optional),
+        {field.wire: _STORED[field.wire] for field in SHOWN_FIELDS},
+        optional=" ".join(field.wire for field in SHOWN_FIELDS if field.optional),
         examples=[_EXAMPLE],
     ),
     "Appended": _object(

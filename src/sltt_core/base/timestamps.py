@@ -75,6 +75,13 @@ def normalise(text: str) -> str:
     return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{point}Z"
 
 
+def seconds_of(text: str) -> float:
+    """Return the seconds since 1970 of a result of `normalise`; raises `ValueError` for any other text."""
+    text = normalise(text)
+    days = _days(int(text[:4]), int(text[5:7]), int(text[8:10])) - _DAYS_TO_1970
+    return days * 86_400 + int(text[11:13]) * 3600 + int(text[14:16]) * 60 + float(text[17:-1])
+
+
 def is_same(one: str, other: str) -> bool:
     """Return whether two results of `normalise` are the same instant, such as `…09:30:00Z` and `…09:30:00.000Z`."""
     return _shortest(one) == _shortest(other)

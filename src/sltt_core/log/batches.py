@@ -6,8 +6,8 @@ from sltt_core.base.errors import InvalidBatch, KeyReused, LogDamaged, PartialAp
 from sltt_core.base.record import Record
 from sltt_core.log.pages import Head
 from sltt_core.model.chain import link
-from sltt_core.model.changes import Change, NewChange, fingerprint
-from sltt_core.model.fields import MAX_ENTITY_TYPES
+from sltt_core.model.changes import Change, NewChange, fingerprint, item_size
+from sltt_core.model.fields import MAX_ENTITY_TYPES, MAX_ITEM_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -203,9 +203,15 @@ def key_reused(project_id: str) -> KeyReused:
 
 
 def number_changes(chunk: Chunk, head: Head, now: str) -> tuple[Change, ...]:
-    """Return the changes of a chunk as the log stores them after `head`, at the time `now`."""
+    """Return the changes of a chunk as the log stores them after `head`, at the time `now`.
+
+    If the chunk has a key, its first change names it (`sltt_core.log.requests`), unless it has no room for the name.
+    """
     seq, previous = head.seq, head.chain
     stored = []
+    name = None
+    if chunk.key is not None and (chunk.size <= _NAMING or item_size(chunk.changes[0]) <= _NAMING):
+        name = f"{chunk.key} {chunk.number} {chunk.offset} {len(chunk.changes)} {chunk.fingerprint}"
     for new in chunk.changes:
         seq += 1
         values = (
@@ -219,8 +225,13 @@ def number_changes(chunk: Chunk, head: Head, now: str) -> tuple[Change, ...]:
             new.data_json,
         )
         previous = link(previous, *values, new.cid, new.change_by)
-        stored.append(Change.of((*values, None, new.cid, new.change_by, previous)))
+        stored.append(Change.of((*values, None, new.cid, new.change_by, previous, name)))
+        name = None
     return tuple(stored)
+
+
+_NAMING = MAX_ITEM_BYTES - 256
+"""The most bytes of a change, as stored, that can name a request: a name has up to 236 bytes, and its own name 10."""
 
 
 def first_excess_type(known: set[str], types: Iterable[str]) -> int | None:

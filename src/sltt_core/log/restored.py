@@ -1,50 +1,108 @@
-"""`restore`: the checks and the writes of `restore_changes`. Only `restore_changes` loads this module."""
+"""`Restore`: the checks and the writes of `restore_changes`. Only `restore_changes` loads this module."""
 
 from __future__ import annotations
 
-from sltt_core.base.errors import InvalidBatch, Problem
-from sltt_core.log.batches import cut
+from sltt_core.base.errors import InvalidBatch, LogDamaged, Problem
+from sltt_core.log.batches import CHUNK_CHANGES
 from sltt_core.log.pages import Head
+from sltt_core.log.requests import Requests, request_of
 from sltt_core.model.chain import link_of
 from sltt_core.model.changes import item_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from sltt_core.log.pages import Run
+    from sltt_core.log.requests import NamedRequest
     from sltt_core.model.changes import Change
 
+    Write = Callable[[str, tuple[Change, ...], tuple[NamedRequest, ...]], None]
 
-def restore(
-    changes: Sequence[Change],
-    served_project: Callable[[str], str],
-    head_of: Callable[[str], Head],
-    write: Callable[[str, tuple[Change, ...]], None],
-    max_changes: int,
-    max_bytes: int,
-) -> Head:
-    """Append the changes of another log to a project, and return the new end of the log.
 
-    `served_project` checks a project id, `head_of` returns the end of a log, and `write` stores a chunk of at most
-    `max_changes` changes and `max_bytes` bytes. Raises `InvalidBatch` with the first change that is not the next.
-    """
-    if not changes:
-        raise InvalidBatch([Problem(None, "changes", "the batch is empty; pass at least one change")])
-    project_id = served_project(changes[0].project_id)
-    head = _check(changes, project_id, head_of(project_id))
-    for start, (end, _) in cut([*map(item_size, changes)], max_changes, max_bytes).items():
-        write(project_id, tuple(changes[start:end]))
-    return head
+class Restore:
+    """The restore of changes to the end of a log."""
+
+    __slots__ = ("_get", "_max_bytes", "_max_changes", "_run", "_write")
+
+    def __init__(
+        self,
+        get: Callable[[str, int], Change | None],
+        run: Callable[[str, int, int, str | None], Run],
+        write: Write,
+        max_changes: int,
+        max_bytes: int,
+    ) -> None:
+        """`get`, `run` and `write` are the methods of a storage (`BaseStorageService._restore` is `write`).
+
+        At most `max_changes` changes and `max_bytes` bytes are written at once.
+        """
+        self._get = get
+        self._run = run
+        self._write = write
+        self._max_changes = max_changes
+        self._max_bytes = max_bytes
+
+    def append(self, changes: Sequence[Change], project_id: str, head: Head) -> Head:
+        """Append the changes of another log after `head`, the end of the log, and return its new end.
+
+        Raises `InvalidBatch` with the first change that is not the next.
+        """
+        end = _check(changes, project_id, head)
+        requests = Requests()
+        for change in self._before(changes[0], project_id, head.seq):
+            requests.add(change)
+        for part in self._parts(changes):
+            # A key counts the changes of its chunk that the log has, so that a retry continues there.
+            found = [requests.add(change) for change in part]
+            named = {(one.key, one.number): one for one in (*found, requests.current) if one is not None}
+            self._write(project_id, part, tuple(named.values()))
+        return end
+
+    def _before(self, first: Change, project_id: str, seq: int) -> Iterator[Change]:
+        """Yield the last changes of the log, up to `seq`, if `first` may continue their chunk."""
+        if seq == 0 or first.request_key is not None:
+            return
+        last = self._get(project_id, seq)
+        if last is None or last.cloud_at != first.cloud_at:
+            return
+        at = max(0, seq - max(CHUNK_CHANGES, self._max_changes))
+        while at < seq:
+            _, _, changes = self._run(project_id, at, seq - at, None)
+            yield from changes
+            if not changes:
+                raise LogDamaged(f"change {at + 1} of project {project_id} is missing")
+            at = changes[-1].seq
+
+    def _parts(self, changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
+        """Divide the changes. A change that names a request counts twice, because the request is written with it."""
+        start = count = size = 0
+        for index, change in enumerate(changes):
+            writes, octets = 1 + (change.request_key is not None), item_size(change)
+            if index > start and (count + writes > self._max_changes or size + octets > self._max_bytes):
+                yield tuple(changes[start:index])
+                start, count, size = index, 0, 0
+            count += writes
+            size += octets
+        yield tuple(changes[start:])
 
 
 def _check(changes: Sequence[Change], project_id: str, head: Head) -> Head:
     """Check that the changes follow `head`, and return the last one's end of the log."""
     for index, change in enumerate(changes):
-        reason = why_not_next(change, project_id, head)
+        reason = why_not_next(change, project_id, head) or _why_unnamed(change)
         if reason:
             raise InvalidBatch([Problem(index, f"changes[{index}]", reason)])
         head = Head(change.seq, change.chain)
     return head
+
+
+def _why_unnamed(change: Change) -> str:
+    try:
+        request_of(change)
+    except ValueError as error:
+        return f"has a request_key or a cloud_at that {error}"
+    return ""
 
 
 def why_not_next(change: Change, project_id: str, head: Head) -> str:

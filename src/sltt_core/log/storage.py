@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from sltt_core.base.errors import InvalidInput, NotFound
+from sltt_core.base.errors import InvalidBatch, InvalidInput, NotFound, Problem
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.log.arguments import check_page, checked_batch, served_project
 from sltt_core.log.batches import CHUNK_BYTES, CHUNK_CHANGES, Appended, BatchAppend, Chunk, StoredChunk
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sltt_core.base.runtime import Runtime
     from sltt_core.log.findings import Finding, Progress
     from sltt_core.log.pages import Run
+    from sltt_core.log.requests import NamedRequest
 
 
 class BaseStorageService(ABC):
@@ -142,10 +143,19 @@ class BaseStorageService(ABC):
         numbers, and continue the hash chain. Otherwise `InvalidBatch` names the first change that does not, and
         nothing is stored. Chunks are written atomically, as in `create_changes`. To continue an interrupted restore,
         pass the changes after `get_head`.
-        """
-        from sltt_core.log.restored import restore  # a Lambda function does not restore
 
-        return restore(list(changes), self._project, self._head, self._restore, self._chunk_changes, self._chunk_bytes)
+        The log gets the idempotency keys of the changes, too, unless they were stored more than 400 days ago: a batch
+        that is sent again with its key is not stored twice. If the log ends in the middle of the batch, the rest is
+        stored.
+        """
+        from sltt_core.log.restored import Restore  # a Lambda function does not restore
+
+        given = list(changes)
+        if not given:
+            raise InvalidBatch([Problem(None, "changes", "the batch is empty; pass at least one change")])
+        project_id = self._project(given[0].project_id)
+        restore = Restore(self._get, self._run, self._restore, self._chunk_changes, self._chunk_bytes)
+        return restore.append(given, project_id, self._head(project_id))
 
     def mark_as_outdated(self, seq: int, outdated_by: int, *, project_id: str | None = None) -> Change:
         """Record that the later change `outdated_by` made the change `seq` obsolete, and return the updated change.
@@ -364,8 +374,11 @@ class BaseStorageService(ABC):
         """Return the stored chunk with this key and number, or `None`."""
 
     @abstractmethod
-    def _restore(self, project_id: str, changes: tuple[Change, ...]) -> None:
-        """Store the changes without modification, atomically; raises `StorageBusy` if the log has advanced."""
+    def _restore(self, project_id: str, changes: tuple[Change, ...], requests: tuple[NamedRequest, ...]) -> None:
+        """Store changes without modification, and remember requests in place of what is known about them, atomically.
+
+        A request that has expired is left out. Raises `StorageBusy` if the log has advanced.
+        """
 
     @abstractmethod
     def _mark(self, project_id: str, seq: int, outdated_by: int) -> Change | None:

@@ -10,6 +10,7 @@ from sltt_core.base.json_reader import JsonProblem, read
 from sltt_core.base.record import Record
 from sltt_core.base.timestamps import normalise
 from sltt_core.log.findings import Finding
+from sltt_core.log.requests import check_request_key
 from sltt_core.model.chain import GENESIS, is_link, link_of
 from sltt_core.model.fields import OPERATIONS, TOMBSTONE, check_entity_type, check_free_text
 
@@ -183,4 +184,5 @@ _RULES: dict[str, Callable[[object], object]] = {
     "cid": _optional_text,
     "change_by": _optional_text,
     "chain": _link,
+    "request_key": check_request_key,
 }

@@ -68,7 +68,7 @@ def link(
 def link_of(previous: str, change: Change) -> str:
     """Return the link that a change must have if the link before it is `previous`."""
     values = change.as_tuple()
-    return link(previous, *values[:8], *values[9:11])  # without `outdated_by` and `chain`
+    return link(previous, *values[:8], *values[9:11])  # without `outdated_by`, `chain` and `request_key`
 
 
 def check_links(previous: str, changes: Iterable[Change]) -> str:

@@ -29,6 +29,8 @@ class Change(Record):
     - `data_json`: the JSON object of the caller, verbatim. `data` is the parsed object.
     - `outdated_by`: the number of the later change that made this one obsolete, or `None`.
     - `chain`: the link of the change (`sltt_core.model.chain`).
+    - `request_key`: in the first change of a chunk that was stored under an idempotency key, the name of that request
+      (`sltt_core.log.requests`). Whoever knows a key can repeat its request, so the API does not show it.
     """
 
     project_id: str
@@ -49,6 +51,8 @@ class Change(Record):
     change_by: str | None
     chain: str
     """The link: a hash of this change and of the link before it (`sltt_core.model.chain`)."""
+    request_key: str | None = None
+    """The name of the request that stored this change first in a chunk (`sltt_core.log.requests`)."""
 
     @property
     def data(self) -> dict[str, Any]:
@@ -203,6 +207,7 @@ def item_size(change: NewChange | Change) -> int:
         change.data_json,
         change.cid,
         change.change_by,
+        change.request_key if type(change) is Change else None,
     )
 
 

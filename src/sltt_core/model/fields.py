@@ -118,7 +118,7 @@ class Field(Record):
     name: str
     """Its name in `Change` and in SQL."""
     wire: str
-    """Its name in JSON."""
+    """Its name in JSON; empty for a field that the API does not show."""
     attribute: str
     """Its name in DynamoDB."""
     type: str = "text"
@@ -167,8 +167,12 @@ FIELDS = (
     Field("cid", "cid", "cid", optional=True, sized=True, check=check_free_text, position=6),
     Field("change_by", "changeBy", "changeBy", optional=True, sized=True, check=check_free_text, position=7),
     Field("chain", "chain", "chain", hashed=False),
+    Field("request_key", "", "requestKey", optional=True, hashed=False, sized=True),
 )
 """The fields of a stored change. `Change`, the columns in SQL and the JSON of the API have this order."""
+
+SHOWN_FIELDS = tuple(field for field in FIELDS if field.wire)
+"""The fields that the API shows."""
 
 NEW_FIELDS = tuple(
     sorted((field for field in FIELDS if field.position is not None), key=lambda field: field.position or 0)
@@ -183,7 +187,7 @@ CHECKS: dict[str, Callable[[object], Any]] = {
 }
 """The check of each field that a client may send, by its wire name or alias."""
 
-WIRE_NAMES = {name: field.wire for field in FIELDS for name in (field.name, field.parameter) if name}
+WIRE_NAMES = {name: field.wire for field in SHOWN_FIELDS for name in (field.name, field.parameter) if name}
 """The wire name of each field and parameter of the Python API."""
 
 
@@ -213,6 +217,6 @@ def item_bytes(*texts: str | None) -> int:
     """Return the size in bytes of the DynamoDB item of a change with these texts. The size is rounded up.
 
     DynamoDB counts names and values in UTF-8, and at most 21 bytes for a number (AWS: "DynamoDB item sizes and
-    formats"). The constant covers 82 bytes of names, 42 of numbers, 92 of operation, times and link, and a reserve.
+    formats"). The constant covers 92 bytes of names, 42 of numbers, 92 of operation, times and link, and a reserve.
     """
     return 256 + sum(map(utf8_length, texts))

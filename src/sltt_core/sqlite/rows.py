@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sltt_core.log.batches import Chunk
     from sltt_core.log.pages import Run
+    from sltt_core.log.requests import NamedRequest
 
 MAX_TERMS = 500
 """Values in one SQL statement; older versions of SQLite accept 999."""
@@ -187,10 +188,24 @@ def insert_changes(connection: Connection, log: int, changes: Sequence[Change]) 
 def insert_request(connection: Connection, log: int, chunk: Chunk, first_seq: int) -> None:
     """Remember what an idempotency key wrote, for `KEY_DAYS` days of use (`count_day`)."""
     connection.execute(
-        "INSERT INTO requests (log, key, number, offset, first_seq, count, fingerprint, expires) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT days FROM calendar) + ?)",
+        f"INSERT {_REQUEST}",
         (log, chunk.key, chunk.number, chunk.offset, first_seq, len(chunk.changes), chunk.fingerprint, KEY_DAYS),
     )
+
+
+def replace_request(connection: Connection, log: int, request: NamedRequest, days: int) -> None:
+    """Remember what an idempotency key wrote in another log, for so many days of use."""
+    stored = request.stored
+    connection.execute(
+        f"INSERT OR REPLACE {_REQUEST}",
+        (log, request.key, request.number, stored.offset, stored.first_seq, stored.count, stored.fingerprint, days),
+    )
+
+
+_REQUEST = (
+    "INTO requests (log, key, number, offset, first_seq, count, fingerprint, expires) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT days FROM calendar) + ?)"
+)
 
 
 def mark_change(connection: Connection, project_id: str, seq: int, outdated_by: int) -> None:

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x534C5454
 """`SLTT`, in the file's header."""
+SEQ_BITS = 40
+"""`changes.id` is the number of the log (`logs.log`), shifted left by this many bits, plus the sequence number."""
+MAX_LOG = (1 << 63 - SEQ_BITS) - 1
+"""The greatest number of a log that `changes.id` has room for: 8,388,607 projects in a file."""
+
 CALENDAR = """CREATE TABLE calendar (                    -- one row
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     last_day    INTEGER NOT NULL,          -- the latest day of a write: days since 1970
@@ -20,16 +25,25 @@ START = "INSERT INTO calendar VALUES (1, 0, 0)"
 UPGRADES: Upgrades = (
     # 2: keys expire by days of use, which a clock that jumps cannot skip. Each key is kept for its full time again.
     (CALENDAR, START, "UPDATE requests SET expires = 400"),
+    # 3: the first change of a chunk names its request, so that a copy carries its keys (`sltt_core.log.requests`).
+    (
+        "ALTER TABLE changes ADD COLUMN request_key TEXT",
+        "CREATE INDEX by_first ON requests (log, first_seq)",
+        f"""UPDATE changes SET request_key = (
+            SELECT key || ' ' || number || ' ' || offset || ' ' || count || ' ' || fingerprint FROM requests
+            WHERE log = changes.id >> {SEQ_BITS} AND first_seq = changes.id & {(1 << SEQ_BITS) - 1}
+                AND typeof(key) = 'text' AND length(key) BETWEEN 16 AND 128 AND key NOT GLOB '*[^A-Za-z0-9._:-]*'
+                AND typeof(number) = 'integer' AND number >= 0 AND typeof(offset) = 'integer' AND offset >= 0
+                AND typeof(count) = 'integer' AND count > 0 AND length(fingerprint) = 64
+            LIMIT 1
+        ) WHERE id IN (SELECT log << {SEQ_BITS} | first_seq FROM requests)""",
+        "DROP INDEX by_first",
+    ),
 )
 """One element for each older format. A step also has to bring the data along; `SCHEMA` is of the last format."""
 OLDEST_FORMAT = 1
 FORMAT = OLDEST_FORMAT + len(UPGRADES)
 """The format this program reads and writes."""
-
-SEQ_BITS = 40
-"""`changes.id` is the number of the log (`logs.log`), shifted left by this many bits, plus the sequence number."""
-MAX_LOG = (1 << 63 - SEQ_BITS) - 1
-"""The greatest number of a log that `changes.id` has room for: 8,388,607 projects in a file."""
 
 SCHEMA = f"""
 CREATE TABLE logs (
@@ -52,7 +66,8 @@ CREATE TABLE changes (
     outdated_by INTEGER,
     cid         TEXT,
     change_by   TEXT,
-    chain       TEXT NOT NULL
+    chain       TEXT NOT NULL,
+    request_key TEXT                       -- the first of a chunk: key, number, offset, count and fingerprint
 );
 CREATE TABLE entity_types (
     log         INTEGER NOT NULL,

@@ -13,6 +13,7 @@ from sltt_core.base.timestamps import now_utc
 from sltt_core.log.batches import (
     CHUNK_BYTES,
     CHUNK_CHANGES,
+    KEY_DAYS,
     Chunk,
     StoredChunk,
     first_excess_type,
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
     from sltt_core.base.runtime import Runtime
     from sltt_core.log.findings import Finding, Progress
     from sltt_core.log.pages import Run
+    from sltt_core.log.requests import NamedRequest
     from sltt_core.model.changes import Change
 
-_DAY = 86_400 * 10**9
+_DAY_SECONDS = 86_400
+_DAY = _DAY_SECONDS * 10**9
 """Nanoseconds."""
 
 
@@ -135,7 +138,7 @@ class LocalStorageService(BaseStorageService):
             return None if found is None else rows.find_request(connection, found[0], key, number)
 
     def _verify(self, project_id: str, requests: bool, progress: Progress) -> Iterator[Finding]:
-        return Verification(self._readers, project_id, progress).run(requests)
+        return Verification(self._readers, project_id, progress, clock=self._runtime.clock).run(requests)
 
     def write_mark(self) -> object:
         return self._notifier.mark()
@@ -168,16 +171,23 @@ class LocalStorageService(BaseStorageService):
             rows.insert_request(connection, log, chunk, head.seq + 1)
         return StoredChunk(head.seq + 1, len(stored), chunk.fingerprint, stored, chunk.offset)
 
-    def _restore(self, project_id: str, changes: tuple[Change, ...]) -> None:
-        self._writer.write(lambda connection: self._restore_in(connection, project_id, changes))
+    def _restore(self, project_id: str, changes: tuple[Change, ...], requests: tuple[NamedRequest, ...]) -> None:
+        self._writer.write(lambda connection: self._restore_in(connection, project_id, changes, requests))
 
-    def _restore_in(self, connection: Connection, project_id: str, changes: tuple[Change, ...]) -> None:
+    def _restore_in(
+        self, connection: Connection, project_id: str, changes: tuple[Change, ...], requests: tuple[NamedRequest, ...]
+    ) -> None:
         log, head = rows.find_log(connection, project_id) or (None, EMPTY_LOG)
         if head.seq + 1 != changes[0].seq:
             raise StorageBusy(f"another process wrote to project {project_id} while it was being restored")
         if log is None:
             log = rows.insert_log(connection, project_id)
         rows.insert_changes(connection, log, changes)
+        for request in requests:
+            seconds = request.seconds_left(self._runtime.clock)
+            if seconds >= 0:
+                days = min(KEY_DAYS, -int(-seconds // _DAY_SECONDS))
+                rows.replace_request(connection, log, request, days)
 
     def _mark(self, project_id: str, seq: int, outdated_by: int) -> Change | None:
         self._writer.write(lambda connection: rows.mark_change(connection, project_id, seq, outdated_by))

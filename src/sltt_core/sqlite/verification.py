@@ -6,19 +6,23 @@ A snapshot holds a transaction whole or not at all, so what a snapshot shows is 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from time import time_ns
 
 from sltt_core.base.errors import StorageBusy
 from sltt_core.log.findings import MAX_FINDINGS, Finding
+from sltt_core.log.requests import RECENT_SECONDS, Requests
 from sltt_core.log.verifier import LogChecker, RecordedEnd, joined
 from sltt_core.model.fields import MAX_SEQ
-from sltt_core.sqlite import raw_rows
+from sltt_core.sqlite import raw_rows, rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from sqlite3 import Connection
 
+    from sltt_core.base.timestamps import Clock
     from sltt_core.log.findings import Progress
+    from sltt_core.log.requests import NamedRequest
     from sltt_core.model.changes import Change
     from sltt_core.sqlite.readers import Readers
 
@@ -29,9 +33,12 @@ PAGE_CHANGES = 1000
 class Verification:
     """One reading of a log. No snapshot is held while a finding is yielded."""
 
-    __slots__ = ("_page", "_progress", "_project_id", "_readers")
+    __slots__ = ("_clock", "_page", "_progress", "_project_id", "_readers")
 
-    def __init__(self, readers: Readers, project_id: str, progress: Progress, page: int = PAGE_CHANGES) -> None:
+    def __init__(
+        self, readers: Readers, project_id: str, progress: Progress, page: int = PAGE_CHANGES, clock: Clock = time_ns
+    ) -> None:
+        self._clock = clock
         self._readers = readers
         self._project_id = project_id
         self._progress = progress
@@ -39,13 +46,14 @@ class Verification:
 
     def run(self, requests: bool) -> Iterator[Finding]:
         """Yield what is wrong with the log; `requests` looks at the idempotency keys, too."""
-        yield from joined(self._check_changes())
+        yield from joined(self._check_changes(requests))
         if requests:
             yield from self._check_requests()
         yield from self._check_orphans(requests)
 
-    def _check_changes(self) -> Iterator[Finding]:
+    def _check_changes(self, requests: bool) -> Iterator[Finding]:
         checker = LogChecker()
+        named = Requests()
         last: tuple[int, object] | None = None
         examined, full = 0, True
         while full:
@@ -65,7 +73,13 @@ class Verification:
                 count = 0
                 for change in changes:
                     count += 1
-                    found += checker.check(change)
+                    problems = checker.check(change)
+                    found += problems
+                    if problems:
+                        named.forget()
+                    elif requests:
+                        named.add(change)
+                        found += self._check_recorded(connection, end.log, named.complete)
                     last = _place(change)
                 full = count == self._page
                 if not full:
@@ -76,6 +90,15 @@ class Verification:
             examined += count
             if full:
                 self._progress(examined)
+
+    def _check_recorded(self, connection: Connection, log: int, named: NamedRequest | None) -> Iterator[Finding]:
+        """Check that a request that changes name is recorded, unless it may have expired."""
+        if named is None or named.seconds_left(self._clock) < RECENT_SECONDS:
+            return
+        if rows.find_request(connection, log, named.key, named.number) is None:
+            first, last = named.stored.first_seq, named.stored.first_seq + named.stored.count - 1
+            detail = f"chunk {named.number} of the idempotency key {named.key} is not recorded"
+            yield Finding("no-request", first, last, detail)
 
     def _counts_are_wrong(self) -> bool:
         """Count again in one snapshot what was counted in several."""

@@ -51,7 +51,7 @@ def snapshot(log: DynamoDBLog) -> list[str]:
 
 def content(change: Change) -> tuple[Any, ...]:
     """Return all fields of a change except its link."""
-    return change.as_tuple()[:-1]
+    return change.replace(chain="").as_tuple()
 
 
 def check_sound(log: DynamoDBLog) -> list[Change]:

@@ -107,8 +107,8 @@ def test_the_link_covers_the_link_before() -> None:
     assert link_of(GENESIS, change()) != link_of("A" * 21 + "Q", change())
 
 
-def test_the_link_does_not_cover_outdated_by() -> None:
-    assert set(Change.fields) - set(HASHED) == {"outdated_by", "chain"}
+def test_the_link_covers_neither_outdated_by_nor_the_request_key() -> None:
+    assert set(Change.fields) - set(HASHED) == {"outdated_by", "chain", "request_key"}
     assert link_of(GENESIS, change(outdated_by=5, chain="y" * 22)) == link_of(GENESIS, change())
 
 

@@ -15,7 +15,7 @@ from sltt_core.log.batches import Chunk, number_changes
 from sltt_core.log.pages import Head
 from sltt_core.model.chain import GENESIS, link, link_of
 from sltt_core.model.changes import Change, NewChange, item_size, parse_changes
-from sltt_core.model.fields import CHECKS, COLUMNS, FIELDS, NEW_FIELDS, WIRE_NAMES, Field
+from sltt_core.model.fields import CHECKS, COLUMNS, FIELDS, NEW_FIELDS, SHOWN_FIELDS, WIRE_NAMES, Field
 from sltt_core.sqlite.schema import SCHEMA
 from tests.sltt_core.model.test_chain import link_by_the_book
 from tests.sltt_core.samples import NOW
@@ -82,10 +82,10 @@ def test_every_field_that_a_client_may_send_has_a_check() -> None:
 
 
 def test_the_names_of_fields_are_unique() -> None:
-    for attribute in ("name", "wire", "attribute"):
-        names = [getattr(field, attribute) for field in FIELDS]
+    for attribute, fields in (("name", FIELDS), ("wire", SHOWN_FIELDS), ("attribute", FIELDS)):
+        names = [getattr(field, attribute) for field in fields]
         assert len(set(names)) == len(names)
-    assert set(WIRE_NAMES.values()) == {field.wire for field in FIELDS}
+    assert set(WIRE_NAMES.values()) == {field.wire for field in SHOWN_FIELDS}
 
 
 # The hash.
@@ -104,16 +104,19 @@ def test_the_link_covers_the_hashed_fields_in_order(change: Change) -> None:
 
 def test_the_log_keeps_each_field_of_a_new_change() -> None:
     new = NewChange.of(value_of(field) for field in NEW_FIELDS)
-    (change,) = number_changes(Chunk("ruth", None, 0, 0, "", (new,), 0), Head(6, GENESIS), NOW)
+    (change,) = number_changes(Chunk("ruth", "a" * 16, 2, 98, "f" * 64, (new,), 0), Head(6, GENESIS), NOW)
     given = {field.name: value_of(field) for field in NEW_FIELDS}
     own = {"seq": 7, "cloud_at": NOW, "outdated_by": None, "chain": change.chain}
+    own["request_key"] = f"{'a' * 16} 2 98 1 {'f' * 64}"
     assert change == Change.of({**given, **own}[field.name] for field in FIELDS)
 
 
 @pytest.mark.parametrize("change", EVERY)
 def test_the_json_has_each_field_under_its_name_and_in_order(change: Change) -> None:
     expected = {
-        field.wire: json.loads(value) if field.type == "json" else value for field, value in present(change).items()
+        field.wire: json.loads(value) if field.type == "json" else value
+        for field, value in present(change).items()
+        if field.wire
     }
     assert list(json.loads(change.to_json()).items()) == list(expected.items())
 
@@ -156,17 +159,17 @@ def test_the_table_of_sqlite_has_a_column_for_each_field_but_the_key() -> None:
         *((field.name, "INTEGER" if field.type == "integer" else "TEXT", int(not field.optional)) for field in fields),
     ]
     shown = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info('change_log')")]
-    assert shown == [field.wire for field in FIELDS]
+    assert shown == [field.wire for field in SHOWN_FIELDS]
     connection.close()
 
 
 def test_the_schemas_of_the_api_have_the_fields() -> None:
     change, new = SCHEMAS["Change"], SCHEMAS["NewChange"]
-    assert list(change["properties"]) == [field.wire for field in FIELDS]
-    assert change["required"] == [field.wire for field in FIELDS if not field.optional]
+    assert list(change["properties"]) == [field.wire for field in SHOWN_FIELDS]
+    assert change["required"] == [field.wire for field in SHOWN_FIELDS if not field.optional]
     assert set(new["properties"]) == set(CHECKS)
     assert new["required"] == [field.wire for field in NEW_FIELDS if field.required]
     kinds = {"integer": "integer", "text": "string", "json": "object"}
     assert {name: schema["type"] for name, schema in change["properties"].items()} == {
-        field.wire: kinds[field.type] for field in FIELDS
+        field.wire: kinds[field.type] for field in SHOWN_FIELDS
     }

@@ -46,12 +46,17 @@ def edit(path: Path, damage: Damage) -> None:
             damage(connection)
 
 
+def soon_after() -> int:
+    """A time at which no key of the template has expired."""
+    return 1_740_100_000 * 10**9
+
+
 def places(findings: Iterator[Finding]) -> list[Place]:
     return [(finding.kind, finding.first, finding.last) for finding in findings]
 
 
 def verified(path: Path, project_id: str = "p") -> list[Place]:
-    with LocalStorageService(path) as storage:
+    with LocalStorageService(path, runtime=Runtime(clock=soon_after)) as storage:
         return places(storage.verify(project_id=project_id))
 
 
@@ -82,6 +87,7 @@ def copy_change(new_id: str) -> str:
 BROKEN: list[Place] = [("broken-link", 5, 5)]
 COUNTS: list[Place] = [("counts", None, None)]
 UNREADABLE: list[Place] = [("unreadable", 5, 5)]
+UNKNOWN_KEY: list[Place] = [("no-request", 21, 30), ("request", None, None)]
 ORPHANS: list[Place] = [("no-sequence", None, None)]
 
 DAMAGES: dict[str, tuple[Damage, list[Place]]] = {
@@ -105,6 +111,12 @@ DAMAGES: dict[str, tuple[Damage, list[Place]]] = {
         "UPDATE changes SET id = :P + 8 WHERE id = 7",
         [("broken-link", 7, 9)],
     ),
+    # The names of requests
+    "a request that is not recorded": ("DELETE FROM requests WHERE log = 1", [("no-request", 21, 30)]),
+    "a request that no change names": ("UPDATE changes SET request_key = NULL", []),
+    "a name that is not valid": (set_change("request_key", "'x'"), UNREADABLE),
+    "bytes for a name": (set_change("request_key", "x'00ff'"), UNREADABLE),
+    "a number for a name": (set_change("request_key", "17"), UNREADABLE),
     # The recorded end
     "value ahead": ("UPDATE logs SET value = value + 3 WHERE log = 1", [("hole", 31, 33)]),
     "value behind": ("UPDATE logs SET value = 26 WHERE log = 1", [("value-behind", 26, 30)]),
@@ -176,13 +188,13 @@ DAMAGES: dict[str, tuple[Damage, list[Place]]] = {
         "DELETE FROM changes WHERE id = :P + 25",
         [("hole", 25, 25), ("request", 21, 30)],
     ),
-    "a key that is none": ("UPDATE requests SET key = 'short'", [("request", None, None)]),
-    "bytes for a key": ("UPDATE requests SET key = CAST(key AS BLOB)", [("request", None, None)]),
+    "a key that is none": ("UPDATE requests SET key = 'short'", UNKNOWN_KEY),
+    "bytes for a key": ("UPDATE requests SET key = CAST(key AS BLOB)", UNKNOWN_KEY),
     "a key that is no UTF-8": (
         "UPDATE requests SET key = CAST(x'ff' || key AS TEXT) WHERE log = 1",
-        [("request", None, None)],
+        UNKNOWN_KEY,
     ),
-    "a key with a NUL": ("UPDATE requests SET key = key || char(0) || 'x'", [("request", None, None)]),
+    "a key with a NUL": ("UPDATE requests SET key = key || char(0) || 'x'", UNKNOWN_KEY),
     "a key that never expires": ("UPDATE requests SET expires = 'never'", [("request", None, None)]),
     # Rows that belong to no project
     "no log row": (

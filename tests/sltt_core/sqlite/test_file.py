@@ -97,6 +97,38 @@ def test_a_file_of_the_first_format_is_read_and_written_by_this_program(path: Pa
     assert tables(first) == tables(path)
 
 
+# Requests that no change can name: SQLite keeps a value of any type in any column.
+UNNAMED: list[tuple[object, ...]] = [
+    ("short", 0, 0, 1, 1, "f" * 64),
+    ("key with spaces 0123456", 0, 0, 1, 1, "f" * 64),
+    (b"key-0123456789abcdef", 0, 0, 1, 1, "f" * 64),
+    ("key-0123456789abcde1", -1, 0, 1, 1, "f" * 64),
+    ("key-0123456789abcde2", "x", 0, 1, 1, "f" * 64),
+    ("key-0123456789abcde3", 0, 1.5, 1, 1, "f" * 64),
+    ("key-0123456789abcde4", 0, 0, 1, 0, "f" * 64),
+    ("key-0123456789abcde5", 0, 0, 1, 1, "f"),
+    ("key-0123456789abcde6", 0, 0, 9, 1, "f" * 64),
+    ("key-0123456789abcde7", 0, 0, "x", 1, "f" * 64),
+]
+
+
+def test_an_upgrade_names_the_requests_of_an_older_file(tmp_path: Path) -> None:
+    first, copied = tmp_path / "first.db", tmp_path / "copied.db"
+    with closing(sqlite3.connect(first, isolation_level=None)) as connection:
+        connection.executescript((Path(__file__).parent / "format_1.sql").read_text(encoding="utf-8"))
+        connection.executemany("INSERT INTO requests VALUES (1, ?, ?, ?, ?, ?, ?, 2000000000)", UNNAMED)
+    takes = [("take-1", "create"), ("take-1", "update"), ("take-2", "create")]
+    sent = [new(name, None, entity_type="video", operation=operation) for name, operation in takes]
+    runtime = Runtime(clock=lambda: 1_750_000_000 * 10**9)
+    with LocalStorageService(first, "ruth", runtime=runtime) as storage:
+        changes = list(storage.get_changes_since())
+    assert [change.request_key is not None for change in changes] == [False, True, False, False]
+    with LocalStorageService(copied, "ruth", runtime=runtime) as copy:
+        copy.restore_changes(changes)
+        assert copy.create_changes(sent, "tablet-7:batch-0001") == Appended((2, 3, 4), True)
+        assert list(copy.verify()) == []
+
+
 def test_a_file_of_the_last_format_is_left_alone(path: Path) -> None:
     before = files(path)
     prepare(path, 0)

@@ -16,7 +16,17 @@ from sltt_core.log.findings import KINDS
 from sltt_core.sqlite.storage import LocalStorageService
 from sltt_core.sqlite.verification import Verification
 from tests.contract.logs import batch, new
-from tests.sltt_core.sqlite.damages import DAMAGES, KEY, LINK, UNREADABLE, edit, places, set_change, verified
+from tests.sltt_core.sqlite.damages import (
+    DAMAGES,
+    KEY,
+    LINK,
+    UNREADABLE,
+    edit,
+    places,
+    set_change,
+    soon_after,
+    verified,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +49,7 @@ def test_the_size_of_a_page_makes_no_difference(filled: Path, page: int) -> None
         filled.write_bytes(template)
         edit(filled, damage)
         with LocalStorageService(filled) as storage:
-            found = places(Verification(storage._readers, "p", lambda _: None, page).run(requests=True))
+            found = places(Verification(storage._readers, "p", lambda _: None, page, soon_after).run(requests=True))
         assert found == expected, name
 
 
