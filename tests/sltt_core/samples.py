@@ -85,10 +85,11 @@ new_changes = st.builds(
     client_seq=st.none() | st.integers(0, 2**63 - 1),
 )
 stored_changes = st.builds(
-    lambda new, seq, outdated_by: log(new, after=Head(seq, "A" * 22), project_id=str(new.project_id))[0].replace(
-        outdated_by=outdated_by
-    ),
+    lambda new, seq, outdated_by, request_key: log(new, after=Head(seq, "A" * 22), project_id=str(new.project_id))[
+        0
+    ].replace(outdated_by=outdated_by, request_key=request_key),
     new_changes,
     st.integers(0, 2**40 - 2),
     st.none() | st.integers(1, 2**40 - 1),
+    st.none() | st.integers(0, 10**6).map(lambda number: f"{'k' * 36} {number} 0 98 {'f' * 64}"),
 )

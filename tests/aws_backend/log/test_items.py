@@ -27,10 +27,11 @@ from aws_backend.log.items import (
     sequence_key,
 )
 from sltt_core.base.errors import NotALog
-from sltt_core.log.pages import Page
-from sltt_core.model.changes import Change, item_size
+from sltt_core.log.batches import Chunk, number_changes
+from sltt_core.log.pages import EMPTY_LOG, Page
+from sltt_core.model.changes import Change, fingerprint, item_size
 from sltt_core.model.fields import utf8_length
-from tests.sltt_core.samples import change, log, new_change, project_ids, stored_changes
+from tests.sltt_core.samples import NOW, change, log, new_change, project_ids, stored_changes
 
 
 @given(stored_changes)
@@ -49,6 +50,16 @@ def size_in_dynamodb(item: dict[str, Any]) -> int:
 @given(stored_changes)
 def test_the_estimated_size_of_an_item_is_not_too_small(stored: Change) -> None:
     assert size_in_dynamodb(change_item(stored)) <= item_size(stored)
+
+
+@pytest.mark.parametrize(("key", "octets"), [("k" * 16, 97), ("k" * 36, 117), ("k" * 128, 209)])
+def test_the_name_of_a_request_adds_few_bytes_to_the_first_change_of_a_chunk(key: str, octets: int) -> None:
+    new = new_change()
+    for count in (1, 2):
+        chunk = Chunk("ruth", key, 0, 0, fingerprint([new] * count), (new,) * count, 1000)
+        named = [size_in_dynamodb(change_item(one)) for one in number_changes(chunk, EMPTY_LOG, NOW)]
+        unnamed = [size_in_dynamodb(change_item(one)) for one in log(*[new] * count)]
+        assert [one - other for one, other in zip(named, unnamed, strict=True)] == [octets, 0][:count]
 
 
 @given(st.lists(stored_changes.map(lambda stored: stored.replace(project_id="ruth")), max_size=5))

@@ -435,6 +435,7 @@ def dynamodb_size(item: Change) -> int:
         "cid": item.cid,
         "changeBy": item.change_by,
         "chain": item.chain,
+        "requestKey": item.request_key,
     }
     return sum(
         len(name) + (len(value.encode()) if isinstance(value, str) else (len(str(value)) + 1) // 2 + 1)
