@@ -53,7 +53,7 @@ def test_a_restored_log_yields_nothing(direct_storage: BaseStorageService, direc
     try:
         storage = target.open()
         storage.restore_changes(everything(direct_storage))
-        storage.create_changes(batch(3), KEY)
+        storage.create_changes(batch(3), f"{KEY}-other")
         assert list(storage.verify(project_id="p")) == []
     finally:
         target.close()
