@@ -178,7 +178,7 @@ def parse_changes(body: bytes, project_id: str | None = None) -> tuple[NewChange
 def _parse_change(reader: Reader, draft: Draft, project_id: str | None) -> NewChange:
     if reader.peek() != "{":
         reader.skip()  # raises if this is not JSON; then nothing else is reported
-        draft.fault("", "is not a JSON object")
+        draft.fault(None, "is not a JSON object")
         return NewChange.of(draft.finish())
     for name in reader.members():
         start = reader.at

@@ -37,18 +37,18 @@ class Draft:
         self.path = path
         self.problems = problems  # of the whole batch
         self.names = names
-        self.faulty: set[str] = set()
+        self.faulty: set[str | None] = set()
         self.seen: set[str] = set()
         self.values: dict[str, Any] = {}
         self.data_json: str | None = None
 
-    def fault(self, name: str, reason: str, *, inside: str = "", too_large: bool = False) -> None:
-        """Add a problem of the named field, or of the whole change if the name is empty.
+    def fault(self, name: str | None, reason: str, *, inside: str = "", too_large: bool = False) -> None:
+        """Add a problem of the named field, or of the whole change if the name is `None`. A name may be empty.
 
         `inside` is the path within the value of the field: `.verses[2].at`.
         """
         self.faulty.add(name)
-        field = f"{self.path}.{_shown(self.names.get(name, name))}{inside}" if name else self.path
+        field = self.path if name is None else f"{self.path}.{_shown(self.names.get(name, name))}{inside}"
         self.problems.append(Problem(self.index, field, reason, too_large))
         if len(self.problems) >= MAX_PROBLEMS:
             raise TooManyProblems
@@ -94,9 +94,13 @@ class Draft:
         return fields
 
     def _require(self, name: str) -> None:
-        if name not in self.values and not self.faulty & {"", name}:
+        if name not in self.values and not self.faulty & {None, name}:
             self.fault(name, "is required")
 
 
 def _shown(name: str) -> str:
-    return name if len(name) <= 40 and name.isprintable() else quote(name[:40]).encode("ascii", "replace").decode()
+    return (
+        name
+        if 0 < len(name.strip()) == len(name) <= 40 and name.isprintable()
+        else quote(name[:40]).encode("ascii", "replace").decode()
+    )

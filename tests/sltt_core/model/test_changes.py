@@ -173,6 +173,8 @@ def test_a_repeated_field_is_reported(name: str, twin: str) -> None:
         ("project_id", "project_id"),
         ("chain", "chain"),
         ("", '""'),
+        (" ", '" "'),
+        ("a ", '"a "'),
         ("né", "né"),
         ("a\nb", '"a\\nb"'),
         ("x" * 40, "x" * 40),
@@ -182,8 +184,9 @@ def test_a_repeated_field_is_reported(name: str, twin: str) -> None:
 )
 def test_an_unknown_field_is_reported_by_its_name(name: str, shown: str) -> None:
     found = problems_of(lambda: parse(wire_change(**{name: 1})))
-    field = f"changes[0].{shown}" if name else "changes[0]"
-    assert found == [(0, field, "is not a field of a change")]
+    assert found == [(0, f"changes[0].{shown}", "is not a field of a change")]
+    missing = [(0, f"changes[0].{required}", "is required") for required in REQUIRED]
+    assert problems_of(lambda: parse({name: 1})) == [*found, *missing]
 
 
 @pytest.mark.parametrize("value", HOSTILE_PROJECT_IDS)
