@@ -145,7 +145,19 @@ def test_an_open_server_accepts_any_host(storage: LocalStorageService) -> None:
     server.stop()
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "0.0.0.0", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:80",
+        "0.0.0.0",
+        "",
+        "[::1]evil.example",
+        "[::1]:80.evil.example",
+        "127.0.0.1:evil.example",
+    ],
+)
 def test_another_host_name_is_refused_on_loopback(server: RestApiServer, host: str) -> None:
     response = httpx.get(f"{server.url}/health", headers={"host": host})
     assert response.status_code in (400, 421)
@@ -157,10 +169,68 @@ def test_loopback_names_are_accepted(server: RestApiServer, host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "host"), [("a.b:80", "a.b"), ("a.b", "a.b"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")]
+    ("header", "host"),
+    [
+        ("a.b:80", "a.b"),
+        ("a.b", "a.b"),
+        ("a.b:", "a.b"),
+        ("a.b:65535", "a.b"),
+        ("[::1]:80", "[::1]"),
+        ("[::1]", "[::1]"),
+        ("", ""),
+    ],
 )
 def test_host_of_removes_the_port(header: str, host: str) -> None:
     assert host_of(header) == host
+
+
+NOT_HOSTS = [
+    "[::1]evil.example",
+    "[::1].evil.example",
+    "[::1]:80evil.example",
+    "[::1]:80:80",
+    "[::1",
+    "::1",
+    "[::1]]",
+    "[[::1]]",
+    "[]",
+    "[localhost]",
+    "[127.0.0.1]",
+    "127.0.0.1]",
+    "[127.0.0.1",
+    "[::1%25lo]",
+    "127.0.0.1:evil.example",
+    "127.0.0.1:80:evil.example",
+    "127.0.0.1:80@evil.example",
+    "localhost:80/evil.example",
+    "localhost:80.evil.example",
+    "localhost:65536",
+    "localhost:" + "9" * 5000,
+    "localhost:-1",
+    "localhost:٨٠",
+    "localhost?",
+    "localhost#",
+    "localhost@",
+    "localhost,localhost",
+    "local host",
+    "localhost\t",
+    "localhost\n",
+    "evil.example@localhost",
+    "http://localhost",
+    "localhost..",
+    ".localhost",
+    "0x7f.0.0.1",
+    "127.1",
+    "2130706433",
+    "%6cocalhost",
+    ":80",
+    ":",
+]
+
+
+@pytest.mark.parametrize("header", NOT_HOSTS)
+def test_what_is_not_a_loopback_host_and_a_port_is_not_accepted(header: str) -> None:
+    assert not is_loopback(host_of(header))
 
 
 def test_is_loopback_accepts_only_loopback_names() -> None:
