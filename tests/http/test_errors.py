@@ -198,7 +198,18 @@ def test_a_key_is_replayed_and_refused_with_another_batch(entry_point: EntryPoin
     check(post(entry_point, {}, headers=key), 422, "key-reused")
 
 
-@pytest.mark.parametrize("key", ["", "short", "x" * 129, "sixteen letters!", "semi;0123456789abc"])
+def test_a_key_in_quotes_is_the_same_key(entry_point: EntryPoint) -> None:
+    quoted, plain = {"idempotency-key": '"key-0123456789abcdef"'}, {"idempotency-key": "key-0123456789abcdef"}
+    first = post(entry_point, {}, headers=quoted).json()
+    for headers in (plain, quoted):
+        again = post(entry_point, {}, headers=headers).json()
+        assert (again["createdSeqs"], again["replayed"]) == (first["createdSeqs"], True)
+        check(post(entry_point, {}, {}, headers=headers), 422, "key-reused")
+
+
+@pytest.mark.parametrize(
+    "key", ["", "short", "x" * 129, "sixteen letters!", "semi;0123456789abc", '""', '"short"', '"key-0123456789abcdef']
+)
 def test_a_bad_key_is_400(entry_point: EntryPoint, key: str) -> None:
     response = post(entry_point, {}, headers={"idempotency-key": key})
     assert check(response, 400, "invalid-input")["field"] == "Idempotency-Key"

@@ -109,7 +109,7 @@ def post_changes(context: Context, request: Request, parameters: Mapping[str, An
     if request.principal is not None:
         changes = tuple(_signed(change, request.principal.id) for change in changes)
     try:
-        appended = context.storage.create_changes(changes, request.headers.get("idempotency-key"))
+        appended = context.storage.create_changes(changes, _key(request))
     except SlttError as error:
         error.rename(API_NAMES)
         raise
@@ -137,6 +137,16 @@ def mark_as_outdated(context: Context, request: Request, parameters: Mapping[str
         error.rename(API_NAMES)
         raise
     return json_response(change.to_json())
+
+
+def _key(request: Request) -> str | None:
+    """Return the idempotency key. A string in quotes (RFC 8941, section 3.3.3) is the same key as one without.
+
+    The draft draft-ietf-httpapi-idempotency-key-header defines the header as such a string. A valid key contains no
+    character that such a string escapes.
+    """
+    key = request.headers.get("idempotency-key")
+    return key[1:-1] if key is not None and len(key) > 1 and key[0] == key[-1] == '"' else key
 
 
 def get_projects(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
