@@ -252,9 +252,11 @@ Response.header(self, name: str) -> str | None
 RestApiServer(*, storage: BaseStorageService, server_name: str = 'sltt', port: int = 8080, host: str =
     '127.0.0.1', open_to_network: bool = False, allow_hosts: Sequence[str] = (), access: Access | None = None,
     cors: Sequence[str] = (), access_log: AccessLog | None = None, header_seconds: float = 10.0, body_seconds:
-    float = 300.0) -> None
+    float = 300.0, unread_seconds: float = 30.0, keep_alive_seconds: int = 75, max_connections: int | None =
+    None, max_unsent_bytes: int = 128000000) -> None
 RestApiServer.bind(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None =
     None) -> None
+RestApiServer.refused -> dict[str, int]
 RestApiServer.serve_forever(self, ready: Callable[[str], None]) -> None
 RestApiServer.start(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None =
     None) -> None
@@ -264,6 +266,7 @@ Runtime(clock: Clock = time_ns, steady_clock: Callable[[], float] = monotonic, p
     sleep, random: Callable[[], float] = random_fraction, new_token: Callable[[], str] = random_token, new_lock:
     Callable[[], Any] = allocate_lock, transport: Callable[[Any, float], Any] | None = None, observer: Observer
     | None = None)
+ServerBusy(message: str, *, hint: str | None = None) -> None
 SlttError(message: str, *, hint: str | None = None) -> None
 SlttError.public_hint -> str
 SlttError.rename(self, names: Mapping[str, str]) -> None
@@ -273,6 +276,7 @@ StorageError.public_hint -> str
 StorageThrottled(message: str, *, hint: str | None = None) -> None
 StorageUnavailable(message: str, *, hint: str | None = None) -> None
 TooManyWriters(message: str, *, hint: str | None = None) -> None
+UnknownCoding(message: str, *, hint: str | None = None) -> None
 UnsupportedMediaType(message: str, *, field: str | None = None, hint: str | None = None) -> None
 check_links(previous: str, changes: Iterable[Change]) -> str
 fingerprint(changes: Sequence[NewChange]) -> str

@@ -31,12 +31,14 @@ if TYPE_CHECKING:
         PayloadTooLarge,
         Problem,
         RequestTimeout,
+        ServerBusy,
         SlttError,
         StorageBusy,
         StorageError,
         StorageThrottled,
         StorageUnavailable,
         TooManyWriters,
+        UnknownCoding,
         UnsupportedMediaType,
     )
     from sltt_core.base.record import Record
@@ -58,8 +60,9 @@ _ROOMS = {
     "api.app": "Api",
     "api.http": "Request Response",
     "base.errors": "ChainMismatch HeadersTooLarge HostNotAllowed InvalidBatch InvalidInput KeyReused LogDamaged "
-    "MethodNotAllowed NotALog NotAllowed NotFound PartialAppend PayloadTooLarge Problem RequestTimeout SlttError "
-    "StorageBusy StorageError StorageThrottled StorageUnavailable TooManyWriters UnsupportedMediaType",
+    "MethodNotAllowed NotALog NotAllowed NotFound PartialAppend PayloadTooLarge Problem RequestTimeout ServerBusy "
+    "SlttError StorageBusy StorageError StorageThrottled StorageUnavailable TooManyWriters UnknownCoding "
+    "UnsupportedMediaType",
     "base.record": "Record",
     "base.runtime": "Runtime",
     "base.version": "__version__",
@@ -115,12 +118,14 @@ __all__ = [
     "Response",
     "RestApiServer",
     "Runtime",
+    "ServerBusy",
     "SlttError",
     "StorageBusy",
     "StorageError",
     "StorageThrottled",
     "StorageUnavailable",
     "TooManyWriters",
+    "UnknownCoding",
     "UnsupportedMediaType",
     "__version__",
     "check_links",

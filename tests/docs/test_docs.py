@@ -46,7 +46,7 @@ from sltt_core.log import batches, pages
 from sltt_core.model import fields
 from sltt_core.model.chain import GENESIS, link
 from sltt_core.model.changes import Change, NewChange
-from sltt_core.server import asgi, protocol, rest_api_server
+from sltt_core.server import asgi, framing, load, protocol, rest_api_server
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.conftest import engine_url
 from tests.design_model import __main__ as design_model
@@ -99,11 +99,16 @@ LIMITS = {
     "Changes examined for a filtered page": pages.MAX_EXAMINED,
     "Seconds that a request may wait for a change": http.MAX_WAIT_SECONDS,
     "Times that a repeatable parameter may be given": routes.MAX_REPEATED,
-    "Bytes of a request's first line and headers": protocol.MAX_HEADER_BYTES,
+    "Bytes of a request's first line and headers": framing.MAX_HEADER_BYTES,
     "Seconds for them to arrive": protocol.HEADER_SECONDS,
     "Seconds for a body to arrive": asgi.BODY_SECONDS,
     "Seconds between two pieces of a body": asgi.IDLE_SECONDS,
-    "Seconds for a response to be read": int(protocol.RESPONSE_SECONDS),
+    "Seconds for a response to be read": int(asgi.RESPONSE_SECONDS),
+    "Seconds for a client to read nothing of a response": protocol.UNREAD_SECONDS,
+    "Seconds that a connection is kept for a further request": asgi.KEEP_ALIVE_SECONDS,
+    "Connections at the same time": load.MAX_CONNECTIONS,
+    "Bytes of a response that are buffered for a connection": load.SLICE_BYTES,
+    "Bytes of all responses that clients have not read": load.MAX_UNSENT_BYTES,
     "Seconds that a request may wait for a thread, then `storage-busy`": asgi.QUEUE_SECONDS,
     "Seconds until the response to a request that waited for a thread for more than one second": asgi.BUSY_SECONDS,
     "Seconds that `/ready` waits for the storage, then `storage-unavailable`": asgi.READY_SECONDS,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-
-from sltt_core.server.protocol import MAX_HEADER_BYTES
-from tests.hostile.raw import HEALTH, HOST, JSON, POST, chunked, get, post
+from sltt_core.server.framing import MAX_HEADER_BYTES
+from tests.hostile.raw import CLOSE, HEALTH, HOST, JSON, POST, chunked, get, post
 from tests.hostile.row import GOOD, NOT_HTTP, Row
 
 SIZE = b"%d" % len(GOOD)
 HEX = b"%x" % len(GOOD)
+OLD = POST.replace(b"1.1", b"1.0")
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 IN_CHUNKS = POST + CHUNKED + b"\r\n"
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: "
+IN_CHUNKS_AND_UPGRADE = POST + UPGRADE + b"h2c\r\n" + CHUNKED + b"\r\n"
 
 # First lines and headers
 
@@ -65,8 +65,18 @@ HEADERS = [
     Row("meaningless bytes", b"\xff" * 1000 + b"\r\n\r\n", 400, NOT_HTTP),
     Row("a WebSocket", HEALTH + UPGRADE + b"websocket\r\nSec-WebSocket-Version: 13\r\n\r\n", 200),
     Row("HTTP/2 in clear text", HEALTH + UPGRADE + b"h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n", 200),
-    Row("an upgrade with a body", post(GOOD, UPGRADE + b"h2c\r\n"), 400, "must not have an Upgrade"),
-    Row("an upgrade, in chunks", POST + UPGRADE + b"h2c\r\n" + CHUNKED + b"\r\n" + chunked(GOOD), 400, "Upgrade"),
+    Row("an upgrade with a body", post(GOOD, UPGRADE + b"h2c\r\n"), 200, stored=1),
+    Row("an upgrade with a bad body", post(b"[", UPGRADE + b"h2c\r\n"), 400, "changes[0]"),
+    Row("an upgrade with an empty body", post(b"", UPGRADE + b"h2c\r\n"), 400, "body:"),
+    Row("an upgrade, in chunks", IN_CHUNKS_AND_UPGRADE + chunked(GOOD), 200, stored=1),
+    Row("an upgrade, then a bad chunk", IN_CHUNKS_AND_UPGRADE + b"xyz\r\n", 400, NOT_HTTP),
+    Row("an upgrade to two protocols", post(GOOD, UPGRADE + b"TLS/1.0, h2c\r\n"), 200, stored=1),
+    Row("an upgrade to WebSocket, with a body", post(GOOD, UPGRADE + b"websocket\r\n"), 200, stored=1),
+    Row("an upgrade with a body and no more", post(GOOD, UPGRADE + b"h2c\r\n" + CLOSE), 200, stored=1),
+    Row("an upgrade, then trailers", IN_CHUNKS_AND_UPGRADE + chunked(GOOD, trailers=b"X: y\r\n"), 200, stored=1),
+    Row("an upgrade with two lengths", post(GOOD, UPGRADE + b"h2c\r\nContent-Length: 1\r\n"), 400, NOT_HTTP),
+    Row("an upgrade with an unknown coding", POST + UPGRADE + b"h2c\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+    Row("a CONNECT with a body", post(GOOD).replace(b"POST", b"CONNECT"), 405),
     Row("Expect: 100-continue", post(GOOD, b"Expect: 100-continue\r\n"), 200, stored=1),
     Row("Expect: nonsense", post(GOOD, b"Expect: nonsense\r\n"), 200, stored=1),
     Row("TRACE", b"TRACE /health HTTP/1.1\r\n" + HOST + b"\r\n", 405),
@@ -122,10 +132,15 @@ LENGTHS = [
             b"",
             b'"' + SIZE + b'"',
             "٦٢".encode(),
-            str(2**64).encode(),
-            b"9" * 1000,
         )
     ),
+    *(
+        Row(f"CL of {len(length)} digits{name}", POST + b"Content-Length: " + length + b"\r\n" + more + b"\r\n", 413)
+        for length in (b"4000001", b"9" * 19, b"%d" % (2**64 - 1), b"%d" % 2**64, b"1" + b"0" * 20, b"9" * 1000)
+        if length != b"%d" % 2**64
+        for name, more in (("", b""), (", expected", b"Expect: 100-continue\r\n"))
+    ),
+    Row("CL 2^64", POST + b"Content-Length: %d\r\n\r\n" % 2**64, 413),
     Row("CL in spaces", POST + b"Content-Length:  " + SIZE + b"  \r\n\r\n" + GOOD, 200, stored=1),
     Row("CL after zeros", POST + b"Content-Length: 000" + SIZE + b"\r\n\r\n" + GOOD, 200, stored=1),
     Row("CL too short", POST + b"Content-Length: 30\r\n\r\n" + GOOD, 400, "changes[0]"),
@@ -154,7 +169,21 @@ LENGTHS = [
     Row("TE cHuNkEd", POST + b"Transfer-Encoding: cHuNkEd\r\n\r\n" + chunked(GOOD), 200, stored=1),
     Row("TE after a tab", POST + b"Transfer-Encoding:\tchunked\r\n\r\n" + chunked(GOOD), 200, stored=1),
     Row("a space before TE's colon", POST + b"Transfer-Encoding : chunked\r\n\r\n" + chunked(GOOD), 400, NOT_HTTP),
-    Row("TE gzip, chunked", POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(gzip.compress(GOOD)), 400),
+    *(
+        Row(f"TE {value!r}", POST + b"Transfer-Encoding: " + value + b"\r\n\r\n" + chunked(GOOD), 501, "not chunked")
+        for value in (
+            b"gzip, chunked",
+            b"GZIP,chunked",
+            b"deflate, gzip, chunked",
+            b"gzip\r\nTransfer-Encoding: chunked",
+            b"identity, chunked",
+            b", chunked",
+        )
+    ),
+    *(
+        Row(f"HTTP/1.0, TE {value!r}", OLD + b"Transfer-Encoding: " + value + b"\r\n\r\n" + chunked(GOOD), 400, "1.0")
+        for value in (b"chunked", b"gzip, chunked", b"identity", b"chunked\r\nConnection: keep-alive")
+    ),
     Row("chunks of one byte", IN_CHUNKS + chunked(*(GOOD[i : i + 1] for i in range(len(GOOD)))), 200, stored=1),
     *(
         Row(f"a chunk's size {size!r}", IN_CHUNKS + size + b"\r\n" + GOOD + b"\r\n0\r\n\r\n", 400, NOT_HTTP)

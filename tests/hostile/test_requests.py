@@ -11,7 +11,7 @@ from sltt_core.model.changes import NewChange
 from tests.hostile.raw import CLOSE, HEALTH, HOST, Connection, check_response, chunked, get, is_healthy, post
 from tests.hostile.row import GOOD
 from tests.hostile.rows_of_bodies import BODIES, BOMBS, KEYS, SIZES
-from tests.hostile.rows_of_http import HEADERS, IN_CHUNKS, LENGTHS
+from tests.hostile.rows_of_http import HEADERS, IN_CHUNKS, LENGTHS, UPGRADE
 from tests.hostile.rows_of_targets import PATHS
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ TABLES = {
     "keys": KEYS,
     "paths": PATHS,
 }
+LONG_WAIT = 50
+"""Seconds that a client would wait for a change."""
+
 ROWS = [
     pytest.param(row, id=f"{table}: {row.name}".encode("ascii", "backslashreplace").decode())
     for table, rows in TABLES.items()
@@ -140,10 +143,53 @@ def test_a_truncated_request_stores_nothing(server: RestApiServer, storage: Loca
     assert storage.get_head(project_id="p").seq == before
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [get("/health"), post(GOOD), IN_CHUNKS + chunked(GOOD), post(GOOD, UPGRADE + b"h2c\r\n"), get("/health", CLOSE)],
+    ids=["GET", "POST", "in chunks", "with an upgrade", "the last"],
+)
+def test_a_half_closed_client_gets_its_response(server: RestApiServer, request_: bytes) -> None:
+    with Connection(server.url) as connection:
+        connection.send(request_)
+        connection.socket.shutdown(SHUT_WR)
+        response = connection.read()
+        assert response is not None
+        assert response.status == 200
+        check_response(response)
+        assert connection.is_at_end()
+
+
+def test_a_half_closed_client_gets_all_its_responses_and_does_not_wait(server: RestApiServer) -> None:
+    for behind, count in ((b"", 2), (get("/health"), 3), (post(GOOD)[:-1], 2), (IN_CHUNKS + b"1\r\n[\r\nxyz\r\n", 2)):
+        with Connection(server.url, LONG_WAIT / 2) as connection:
+            connection.send(get(f"/api/projects/nobody/changes?wait={LONG_WAIT}") * 2 + behind)
+            connection.socket.shutdown(SHUT_WR)
+            responses = [connection.read() for _ in range(count)]
+            assert [response and response.status for response in responses] == [200] * count
+            assert connection.is_at_end()
+    assert is_healthy(server.url)
+
+
 def test_a_disconnect_with_pending_requests_does_not_disturb_others(server: RestApiServer) -> None:
     for behind in (b"", get("/health"), IN_CHUNKS + b"1\r\n[\r\nxyz\r\n"):
         with Connection(server.url) as connection:
             connection.send(get("/api/projects/nobody/changes?wait=0.1") * 2 + behind)
-            connection.socket.shutdown(SHUT_WR)
-            assert connection.is_at_end()
     assert is_healthy(server.url)
+
+
+@pytest.mark.parametrize("length", ["4000001", "18446744073709551615", "9" * 40])
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent(server: RestApiServer, length: str) -> None:
+    with Connection(server.url) as connection:
+        head = post(b"", b"Expect: 100-continue\r\n").replace(b"Length: 0", f"Length: {length}".encode())
+        connection.send(head)
+        status_line = connection.socket.recv(12)
+        assert status_line == b"HTTP/1.1 413"  # and not 100
+        assert b"connection: close" in connection.rest()
+
+
+def test_a_client_that_sends_a_large_body_first_gets_the_413(server: RestApiServer) -> None:
+    with Connection(server.url) as connection:
+        assert connection.send(post(b" " * 9_000_000))
+        response = connection.read()
+        assert response is not None
+        assert response.status == 413

@@ -9,7 +9,7 @@ from sltt_core.api.handlers import BODIES, HANDLERS, Context
 from sltt_core.api.http import Response
 from sltt_core.api.problems import problem_response
 from sltt_core.api.routes import allowed_at, match, parse_parameters
-from sltt_core.base.errors import PartialAppend, SlttError, StorageUnavailable
+from sltt_core.base.errors import PartialAppend, ServerBusy, SlttError, StorageUnavailable
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import now_utc
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from sltt_core.log.storage import BaseStorageService
 
 _ID_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+NO_DESCRIPTOR = "the server has no free file descriptor"
+_EXHAUSTED = (23, 24)
+"""ENFILE and EMFILE of errno(3): no file descriptor is free in the system or in this process."""
 _UNEXPECTED = "an internal error occurred; the request did not cause it"
 
 
@@ -80,6 +83,10 @@ class Api:
     def failed(self, error: Exception, request: Request) -> Response:
         """Return the response for an exception; report it if the client did not cause it."""
         problem = error if isinstance(error, SlttError) else SlttError(_UNEXPECTED)
+        if _no_descriptor(error) and not isinstance(error, PartialAppend):
+            uncertain = isinstance(error, StorageUnavailable)
+            problem = StorageUnavailable(NO_DESCRIPTOR) if uncertain else ServerBusy(NO_DESCRIPTOR)
+            error = problem
         response = self.problem(problem, request)
         unexpected = problem is not error or _failed(problem)
         if unexpected and self._report is not None:
@@ -128,7 +135,18 @@ def _failed(error: SlttError) -> bool:
     Its `__cause__` has details that clients do not get.
     """
     cause = error.cause if isinstance(error, PartialAppend) else error
-    return cause.status == 500 or isinstance(cause, StorageUnavailable)
+    return cause.status == 500 or isinstance(cause, (StorageUnavailable, ServerBusy))
+
+
+def _no_descriptor(error: BaseException | None) -> bool:
+    """Return whether an error, or one of its causes, is that no file descriptor was free."""
+    for _ in range(20):  # a chain of causes may be a circle
+        if error is None:
+            return False
+        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _has_already(request: Request, tag: str | None) -> bool:

@@ -11,12 +11,14 @@
       HeadersTooLarge               431             the request's headers are too large
       RequestTimeout                408             the request arrived too slowly
       HostNotAllowed                421             the server does not serve this `Host`
+      UnknownCoding                 501             the request's body has a transfer coding beside `chunked`
       ChainMismatch                 409             the log has another history than the reader knows
       KeyReused                     422             the idempotency key was used with another batch
       StorageError                  500             the storage failed
         LogDamaged                  500             a number is missing, or the log contradicts itself
         NotALog                     500             the file or table is not a log, or has a newer format
         StorageBusy                 503     yes     another process holds the log; try again
+          ServerBusy                503     yes     ... this process has no connection, descriptor or memory to spare
           TooManyWriters            429     yes     ... other writers took all the time of the request
           StorageThrottled          429     yes     ... the storage limits the rate of requests
         StorageUnavailable          503     yes     no response: the write may have been executed
@@ -208,6 +210,15 @@ class HostNotAllowed(SlttError):
     title = "Host not allowed"
 
 
+class UnknownCoding(SlttError):
+    """The request's body has a transfer coding beside `chunked` (RFC 9112, section 6.1)."""
+
+    status = 501
+    kind = "unknown-coding"
+    title = "Unknown transfer coding"
+    hint = "Send the body with Content-Length, or with Transfer-Encoding: chunked."
+
+
 class UnsupportedMediaType(InvalidInput):
     """The request's Content-Type is not JSON."""
 
@@ -271,6 +282,13 @@ class StorageBusy(StorageError):
     retryable = True
     retry_after = 1
     hint = "Try again in a moment with the same idempotency_key."
+
+
+class ServerBusy(StorageBusy):
+    """The process has reached a limit: of its connections, its file descriptors, or bytes that clients do not read."""
+
+    kind = "server-busy"
+    title = "The server is busy"
 
 
 class TooManyWriters(StorageBusy):

@@ -60,7 +60,9 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; :: is all of IPv6 and IPv4."
+)
 @click.option(
     "--port",
     default=8080,
@@ -91,6 +93,22 @@ def main() -> None:
     help="Accept this name or address in Host headers, too, e.g. 10.0.2.2 for Android's emulator; *.NAME accepts "
     "every name below NAME. Repeatable.",
 )
+@click.option(
+    "--keep-alive",
+    "keep_alive_seconds",
+    metavar="SECONDS",
+    default=75,
+    show_default=True,
+    type=click.IntRange(1, 3600),
+    help="Keep a connection so long for a further request; longer than a proxy in front of this server does.",
+)
+@click.option(
+    "--max-connections",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Connections at the same time; further clients get a 503. Default: 1000, or fewer if the limit of file "
+    "descriptors (ulimit -n) is lower.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Log only requests that failed because of an error in the server.")
 @click.option(
     "--open-to-network",
@@ -106,6 +124,8 @@ def serve(
     name: str,
     cors: tuple[str, ...],
     allow_hosts: tuple[str, ...],
+    keep_alive_seconds: int,
+    max_connections: int | None,
     quiet: bool,
     open_to_network: bool,
 ) -> None:
@@ -121,6 +141,7 @@ def serve(
     """
     try:
         from sltt_core.server.access_log import AccessLog
+        from sltt_core.server.descriptors import raise_limit
         from sltt_core.server.log_lines import line_writer
         from sltt_core.server.rest_api_server import RestApiServer
     except ModuleNotFoundError as missing:
@@ -135,8 +156,15 @@ def serve(
             Path(storage_url.removeprefix("sqlite:")).parent.mkdir(parents=True, exist_ok=True)
         storage = open_storage(storage_url, project)
         access_log = AccessLog(errors_only=quiet)
+        raise_limit()
         server = RestApiServer(
-            storage=storage, server_name=name, cors=cors, allow_hosts=allow_hosts, access_log=access_log
+            storage=storage,
+            server_name=name,
+            cors=cors,
+            allow_hosts=allow_hosts,
+            access_log=access_log,
+            keep_alive_seconds=keep_alive_seconds,
+            max_connections=max_connections,
         )
         server.bind(port, host, open_to_network=open_to_network)
     except SlttError as error:

@@ -14,12 +14,15 @@ from sltt_core.base.errors import (
     InvalidInput,
     PayloadTooLarge,
     RequestTimeout,
+    ServerBusy,
     SlttError,
     StorageBusy,
     StorageUnavailable,
 )
 from sltt_core.server.access_log import AccessEntry
 from sltt_core.server.lanes import PROBE, READ, THREADS, WRITE, Lanes, lane_of
+from sltt_core.server.load import SLICE_BYTES, Load
+from sltt_core.server.protocol import EXTENSION
 from sltt_core.server.sending import Sending
 
 TYPE_CHECKING = False
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from sltt_core.api.app import Api
     from sltt_core.server.access_log import AccessLog
     from sltt_core.server.allowed_hosts import AllowedHosts
+    from sltt_core.server.protocol import BoundedProtocol
     from sltt_core.server.sending import Receive, Send
     from sltt_core.server.watcher import Watcher
 
@@ -50,12 +54,15 @@ LIGHT_BYTES = 64_000
 """A larger or compressed body is heavy: it may occupy a thread for a while and take 40 times its size in memory."""
 HEAVY_WORKERS = 4
 """Maximum number of requests with heavy bodies at a time; the other threads stay free for other requests."""
-DRAINED_BYTES = 4 * MAX_BODY_BYTES
-"""Bytes of a too large body that are read and dropped, because a client may read the response only after sending."""
 IDLE_SECONDS = 20.0
 """Maximum time for the next piece of a body."""
 BODY_SECONDS = 300.0
 """Maximum time for the whole body: enough for 4 MB at 14 kB/s."""
+RESPONSE_SECONDS = 300.0
+"""Maximum time for a client to read a response that is not a stream."""
+KEEP_ALIVE_SECONDS = 75
+"""How long a connection is kept for a further request: longer than the 60 s of common proxies. The party that is not
+the last to send a request should close it, or a request may meet a closed connection."""
 
 
 class ClientGone(Exception):
@@ -75,11 +82,15 @@ class AsgiApp:
         access_log: AccessLog | None = None,
         idle_seconds: float = IDLE_SECONDS,
         body_seconds: float = BODY_SECONDS,
+        response_seconds: float = RESPONSE_SECONDS,
+        keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
+        load: Load | None = None,
     ) -> None:
         """`hosts` decides which `Host` headers are accepted.
 
         `report` is called for a request with an error that concerns the operator, if there is no access log.
-        `idle_seconds` and `body_seconds` bound the time for the next piece of a body and for the whole body.
+        `idle_seconds` and `body_seconds` bound the time for the next piece of a body and for the whole body;
+        `response_seconds` the time to read a response. `keep_alive_seconds` is told to clients.
         """
         self._api = api
         self._watcher = watcher
@@ -90,6 +101,9 @@ class AsgiApp:
         self._heavy = asyncio.Semaphore(HEAVY_WORKERS)
         self._idle_seconds = idle_seconds
         self._body_seconds = body_seconds
+        self._response_seconds = response_seconds
+        self._keep_alive_seconds = keep_alive_seconds
+        self._load = Load() if load is None else load
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one request, or the start and the end of the server (ASGI lifespan)."""
@@ -98,24 +112,47 @@ class AsgiApp:
         elif scope["type"] == "http":
             begin = self._access_log.steady_clock() if self._access_log else 0.0
             request = _request(scope)
+            connection: BoundedProtocol | None = scope.get("extensions", {}).get(EXTENSION)
             try:
-                response = await self._respond(request, receive, (scope.get("client") or (None,))[0])
+                response = await self._respond(request, receive, connection, (scope.get("client") or (None,))[0])
             except ClientGone:
                 return
-            sending = Sending(response, receive, send, self._lanes[READ])
+            with_body = request.method != "HEAD"
+            size = len(response.body) if with_body and isinstance(response.body, bytes) else 0
+            if size > SLICE_BYTES and connection is not None and not self._load.hold(connection, size):
+                written = request.method == "POST"
+                error = StorageUnavailable(f"{_UNREAD}; the changes may have been written") if written else None
+                response = self._api.problem(error or ServerBusy(_UNREAD), request)
+            keeps = _keeps_alive(scope["http_version"], request, response)
+            sending = Sending(
+                response,
+                receive,
+                send,
+                self._lanes[READ],
+                connection=connection,
+                keep_alive=self._keep_alive_seconds if keeps else None,
+            )
             try:
-                await sending.run(with_body=request.method != "HEAD")
+                async with asyncio.timeout(self._response_seconds if isinstance(response.body, bytes) else None):
+                    await sending.run(with_body=with_body)
+            except TimeoutError:
+                if connection is None:
+                    raise
+                connection.abort()
             finally:
+                if connection is not None:
+                    self._load.release(connection)
                 self._note(request, response, sending.size, begin)
 
-    def refuse(self, error: SlttError) -> Response:
+    def problem(self, error: SlttError) -> Response:
         """Return the response to bytes that are not a valid request."""
         if isinstance(error, InvalidInput) and error.field == "request" and not error.hint:
             error.hint = _NOT_HTTP_HINT
-        request = Request("-", "-")
-        response = self._api.problem(error, request)
-        self._note(request, response, len(response.content), None)
-        return response
+        return self._api.problem(error, _NO_REQUEST)
+
+    def note(self, response: Response) -> None:
+        """Log such a response."""
+        self._note(_NO_REQUEST, response, len(response.content), None)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -127,11 +164,15 @@ class AsgiApp:
                 self._lanes.shutdown()
                 return
 
-    async def _respond(self, request: Request, receive: Receive, peer: str | None) -> Response:
+    async def _respond(
+        self, request: Request, receive: Receive, connection: BoundedProtocol | None, peer: str | None
+    ) -> Response:
         refusal = self._hosts.refusal(request, peer)
         if refusal is not None:
             return _last(self._api.failed(refusal, request))
         try:
+            if int(request.headers.get("content-length", "0")) > MAX_BODY_BYTES:  # the parser has checked its form
+                raise _too_large()
             async with asyncio.timeout(self._body_seconds):
                 body = await self._read_body(receive)
         except TimeoutError:
@@ -143,6 +184,8 @@ class AsgiApp:
         response = await self._handle(request)
         waiting = Waiting(response.wait, loop.time())
         while (seconds := waiting.seconds_left(response.wait, loop.time())) and not self._watcher.closed:
+            if connection is not None and connection.half_closed:
+                break  # it cannot be told whether the client still waits, but it may still read
             await self._wait(response, seconds, receive)
             response = await self._handle(request)
         return response
@@ -181,7 +224,7 @@ class AsgiApp:
         gone = asyncio.ensure_future(receive())
         try:
             await asyncio.wait((change, gone), return_when=asyncio.FIRST_COMPLETED)
-            if gone.done():
+            if gone.done() and gone.result()["type"] == "http.disconnect":
                 raise ClientGone
         finally:
             for task in (change, gone):
@@ -198,14 +241,10 @@ class AsgiApp:
                 raise ClientGone
             part = message.get("body", b"")
             size += len(part)
-            if size <= MAX_BODY_BYTES:
-                parts.append(part)
-            else:
-                parts.clear()
-            more = message.get("more_body", False)
-            if size > (DRAINED_BYTES if more else MAX_BODY_BYTES):
-                raise PayloadTooLarge(f"the body is larger than {MAX_BODY_BYTES:,} bytes")
-            if not more:
+            if size > MAX_BODY_BYTES:
+                raise _too_large()
+            parts.append(part)
+            if not message.get("more_body", False):
                 return b"".join(parts)
 
     def _note(self, request: Request, response: Response, size: int, begin: float | None) -> None:
@@ -225,6 +264,8 @@ class AsgiApp:
 
 
 _NOT_HTTP_HINT = "In the URL, percent-encode spaces and what is not ASCII: 日本 is %E6%97%A5%E6%9C%AC."
+_NO_REQUEST = Request("-", "-")
+_UNREAD = "the server has no memory for this response: clients have not read too many bytes of earlier ones"
 _BUSY = "the server had no thread for the request in time; nothing was written"
 
 
@@ -266,6 +307,16 @@ def _request(scope: dict[str, Any]) -> Request:
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
     return Request(scope["method"], path, query, headers)
+
+
+def _too_large() -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is larger than {MAX_BODY_BYTES:,} bytes")
+
+
+def _keeps_alive(version: str, request: Request, response: Response) -> bool:
+    """Return whether the connection is kept after the response (RFC 9112, section 9.3)."""
+    options = [option.strip() for option in request.headers.get("connection", "").lower().split(",")]
+    return version == "1.1" and "close" not in options and response.header("connection") != "close"
 
 
 def _last(response: Response) -> Response:

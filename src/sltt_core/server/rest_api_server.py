@@ -6,21 +6,24 @@ import atexit
 import logging
 import signal
 import socket
+from ipaddress import IPv6Address
 from threading import Thread
 from time import sleep
 
 import uvicorn
 
-from sltt_core.api.app import Api
-from sltt_core.base.errors import InvalidInput, SlttError, StorageError
+from sltt_core.api.app import NO_DESCRIPTOR, Api
+from sltt_core.base.errors import InvalidInput, ServerBusy, SlttError, StorageError, StorageUnavailable
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import now_utc
 from sltt_core.server.access_log import json_line
 from sltt_core.server.allowed_hosts import AllowedHosts
-from sltt_core.server.asgi import BODY_SECONDS, IDLE_SECONDS, AsgiApp
+from sltt_core.server.asgi import BODY_SECONDS, IDLE_SECONDS, KEEP_ALIVE_SECONDS, RESPONSE_SECONDS, AsgiApp
+from sltt_core.server.descriptors import room_for_connections
 from sltt_core.server.hosts import is_loopback
+from sltt_core.server.load import MAX_CONNECTIONS, MAX_UNSENT_BYTES, Load, Refusals
 from sltt_core.server.log_lines import ServerReports
-from sltt_core.server.protocol import HEADER_SECONDS, bounded_protocol
+from sltt_core.server.protocol import HEADER_SECONDS, UNREAD_SECONDS, bounded_protocol
 from sltt_core.server.watcher import Watcher
 
 TYPE_CHECKING = False
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 
 SHUTDOWN_SECONDS = 10
 """Maximum time for requests in flight when the server stops."""
+SEND_BUFFER_BYTES = 131_072
+"""Bytes of a response that the system holds for each connection, apart from its own overhead. Without this, it takes
+several megabytes, and a client that reads slowly seems to read nothing for a long time."""
 
 _log = logging.getLogger("sltt.server")
 
@@ -60,6 +66,10 @@ class RestApiServer:
         access_log: AccessLog | None = None,
         header_seconds: float = HEADER_SECONDS,
         body_seconds: float = BODY_SECONDS,
+        unread_seconds: float = UNREAD_SECONDS,
+        keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
+        max_connections: int | None = None,
+        max_unsent_bytes: int = MAX_UNSENT_BYTES,
     ) -> None:
         """Store the settings; `start` and `bind` open the port and the storage.
 
@@ -67,7 +77,12 @@ class RestApiServer:
         `allow_hosts` are more names and addresses that a `Host` header may contain; without them, `open_to_network`
         accepts every one. `access` checks every action; by default all are allowed. `cors` lists the origins whose
         pages may use the API. `header_seconds` and `body_seconds` bound the time to receive a request; `body_seconds`
-        also bounds the time to send a response. Raises `InvalidInput` for a setting that is not valid.
+        also bounds the time to send a response. A client that reads nothing of a response for `unread_seconds` is
+        disconnected. `keep_alive_seconds` is how long a connection is kept for a further request. `max_connections`
+        bounds the connections, by default 1,000 or as many as the limit of file descriptors allows; a server cannot
+        raise that limit, which belongs to the process. `max_unsent_bytes` bounds the bytes of all responses that
+        clients have not read. Beyond the last two, the response is a 503. Raises `InvalidInput` for a setting that is
+        not valid.
         """
         self._port = port
         self._host = host
@@ -75,10 +90,15 @@ class RestApiServer:
         self._allow_hosts = tuple(allow_hosts)
         AllowedHosts(self._allow_hosts)  # raises for one that is not valid
         self._storage = storage
-        self._api = Api(storage, server_name, access=access, cors=cors, report=_report, checks=(self._fault,))
+        self._api = Api(storage, server_name, access=access, cors=cors, report=self._report, checks=(self._fault,))
         self._access_log = access_log
         self._header_seconds = header_seconds
         self._body_seconds = body_seconds
+        self._unread_seconds = unread_seconds
+        self._keep_alive_seconds = keep_alive_seconds
+        self._max_connections = max_connections
+        self._max_unsent_bytes = max_unsent_bytes
+        self._refusals = Refusals(_log.error)
         self._uvicorn: uvicorn.Server | None = None
         self._socket: socket.socket | None = None
         self._thread: Thread | None = None
@@ -146,10 +166,9 @@ class RestApiServer:
                 field="host",
                 hint="Pass open_to_network (--open-to-network) to allow that.",
             )
+        load = self._load()
         try:
-            self._socket = socket.create_server(
-                (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
-            )
+            self._socket = _listen(host, port)
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise InvalidInput(
@@ -174,10 +193,20 @@ class RestApiServer:
             access_log=self._access_log,
             idle_seconds=min(IDLE_SECONDS, self._body_seconds),
             body_seconds=self._body_seconds,
+            response_seconds=min(RESPONSE_SECONDS, self._body_seconds),
+            keep_alive_seconds=self._keep_alive_seconds,
+            load=load,
         )
         config = uvicorn.Config(
             app,
-            http=bounded_protocol(app.refuse, self._header_seconds, self._body_seconds),
+            http=bounded_protocol(
+                app.problem,
+                app.note,
+                load,
+                header_seconds=self._header_seconds,
+                unread_seconds=min(self._unread_seconds, self._body_seconds),
+            ),
+            timeout_keep_alive=self._keep_alive_seconds,
             log_config=None,  # its own needs a stream and writes on the event loop: `ServerReports` does it
             log_level="error",
             access_log=False,
@@ -229,6 +258,33 @@ class RestApiServer:
             atexit.unregister(self.stop)
             self._release()
 
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many requests were refused since the start because the server had reached a limit, by the reason."""
+        return dict(self._refusals.counts)
+
+    def _load(self) -> Load:
+        """Return the bounds of the connections; raises `InvalidInput` when they need more file descriptors."""
+        room = room_for_connections()
+        wanted = self._max_connections
+        if wanted is None:
+            wanted = MAX_CONNECTIONS if room is None else min(MAX_CONNECTIONS, room)
+        elif wanted < 1 or (room is not None and wanted > room):
+            raise InvalidInput(
+                f"max_connections {wanted:,} is not possible: 1 to {room:,}, as the limit of file descriptors allows"
+                if room is not None
+                else f"max_connections {wanted:,} is not possible: at least 1",
+                field="max_connections",
+                hint="Raise the limit of file descriptors (ulimit -n), or allow fewer connections.",
+            )
+        return Load(wanted, self._max_unsent_bytes, refusals=self._refusals)
+
+    def _report(self, error: BaseException) -> None:
+        if isinstance(error, ServerBusy) or (isinstance(error, StorageUnavailable) and error.message == NO_DESCRIPTOR):
+            self._refusals.add(error.message)
+        else:
+            _report(error)
+
     def _fault(self) -> str | None:
         return None if self._watcher is None else self._watcher.fault()
 
@@ -257,6 +313,18 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._watcher.close()
         await super().shutdown(sockets)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. The address `::` stands for all of IPv6, and of IPv4 where the system allows it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        both = int(IPv6Address(host)) == 0 and socket.has_dualstack_ipv6()
+    except ValueError:
+        both = False
+    listening = socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    return listening
 
 
 def _report(error: BaseException) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from threading import Lock
 
+from sltt_core.server.load import SLICE_BYTES
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sltt_core.api.http import Response
+    from sltt_core.server.protocol import BoundedProtocol
 
     Receive = Callable[[], Awaitable[dict[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -23,12 +26,26 @@ class Sending:
     size = 0
     """Bytes of the body that were sent until now."""
 
-    def __init__(self, response: Response, receive: Receive, send: Send, threads: Executor) -> None:
-        """`threads` run the iterator of a streamed body."""
+    def __init__(
+        self,
+        response: Response,
+        receive: Receive,
+        send: Send,
+        threads: Executor,
+        *,
+        connection: BoundedProtocol | None = None,
+        keep_alive: float | None = None,
+    ) -> None:
+        """`threads` run the iterator of a streamed body.
+
+        `keep_alive` is how long the connection is kept for a further request, in seconds, or `None` if it is not.
+        """
         self._response = response
         self._receive = receive
         self._send = send
         self._threads = threads
+        self._connection = connection
+        self._keep_alive = keep_alive
 
     async def run(self, *, with_body: bool) -> None:
         """Send the response; `with_body` is false for a `HEAD` request.
@@ -39,8 +56,9 @@ class Sending:
         body = self._response.body
         if isinstance(body, bytes):
             await self._start(len(body))
-            self.size = len(body) if with_body else 0
-            await self._send({"type": "http.response.body", "body": body if with_body else b""})
+            if with_body:
+                await self._send_slices(body)
+            await self._send({"type": "http.response.body", "body": b""})
         else:
             stream = _Stream(body)
             try:
@@ -57,23 +75,39 @@ class Sending:
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._response.headers]
         if length is not None and self._response.status not in (204, 304):
             headers.append((b"content-length", str(length).encode()))
+        if self._keep_alive is not None:
+            headers.append((b"keep-alive", b"timeout=%d" % self._keep_alive))
         await self._send({"type": "http.response.start", "status": self._response.status, "headers": headers})
+
+    async def _send_slices(self, body: bytes) -> None:
+        """Send bytes slice by slice. The server writes a slice when the client has taken those before it."""
+        for start in range(0, len(body), SLICE_BYTES):
+            if self._connection is not None and self._connection.is_closed:
+                return
+            part = body[start : start + SLICE_BYTES]
+            await self._send({"type": "http.response.body", "body": part, "more_body": True})
+            self.size += len(part)
 
     async def _run_stream(self, stream: _Stream) -> None:
         loop = asyncio.get_running_loop()
-        gone = asyncio.ensure_future(self._receive())  # the request was read, so that only the disconnect can come
+        gone = asyncio.ensure_future(self._receive())  # the request was read, so that only its end can come
+        half_closed = False
         try:
             while True:
                 making = loop.run_in_executor(self._threads, stream.next)
                 making.add_done_callback(_ignore)
                 await asyncio.wait((making, gone), return_when=asyncio.FIRST_COMPLETED)
                 if gone.done():
-                    return
+                    if gone.result()["type"] == "http.disconnect":
+                        return
+                    # The client has ended its side, and may still read: it gets all that there is now.
+                    half_closed = True
+                    gone = asyncio.ensure_future(self._receive())
+                    await asyncio.wait((making,))
                 chunk = making.result()
                 if chunk:
-                    await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-                    self.size += len(chunk)
-                elif chunk is None:
+                    await self._send_slices(chunk)
+                elif chunk is None or half_closed:
                     await self._send({"type": "http.response.body", "body": b""})
                     return
         finally:

@@ -15,9 +15,10 @@ import sqlite3
 import stat
 import tempfile
 from contextlib import closing, suppress
+from errno import EMFILE, ENFILE
 from pathlib import Path
 
-from sltt_core.base.errors import LogDamaged, NotALog, SlttError, StorageBusy, StorageError
+from sltt_core.base.errors import LogDamaged, NotALog, ServerBusy, SlttError, StorageBusy, StorageError
 from sltt_core.sqlite.schema import APPLICATION_ID, FORMAT, OLDEST_FORMAT, SCHEMA, UPGRADES
 
 TYPE_CHECKING = False
@@ -92,6 +93,8 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
 def explain(error: sqlite3.Error, path: Path) -> SlttError:
     """Return the error of the contract for an error of SQLite."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR) and _no_descriptor():
+        return ServerBusy(f"{path.name}: no file descriptor is free to open the file")
     kind, message, hint = _ERRORS.get(code, (StorageError, f"SQLite failed ({error})", None))
     return kind(f"{path.name}: {message}", hint=hint)  # clients of the API do not learn the folder
 
@@ -114,6 +117,23 @@ _ERRORS: dict[int, tuple[type[SlttError], str, str | None]] = {
     sqlite3.SQLITE_CONSTRAINT: (LogDamaged, "the rows of a log contradict each other", None),
     sqlite3.SQLITE_MISMATCH: (LogDamaged, "a row holds a value of another type than its column", None),
 }
+
+
+def _no_descriptor() -> bool:
+    """Return whether no file descriptor is free in this process or in the system: SQLite does not tell why it failed.
+
+    It may need two at once, for the file and its write-ahead log.
+    """
+    opened = []
+    try:
+        for _ in range(2):
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in (EMFILE, ENFILE)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return False
 
 
 def _exists(path: Path) -> bool:
