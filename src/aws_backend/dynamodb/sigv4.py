@@ -10,13 +10,8 @@ from __future__ import annotations
 
 from time import gmtime
 
-from sltt_core.base.hashes import sha256
+from sltt_core.base.hashes import hmac_digest, sha256
 from sltt_core.base.record import Record
-
-try:
-    from _hashlib import hmac_digest  # the C function that `hmac.digest` calls, without the import of `hmac`
-except ImportError:  # a Python built without OpenSSL
-    from hmac import digest as hmac_digest  # type: ignore[assignment]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

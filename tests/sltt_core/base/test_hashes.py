@@ -18,3 +18,4 @@ def test_hashlib_is_used_without_the_c_module(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delitem(sys.modules, "sltt_core.base.hashes")
     other = importlib.import_module("sltt_core.base.hashes")
     assert other.sha256(b"").hexdigest() == hashlib.sha256(b"").hexdigest()
+    assert other.hmac_digest(b"key", b"", "sha256") == hashes.hmac_digest(b"key", b"", "sha256")
