@@ -63,6 +63,7 @@ class RuntimeApi(ThreadingHTTPServer):
 class _Exchange(BaseHTTPRequestHandler):
     server: RuntimeApi
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # the body of a response would wait 40 ms for the client's ACK of the headers
 
     def do_GET(self) -> None:
         """Respond with the next event, as soon as there is one."""
