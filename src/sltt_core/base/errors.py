@@ -8,6 +8,8 @@
       NotFound                      404             the change, project or path does not exist
       MethodNotAllowed              405             the path does not support this method
       NotAllowed                    403             the access check refused the action
+      Unauthenticated               401             there is no credential, or it is not valid
+      IssuerUnavailable             503     yes     the issuer of tokens does not respond, and its keys are needed
       HeadersTooLarge               431             the request's headers are too large
       RequestTimeout                408             the request arrived too slowly
       HostNotAllowed                421             the server does not serve this `Host`
@@ -53,6 +55,8 @@ class SlttError(Exception):
     """What the caller can do, in the imperative; may be empty."""
     operator_hint: str = ""
     """What the operator of a server can do, if the caller is a client of the server. Only the server's log has it."""
+    challenge: str | None = None
+    """The value of `WWW-Authenticate` in the response, if there is one (RFC 9110, section 11.6.1)."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -184,6 +188,25 @@ class NotAllowed(SlttError):
     status = 403
     kind = "not-allowed"
     title = "Not allowed"
+
+
+class Unauthenticated(SlttError):
+    """The request has no credential, or one that is not valid."""
+
+    status = 401
+    kind = "unauthenticated"
+    title = "Not authenticated"
+
+
+class IssuerUnavailable(SlttError):
+    """A token cannot be verified, because its issuer's keys are not known here and the issuer does not respond."""
+
+    status = 503
+    kind = "issuer-unavailable"
+    title = "The issuer of tokens cannot be reached"
+    retryable = True
+    retry_after = 5
+    hint = "Try again in a moment; the credential may be valid."
 
 
 class HeadersTooLarge(SlttError):

@@ -73,6 +73,8 @@ def test_kinds_and_statuses_do_not_change() -> None:
         "not-allowed": 403,
         "headers-too-large": 431,
         "request-timeout": 408,
+        "unauthenticated": 401,
+        "issuer-unavailable": 503,
         "host-not-allowed": 421,
         "unknown-coding": 501,
         "chain-mismatch": 409,
@@ -87,7 +89,7 @@ def test_kinds_and_statuses_do_not_change() -> None:
         "storage-unavailable": 503,
         "partial-append": 503,
     }
-    assert {kind.retry_after for kind in CLASSES.values() if kind.retryable} == {1}
+    assert {kind.retry_after for kind in CLASSES.values() if kind.retryable} == {1, 5}
 
 
 def test_an_error_has_its_message_and_its_own_hint_or_that_of_its_class() -> None:
