@@ -19,7 +19,7 @@ ROOMS = {
     "sltt_core.base": "version signatures record hashes errors timestamps forks runtime c_json json_reader json_writer",
     "sltt_core.http_client": "responses sockets exchange transport",
     "sltt_core.model": "fields drafts from_python changes chain",
-    "sltt_core.auth": "base64url jws rsa p256 secret_keys jwks openssl key_sources claims verifier",
+    "sltt_core.auth": "base64url jws rsa p256 secret_keys jwks openssl key_sources claims verifier device_tokens",
     "sltt_core.log": "pages batches requests findings verifier arguments restored storage",
     "sltt_core.sqlite": "schema paths file database rows raw_rows notifier readers writer connections verification "
     "storage",
