@@ -35,12 +35,16 @@ EXCLUDED = (
     "aws_backend.log.maintenance",
     "aws_backend.log.restore",
     "aws_backend.log.schema",
+    "sltt_core.auth.openssl",
     "sltt_core.base.json_writer",
     "sltt_core.base.signatures",
     "sltt_core.log.restored",
     "sltt_core.model.from_python",
 )
-"""Modules for maintaining and restoring tables, and for callers in Python. A Lambda function never imports them."""
+"""Modules for maintaining and restoring tables, for callers in Python, and for a library that the zip does not have.
+
+A Lambda function never imports them.
+"""
 REPLACED = "aws_backend/__init__.py"
 """The loader replaces this file."""
 FRONT_DOORS = ("aws_backend/__init__.py", "sltt_core/__init__.py")

@@ -145,14 +145,18 @@ AccessLog.write(self, entry: AccessEntry) -> None
 AllowAll()
 AllowAll.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None
 AllowAll.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
-Api(storage: BaseStorageService, server_name: str = 'sltt', *, access: Access | None = None, cors: Sequence[str]
-    = (), cors_setting: str = '--cors', runtime: Runtime = Runtime, report: Callable[[BaseException], None] |
-    None = None, checks: Sequence[Callable[[], str | None]] = ()) -> None
+Api(storage: BaseStorageService, server_name: str = 'sltt', *, access: Access | None = None, authenticator:
+    Authenticator | None = None, cors: Sequence[str] = (), cors_setting: str = '--cors', runtime: Runtime =
+    Runtime, report: Callable[[BaseException], None] | None = None, checks: Sequence[Callable[[], str | None]] =
+    ()) -> None
 Api.failed(self, error: Exception, request: Request) -> Response
 Api.handle(self, request: Request) -> Response
 Api.problem(self, error: SlttError, request: Request) -> Response
 Api.request_id(self, headers: Mapping[str, str]) -> str
 Appended(seqs: tuple[int, ...], replayed: bool)
+Authenticator()
+Authenticator.authenticate(self, headers: Mapping[str, str]) -> Principal
+Authenticator.metadata(self, headers: Mapping[str, str]) -> dict[str, Any]
 BaseStorageService(project_id: str | None = None, *, runtime: Runtime = Runtime, chunk_changes: int = 98,
     chunk_bytes: int = 3500000, page_bytes: int = 4000000) -> None
 BaseStorageService.check(self) -> None
@@ -204,6 +208,7 @@ InvalidBatch.failed_at_index -> int | None
 InvalidBatch.rename(self, names: Mapping[str, str]) -> None
 InvalidInput(message: str, *, field: str | None = None, hint: str | None = None) -> None
 InvalidInput.rename(self, names: Mapping[str, str]) -> None
+IssuerUnavailable(message: str, *, hint: str | None = None) -> None
 KeyReused(message: str, *, hint: str | None = None) -> None
 LocalStorageService(path: str | Path, project_id: str | None = None, *, runtime: Runtime = Runtime,
     busy_seconds: float = 10.0, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000)
@@ -251,9 +256,9 @@ Response.content -> bytes
 Response.header(self, name: str) -> str | None
 RestApiServer(*, storage: BaseStorageService, server_name: str = 'sltt', port: int = 8080, host: str =
     '127.0.0.1', open_to_network: bool = False, allow_hosts: Sequence[str] = (), access: Access | None = None,
-    cors: Sequence[str] = (), access_log: AccessLog | None = None, header_seconds: float = 10.0, body_seconds:
-    float = 300.0, unread_seconds: float = 30.0, keep_alive_seconds: int = 75, max_connections: int | None =
-    None, max_unsent_bytes: int = 128000000) -> None
+    authenticator: Authenticator | None = None, cors: Sequence[str] = (), access_log: AccessLog | None = None,
+    header_seconds: float = 10.0, body_seconds: float = 300.0, unread_seconds: float = 30.0, keep_alive_seconds:
+    int = 75, max_connections: int | None = None, max_unsent_bytes: int = 128000000) -> None
 RestApiServer.bind(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None =
     None) -> None
 RestApiServer.refused -> dict[str, int]
@@ -276,8 +281,11 @@ StorageError.public_hint -> str
 StorageThrottled(message: str, *, hint: str | None = None) -> None
 StorageUnavailable(message: str, *, hint: str | None = None) -> None
 TooManyWriters(message: str, *, hint: str | None = None) -> None
+Unauthenticated(message: str, *, hint: str | None = None) -> None
 UnknownCoding(message: str, *, hint: str | None = None) -> None
 UnsupportedMediaType(message: str, *, field: str | None = None, hint: str | None = None) -> None
+authenticator_from_environment(environ: Mapping[str, str] = environ, *, runtime: Runtime = Runtime, fast: bool =
+    False) -> Authenticator | None
 check_links(previous: str, changes: Iterable[Change]) -> str
 fingerprint(changes: Sequence[NewChange]) -> str
 open_storage(url: str, project_id: str | None = None) -> BaseStorageService
@@ -319,8 +327,8 @@ DynamoDBStorageService.wait_for_write(self, mark: object, seconds: float) -> Non
 DynamoDBStorageService.warm(self) -> None
 DynamoDBStorageService.write_mark(self) -> object
 Function(api: Api, storage: BaseStorageService, gateway: Gateway = Gateway, *, max_wait: float = 0.0, limit:
-    Callable[[float], None] = Function.<lambda>, warm: Callable[[], None] = Function.<lambda>, runtime: Runtime
-    = Runtime) -> None
+    Callable[[float], None] = Function.<lambda>, warm: Callable[[], None] = Function.<lambda>, verifies: bool =
+    False, runtime: Runtime = Runtime) -> None
 Gateway(base_path: str = '', principal_claim: str = 'sub', rest_binary: bool = False)
 InvalidRequest(message: str, *, hint: str | None = None) -> None
 NotDynamoDB(message: str, *, hint: str | None = None) -> None

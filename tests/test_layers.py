@@ -23,7 +23,7 @@ ROOMS = {
     "sltt_core.log": "pages batches requests findings verifier arguments restored storage",
     "sltt_core.sqlite": "schema paths file database rows raw_rows notifier readers writer connections verification "
     "storage",
-    "sltt_core.api": "access http waiting problems coding cors routes schemas openapi handlers app",
+    "sltt_core.api": "access http bearer waiting problems coding cors routes schemas openapi handlers app",
     "sltt_core.server": "hosts allowed_hosts log_lines access_log watcher descriptors framing load protocol lanes "
     "sending asgi rest_api_server storages",
     "sltt_core.cli": "main",

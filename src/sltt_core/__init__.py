@@ -12,8 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sltt_core.api.access import Access, AllowAll, Principal
+    from sltt_core.api.access import Access, AllowAll, Authenticator, Principal
     from sltt_core.api.app import Api
+    from sltt_core.api.bearer import authenticator_from_environment
     from sltt_core.api.http import Request, Response
     from sltt_core.base.errors import (
         ChainMismatch,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         HostNotAllowed,
         InvalidBatch,
         InvalidInput,
+        IssuerUnavailable,
         KeyReused,
         LogDamaged,
         MethodNotAllowed,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         StorageThrottled,
         StorageUnavailable,
         TooManyWriters,
+        Unauthenticated,
         UnknownCoding,
         UnsupportedMediaType,
     )
@@ -56,12 +59,14 @@ if TYPE_CHECKING:
     from sltt_core.sqlite.storage import LocalStorageService
 
 _ROOMS = {
-    "api.access": "Access AllowAll Principal",
+    "api.access": "Access AllowAll Authenticator Principal",
     "api.app": "Api",
+    "api.bearer": "authenticator_from_environment",
     "api.http": "Request Response",
-    "base.errors": "ChainMismatch HeadersTooLarge HostNotAllowed InvalidBatch InvalidInput KeyReused LogDamaged "
-    "MethodNotAllowed NotALog NotAllowed NotFound PartialAppend PayloadTooLarge Problem RequestTimeout ServerBusy "
-    "SlttError StorageBusy StorageError StorageThrottled StorageUnavailable TooManyWriters UnknownCoding "
+    "base.errors": "ChainMismatch HeadersTooLarge HostNotAllowed InvalidBatch InvalidInput IssuerUnavailable KeyReused "
+    "LogDamaged MethodNotAllowed NotALog NotAllowed NotFound PartialAppend PayloadTooLarge Problem RequestTimeout "
+    "ServerBusy SlttError StorageBusy StorageError StorageThrottled StorageUnavailable TooManyWriters Unauthenticated "
+    "UnknownCoding "
     "UnsupportedMediaType",
     "base.record": "Record",
     "base.runtime": "Runtime",
@@ -86,6 +91,7 @@ __all__ = [
     "AllowAll",
     "Api",
     "Appended",
+    "Authenticator",
     "BaseStorageService",
     "ChainMismatch",
     "Change",
@@ -97,6 +103,7 @@ __all__ = [
     "HostNotAllowed",
     "InvalidBatch",
     "InvalidInput",
+    "IssuerUnavailable",
     "KeyReused",
     "LocalStorageService",
     "LogDamaged",
@@ -125,9 +132,11 @@ __all__ = [
     "StorageThrottled",
     "StorageUnavailable",
     "TooManyWriters",
+    "Unauthenticated",
     "UnknownCoding",
     "UnsupportedMediaType",
     "__version__",
+    "authenticator_from_environment",
     "check_links",
     "fingerprint",
     "open_storage",

@@ -13,6 +13,7 @@ from aws_backend.function.function import Function
 from aws_backend.function.gateway import MAX_PAGE_BYTES, Gateway
 from scripts.lambda_runtime import LambdaProcess
 from sltt_core.api.app import Api
+from sltt_core.api.bearer import authenticator_from_environment
 from sltt_core.api.http import Request
 from sltt_core.server.rest_api_server import RestApiServer
 from tests.aws_backend.function.gateways import (
@@ -48,6 +49,12 @@ class Response(NamedTuple):
         return json.loads(self.body)
 
 
+def _with_authenticator(options: dict[str, Any]) -> dict[str, Any]:
+    """Replace the option `settings`, environment variables of authentication, by what they describe."""
+    settings = options.pop("settings", None)
+    return options if settings is None else {**options, "authenticator": authenticator_from_environment(settings)}
+
+
 class AppEntryPoint:
     """The API itself, called as a function."""
 
@@ -57,7 +64,7 @@ class AppEntryPoint:
     def __init__(self, folder: Path, project_id: str | None = None, **options: Any) -> None:
         self.log = self.log_type(folder)
         self.storage = self.log.open(project_id)
-        self._api = Api(self.storage, NAME, **options)
+        self._api = Api(self.storage, NAME, **_with_authenticator(options))
 
     def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Response:
         path, _, query = target.partition("?")
@@ -78,7 +85,7 @@ class ServerEntryPoint:
     def __init__(self, folder: Path, project_id: str | None = None, **options: Any) -> None:
         self.log = self.log_type(folder)
         self.storage = self.log.make(project_id)
-        self._server = RestApiServer(storage=self.storage, server_name=NAME, **options)
+        self._server = RestApiServer(storage=self.storage, server_name=NAME, **_with_authenticator(options))
         self._server.start(port=0)
         self.url = self._server.url
         self._client = httpx.Client(timeout=30)
@@ -107,7 +114,7 @@ class EventEntryPoint:
     def __init__(self, folder: Path, project_id: str | None = None, **options: Any) -> None:
         self.log = self.log_type(folder)
         self.storage = self.log.open(project_id, page_bytes=MAX_PAGE_BYTES)
-        api = Api(self.storage, NAME, **options)
+        api = Api(self.storage, NAME, **_with_authenticator(options))
         self._function = Function(api, self.storage, Gateway(rest_binary=True), max_wait=60.0)
 
     def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Response:
@@ -157,6 +164,7 @@ class ProcessEntryPoint(EventEntryPoint):
             "SERVER_NAME": NAME,
             "PROJECT_ID": project_id or "",
             "CORS_ORIGINS": ",".join(options.pop("cors", "")),
+            **options.pop("settings", {}),
         }
         if options:
             pytest.skip(f"another process does not accept {', '.join(options)}")

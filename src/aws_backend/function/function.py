@@ -38,6 +38,7 @@ if TYPE_CHECKING:
             """Return the time left for the invocation, in milliseconds."""
 
 
+_TWO_AUTHORITIES = "the gateway's authorizer names the principal, so the settings AUTH_... are not used"
 RESERVE_SECONDS = 0.5
 """The response must be ready this long before Lambda ends the invocation."""
 
@@ -59,13 +60,15 @@ class Function:
         max_wait: float = 0.0,
         limit: Callable[[float], None] = lambda deadline: None,
         warm: Callable[[], None] = lambda: None,
+        verifies: bool = False,
         runtime: Runtime = SYSTEM,
     ) -> None:
         """Create a handler for an API and the storage behind it.
 
         `max_wait` is the longest time, in seconds, that an invocation waits for a change. `limit` is called at the
         start of each invocation with its deadline, in seconds of the steady clock. `warm` is called for a
-        scheduled event or a warm-up event; it raises nothing.
+        scheduled event or a warm-up event; it raises nothing. `verifies` tells whether the API verifies tokens: then
+        the first principal of a gateway's authorizer, whose requests the API does not verify, is logged as a warning.
         """
         self._api = api
         self._storage = storage
@@ -73,6 +76,7 @@ class Function:
         self._max_wait = max_wait
         self._limit = limit
         self._warm = warm
+        self._verifies = verifies
         self._clock = runtime.steady_clock
 
     def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
@@ -93,6 +97,9 @@ class Function:
         try:
             request = with_body(request, body_from(event), shape, event)
             request = request.replace(principal=principal_from(event, self._gateway.principal_claim))
+            if self._verifies and request.principal is not None:
+                self._verifies = False  # once is enough
+                to_stderr(dumps({"level": "WARNING", "message": _TWO_AUTHORITIES}))
             response = self._respond(request, deadline)
             if request.method != "HEAD":
                 response = collect_body(response, lambda: self._clock() < deadline)

@@ -50,6 +50,11 @@ def function_of(environ: Mapping[str, str], access: Access | None = None, *, run
     region is known. If DynamoDB cannot be reached, the error is only logged, because the first request may succeed.
     """
     settings = {name: _read(environ, name, default, parse) for name, (default, parse) in SETTINGS.items()}
+    authenticator = None
+    if any(name.startswith("AUTH_") for name in environ):
+        from sltt_core.api.bearer import authenticator_from_environment
+
+        authenticator = authenticator_from_environment(environ, runtime=runtime)
     time_limit = TimeLimit(runtime.steady_clock)
     storage = storage_from_environment(
         environ,
@@ -72,13 +77,23 @@ def function_of(environ: Mapping[str, str], access: Access | None = None, *, run
         storage,
         settings["SERVER_NAME"],
         access=access,
+        authenticator=authenticator,
         cors=settings["CORS_ORIGINS"],
         cors_setting="CORS_ORIGINS",
         runtime=runtime,
     )
     gateway = Gateway(settings["BASE_PATH"], settings["PRINCIPAL_CLAIM"], settings["REST_API_BINARY"])
     max_wait = settings["MAX_WAIT_SECONDS"]
-    return Function(api, storage, gateway, max_wait=max_wait, limit=time_limit.limit, warm=warm, runtime=runtime)
+    return Function(
+        api,
+        storage,
+        gateway,
+        max_wait=max_wait,
+        limit=time_limit.limit,
+        warm=warm,
+        verifies=authenticator is not None,
+        runtime=runtime,
+    )
 
 
 def _read(environ: Mapping[str, str], name: str, default: object, parse: Callable[[str], Any]) -> Any:

@@ -57,6 +57,23 @@ class Access:
         raise NotImplementedError
 
 
+class Authenticator:
+    """Verifies who sends a request. One object serves all requests of a server, on any number of threads."""
+
+    def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        """Return the verified sender of a request with these headers (`Request.headers`).
+
+        Raises `Unauthenticated` if the request has no credential or a bad one; its `challenge` says how to send one.
+        The API calls this before each response of a route that is not open, and again when a waiting request wakes. It
+        does not call it for a request that has a principal already, which a gateway has verified.
+        """
+        raise NotImplementedError
+
+    def metadata(self, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Return the metadata of this API as a protected resource (RFC 9728, section 2)."""
+        raise NotImplementedError
+
+
 class AllowAll(Access):
     """Allows every action to everyone. It is for servers that only their own machine can reach."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sltt_core.api.access import AllowAll, check_access
+from sltt_core.api.access import OPEN, AllowAll, check_access
 from sltt_core.api.coding import WORTH_BYTES, accepts_gzip, gzipped
 from sltt_core.api.cors import Cors
 from sltt_core.api.handlers import BODIES, HANDLERS, Context
 from sltt_core.api.http import Response
 from sltt_core.api.problems import problem_response
 from sltt_core.api.routes import allowed_at, match, parse_parameters
-from sltt_core.base.errors import PartialAppend, ServerBusy, SlttError, StorageUnavailable
+from sltt_core.base.errors import IssuerUnavailable, PartialAppend, ServerBusy, SlttError, StorageUnavailable
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import now_utc
 
@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sltt_core.api.access import Access
+    from sltt_core.api.access import Access, Authenticator
     from sltt_core.api.http import Request
     from sltt_core.base.runtime import Runtime
     from sltt_core.log.storage import BaseStorageService
@@ -38,6 +38,7 @@ class Api:
         server_name: str = "sltt",
         *,
         access: Access | None = None,
+        authenticator: Authenticator | None = None,
         cors: Sequence[str] = (),
         cors_setting: str = "--cors",
         runtime: Runtime = SYSTEM,
@@ -46,17 +47,21 @@ class Api:
     ) -> None:
         """`access` decides which actions are allowed; by default, all are.
 
+        `authenticator` verifies who sends a request that has no principal yet; by default, such a request is anonymous.
         `cors` lists the origins whose pages may use the API, or contains `*`; `cors_setting` is its name in hints.
         `report` is called with each error that the client did not cause, before the response is created. `checks` are
         called by `/ready`: each returns the reason why the server is not ready, or `None`.
         """
         self.server_name = server_name
         self._access = AllowAll() if access is None else access
+        self._authenticator = authenticator
         self._clock = runtime.clock
-        self._cors = Cors(cors, cors_setting)
+        self._cors = Cors(cors, cors_setting, challenges=authenticator is not None)
         self._new_token = runtime.new_token
         self._report = report
-        self._context = Context(storage, server_name, self._access, lambda: now_utc(runtime.clock), checks)
+        self._context = Context(
+            storage, server_name, self._access, lambda: now_utc(runtime.clock), checks, authenticator
+        )
 
     def handle(self, request: Request) -> Response:
         """Return the response to a request. The method does not raise, and does not block for `wait`.
@@ -69,7 +74,9 @@ class Api:
             if request.method == "OPTIONS":
                 response = self._options(request)
             else:
-                route, found = match(request.method, request.path)
+                route, found = match(request.method, request.path, with_auth=self._authenticator is not None)
+                if self._authenticator is not None and route.action != OPEN and request.principal is None:
+                    request = request.replace(principal=self._authenticator.authenticate(request.headers))
                 parameters = parse_parameters(route, found, request.query)
                 if route.handler in BODIES:
                     parameters |= BODIES[route.handler](self._context, request)
@@ -107,7 +114,7 @@ class Api:
         return given if 0 < len(given) <= 64 and not given.strip(_ID_CHARS) else self._new_token()[:16]
 
     def _options(self, request: Request) -> Response:
-        methods = allowed_at(request.path)
+        methods = allowed_at(request.path, with_auth=self._authenticator is not None)
         return Response(204, (("allow", ", ".join(methods)), *self._cors.preflight_headers(request, methods)), b"")
 
     def _finish(self, response: Response, request: Request, request_id: str) -> Response:
@@ -135,7 +142,7 @@ def _failed(error: SlttError) -> bool:
     Its `__cause__` has details that clients do not get.
     """
     cause = error.cause if isinstance(error, PartialAppend) else error
-    return cause.status == 500 or isinstance(cause, (StorageUnavailable, ServerBusy))
+    return cause.status == 500 or isinstance(cause, (StorageUnavailable, ServerBusy, IssuerUnavailable))
 
 
 def _no_descriptor(error: BaseException | None) -> bool:

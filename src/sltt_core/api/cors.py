@@ -23,12 +23,15 @@ _PREFLIGHT_SECONDS = 600
 class Cors:
     """The origins whose pages may read responses and send changes: a list, or `*` for all."""
 
-    def __init__(self, origins: Sequence[str] = (), setting: str = "--cors") -> None:
+    def __init__(self, origins: Sequence[str] = (), setting: str = "--cors", *, challenges: bool = False) -> None:
         """`setting` is the name of the setting of the origins, for a hint.
+
+        `challenges` lets pages read `WWW-Authenticate`.
 
         Raises `InvalidInput` for a text that is not an origin: it would silently allow no page.
         """
         self._setting = setting
+        self._exposed = _EXPOSED_HEADERS + (", www-authenticate" if challenges else "")
         self._origins = frozenset(map(_origin, origins))
 
     def check(self, request: Request) -> None:
@@ -52,7 +55,7 @@ class Cors:
             if not self._allows(origin):
                 return (("vary", "origin"),)
             allowed = origin
-        shown = (("access-control-allow-origin", allowed), ("access-control-expose-headers", _EXPOSED_HEADERS))
+        shown = (("access-control-allow-origin", allowed), ("access-control-expose-headers", self._exposed))
         return shown if allowed == ANY else (*shown, ("vary", "origin"))
 
     def preflight_headers(self, request: Request, methods: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
-    from sltt_core.api.access import Access
+    from sltt_core.api.access import Access, Authenticator
     from sltt_core.log.storage import BaseStorageService
 
     Handler = Callable[["Context", Request, Mapping[str, Any]], Response]
@@ -30,7 +30,7 @@ PAGE_FORM = 1
 class Context:
     """The objects that handlers use. Each server has one context."""
 
-    __slots__ = ("access", "checks", "now", "server", "storage")
+    __slots__ = ("access", "authenticator", "checks", "now", "server", "storage")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Context:
         access: Access,
         now: Callable[[], str],
         checks: Sequence[Callable[[], str | None]] = (),
+        authenticator: Authenticator | None = None,
     ) -> None:
         self.storage = storage
         self.server = server
@@ -46,6 +47,7 @@ class Context:
         self.now = now
         self.checks = checks
         """Each returns what is wrong with the server's own threads, or `None`."""
+        self.authenticator = authenticator
 
 
 def health(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
@@ -71,14 +73,21 @@ def help_page(context: Context, request: Request, parameters: Mapping[str, Any])
     """`GET /api/help`."""
     from sltt_core.api.openapi import endpoints
 
-    return _respond(server=context.server, endpoints=endpoints())
+    return _respond(server=context.server, endpoints=endpoints(with_auth=context.authenticator is not None))
 
 
 def openapi(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /openapi.json`."""
     from sltt_core.api.openapi import document
 
-    return _respond(**document(context.server, context.storage.project_id))
+    with_auth = context.authenticator is not None
+    return _respond(**document(context.server, context.storage.project_id, with_auth=with_auth))
+
+
+def resource_metadata(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
+    """`GET /.well-known/oauth-protected-resource`. The route exists only with an authenticator."""
+    assert context.authenticator is not None
+    return json_response(dumps(context.authenticator.metadata(request.headers)))
 
 
 def read_changes(context: Context, request: Request) -> dict[str, Any]:
@@ -219,6 +228,7 @@ HANDLERS: dict[str, Handler] = {
     "get_change": get_change,
     "get_stats": get_stats,
     "mark_as_outdated": mark_as_outdated,
+    "resource_metadata": resource_metadata,
 }
 """The handlers by their names in the routes."""
 

@@ -36,6 +36,10 @@ class Request(Record):
     principal: Principal | None = None
     """The sender, as the server or the gateway has verified it; `None` if the request is anonymous."""
 
+    def __repr__(self) -> str:
+        """Leave out the headers and the query, which may contain a credential, and the body."""
+        return f"Request({self.method!r}, {self.path!r})"
+
 
 class Wait(Record):
     """What a client waits for that got an empty page: a change after the cursor."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from sltt_core.api.access import OPEN
 from sltt_core.api.http import JSON, PROBLEM_JSON
-from sltt_core.api.routes import ROUTES
-from sltt_core.api.schemas import REQUEST_BODIES, SCHEMAS
+from sltt_core.api.routes import routes
+from sltt_core.api.schemas import METADATA_SCHEMA, REQUEST_BODIES, SCHEMAS
 from sltt_core.base.version import __version__
 
 TYPE_CHECKING = False
@@ -24,11 +25,13 @@ _RESPONSES = {
     "get_change": "Change",
     "get_stats": "Stats",
     "mark_as_outdated": "Change",
+    "resource_metadata": "ResourceMetadata",
 }
 """The schema of each handler's successful response."""
 
 _PROBLEMS = {
     "400": "The request breaks a rule; `field` or `errors` says which",
+    "401": "There is no bearer token, or it is not valid",
     "403": "Not allowed",
     "404": "The change or the project does not exist here",
     "409": "The log has another history than the one the reader knows",
@@ -50,6 +53,7 @@ _PROBLEMS_OF = {
     "get_change": "400 403 404 429 500 503",
     "get_stats": "400 403 404 429 500 503",
     "get_projects": "400 403 429 500 503",
+    "resource_metadata": "400",
 }
 _CONDITIONAL = {"help_page", "openapi", "get_projects", "get_changes", "get_change", "get_stats"}
 
@@ -61,10 +65,12 @@ _KEY: dict[str, Any] = {
     "schema": {"type": "string", "pattern": '^([A-Za-z0-9._:-]{16,128}|"[A-Za-z0-9._:-]{16,128}")$'},
     "example": "2f1c9a54-0b7e-4d0e-9d1c-6a1f0e5b7c33",
 }
+_BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+_CHALLENGE: dict[str, Any] = {"description": "How to authenticate (RFC 6750, RFC 9728)", "schema": {"type": "string"}}
 _ETAG: dict[str, Any] = {"description": "For If-None-Match", "schema": {"type": "string"}}
 
 
-def endpoints() -> list[dict[str, Any]]:
+def endpoints(*, with_auth: bool = False) -> list[dict[str, Any]]:
     """Describe every route, for `GET /api/help`."""
     return [
         {
@@ -76,21 +82,25 @@ def endpoints() -> list[dict[str, Any]]:
                 for parameter in route.parameters
             ],
         }
-        for route in ROUTES
+        for route in routes(with_auth=with_auth)
     ]
 
 
-def document(server: str, project_id: str | None = None) -> dict[str, Any]:
+def document(server: str, project_id: str | None = None, *, with_auth: bool = False) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.0).
 
-    `project_id` is the project of a service that serves only one. Then a change may omit it.
+    `project_id` is the project of a service that serves only one. Then a change may omit it. `with_auth` describes an
+    API that verifies bearer tokens.
     """
     new_change = SCHEMAS["NewChange"]
     if project_id is None:
         new_change = {**new_change, "required": ["projectId", *new_change["required"]]}
     paths: dict[str, Any] = {}
-    for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    for route in routes(with_auth=with_auth):
+        operation = paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        if with_auth and route.action != OPEN:
+            operation["security"] = [{"bearer": []}]
+            operation["responses"]["401"] = {**_problem("401"), "headers": {"WWW-Authenticate": _CHALLENGE}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -102,7 +112,10 @@ def document(server: str, project_id: str | None = None) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": {**SCHEMAS, "NewChange": new_change}},
+        "components": {
+            "schemas": {**SCHEMAS, "NewChange": new_change, **(METADATA_SCHEMA if with_auth else {})},
+            **({"securitySchemes": {"bearer": _BEARER}} if with_auth else {}),
+        },
     }
 
 
@@ -117,10 +130,7 @@ def _operation(route: Route) -> dict[str, Any]:
         good["headers"] = {"ETag": _ETAG}
         responses["304"] = {"description": "Not modified: the ETag in If-None-Match is still current"}
     for status in _PROBLEMS_OF.get(route.handler, "").split():
-        responses[status] = {
-            "description": _PROBLEMS[status],
-            "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
+        responses[status] = _problem(status)
     operation: dict[str, Any] = {
         "operationId": route.handler,
         "summary": route.description,
@@ -132,6 +142,13 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.handler == "post_changes":
         parameters.append(_KEY)
     return operation
+
+
+def _problem(status: str) -> dict[str, Any]:
+    return {
+        "description": _PROBLEMS[status],
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:

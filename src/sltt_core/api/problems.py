@@ -38,6 +38,8 @@ def problem_response(error: SlttError, *, server: str, timestamp: str, request_i
         headers.append(("retry-after", str(error.retry_after)))
     if isinstance(error, MethodNotAllowed):
         headers.append(("allow", ", ".join(error.allow)))
+    if error.challenge is not None:
+        headers.append(("www-authenticate", error.challenge))
     return Response(error.status, tuple(headers), dumps(problem, ascii_only=False).encode("utf-8", "replace"))
 
 

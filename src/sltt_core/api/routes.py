@@ -48,6 +48,8 @@ class Route(Record):
     cache: str = "no-cache"
     """`Cache-Control` of a successful response. Logs grow, and changes get an `outdatedBy`. Therefore a cache may store
     a response, but must check each time whether it is still valid (`ETag`)."""
+    with_auth: bool = False
+    """Whether it exists only where credentials are verified."""
 
 
 def _integer(check: Callable[[object], int]) -> Callable[[object], int]:
@@ -208,45 +210,59 @@ ROUTES = (
         (PROJECT, SEQ),
         cache="no-store",
     ),
+    Route(
+        "GET",
+        "/.well-known/oauth-protected-resource",
+        "resource_metadata",
+        OPEN,
+        "Returns which issuer's tokens this API accepts; only where it verifies tokens",
+        cache="no-store",
+        with_auth=True,
+    ),
 )
 
 
-def match(method: str, path: str) -> tuple[Route, dict[str, str]]:
+def routes(*, with_auth: bool) -> tuple[Route, ...]:
+    """Return the routes of an API that verifies credentials, or of one that does not."""
+    return ROUTES if with_auth else tuple(route for route in ROUTES if not route.with_auth)
+
+
+def match(method: str, path: str, *, with_auth: bool = True) -> tuple[Route, dict[str, str]]:
     """Return the route for a method and a path, and the parameters in the path, percent-encoded.
 
-    `HEAD` matches the routes of `GET`. Raises `NotFound` if no route has the path, and `MethodNotAllowed` if none of
-    its routes has the method.
+    `with_auth` tells whether the API verifies credentials. `HEAD` matches the routes of `GET`. Raises `NotFound` if no
+    route has the path, and `MethodNotAllowed` if none of its routes has the method.
     """
-    routes = _routes_at(path)
-    for route, found in routes:
+    found_routes = _routes_at(path, with_auth)
+    for route, found in found_routes:
         if method == route.method or (method == "HEAD" and route.method == "GET"):
             return route, found
-    raise MethodNotAllowed(method, allowed([route for route, _ in routes]))
+    raise MethodNotAllowed(method, allowed([route for route, _ in found_routes]))
 
 
-def allowed_at(path: str) -> tuple[str, ...]:
+def allowed_at(path: str, *, with_auth: bool = True) -> tuple[str, ...]:
     """Return the methods of a path; raises `NotFound` when no route has the path."""
-    return allowed([route for route, _ in _routes_at(path)])
+    return allowed([route for route, _ in _routes_at(path, with_auth)])
 
 
-def allowed(routes: Sequence[Route]) -> tuple[str, ...]:
+def allowed(of_routes: Sequence[Route]) -> tuple[str, ...]:
     """Return the methods of some routes, with `OPTIONS`, and with `HEAD` if there is a `GET`."""
-    methods = {route.method for route in routes} | {"OPTIONS"}
+    methods = {route.method for route in of_routes} | {"OPTIONS"}
     return tuple(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
-def _routes_at(path: str) -> list[tuple[Route, dict[str, str]]]:
+def _routes_at(path: str, with_auth: bool) -> list[tuple[Route, dict[str, str]]]:
     segments = path.split("/")
-    routes = []
+    found_routes = []
     for route, pattern in _PATTERNS:
-        if len(pattern) == len(segments):
+        if len(pattern) == len(segments) and (with_auth or not route.with_auth):
             pairs = list(zip(pattern, segments, strict=True))
             if all(part == segment or part.startswith("{") for part, segment in pairs):
                 found = {part[1:-1]: segment for part, segment in pairs if part.startswith("{")}
-                routes.append((route, found))
-    if not routes:
+                found_routes.append((route, found))
+    if not found_routes:
         raise NotFound(f"no route has the path {path[:200]}", hint="GET /api/help lists the routes.")
-    return routes
+    return found_routes
 
 
 def parse_parameters(route: Route, found: Mapping[str, str], query: str) -> dict[str, Any]:

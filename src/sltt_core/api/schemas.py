@@ -214,6 +214,18 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     ),
 }
 
+METADATA_SCHEMA: dict[str, dict[str, Any]] = {
+    "ResourceMetadata": _object(
+        {
+            "resource": {"type": "string", "format": "uri"},
+            "authorization_servers": {"type": "array", "items": {"type": "string", "format": "uri"}},
+            "bearer_methods_supported": {"const": ["header"]},
+        },
+        optional="authorization_servers",
+    )
+}
+"""The schema of the one response of an API that verifies tokens, and of no other."""
+
 REQUEST_BODIES: dict[str, dict[str, Any]] = {
     "post_changes": {
         "schema": {

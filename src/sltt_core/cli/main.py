@@ -114,7 +114,7 @@ def main() -> None:
     "--open-to-network",
     is_flag=True,
     help="Allow a --host that other machines can reach. There is no access control: everyone who can reach the "
-    "port can read and write everything.",
+    "port, or who has a token if AUTH_ISSUER is set, can read and write everything.",
 )
 def serve(
     host: str,
@@ -138,8 +138,12 @@ def serve(
       sltt serve --project ruth --storage sqlite:ruth.db
       USE_LOCAL_DYNAMODB=true sltt serve --storage dynamodb:team    a table on localhost:8000
       DYNAMODB_REGION=eu-west-1 sltt serve --storage dynamodb:team  a table on AWS
+
+    AUTH_ISSUER, AUTH_AUDIENCE and AUTH_JWKS make the server accept only requests with a token of that issuer
+    (docs/api.md, "Access").
     """
     try:
+        from sltt_core.api.bearer import authenticator_from_environment
         from sltt_core.server.access_log import AccessLog
         from sltt_core.server.descriptors import raise_limit
         from sltt_core.server.log_lines import line_writer
@@ -156,10 +160,12 @@ def serve(
             Path(storage_url.removeprefix("sqlite:")).parent.mkdir(parents=True, exist_ok=True)
         storage = open_storage(storage_url, project)
         access_log = AccessLog(errors_only=quiet)
+        authenticator = authenticator_from_environment(fast=True)
         raise_limit()
         server = RestApiServer(
             storage=storage,
             server_name=name,
+            authenticator=authenticator,
             cors=cors,
             allow_hosts=allow_hosts,
             access_log=access_log,

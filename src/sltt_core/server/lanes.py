@@ -33,6 +33,7 @@ _LANE_OF = {
     "health": NONE,
     "help_page": NONE,
     "openapi": NONE,
+    "resource_metadata": NONE,
     "ready": PROBE,
     "post_changes": WRITE,
     "mark_as_outdated": WRITE,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from sltt_core.api.access import Access
+    from sltt_core.api.access import Access, Authenticator
     from sltt_core.log.storage import BaseStorageService
     from sltt_core.server.access_log import AccessEntry, AccessLog
 
@@ -62,6 +62,7 @@ class RestApiServer:
         open_to_network: bool = False,
         allow_hosts: Sequence[str] = (),
         access: Access | None = None,
+        authenticator: Authenticator | None = None,
         cors: Sequence[str] = (),
         access_log: AccessLog | None = None,
         header_seconds: float = HEADER_SECONDS,
@@ -75,14 +76,14 @@ class RestApiServer:
 
         `port` 0 selects a free port. `host` must be a loopback name or address unless `open_to_network` is true.
         `allow_hosts` are more names and addresses that a `Host` header may contain; without them, `open_to_network`
-        accepts every one. `access` checks every action; by default all are allowed. `cors` lists the origins whose
-        pages may use the API. `header_seconds` and `body_seconds` bound the time to receive a request; `body_seconds`
-        also bounds the time to send a response. A client that reads nothing of a response for `unread_seconds` is
-        disconnected. `keep_alive_seconds` is how long a connection is kept for a further request. `max_connections`
-        bounds the connections, by default 1,000 or as many as the limit of file descriptors allows; a server cannot
-        raise that limit, which belongs to the process. `max_unsent_bytes` bounds the bytes of all responses that
-        clients have not read. Beyond the last two, the response is a 503. Raises `InvalidInput` for a setting that is
-        not valid.
+        accepts every one. `access` checks every action; by default all are allowed. `authenticator` verifies who sends
+        a request; by default nobody does, and requests are anonymous. `cors` lists the origins whose pages may use the
+        API. `header_seconds` and `body_seconds` bound the time to receive a request; `body_seconds` also bounds the
+        time to send a response. A client that reads nothing of a response for `unread_seconds` is disconnected.
+        `keep_alive_seconds` is how long a connection is kept for a further request. `max_connections` bounds the
+        connections, by default 1,000 or as many as the limit of file descriptors allows; a server cannot raise that
+        limit, which belongs to the process. `max_unsent_bytes` bounds the bytes of all responses that clients have not
+        read. Beyond the last two, the response is a 503. Raises `InvalidInput` for a setting that is not valid.
         """
         self._port = port
         self._host = host
@@ -90,7 +91,15 @@ class RestApiServer:
         self._allow_hosts = tuple(allow_hosts)
         AllowedHosts(self._allow_hosts)  # raises for one that is not valid
         self._storage = storage
-        self._api = Api(storage, server_name, access=access, cors=cors, report=self._report, checks=(self._fault,))
+        self._api = Api(
+            storage,
+            server_name,
+            access=access,
+            authenticator=authenticator,
+            cors=cors,
+            report=self._report,
+            checks=(self._fault,),
+        )
         self._access_log = access_log
         self._header_seconds = header_seconds
         self._body_seconds = body_seconds

@@ -11,15 +11,20 @@ import pytest
 from aws_backend.function.function import RESERVE_SECONDS, Function, report
 from aws_backend.function.gateway import MAX_PAGE_BYTES, Gateway, UnknownEvent
 from aws_backend.function.settings import function_of
+from scripts.engines import DYNOXIDE
 from sltt_core.api.app import Api
+from sltt_core.api.bearer import authenticator_from_environment
 from sltt_core.api.handlers import HANDLERS
 from sltt_core.api.http import Response
-from sltt_core.base.errors import NotAllowed, StorageError, StorageUnavailable
+from sltt_core.base.errors import InvalidInput, NotAllowed, StorageError, StorageUnavailable
 from sltt_core.base.runtime import Runtime
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.aws_backend.function.gateways import Invocation, Sent, http_2_event, received, rest_event, url_event
+from tests.aws_backend.logs import new_table
+from tests.conftest import engine_url
 from tests.contract.logs import new
 from tests.sltt_core.api.client import Asks
+from tests.sltt_core.auth.samples import SETTINGS, claims, token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,6 +90,46 @@ def test_an_authorizer_without_a_principal_is_a_403(
     (line,) = capsys.readouterr().err.splitlines()
     assert "PRINCIPAL_CLAIM" in json.loads(line)["hint"]
     assert storage.get_all_projects().projects == ()
+
+
+@pytest.mark.parametrize("event", [rest_event, http_2_event, url_event])
+def test_an_authorizer_of_the_gateway_is_used_instead_of_tokens_and_this_is_logged_once(
+    storage: LocalStorageService, event: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authenticator = authenticator_from_environment(SETTINGS)
+    handler = Function(Api(storage, authenticator=authenticator), storage, verifies=True)
+    bearer = {**JSON, "authorization": f"Bearer {token(payload=claims(sub='of-the-token'))}"}
+    assert received(handler(event(POST), Invocation())).status == 401
+    assert received(handler(event(POST._replace(headers=bearer)), Invocation())).status == 200
+    assert storage.get_change(1, project_id="p").change_by == "of-the-token"
+    assert capsys.readouterr().err == ""
+    for headers in (JSON, bearer, {**JSON, "authorization": "AWS4-HMAC-SHA256 Credential=x"}):
+        sent = event(POST._replace(headers=headers))
+        sent["requestContext"]["authorizer"] = {"principalId": "of-the-gateway"}
+        assert received(handler(sent, Invocation())).status == 200
+    changes = storage.get_changes_with_cursor(1, project_id="p").changes
+    assert {change.change_by for change in changes} == {"of-the-gateway"}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["level"] == "WARNING"
+
+
+def test_a_bad_authorizer_of_the_gateway_is_not_replaced_by_a_token(storage: LocalStorageService) -> None:
+    handler = Function(Api(storage, authenticator=authenticator_from_environment(SETTINGS)), storage, verifies=True)
+    event = url_event(get(CHANGES, authorization=f"Bearer {token()}"))
+    event["requestContext"]["authorizer"] = {"lambda": {}}
+    assert received(handler(event, Invocation())).status == 403
+
+
+def test_the_settings_of_authentication_are_used_and_checked() -> None:
+    table = {"DYNAMODB_TABLE": new_table(engine_url(DYNOXIDE)), "DYNAMODB_ENDPOINT": engine_url(DYNOXIDE)}
+    handler = function_of({**table, **SETTINGS})
+    with handler._storage:
+        assert received(handler(url_event(get("/api/projects")), Invocation())).status == 401
+        assert received(handler(url_event(get("/health")), Invocation())).status == 200
+        bearer = {"authorization": f"Bearer {token('ES256')}"}
+        assert received(handler(url_event(get("/api/projects", **bearer)), Invocation())).status == 200
+    with pytest.raises(InvalidInput, match="the setting AUTH_JWKS is missing"):
+        function_of({**table, **SETTINGS, "AUTH_JWKS": ""})
 
 
 def test_error_responses_have_cors_headers(storage: LocalStorageService) -> None:

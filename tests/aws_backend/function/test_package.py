@@ -19,9 +19,10 @@ from scripts.engines import DYNOXIDE
 from tests.aws_backend.logs import new_table
 from tests.conftest import engine_url
 from tests.lambda_code import lambda_code, lambda_python, lambda_zip
+from tests.sltt_core.auth.samples import SETTINGS
 from tests.test_layers import FORBIDDEN, OUR_PACKAGES
 
-MAX_BYTES = 140 * 1024  # 135 before forks and dead connections were handled, and a change could be marked over HTTP
+MAX_BYTES = 162 * 1024  # 140 before the verification of tokens, of which a function without AUTH_… loads nothing
 """The largest size of the zip, which Lambda fetches at each cold start."""
 MAX_MODULES = 64
 """The largest number of modules after the first append, without those of an interpreter as it usually starts (with
@@ -73,6 +74,12 @@ def test_no_module_in_the_zip_imports_from_the_front_doors() -> None:
             assert not (isinstance(node, ast.ImportFrom) and node.module in ("aws_backend", "sltt_core")), file
 
 
+AUTH_MODULES = {
+    f"sltt_core.auth.{name}"
+    for name in ("base64url", "claims", "jwks", "jws", "key_sources", "p256", "rsa", "secret_keys", "verifier")
+}
+"""What a function loads, with `sltt_core.api.bearer`, if its settings name an issuer of tokens."""
+
 EVERY_MODULE = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -110,6 +117,8 @@ def test_every_module_can_be_imported_with_python_alone() -> None:
         "aws_backend.dynamodb.token_sources",
         "aws_backend.upkeep.audit",
         "aws_backend.upkeep.repair",
+        "sltt_core.auth.device_tokens",
+        "sltt_core.auth.openssl",
         "sltt_core.cli.main",
         "sltt_core.sqlite.storage",
         "sltt_core.server",
@@ -123,9 +132,11 @@ def test_every_module_can_be_imported_with_python_alone() -> None:
         "aws_backend.dynamodb.connections",
         "aws_backend.dynamodb.metadata_sources",
         "aws_backend.dynamodb.proxies",
+        "sltt_core.api.bearer",
         "sltt_core.api.openapi",
         "sltt_core.api.schemas",
         "sltt_core.api.waiting",
+        *AUTH_MODULES,
     }
     # The missing name is the module or one of its packages.
     assert all(name == absent or name.startswith(f"{absent}.") for name, absent in missing.items())
@@ -194,6 +205,18 @@ def test_the_first_append_imports_few_modules() -> None:
     loaded = result["loaded"]
     assert not FORBIDDEN.intersection(loaded)
     assert len(loaded) <= MAX_MODULES, f"{len(loaded)}: {loaded}"
+    assert not [name for name in loaded if name.startswith("sltt_core.auth") or name == "sltt_core.api.bearer"]
+
+
+def test_the_settings_of_authentication_load_only_what_verifies_tokens() -> None:
+    endpoint = engine_url(DYNOXIDE)
+    table = {"DYNAMODB_TABLE": new_table(endpoint), "DYNAMODB_ENDPOINT": endpoint}
+    without, secured = run(FIRST_APPEND, **table)["loaded"], run(FIRST_APPEND, **table, **SETTINGS)
+    assert secured["status"] == 401
+    added = set(secured["loaded"]) - set(without)
+    added -= {name for name in added if package.is_empty_package(name)}  # namespaces, without a file in the zip
+    assert added == {*AUTH_MODULES, "sltt_core.api.bearer"}
+    assert not FORBIDDEN.intersection(secured["loaded"])
 
 
 NO_TABLE = """
@@ -214,6 +237,10 @@ except Exception as error:
         ({"DYNAMODB_TABLE": "log", "PROJECT_ID": "a/b"}, "PROJECT_ID"),
         ({"DYNAMODB_TABLE": "log", "MAX_WAIT_SECONDS": "soon"}, "MAX_WAIT_SECONDS is not a number of seconds"),
         ({"DYNAMODB_TABLE": "log"}, "no AWS region is set"),
+        (
+            {"DYNAMODB_TABLE": "log", "AWS_REGION": "eu-west-1", "AUTH_ISSUER": "https://id.example.org/"},
+            "the setting AUTH_AUDIENCE is missing, but AUTH_ISSUER is set",
+        ),
     ],
 )
 def test_an_invalid_setting_ends_the_init_phase_and_is_named(environment: dict[str, str], expected: str) -> None:

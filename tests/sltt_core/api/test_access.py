@@ -30,6 +30,7 @@ EXPECTED = {
     "get_change": "read",
     "get_stats": "read",
     "mark_as_outdated": "append",
+    "resource_metadata": "open",
 }
 
 

@@ -25,6 +25,7 @@ TABLE = [
     ("GET", "/api/projects/ruth/changes/5", "get_change", {"projectId": "ruth", "seq": "5"}),
     ("GET", "/api/projects/ruth/stats", "get_stats", {"projectId": "ruth"}),
     ("POST", "/api/projects/ruth/changes/5/outdated", "mark_as_outdated", {"projectId": "ruth", "seq": "5"}),
+    ("GET", "/.well-known/oauth-protected-resource", "resource_metadata", {}),
     # Nothing is decoded or judged yet.
     ("GET", "/api/projects/a%2Fb/changes", "get_changes", {"projectId": "a%2Fb"}),
     ("GET", "/api/projects//changes", "get_changes", {"projectId": ""}),
