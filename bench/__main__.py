@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.auth import tokens
 from bench.cold_start import first_change, imports
 from bench.dynamodb import calls, contention, costs, pages
 from bench.log import appends, growth, memory
@@ -35,6 +36,7 @@ BENCHES = {
     "memory": memory,
     "waiting": waiting,
     "imports": imports,
+    "tokens": tokens,
     "dynamodb": calls,
     "contention": contention,
     "pages": pages,

@@ -25,6 +25,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "http.client": ("http.client",),
     "asyncio": ("asyncio",),
     "Lambda path": ("sltt_core.api.app", "sltt_core.log.storage"),
+    "Lambda path + tokens": ("sltt_core.api.app", "sltt_core.log.storage", "sltt_core.api.bearer"),
     "Lambda path + SQLite": ("sltt_core.api.app", "sltt_core.sqlite.storage"),
 }
 ROUNDS = 2
