@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sltt_core.api.access import Authenticator
+
 try:
     import click
     from platformdirs import user_data_path
@@ -181,7 +183,8 @@ def serve(
         _warn(f"everyone who can reach {server.url} can read and write all projects: there is no access control")
     # A terminal or a pipe that nobody reads holds up neither the start nor the end.
     console = line_writer(sys.stdout, lambda count: f"{count} lines were dropped")
-    server.serve_forever(lambda url: console.put(_banner(url, f"{storage_url} {storage.place}".strip(), project)))
+    log = f"{storage_url} {storage.place}".strip()
+    server.serve_forever(lambda url: console.put(_banner(url, log, project, authenticator)))
     console.put("stopped")
     console.flush()
 
@@ -209,17 +212,18 @@ def _as_click_error(error: SlttError) -> click.ClickException:
     return click.ClickException(f"{text}\nHint: {error.hint}" if error.hint else text)
 
 
-def _banner(url: str, log: str, project: str | None) -> str:
+def _banner(url: str, log: str, project: str | None, authenticator: Authenticator | None) -> str:
     example = project or "ruth"
     named = "" if project else f'"projectId":"{example}",'
     change = f'{named}"entityType":"passage","entityId":"ruth-1","data":{{"title":"Famine in Bethlehem"}}'
+    token = "" if authenticator is None else " -H 'Authorization: Bearer TOKEN'"
     return "\n".join(
         [
             f"sltt {__version__} serves {log}" + (f", project {project}" if project else ""),
             f"on {url} (press Ctrl-C to stop)",
             "\nTry:",
-            f"  curl {url}/api/changes -H 'Content-Type: application/json' -d '[{{{change}}}]'",
-            f"  curl {url}/api/projects/{example}/changes",
-            f"  curl {url}/api/projects/{example}/stats\n",
+            f"  curl {url}/api/changes -H 'Content-Type: application/json' -d '[{{{change}}}]'{token}",
+            f"  curl {url}/api/projects/{example}/changes{token}",
+            f"  curl {url}/api/projects/{example}/stats{token}\n",
         ]
     )

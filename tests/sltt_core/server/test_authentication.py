@@ -19,7 +19,8 @@ def test_the_keys_come_from_the_issuer_and_no_token_is_logged(tmp_path: Path) ->
         process = start_sltt("serve", "--port", "0", "--storage", f"sqlite:{tmp_path / 'a.db'}", **settings)
         with process:
             try:
-                url, _ = read_banner(process)
+                url, banner = read_banner(process)
+                assert sum("-H 'Authorization: Bearer TOKEN'" in line for line in banner) == 3
                 assert issuer.requests == []
                 with httpx.Client(base_url=url, timeout=30) as client:
                     assert client.post("/api/changes", json=[CHANGE]).status_code == 401
