@@ -15,17 +15,18 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.core.result import Ok
 
+from sltt_core.api.bearer import authenticator_from_environment
 from sltt_core.api.openapi import document
-from sltt_core.api.routes import ROUTES
+from sltt_core.api.routes import routes
 from sltt_core.model.changes import NewChange
 from sltt_core.model.fields import MAX_SEQ
+from sltt_core.server.rest_api_server import RestApiServer
+from sltt_core.sqlite.storage import LocalStorageService
 from tests.hostile.raw import SERVER
+from tests.sltt_core.auth.samples import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from sltt_core.server.rest_api_server import RestApiServer
-    from sltt_core.sqlite.storage import LocalStorageService
 
 CONFIG = schemathesis.Config.from_dict({"seed": 1, "generation": {"deterministic": True, "database": "none"}})
 
@@ -91,7 +92,35 @@ def adjust(case: schemathesis.Case[Any], number: int) -> None:
 
 def test_every_route_is_an_operation() -> None:
     operations = {found.ok().label for found in schema.get_all_operations() if isinstance(found, Ok)}
-    assert operations == {f"{route.method} {route.path}" for route in ROUTES}
+    assert operations == {f"{route.method} {route.path}" for route in routes(with_auth=False)}
+
+
+secured = schemathesis.openapi.from_dict(document(SERVER, with_auth=True), config=CONFIG)
+
+
+@pytest.fixture(scope="module")
+def secured_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestApiServer]:
+    log = LocalStorageService(tmp_path_factory.mktemp("secured") / "log.db")
+    authenticator = authenticator_from_environment(SETTINGS)
+    with RestApiServer(storage=log, server_name=SERVER, port=0, authenticator=authenticator) as running:
+        yield running
+
+
+@secured.parametrize()
+@settings(max_examples=5, deadline=None, derandomize=True, database=None)
+def test_an_operation_without_a_token_conforms_to_the_document(
+    case: schemathesis.Case[Any], secured_server: RestApiServer
+) -> None:
+    case.headers.pop("Authorization", None)
+    response = case.call(base_url=secured_server.url)
+    case.validate_response(response)
+    public = "security" not in case.operation.definition.raw
+    assert public or response.status_code in (401, 204, 405)  # 204 is for OPTIONS
+
+
+def test_every_route_is_an_operation_where_tokens_are_verified() -> None:
+    operations = {found.ok().label for found in secured.get_all_operations() if isinstance(found, Ok)}
+    assert operations == {f"{route.method} {route.path}" for route in routes(with_auth=True)}
 
 
 def test_the_server_returns_the_document(server: RestApiServer) -> None:

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sltt_core.api.routes import ROUTES
+from sltt_core.api.routes import routes
 from tests.http.entry_points import JSON, NAME, EntryPoint, post
+from tests.sltt_core.auth.samples import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sltt_core.api.routes import Route
+
+    Described = tuple[EntryPoint, tuple[Route, ...]]
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -26,22 +31,32 @@ def test_health(entry_point: EntryPoint) -> None:
     assert response.headers["content-type"] == "application/json"
 
 
-def test_help_lists_every_route_with_its_parameters(entry_point: EntryPoint) -> None:
+@pytest.fixture(params=[None, SETTINGS], ids=["open", "with-tokens"])
+def described(request: pytest.FixtureRequest, make_entry_point: Callable[..., EntryPoint]) -> Described:
+    """An entry point with and without the verification of tokens, and the routes that it has."""
+    options = {} if request.param is None else {"settings": request.param}
+    return make_entry_point(**options), routes(with_auth=request.param is not None)
+
+
+def test_help_lists_every_route_with_its_parameters(described: Described) -> None:
+    entry_point, expected = described
     body = entry_point.ask("GET", "/api/help").json()
     assert body["server"] == NAME
-    assert [(e["method"], e["path"]) for e in body["endpoints"]] == [(r.method, r.path) for r in ROUTES]
-    for endpoint, route in zip(body["endpoints"], ROUTES, strict=True):
+    assert [(e["method"], e["path"]) for e in body["endpoints"]] == [(r.method, r.path) for r in expected]
+    for endpoint, route in zip(body["endpoints"], expected, strict=True):
         assert endpoint["description"]
         assert [p["name"] for p in endpoint["parameters"]] == [p.name for p in route.parameters]
 
 
-def test_openapi_describes_every_route(entry_point: EntryPoint) -> None:
+def test_openapi_describes_every_route(described: Described) -> None:
+    entry_point, expected = described
     body = entry_point.ask("GET", "/openapi.json").json()
     assert body["openapi"].startswith("3.1")
-    for route in ROUTES:
+    assert body["paths"].keys() == {route.path for route in expected}
+    for route in expected:
         operation = body["paths"][route.path][route.method.lower()]
-        described = {p["name"] for p in operation["parameters"] if p["in"] != "header"}
-        assert described == {p.name for p in route.parameters}
+        names = {p["name"] for p in operation["parameters"] if p["in"] != "header"}
+        assert names == {p.name for p in route.parameters}
 
 
 def test_a_post_returns_the_numbers(entry_point: EntryPoint) -> None:

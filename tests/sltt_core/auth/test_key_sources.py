@@ -143,6 +143,12 @@ def test_without_any_key_a_bad_response_is_an_error_that_can_be_retried(
     assert knows(keys, "rsa")
 
 
+def test_a_large_response_is_not_read(issuer: Issuer, clock: Clock) -> None:
+    issuer.body = OLD + " " * MAX_SET_BYTES
+    with pytest.raises(IssuerUnavailable, match="BadResponse"):  # of the transport, which reads no more
+        remote(issuer, clock).find("rsa", "RS256")
+
+
 def test_a_dead_issuer_is_no_reason_to_refuse_known_keys(clock: Clock) -> None:
     with running_issuer(OLD) as issuer:
         keys = remote(issuer, clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 
 import pytest
@@ -68,12 +69,61 @@ def test_a_point_off_the_curve_is_refused(kind: type[EcKey], x: int, y: int) -> 
         kind(x, y)
 
 
+def key_for(kind: type[EcKey], point: tuple[int, int], r: int, s: int) -> EcKey:
+    """The key for which (r, s) is a signature of `m`, if `point` is the point that r stands for."""
+    digest = int.from_bytes(hashlib.sha256(b"m").digest(), "big")
+    inverse = pow(r, -1, N)
+    found = affine(sum_of_products(-digest * inverse % N, s * inverse % N, odd_multiples(point)))
+    assert found is not None
+    return kind(*found)
+
+
+def point_from(x: int) -> tuple[int, int]:
+    """The first point of the curve whose x is not smaller."""
+    while True:
+        square = (x * x * x - 3 * x + B) % P
+        y = pow(square, (P + 1) // 4, P)
+        if y * y % P == square:
+            return x, y
+        x += 1
+
+
+def signature(r: int, s: int, size: int = 32) -> bytes:
+    return r.to_bytes(32, "big") + s.to_bytes(size, "big")
+
+
+@pytest.mark.parametrize("kind", [EcKey, OpenSslEcKey])
+def test_r_may_stand_for_an_x_that_is_not_below_n(kind: type[EcKey]) -> None:
+    """About one of 2¹²⁸ random signatures has such an x, so that no random test finds it."""
+    point = point_from(N)
+    assert N <= point[0] < P
+    r = point[0] - N
+    assert key_for(kind, point, r, 5).verify(b"m", signature(r, 5))
+
+
+@pytest.mark.parametrize("kind", [EcKey, OpenSslEcKey])
+def test_r_stands_for_no_x_beyond_p(kind: type[EcKey]) -> None:
+    point = point_from(1)
+    r = point[0] + P - N  # r + N is x modulo p, but not x
+    assert not key_for(kind, point, r, 5).verify(b"m", signature(r, 5))
+
+
+@pytest.mark.parametrize("kind", [EcKey, OpenSslEcKey])
+def test_both_numbers_have_32_bytes(kind: type[EcKey]) -> None:
+    """A small s fits into fewer bytes, and then another text would be the same signature."""
+    point = point_from(2**200)
+    key = key_for(kind, point, point[0], 5)
+    assert key.verify(b"m", signature(point[0], 5))
+    for size in (1, 31, 33):
+        assert not key.verify(b"m", signature(point[0], 5, size))
+
+
 def test_a_verification_takes_few_operations() -> None:
     """About 260 doublings, and an addition for every seventh bit of each of two numbers."""
     public = EC.public_key().public_numbers()
     key = EcKey(public.x, public.y)
-    message, signature = b"m", es256(b"m")
-    assert key.verify(message, signature)  # computes the multiples
+    signed = es256(b"m")
+    assert key.verify(b"m", signed)  # computes the multiples
     calls: dict[str, int] = {}
 
     def count(frame: object, event: str, arg: object) -> None:
@@ -84,7 +134,7 @@ def test_a_verification_takes_few_operations() -> None:
     before = sys.getprofile()
     sys.setprofile(count)
     try:
-        assert key.verify(message, signature)
+        assert key.verify(b"m", signed)
     finally:
         sys.setprofile(before)
     assert calls["_double"] <= 258

@@ -55,3 +55,15 @@ def test_a_modulus_may_have_any_number_of_bits_in_the_range(bits: int) -> None:
     ours = RsaKey(key.public_key().public_numbers().n, 65_537)
     assert ours.verify(b"m", rs256(b"m", key))
     assert not ours.verify(b"n", rs256(b"m", key))
+
+
+@pytest.mark.parametrize("kind", [RsaKey, OpenSslRsaKey])
+def test_a_signature_has_one_number_only(kind: type[RsaKey]) -> None:
+    """The signature plus the modulus, in as many bytes, has the same power (RFC 8017, section 5.2.2, step 1)."""
+    private = rsa.generate_private_key(65_537, 2050)
+    modulus = private.public_key().public_numbers().n
+    key = kind(modulus, 65_537)
+    signature = rs256(b"m", private)
+    more = (int.from_bytes(signature, "big") + modulus).to_bytes(len(signature), "big")
+    assert key.verify(b"m", signature)
+    assert not key.verify(b"m", more)

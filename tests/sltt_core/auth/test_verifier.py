@@ -123,8 +123,11 @@ def test_a_token_without_kid_may_use_the_only_key() -> None:
     good, other = token("HS256", kid=...), token("RS256", kid=...)
     verifier = Verifier(ISSUER, AUDIENCE, parse_key_set(key_set(secret_jwk()), secrets=True))
     assert verifier.verify(good).subject == "anna"
-    with pytest.raises(InvalidToken):
-        verifier.verify(other)
+    # Also then the key decides on the algorithm, not the token.
+    misnamed = [token(header={"alg": name}, sign=hs256) for name in ("RS256", "none", "HS512")]
+    for text in (other, *misnamed):
+        with pytest.raises(InvalidToken):
+            verifier.verify(text)
 
 
 # Times
