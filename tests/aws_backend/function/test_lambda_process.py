@@ -17,6 +17,8 @@ from tests.aws_backend.function.gateways import Sent, received, rest_event, url_
 from tests.aws_backend.logs import new_table
 from tests.conftest import engine_url
 from tests.lambda_code import lambda_code, runtime_python
+from tests.sltt_core.auth.issuers import running_issuer
+from tests.sltt_core.auth.samples import SETTINGS, ec_jwk, key_set, rsa_jwk, secret_jwk, token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,6 +64,33 @@ def test_one_process_handles_several_events(start: Callable[..., LambdaProcess])
     assert seqs(function) == [1, 2, 3, 4]
     assert pid(function) == first
     assert function.output() == ""
+
+
+def test_the_keys_of_an_issuer_are_loaded_with_the_first_token(start: Callable[..., LambdaProcess]) -> None:
+    texts = {name: token(name) for name in ("RS256", "ES256", "HS256")}
+    with running_issuer(key_set(rsa_jwk(), ec_jwk(), secret_jwk())) as issuer:
+        function = start(**{**SETTINGS, "AUTH_JWKS": issuer.url})
+        assert received(function.invoke(HEALTH)).status == 200
+        assert received(function.invoke(READ)).status == 401
+        assert issuer.requests == []
+        for name, text in [*texts.items(), *texts.items()]:
+            got = received(function.invoke(url_event(Sent("GET", CHANGES, b"", {"authorization": f"Bearer {text}"}))))
+            assert got.status == (401 if name == "HS256" else 200)  # a secret at a URL is none
+        assert issuer.requests == ["GET /keys?v=1"]
+    assert function.output() == ""
+
+
+def test_an_issuer_that_does_not_respond_is_logged_without_the_token(start: Callable[..., LambdaProcess]) -> None:
+    with running_issuer("") as issuer:
+        url = issuer.url
+    function, text = start(**{**SETTINGS, "AUTH_JWKS": url}), token()
+    event = url_event(Sent("GET", CHANGES, b"", {"authorization": f"Bearer {text}"}))
+    got = received(function.invoke(event))
+    assert (got.status, json.loads(got.body)["type"]) == (503, "urn:sltt:problem:issuer-unavailable")
+    assert received(function.invoke(HEALTH)).status == 200
+    (line,) = function.output().splitlines()
+    assert json.loads(line)["error"] == "IssuerUnavailable"
+    assert not any(part in line for part in text.split("."))
 
 
 def test_an_error_of_the_client_is_a_response(start: Callable[..., LambdaProcess]) -> None:
