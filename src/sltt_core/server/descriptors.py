@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RESERVE = 192
-"""Descriptors that connections leave free: the storage needs two for each thread, and refused clients some more."""
+"""Descriptors that connections leave free. A third each is for the storage, for refused connections that are kept until
+their client has read why, and for connections that are accepted at once before any of them can be refused."""
 UNLIMITED = 10_240
 """Where the system names no limit: the most that macOS accepts (OPEN_MAX of its <sys/syslimits.h>)."""
 
@@ -54,4 +55,14 @@ def free() -> int | None:
 def room_for_connections(free_descriptors: Callable[[], int | None] = free) -> int | None:
     """Return how many connections leave a reserve of descriptors free; `None` where there is no limit."""
     left = free_descriptors()
-    return None if left is None else max(left - min(RESERVE, left // 2), 1)
+    return None if left is None else max(left - _reserve(left), 1)
+
+
+def room_for_refused(free_descriptors: Callable[[], int | None] = free) -> int:
+    """Return how many refused connections may be open, and also how many connections may be accepted at once."""
+    left = free_descriptors()
+    return max((RESERVE if left is None else _reserve(left)) // 3, 1)
+
+
+def _reserve(left: int) -> int:
+    return min(RESERVE, left // 2)

@@ -25,14 +25,17 @@ if TYPE_CHECKING:
         def end(self) -> None:
             """Close it after what was written."""
 
+        def close(self) -> None:
+            """Close it after what was written, also when it stays open for its client to read."""
+
         def abort(self) -> None:
-            """Close it at once."""
+            """Close it at once, and drop what was written."""
 
 
 MAX_CONNECTIONS = 1000
 """Connections at the same time, by default; fewer if the limit of file descriptors does not allow so many."""
 MAX_REFUSED = 64
-"""Refused connections that are kept open at the same time until their client has read why."""
+"""Refused connections that are kept open at the same time until their client has read why, by default."""
 SLICE_BYTES = 65_536
 """Bytes of a response that are written at once, and so the most that are buffered for a connection."""
 MAX_UNSENT_BYTES = 128_000_000
@@ -78,6 +81,7 @@ class Load:
         max_connections: int = MAX_CONNECTIONS,
         max_unsent_bytes: int = MAX_UNSENT_BYTES,
         *,
+        max_refused: int = MAX_REFUSED,
         refusals: Refusals | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -86,7 +90,8 @@ class Load:
         self._max_unsent = max_unsent_bytes
         self._clock = clock
         self._open: set[Client] = set()
-        self._refused: set[Client] = set()
+        self._max_refused = max_refused
+        self._refused: dict[Client, None] = {}
         self._held: dict[Client, int] = {}
         self.unsent = 0
         """Bytes that are held for responses larger than a slice."""
@@ -108,17 +113,21 @@ class Load:
         self._open.add(client)
         return True
 
-    def keep_refused(self, client: Client) -> bool:
-        """Return whether a refused connection may stay open until its client has read the response."""
-        if len(self._refused) >= MAX_REFUSED:
-            return False
-        self._refused.add(client)
-        return True
+    def keep_refused(self, client: Client) -> None:
+        """Count a refused connection, which stays open until its client has read the response.
+
+        The oldest beyond the maximum is closed. What its client sent has been read, so it is not reset.
+        """
+        self._refused[client] = None
+        if len(self._refused) > self._max_refused:
+            oldest = next(iter(self._refused))
+            del self._refused[oldest]
+            oldest.close()
 
     def forget(self, client: Client) -> None:
         """Count a connection no more: it is closed."""
         self._open.discard(client)
-        self._refused.discard(client)
+        self._refused.pop(client, None)
 
     def hold(self, client: Client, size: int) -> bool:
         """Count the bytes of a response. Return false if there are too many, also without the clients that stall."""

@@ -72,7 +72,8 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             maximum = f"all {self.load.max_connections:,} connections of the server are in use"
             self._write(self.problem(ServerBusy(f"{maximum}; nothing was written")))
-            self.end(linger=self.load.keep_refused(self))
+            self.end(linger=True)
+            self.load.keep_refused(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.load.forget(self)
@@ -194,6 +195,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._header_timer = self.loop.call_later(LINGER_SECONDS, self.abort)
         else:
             self.transport.close()
+
+    def close(self) -> None:
+        """Close the connection after what was written, also when it lingers."""
+        self.transport.close()
 
     def abort(self) -> None:
         """Close the connection at once, and drop what was written."""

@@ -19,7 +19,7 @@ from sltt_core.base.timestamps import now_utc
 from sltt_core.server.access_log import json_line
 from sltt_core.server.allowed_hosts import AllowedHosts
 from sltt_core.server.asgi import BODY_SECONDS, IDLE_SECONDS, KEEP_ALIVE_SECONDS, RESPONSE_SECONDS, AsgiApp
-from sltt_core.server.descriptors import room_for_connections
+from sltt_core.server.descriptors import room_for_connections, room_for_refused
 from sltt_core.server.hosts import is_loopback
 from sltt_core.server.load import MAX_CONNECTIONS, MAX_UNSENT_BYTES, Load, Refusals
 from sltt_core.server.log_lines import ServerReports
@@ -175,9 +175,9 @@ class RestApiServer:
                 field="host",
                 hint="Pass open_to_network (--open-to-network) to allow that.",
             )
-        load = self._load()
+        load, backlog = self._load(), room_for_refused()
         try:
-            self._socket = _listen(host, port)
+            self._socket = _listen(host, port, backlog)
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise InvalidInput(
@@ -215,6 +215,7 @@ class RestApiServer:
                 header_seconds=self._header_seconds,
                 unread_seconds=min(self._unread_seconds, self._body_seconds),
             ),
+            backlog=backlog,
             timeout_keep_alive=self._keep_alive_seconds,
             log_config=None,  # its own needs a stream and writes on the event loop: `ServerReports` does it
             log_level="error",
@@ -286,7 +287,7 @@ class RestApiServer:
                 field="max_connections",
                 hint="Raise the limit of file descriptors (ulimit -n), or allow fewer connections.",
             )
-        return Load(wanted, self._max_unsent_bytes, refusals=self._refusals)
+        return Load(wanted, self._max_unsent_bytes, max_refused=room_for_refused(), refusals=self._refusals)
 
     def _report(self, error: BaseException) -> None:
         if isinstance(error, ServerBusy) or (isinstance(error, StorageUnavailable) and error.message == NO_DESCRIPTOR):
@@ -324,14 +325,14 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, backlog: int) -> socket.socket:
     """Return a socket that listens. The address `::` stands for all of IPv6, and of IPv4 where the system allows it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         both = int(IPv6Address(host)) == 0 and socket.has_dualstack_ipv6()
     except ValueError:
         both = False
-    listening = socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
+    listening = socket.create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=both)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     return listening
 
