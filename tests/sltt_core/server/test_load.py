@@ -83,20 +83,19 @@ def records() -> Iterator[list[logging.LogRecord]]:
 def test_clients_beyond_the_maximum_get_a_503_which_is_counted_and_reported_once(
     tmp_path: Path, records: list[logging.LogRecord]
 ) -> None:
-    with ExitStack() as stack:
-        with serving(tmp_path, max_connections=3) as server:
-            first, *_ = waiting(server, stack, 3)
-            for request in [get("/health"), post(GOOD), WAIT, b""] * 2:
-                with Connection(server.url) as further:
-                    further.send(request)
-                    assert is_busy(further)
-                    assert further.is_at_end()
-            assert server.refused == {"all 3 connections are in use": 8}
-            first.socket.close()
-            wait_until(lambda: len(protocols(server)) == 2)
+    with ExitStack() as stack, serving(tmp_path, max_connections=3) as server:
+        first, *_ = waiting(server, stack, 3)
+        for request in [get("/health"), post(GOOD), WAIT, b""] * 2:
             with Connection(server.url) as further:
-                further.send(post(GOOD))
-                assert not is_busy(further)
+                further.send(request)
+                assert is_busy(further)
+                assert further.is_at_end()
+        assert server.refused == {"all 3 connections are in use": 8}
+        first.socket.close()
+        wait_until(lambda: len(protocols(server)) == 2)
+        with Connection(server.url) as further:
+            further.send(post(GOOD))
+            assert not is_busy(further)
     assert [record.getMessage() for record in records] == [
         "requests are refused with 503: all 3 connections are in use"
     ]
@@ -140,7 +139,7 @@ def test_the_connection_that_is_idle_for_the_longest_time_makes_room(tmp_path: P
 @pytest.mark.parametrize("most", [0, -1, 10**9])
 def test_connections_that_are_not_possible_are_refused_at_the_start(tmp_path: Path, most: int) -> None:
     with (
-        pytest.raises(InvalidInput, match="max_connections .* is not possible") as caught,
+        pytest.raises(InvalidInput, match=r"max_connections .* is not possible") as caught,
         serving(tmp_path, max_connections=most),
     ):
         pass
@@ -158,36 +157,31 @@ def test_responses_that_nobody_reads_take_a_bounded_number_of_bytes(
     tmp_path: Path, records: list[logging.LogRecord]
 ) -> None:
     most, clients = 9_000_000, 12
-    with ExitStack() as stack:
-        with serving(tmp_path, max_unsent_bytes=most) as server:
-            server._storage.create_changes([LARGE] * 10)
-            opened = []
-            for _ in range(clients):
-                connection = stack.enter_context(Connection(server.url))
-                connection.send(PAGE)
-                opened.append(connection)
-                assert connection.has_news(30)  # some kilobytes; the rest stays with the server
-            load: Load = protocols(server)[0].load
-            assert 2 * 3_900_000 < load.unsent <= most
-            stuck = [found for found in protocols(server) if found.stalled_since is not None]
-            assert len(stuck) == 2
-            assert sum(found.transport.get_write_buffer_size() for found in protocols(server)) <= 2 * (
-                SLICE_BYTES + 100
-            )
-            sent = [connection.read() for connection in opened]  # now they read
-            assert sorted(response.status for response in sent if response) == [200] * 2 + [503] * (clients - 2)
-            assert {len(response.body) > 3_900_000 for response in sent if response and response.status == 200} == {
-                True
-            }
-            wait_until(lambda: load.unsent == 0)
-            assert sum(server.refused.values()) == clients - 2
-            opened[-1].send(PAGE)
-            assert not is_busy(opened[-1])
+    with ExitStack() as stack, serving(tmp_path, max_unsent_bytes=most) as server:
+        server._storage.create_changes([LARGE] * 10)
+        opened = []
+        for _ in range(clients):
+            connection = stack.enter_context(Connection(server.url))
+            connection.send(PAGE)
+            opened.append(connection)
+            assert connection.has_news(30)  # some kilobytes; the rest stays with the server
+        load: Load = protocols(server)[0].load
+        assert 2 * 3_900_000 < load.unsent <= most
+        stuck = [found for found in protocols(server) if found.stalled_since is not None]
+        assert len(stuck) == 2
+        assert sum(found.transport.get_write_buffer_size() for found in protocols(server)) <= 2 * (SLICE_BYTES + 100)
+        sent = [connection.read() for connection in opened]  # now they read
+        assert sorted(response.status for response in sent if response) == [200] * 2 + [503] * (clients - 2)
+        assert {len(response.body) > 3_900_000 for response in sent if response and response.status == 200} == {True}
+        wait_until(lambda: load.unsent == 0)
+        assert sum(server.refused.values()) == clients - 2
+        opened[-1].send(PAGE)
+        assert not is_busy(opened[-1])
     assert len(records) == 1
 
 
 def test_a_small_response_is_sent_when_the_memory_for_large_ones_is_used_up(tmp_path: Path) -> None:
-    with ExitStack() as stack, serving(tmp_path, max_unsent_bytes=1) as server:
+    with serving(tmp_path, max_unsent_bytes=1) as server, ExitStack() as stack:
         server._storage.create_changes([LARGE] * 10)
         connection = stack.enter_context(Connection(server.url))
         connection.send(PAGE)
@@ -199,7 +193,7 @@ def test_a_small_response_is_sent_when_the_memory_for_large_ones_is_used_up(tmp_
 
 
 def test_a_client_that_reads_nothing_is_disconnected(tmp_path: Path) -> None:
-    with ExitStack() as stack, serving(tmp_path, unread_seconds=0.2) as server:
+    with serving(tmp_path, unread_seconds=0.2) as server, ExitStack() as stack:
         server._storage.create_changes([LARGE] * 10)
         server._storage.create_change(new())
         connection = stack.enter_context(Connection(server.url))
