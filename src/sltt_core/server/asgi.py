@@ -139,6 +139,10 @@ class AsgiApp:
                 if connection is None:
                     raise
                 connection.abort()
+            except asyncio.CancelledError:  # the time for requests in flight is up, because the server stops
+                if connection is None:
+                    raise
+                connection.abort()
             finally:
                 if connection is not None:
                     self._load.release(connection)

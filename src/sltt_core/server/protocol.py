@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from sltt_core.api.http import MAX_BODY_BYTES
 from sltt_core.base.errors import InvalidInput, PayloadTooLarge, RequestTimeout, ServerBusy
 from sltt_core.server.framing import MAX_HEADER_BYTES, fault_of_head, head_of_body, headers_too_large
+from sltt_core.server.load import STALLED_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,7 +174,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._all_read()
 
     def shutdown(self) -> None:
-        if self._ended:
+        if self.stalled_since is not None and monotonic() - self.stalled_since >= STALLED_SECONDS:
+            self.abort()
+        elif self._ended:
             self.transport.close()
         else:
             super().shutdown()

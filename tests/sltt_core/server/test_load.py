@@ -11,6 +11,7 @@ import pytest
 
 from sltt_core.base.errors import InvalidInput
 from sltt_core.model.changes import NewChange
+from sltt_core.server import protocol, rest_api_server
 from sltt_core.server.load import MAX_REFUSED, REPORT_SECONDS, SLICE_BYTES, STALLED_SECONDS, Load, Refusals
 from sltt_core.server.rest_api_server import RestApiServer
 from sltt_core.sqlite.storage import LocalStorageService
@@ -202,6 +203,20 @@ def test_a_client_that_reads_nothing_is_disconnected(tmp_path: Path) -> None:
         load: Load = protocols(server)[0].load
         wait_until(lambda: not protocols(server))
         assert (load.unsent, load.connections) == (0, 0)
+
+
+def test_the_stop_does_not_wait_for_a_client_that_has_read_nothing_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: list[logging.LogRecord]
+) -> None:
+    monkeypatch.setattr(protocol, "STALLED_SECONDS", 0)
+    monkeypatch.setattr(rest_api_server, "SHUTDOWN_SECONDS", 3600)  # if it waited for the client, it would not end
+    with ExitStack() as stack, serving(tmp_path) as server:
+        server._storage.create_changes([LARGE] * 10)
+        connection = stack.enter_context(Connection(server.url))
+        connection.send(PAGE)
+        assert connection.has_news(30)
+        wait_until(lambda: protocols(server)[0].stalled_since is not None)
+    assert records == []
 
 
 class Client:
