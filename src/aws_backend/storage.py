@@ -24,6 +24,7 @@ from sltt_core.log.storage import BaseStorageService
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
 
     from aws_backend.log.items import LogEnd
     from sltt_core.base.runtime import Runtime
@@ -133,8 +134,7 @@ class DynamoDBStorageService(BaseStorageService):
     @translated
     def warm(self) -> None:
         """Load credentials and open a connection before the first request; raises `StorageError` if that fails."""
-        assert self._client is not None
-        self._client.warm()
+        self._open.table.client.warm()
 
     def close(self) -> None:
         with self._opening:
@@ -237,11 +237,10 @@ class DynamoDBStorageService(BaseStorageService):
         return table.ends(project_ids, table.deadline())
 
     def write_mark(self) -> object:
-        assert self._open
+        _ = self._open  # raises an error if the storage is closed
         return self._notifier.count
 
-    def wait_for_write(self, mark: object, seconds: float) -> None:
-        assert isinstance(mark, int)
+    def wait_for_write(self, mark: Any, seconds: float) -> None:
         self._notifier.wait(mark, min(seconds, POLL_SECONDS))
 
     @translated

@@ -72,11 +72,11 @@ class ConditionFailed(DynamoDBError):
 
     @classmethod
     def from_response(cls, code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError:
-        error = super().from_response(code, message, response)
-        assert isinstance(error, ConditionFailed)
-        error.item = response.get("Item")
-        if not _is_map(error.item):
+        item = response.get("Item")
+        if not _is_map(item):
             return _not_dynamodb(code)
+        error = super().from_response(code, message, response)
+        error.item = item  # type: ignore[attr-defined]  # it is one of this class
         return error
 
 
@@ -90,15 +90,14 @@ class TransactionCanceled(DynamoDBError):
 
     @classmethod
     def from_response(cls, code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError:
-        error = super().from_response(code, message, response)
-        assert isinstance(error, TransactionCanceled)
         reasons = response.get("CancellationReasons") or []
         if type(reasons) is not list or not all(
             type(reason) is dict and type(reason.get("Code")) in (str, type(None)) and _is_map(reason.get("Item"))
             for reason in reasons
         ):
             return _not_dynamodb(code)
-        error.reasons = tuple(reasons)
+        error = super().from_response(code, message, response)
+        error.reasons = tuple(reasons)  # type: ignore[attr-defined]  # it is one of this class
         return error
 
     @property

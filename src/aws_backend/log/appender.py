@@ -14,11 +14,10 @@ from aws_backend.dynamodb.errors import (
     TransactionConflict,
 )
 from aws_backend.dynamodb.retry import may_have_been_carried_out
-from aws_backend.log.items import DAMAGED_HINT
 from aws_backend.log.queue import Append, AppendQueue
 from aws_backend.log.table import THROTTLE_SECONDS
 from aws_backend.log.transactions import Member, build, read_reasons
-from sltt_core.base.errors import LogDamaged, NotALog, SlttError, TooManyWriters
+from sltt_core.base.errors import LogDamaged, SlttError, TooManyWriters
 from sltt_core.base.timestamps import now_utc
 from sltt_core.log.batches import KEY_DAYS, StoredChunk, first_excess_type, too_many_entity_types
 
@@ -95,9 +94,9 @@ class Appender:
                     _fail_late(appends, leader, _late(refusal, leader))
                     return
                 sent = True
-                refusal = self._try(queue, appends, leader.deadline)
+                refusal = self._try(queue, queue.end, appends, leader.deadline)
             except SlttError as error:
-                if isinstance(error, (InvalidRequest, TransactionCanceled)) and len(appends) > 1:
+                if isinstance(error, (InvalidRequest, TransactionCanceled, LogDamaged)) and len(appends) > 1:
                     # The error does not name the append that caused it. Sent alone, that append alone gets the error.
                     for append in appends:
                         self._store(queue, [append])
@@ -140,17 +139,16 @@ class Appender:
                 append.error = too_many_entity_types(chunk.offset + too_many)
         return admitted
 
-    def _try(self, queue: ProjectQueue, appends: Sequence[Append], deadline: float) -> Refusal | None:
-        """Send one transaction; return why it was refused.
+    def _try(self, queue: ProjectQueue, end: LogEnd, appends: Sequence[Append], deadline: float) -> Refusal | None:
+        """Send one transaction that begins at the log's end; return why it was refused.
 
         `None` means that it was carried out, or that its outcome was settled by reads and the log's end has to be read
         again.
         """
         table = self._table
         members = [append.member for append in appends]
-        assert queue.end is not None
         now = now_utc(table.runtime.clock)
-        built = build(table.name, members, queue.end, now, table.runtime.new_token())
+        built = build(table.name, members, end, now, table.runtime.new_token())
         for append, changes in zip(appends, built.changes, strict=True):
             append.attempts[built.token] = changes
         try:
@@ -172,16 +170,15 @@ class Appender:
     def _apply_refusal(self, queue: ProjectQueue, appends: Sequence[Append], refusal: Refusal, built: Built) -> None:
         """Apply what a refusal contains: the results of replays and the true end of the log.
 
-        Raises `NotALog` or `LogDamaged` if the refusal shows that the log is damaged.
+        Raises `LogDamaged` if the refusal shows that the log is damaged.
         """
         for place, request in refusal.replays.items():
             appends[place].result = _replayed(appends[place], request)
         project_id = appends[0].member.chunk.project_id
         if refusal.end is not None:
             if refusal.end == built.before:
-                raise NotALog(
-                    f"the sequence item of project {project_id} is not valid: it fails a condition on its own values",
-                    hint=DAMAGED_HINT,
+                raise LogDamaged(
+                    f"the sequence item of project {project_id} is not valid: it fails a condition on its own values"
                 )
             queue.end = refusal.end
         elif refusal.conflict or refusal.throttled:
@@ -191,8 +188,7 @@ class Appender:
             queue.end = None
             raise LogDamaged(
                 f"change {refusal.occupied} of project {project_id} already exists, but the sequence item has "
-                f"{built.before.value} as the next number; nothing was written",
-                hint=DAMAGED_HINT,
+                f"{built.before.value} as the next number; nothing was written"
             )
 
     def _settle(self, queue: ProjectQueue, appends: Sequence[Append], deadline: float, error: SlttError) -> None:

@@ -12,21 +12,21 @@
 
 from __future__ import annotations
 
-from sltt_core.base.errors import NotALog
-from sltt_core.base.json_reader import quote
+from sltt_core.base.errors import LogDamaged, NotALog, StorageError
 from sltt_core.base.record import Record
 from sltt_core.log.batches import StoredChunk
 from sltt_core.log.pages import ChangeStats, Head
-from sltt_core.model.chain import GENESIS
-from sltt_core.model.changes import Change
-from sltt_core.model.fields import FIELDS, OPERATIONS
+from sltt_core.model.chain import GENESIS, is_link
+from sltt_core.model.changes import Change, sound
+from sltt_core.model.fields import FIELDS, MAX_SEQ, OPERATIONS, check_entity_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from sltt_core.log.requests import NamedRequest
+    from sltt_core.model.fields import Field
 
     Item = Mapping[str, Any]
 
@@ -35,9 +35,10 @@ FORMAT = 1
 REGISTRY = "projects"
 """The partition key of every sequence item in the index."""
 
+NAMES = {field.name: field.attribute for field in FIELDS}
+"""The attribute of each field of a change."""
 _REQUIRED = tuple(field.attribute for field in FIELDS if not field.optional)
 """The attributes that every change has, its key among them."""
-_REQUIRED_COUNT = len(_REQUIRED)
 
 
 def change_key(project_id: str, seq: int) -> dict[str, Any]:
@@ -83,9 +84,12 @@ def change_item(change: Change) -> dict[str, Any]:
 
 
 def change_of(item: Item) -> Change:
-    """Return the change of an item; raises `NotALog` if the item does not have this format."""
+    """Return the change of an item.
+
+    Raises `LogDamaged` for an item that breaks a rule of this format, and `NotALog` for one of the original backend.
+    """
     try:
-        return Change.of(
+        change = Change.of(
             (
                 item["pk"]["S"],
                 int(item["seq"]["N"]),
@@ -104,27 +108,42 @@ def change_of(item: Item) -> Change:
         )
     except (KeyError, TypeError, ValueError):
         raise _not_a_change(item) from None
+    return sound(change, NAMES)
 
 
-def _not_a_change(item: Item) -> NotALog:
-    project, seq = item["pk"].get("S"), item["seq"].get("N")
+def _not_a_change(item: Item) -> StorageError:
+    where = f"change {item['seq'].get('N')} of project {item['pk'].get('S')}"
     missing = [name for name in _REQUIRED if name not in item]
-    reason = f"it has no {', '.join(missing)}" if missing else "an attribute has the wrong type"
-    return NotALog(f"change {seq} of project {project} does not have this format: {reason}", hint=REPAIR_HINT)
+    if "chain" not in item and "timestamp" not in item:  # the original backend wrote neither
+        reason = f"it has no {', '.join(missing)}"
+        return NotALog(f"{where} does not have this format: {reason}", hint=REPAIR_HINT)
+    mistyped = [field.attribute for field in FIELDS if field.attribute in item and not has_type(item, field)]
+    reason = f"it has no {', '.join(missing)}" if missing else f"{', '.join(mistyped)} has the wrong type"
+    return LogDamaged(f"{where} is damaged: {reason}")
+
+
+def has_type(item: Item, field: Field) -> bool:
+    """Return whether an attribute of an item has the type of its field: S, or N with an integer."""
+    value = item[field.attribute]
+    return whole(value) is not None if field.type == "integer" else type(value.get("S")) is str
+
+
+def whole(value: Mapping[str, Any]) -> int | None:
+    """Return the integer of an attribute; `None` if it is not an integer of at most 20 digits."""
+    digits = value.get("N")
+    if type(digits) is str and len(digits) <= 20 and digits.removeprefix("-").isdigit():
+        return int(digits)
+    return None
 
 
 REPAIR_HINT = (
     "Stop all other writers of this project, run verify(project_id) to find what is wrong, and repair it with repair()."
 )
 """Hint for a log that was written by the original backend, or by hand."""
-DAMAGED_HINT = "Run verify(project_id) to find what is wrong, and repair it with repair()."
 
 
 class StoredChanges:
-    """A sequence of changes that is kept as DynamoDB's items, and converted to `Change` objects only when needed.
-
-    `to_json` writes the items directly. So a page of the API costs only 20 % more than parsing DynamoDB's response.
-    """
+    """A sequence of changes that is kept as DynamoDB's items, and converted to `Change` objects only when needed."""
 
     __slots__ = ("_changes", "_items")
 
@@ -164,32 +183,7 @@ class StoredChanges:
 
     def to_json(self) -> str:
         """Return the same JSON as `Change.to_json` for each change, separated by commas."""
-        parts: list[str] = []
-        add = parts.append
-        # A query reads one partition: all items have the same project id.
-        before = f'{{"projectId":"{self._items[0]["pk"]["S"]}","seq":' if self._items else ""
-        try:
-            for item in self._items:
-                optional = "" if len(item) == _REQUIRED_COUNT else _optional_json(item)
-                add(
-                    f"{before}{item['seq']['N']}"
-                    f',"entityType":"{item["entityType"]["S"]}","entityId":{quote(item["entityId"]["S"])}'
-                    f',"operation":"{item["operation"]["S"]}","timestamp":"{item["timestamp"]["S"]}"'
-                    f',"cloudAt":"{item["cloudAt"]["S"]}","data":{item["dataJson"]["S"]}'
-                    f'{optional},"chain":"{item["chain"]["S"]}"}}'
-                )
-        except (KeyError, TypeError):
-            return ",".join([change.to_json() for change in self.changes])  # raises the error with the change's number
-        return ",".join(parts)
-
-
-def _optional_json(item: Item) -> str:
-    text = f',"outdatedBy":{item["outdatedBy"]["N"]}' if "outdatedBy" in item else ""
-    if "cid" in item:
-        text += f',"cid":{quote(item["cid"]["S"])}'
-    if "changeBy" in item:
-        text += f',"changeBy":{quote(item["changeBy"]["S"])}'
-    return text
+        return ",".join([change.to_json() for change in self.changes])
 
 
 class LogEnd(Record):
@@ -259,31 +253,86 @@ def advanced(end: LogEnd, changes: Sequence[Change]) -> LogEnd:
 def log_end_of(item: Item | None, project_id: str) -> LogEnd:
     """Return the log end of a sequence item; `NO_LOG` for `None`.
 
-    Raises `NotALog` if the item has no `format` (the original backend wrote it), has another format, or is incomplete.
+    Raises `NotALog` if the original backend wrote the item or if it has a newer format, and `LogDamaged` if an
+    attribute breaks a rule of this format.
     """
     if item is None:
         return NO_LOG
-    if "format" not in item:
+    check_format(item, project_id)
+    for name in END_RULES:
+        _check_end(item, name, project_id)
+    return LogEnd(
+        int(item["value"]["N"]),
+        item["chain"]["S"],
+        int(item["creates"]["N"]),
+        int(item["updates"]["N"]),
+        int(item["deletes"]["N"]),
+        {name: int(count["N"]) for name, count in item["entityTypes"]["M"].items()},
+        int(item["repairs"]["N"]) if "repairs" in item else 0,
+        True,
+    )
+
+
+def end_value_of(item: Item, project_id: str) -> int:
+    """Return the next sequence number of a sequence item; raises `LogDamaged` if it is not valid."""
+    _check_end(item, "value", project_id)
+    return int(item["value"]["N"])
+
+
+def _check_end(item: Item, name: str, project_id: str) -> None:
+    if not END_RULES[name](item.get(name)):
+        raise LogDamaged(f"the sequence item of project {project_id} is damaged: {name} is missing or not valid")
+
+
+def is_original(item: Item) -> bool:
+    """Return whether the original backend wrote a sequence item: its items have neither a format nor a link."""
+    return "format" not in item and "chain" not in item
+
+
+def check_format(item: Item, project_id: str) -> None:
+    """Raise `NotALog` if the original backend wrote a sequence item, or if it has a newer format."""
+    if is_original(item):
         raise NotALog(f"the log of project {project_id} was written by the original backend", hint=REPAIR_HINT)
-    found = item["format"].get("N")
-    if found != str(FORMAT):
+    found = whole(item.get("format", {}))
+    if found is not None and found > FORMAT:
         raise NotALog(
             f"the log of project {project_id} has format {found}; this program supports format {FORMAT}",
             hint="Use the program that wrote it, or a newer one. Nothing was altered.",
         )
+
+
+def _is_whole(least: int, most: int = 2**63 - 1) -> Callable[[Any], bool]:
+    def rule(value: Any) -> bool:
+        number = whole(value) if value is not None else None
+        return number is not None and least <= number <= most
+
+    return rule
+
+
+def _are_counts(value: Any) -> bool:
+    counts = (value or {}).get("M")
+    if type(counts) is not dict or not all(_is_count(count) for count in counts.values()):
+        return False
     try:
-        return LogEnd(
-            int(item["value"]["N"]),
-            item["chain"]["S"],
-            int(item["creates"]["N"]),
-            int(item["updates"]["N"]),
-            int(item["deletes"]["N"]),
-            {name: int(count["N"]) for name, count in item["entityTypes"]["M"].items()},
-            int(item["repairs"]["N"]) if "repairs" in item else 0,
-            True,
-        )
-    except (KeyError, ValueError):
-        raise NotALog(f"the sequence item of project {project_id} is incomplete", hint=REPAIR_HINT) from None
+        for name in counts:
+            check_entity_type(name)
+    except ValueError:
+        return False
+    return True
+
+
+_is_count = _is_whole(0)
+END_RULES: dict[str, Callable[[Any], bool]] = {
+    "format": _is_whole(FORMAT, FORMAT),
+    "value": _is_whole(1, MAX_SEQ + 1),
+    "chain": lambda value: value is not None and type(value.get("S")) is str and is_link(value["S"]),
+    "creates": _is_count,
+    "updates": _is_count,
+    "deletes": _is_count,
+    "entityTypes": _are_counts,
+    "repairs": lambda value: value is None or _is_whole(1)(value),
+}
+"""For each attribute of a sequence item that a read needs: whether its value, or `None`, is valid."""
 
 
 def log_end_values(end: LogEnd) -> dict[str, Any]:
@@ -354,7 +403,14 @@ def carried(named: NamedRequest, token: str) -> Request:
 
 
 def request_of(item: Item) -> Request:
-    """Return the request of a request item."""
+    """Return the request of a request item; raises `LogDamaged` with the attribute that breaks a rule."""
+    for name, rule in REQUEST_RULES.items():
+        if not rule(item.get(name)):
+            _, project_id, key = item["pk"]["S"].split("#", 2)
+            raise LogDamaged(
+                f"chunk {item['seq']['N']} of the idempotency key {key} of project {project_id} is damaged: "
+                f"{name} is missing or not valid"
+            )
     return Request(
         int(item["firstSeq"]["N"]),
         int(item["count"]["N"]),
@@ -364,3 +420,19 @@ def request_of(item: Item) -> Request:
         item["createdAt"]["S"],
         int(item["expires"]["N"]),
     )
+
+
+def _is_text(value: Any) -> bool:
+    return value is not None and type(value.get("S")) is str and 0 < len(value["S"]) <= 255
+
+
+REQUEST_RULES: dict[str, Callable[[Any], bool]] = {
+    "firstSeq": _is_whole(1, MAX_SEQ),
+    "count": _is_whole(1, MAX_SEQ),
+    "offset": _is_whole(0),
+    "fingerprint": _is_text,
+    "token": _is_text,
+    "createdAt": _is_text,
+    "expires": _is_whole(0),
+}
+"""For each attribute of a request item: whether its value, or `None`, is valid."""

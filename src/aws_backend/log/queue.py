@@ -115,8 +115,7 @@ class AppendQueue:
             self._lead(queue, append)
         if append.error is not None:
             raise append.error
-        assert append.result is not None
-        return append.result
+        return append.result  # type: ignore[return-value]  # without an error it has a result
 
     def forget(self, project_id: str) -> None:
         """Read the log's end again before the next append."""

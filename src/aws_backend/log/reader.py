@@ -8,7 +8,7 @@ repeats the query with strong consistency before it returns or raises.
 
 from __future__ import annotations
 
-from aws_backend.log.items import DAMAGED_HINT, StoredChanges, change_of, log_end_of
+from aws_backend.log.items import StoredChanges, change_of, log_end_of
 from sltt_core.base.errors import LogDamaged
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import wire_size
@@ -106,7 +106,7 @@ class LogReader:
         missing = view.cursor + 1
         change, sequence = self._table.read_together(project_id, missing, deadline)
         if change is None and (view.run or missing < log_end_of(sequence, project_id).value):
-            raise LogDamaged(f"change {missing} of project {project_id} is missing", hint=DAMAGED_HINT)
+            raise LogDamaged(f"change {missing} of project {project_id} is missing")
         return self._query(project_id, view.cursor, view.limit, deadline, strong=True)
 
 
@@ -124,10 +124,14 @@ class _View:
             self.known = None
             if items and items[0]["seq"]["N"] == str(cursor):
                 self.known = change_of(items.pop(0)).chain
+        foreign = next((place for place, item in enumerate(items) if not item["seq"]["N"].isdigit()), None)
+        if foreign == 0:
+            raise LogDamaged(f"project {items[0]['pk']['S']} has an item with the number {items[0]['seq']['N']}")
+        del items[foreign if foreign is not None else len(items) :]
         self.run = items
         self.last = int(items[-1]["seq"]["N"]) if items else 0
         """The last number after the cursor in the result; 0 if there is none."""
-        self.end = self.last or cursor
+        self.end = (self.last or cursor) + (foreign is not None)  # the next page reports a number that is none
         """The last known number of the log."""
         self._light = light
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import TransactionCanceled
-from aws_backend.log.items import DAMAGED_HINT
 from aws_backend.log.transactions import build_restore
 from sltt_core.base.errors import LogDamaged, StorageBusy
 
@@ -33,8 +32,7 @@ def restore(table: LogTable, project_id: str, changes: tuple[Change, ...], reque
         if error.reasons[0].get("Code") in (None, "None") and error.codes == {"ConditionalCheckFailed"}:
             raise LogDamaged(
                 f"project {project_id} has a change after the recorded end of its log, {end.head.seq}; "
-                "nothing was written",
-                hint=DAMAGED_HINT,
+                "nothing was written"
             ) from error
         raise _overtaken(project_id) from error
     table.known_heads.note(project_id, changes[-1].seq)

@@ -13,6 +13,7 @@ from aws_backend.dynamodb.responses import check_response
 from aws_backend.log.items import (
     REGISTRY,
     change_key,
+    end_value_of,
     log_end_of,
     request_key,
     request_of,
@@ -166,7 +167,7 @@ class LogTable:
     def read_end(self, project_id: str, deadline: float, *, strong: bool = True) -> LogEnd:
         """Return the end of a log. Without `strong` it may be stale, but includes all that this process has seen.
 
-        Raises `NotALog` for a sequence item of another format.
+        Raises the errors of `log_end_of`.
         """
         known = self.known_heads.get(project_id)
         end = log_end_of(self.get_sequence(project_id, deadline, strong=strong), project_id)
@@ -181,7 +182,10 @@ class LogTable:
         return end
 
     def ends(self, project_ids: Sequence[str], deadline: float) -> dict[str, int]:
-        """Return the last number of each project that has changes; by eventually consistent reads, 100 a call."""
+        """Return the last number of each project that has changes; by eventually consistent reads, 100 a call.
+
+        Raises `LogDamaged` if a number is not valid.
+        """
         heads: dict[str, int] = {}
         for start in range(0, len(project_ids), MAX_KEYS):
             some = dict.fromkeys(project_ids[start : start + MAX_KEYS])
@@ -190,15 +194,16 @@ class LogTable:
             while keys:
                 request = {
                     "Keys": keys,
-                    "ProjectionExpression": "projectId, #v",
+                    "ProjectionExpression": "pk, projectId, #v",
                     "ExpressionAttributeNames": {"#v": "value"},
                 }
                 payload = {"RequestItems": {self.name: request}}
                 response = self.client.call("BatchGetItem", payload, deadline=deadline)
                 check_response("BatchGetItem", response)
                 for item in response["Responses"].get(self.name, ()):
-                    if "projectId" in item:
-                        heads[item["projectId"]["S"]] = int(item["value"]["N"]) - 1
+                    if "projectId" in item:  # it is not of the original backend
+                        project_id = item["pk"]["S"].partition("#")[2]
+                        heads[project_id] = end_value_of(item, project_id) - 1
                 keys = response.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys")
                 if keys:
                     self.back_off(attempt, deadline)
@@ -219,9 +224,16 @@ class LogTable:
             "IndexName": INDEX,
             "KeyConditionExpression": condition,
             "ExpressionAttributeValues": values,
+            "Limit": limit,
         }
-        pages = self.pages("Query", payload, deadline, limit)
-        return [item["projectId"]["S"] for items in pages for item in items]
+        found: list[str] = []
+        for items in self.pages("Query", payload, deadline):
+            # An item whose `projectId` was altered is not listed: it would name a project that does not exist.
+            names = [item["projectId"]["S"] for item in items]
+            found += [name for name, item in zip(names, items, strict=True) if item["pk"]["S"] == f"SEQUENCE#{name}"]
+            if len(found) >= limit:
+                break
+        return found[:limit]
 
     def read_request(self, project_id: str, key: str, number: int, deadline: float) -> Request | None:
         """Return the request item of a chunk, by a strong read; `None` if the chunk was not written."""

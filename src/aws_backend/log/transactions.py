@@ -172,7 +172,7 @@ class Refusal(Record):
 def read_reasons(reasons: Sequence[Mapping[str, Any]], built: Built, members: Sequence[Member]) -> Refusal | None:
     """Read the reasons of a `TransactionCanceledException`; `None` if another attempt cannot help.
 
-    Raises `NotALog` if the sequence item has another format.
+    Raises the errors of `log_end_of` and `request_of`.
     """
     project_id = members[0].chunk.project_id
     codes = [reason.get("Code") for reason in reasons]

@@ -6,7 +6,7 @@ from sltt_core.api.coding import decoded_body
 from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, Wait, json_response
 from sltt_core.api.problems import API_NAMES
 from sltt_core.base.c_json import dumps
-from sltt_core.base.errors import InvalidInput, SlttError, StorageUnavailable, UnsupportedMediaType
+from sltt_core.base.errors import InvalidInput, NotFound, SlttError, StorageUnavailable, UnsupportedMediaType
 from sltt_core.base.json_reader import JsonProblem, decode_utf8, read
 from sltt_core.log.pages import MAX_LIMIT, ChangeFilter, ProjectsPage
 from sltt_core.model.changes import NewChange, parse_changes
@@ -86,7 +86,8 @@ def openapi(context: Context, request: Request, parameters: Mapping[str, Any]) -
 
 def resource_metadata(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /.well-known/oauth-protected-resource`. The route exists only with an authenticator."""
-    assert context.authenticator is not None
+    if context.authenticator is None:
+        raise NotFound("this API does not verify tokens")
     return json_response(dumps(context.authenticator.metadata(request.headers)))
 
 

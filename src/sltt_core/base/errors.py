@@ -286,7 +286,7 @@ class LogDamaged(StorageError):
 
     kind = "log-damaged"
     title = "The log is damaged"
-    hint = "Stop writing to this project and restore it from a backup or from a device that has all of it."
+    hint = "Run verify(project_id) to find what is wrong, and repair it with repair(), or restore it from a backup."
 
 
 class NotALog(StorageError):

@@ -21,6 +21,7 @@ __all__ = [
     "Reader",
     "check_value",
     "decode_utf8",
+    "is_object",
     "quote",
     "read",
     "whole_number",
@@ -70,6 +71,7 @@ def _digits(text: str) -> int | LongInteger:
 _strict = scanner(
     object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_check_float, parse_int=_digits
 )
+_syntax = scanner(parse_constant=_refuse_constant, parse_int=len, parse_float=len)
 _lenient = scanner(parse_constant=lambda _: None, parse_int=lambda _: 0, parse_float=lambda _: 0.0)
 
 
@@ -90,6 +92,14 @@ def read(text: str) -> Any:
     value = reader.value()
     reader.finish()
     return value
+
+
+def is_object(text: str) -> bool:
+    """Return whether a text is one JSON object, without white space around it. Only the syntax is checked, in C."""
+    try:
+        return text[:1] == "{" and _syntax(text, 0)[1] == len(text)
+    except (StopIteration, ValueError, RecursionError):
+        return False
 
 
 def decode_utf8(body: bytes) -> str:

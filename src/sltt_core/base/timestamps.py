@@ -82,6 +82,24 @@ def seconds_of(text: str) -> float:
     return days * 86_400 + int(text[11:13]) * 3600 + int(text[14:16]) * 60 + float(text[17:-1])
 
 
+def is_time(text: str) -> bool:
+    """Return whether `normalise` accepts a text. A time in a minute that was checked before costs two look-ups."""
+    if text[:16] not in _minutes or text[16:].translate(_ZEROS) not in _ENDS or text[17] > "5":
+        if text != normalise(text):
+            return True  # `normalise` accepts it, but it is not in normal form
+        if len(_minutes) >= MAX_MINUTES:
+            _minutes.clear()
+        _minutes.add(text[:16])
+    return True
+
+
+_minutes: set[str] = set()
+"""The first 16 characters of times in normal form: `2025-03-01T09:30`."""
+MAX_MINUTES = 10_000
+_ENDS = {":00Z", *(f":00.{'0' * digits}Z" for digits in range(1, MAX_FRACTION + 1))}
+_ZEROS = str.maketrans("123456789", "000000000")
+
+
 def is_same(one: str, other: str) -> bool:
     """Return whether two results of `normalise` are the same instant, such as `…09:30:00Z` and `…09:30:00.000Z`."""
     return _shortest(one) == _shortest(other)

@@ -23,6 +23,8 @@ OPERATIONS: tuple[Operation, ...] = ("create", "update", "delete")
 """The operations of a new change; the default is `create`."""
 TOMBSTONE = "void"
 """The operation of a tombstone: a change that `repair` inserts for a missing number. Callers cannot send it."""
+STORED_OPERATIONS = frozenset((*OPERATIONS, TOMBSTONE))
+"""The operations of a change in a log."""
 
 MAX_ITEM_BYTES = 400 * 1024
 """The most bytes of a DynamoDB item, with names and values (AWS: "Constraints in Amazon DynamoDB")."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sltt_core.api.app import Api
+    from sltt_core.api.http import Wait
     from sltt_core.server.access_log import AccessLog
     from sltt_core.server.allowed_hosts import AllowedHosts
     from sltt_core.server.protocol import BoundedProtocol
@@ -187,10 +188,14 @@ class AsgiApp:
         loop = asyncio.get_running_loop()
         response = await self._handle(request)
         waiting = Waiting(response.wait, loop.time())
-        while (seconds := waiting.seconds_left(response.wait, loop.time())) and not self._watcher.closed:
+        while (
+            response.wait is not None
+            and (seconds := waiting.seconds_left(response.wait, loop.time()))
+            and not self._watcher.closed
+        ):
             if connection is not None and connection.half_closed:
                 break  # it cannot be told whether the client still waits, but it may still read
-            await self._wait(response, seconds, receive)
+            await self._wait(response.wait, seconds, receive)
             response = await self._handle(request)
         return response
 
@@ -221,10 +226,9 @@ class AsgiApp:
         error = await _until_handled(handled, job, lane, arrival)
         return handled.result() if error is None else self._api.failed(error, request)
 
-    async def _wait(self, response: Response, seconds: float, receive: Receive) -> None:
+    async def _wait(self, wait: Wait, seconds: float, receive: Receive) -> None:
         """Wait for a change or the end of the time; raises `ClientGone` when the client closes the connection."""
-        assert response.wait is not None
-        change = asyncio.ensure_future(self._watcher.wait(response.wait.project_id, response.wait.cursor, seconds))
+        change = asyncio.ensure_future(self._watcher.wait(wait.project_id, wait.cursor, seconds))
         gone = asyncio.ensure_future(receive())
         try:
             await asyncio.wait((change, gone), return_when=asyncio.FIRST_COMPLETED)

@@ -145,15 +145,13 @@ class RestApiServer:
         process alive; `serve_forever` does.
         """
         self.bind(port, host, open_to_network=open_to_network)
-        assert self._uvicorn is not None
+        server, _ = self._bound()
         atexit.register(self.stop)
-        self._thread = Thread(
-            target=self._uvicorn.run, kwargs={"sockets": [self._socket]}, name="sltt-server", daemon=True
-        )
+        self._thread = Thread(target=server.run, kwargs={"sockets": [self._socket]}, name="sltt-server", daemon=True)
         self._thread.start()
-        while not self._uvicorn.started and self._thread.is_alive():
+        while not server.started and self._thread.is_alive():
             sleep(0.005)
-        if not self._uvicorn.started:
+        if not server.started:
             self.stop()
             raise StorageError("the server ended before it served a request; the log of errors contains the reason")
 
@@ -230,14 +228,17 @@ class RestApiServer:
         self._reports = ServerReports()
         self._reports.attach()
 
+    def _bound(self) -> tuple[uvicorn.Server, socket.socket]:
+        if self._uvicorn is None or self._socket is None:
+            raise StorageError("the server does not listen", hint="Call bind() first.")
+        return self._uvicorn, self._socket
+
     def serve_forever(self, ready: Callable[[str], None]) -> None:
         """Serve in this thread, after `bind`, until SIGINT or SIGTERM; then finish the requests in flight.
 
         `ready` is called with the URL as soon as a signal stops the server; from then on, requests are accepted.
         """
-        assert self._uvicorn is not None
-        assert self._socket is not None
-        uvicorn_server = self._uvicorn
+        uvicorn_server, listening = self._bound()
 
         def on_signal(number: int, frame: object) -> None:
             uvicorn_server.should_exit = True
@@ -247,7 +248,7 @@ class RestApiServer:
         try:
             try:
                 ready(self.url)
-                uvicorn_server.run(sockets=[self._socket])
+                uvicorn_server.run(sockets=[listening])
             except BaseException as error:
                 try:
                     self._release()

@@ -92,6 +92,8 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
 
 def explain(error: sqlite3.Error, path: Path) -> SlttError:
     """Return the error of the contract for an error of SQLite."""
+    if str(error).startswith("Could not decode to UTF-8"):  # an error of the module sqlite3, without a code
+        return LogDamaged(f"{path.name}: a text in a table is not UTF-8")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR) and _no_descriptor():
         return ServerBusy(f"{path.name}: no file descriptor is free to open the file")
@@ -105,6 +107,7 @@ def not_open() -> StorageError:
 
 
 _PERMISSIONS = "Check the permissions of the file and of its folder."
+_BACKUP = "Stop the program, and restore the file from a backup."
 _ERRORS: dict[int, tuple[type[SlttError], str, str | None]] = {
     sqlite3.SQLITE_BUSY: (StorageBusy, "another process is writing and did not finish in time", None),
     sqlite3.SQLITE_LOCKED: (StorageBusy, "another connection is writing and did not finish in time", None),
@@ -112,8 +115,8 @@ _ERRORS: dict[int, tuple[type[SlttError], str, str | None]] = {
     sqlite3.SQLITE_READONLY: (StorageError, "the file is read-only", _PERMISSIONS),
     sqlite3.SQLITE_CANTOPEN: (StorageError, "the file cannot be opened", _PERMISSIONS),
     sqlite3.SQLITE_IOERR: (StorageError, "the disk failed", "Check the disk before you continue."),
-    sqlite3.SQLITE_CORRUPT: (LogDamaged, "the file is damaged", None),
-    sqlite3.SQLITE_NOTADB: (LogDamaged, "the file is damaged", None),
+    sqlite3.SQLITE_CORRUPT: (LogDamaged, "the file is damaged", _BACKUP),
+    sqlite3.SQLITE_NOTADB: (LogDamaged, "the file is damaged", _BACKUP),
     sqlite3.SQLITE_CONSTRAINT: (LogDamaged, "the rows of a log contradict each other", None),
     sqlite3.SQLITE_MISMATCH: (LogDamaged, "a row holds a value of another type than its column", None),
 }

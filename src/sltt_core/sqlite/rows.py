@@ -7,9 +7,9 @@ from collections import Counter
 from sltt_core.base.errors import LogDamaged, StorageError
 from sltt_core.log.batches import KEY_DAYS, StoredChunk
 from sltt_core.log.pages import ChangeStats, Head, contiguous_run
-from sltt_core.model.chain import GENESIS
-from sltt_core.model.changes import Change
-from sltt_core.model.fields import COLUMNS, MAX_SEQ
+from sltt_core.model.chain import GENESIS, is_link
+from sltt_core.model.changes import Change, sound
+from sltt_core.model.fields import COLUMNS, FIELDS, MAX_SEQ
 from sltt_core.sqlite.schema import MAX_LOG, SEQ_BITS
 
 TYPE_CHECKING = False
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_TERMS = 500
 """Values in one SQL statement; older versions of SQLite accept 999."""
+NAMES = {field.name: field.name for field in FIELDS}
+"""The column of each field of a change."""
 
 CHANGE = f"? AS project_id, id & {(1 << SEQ_BITS) - 1}, {', '.join(COLUMNS)}"
 """The columns of a `Change`; the project id is a parameter."""
@@ -38,9 +40,9 @@ def find_log(connection: Connection, project_id: str) -> tuple[int, Head] | None
         return None
     log, value, chain = row
     # A greater number would lead to another project's changes: SQLite drops the bits that have no room.
-    if not (0 <= log <= MAX_LOG and type(value) is int and 1 <= value <= MAX_SEQ + 1 and type(chain) is str):
-        raise LogDamaged(f"the row of project {project_id} in the table logs is not valid")
-    return log, Head(value - 1, chain)
+    if not (0 <= log <= MAX_LOG and type(chain) is str and is_link(chain)):
+        raise _not_valid(project_id, "logs")
+    return log, Head(_end(project_id, value), chain)
 
 
 def find_change(connection: Connection, project_id: str, seq: int) -> Change | None:
@@ -51,7 +53,7 @@ def find_change(connection: Connection, project_id: str, seq: int) -> Change | N
     row = connection.execute(
         f"SELECT {CHANGE} FROM changes WHERE id = ?", (project_id, (found[0] << SEQ_BITS) + seq)
     ).fetchone()
-    return None if row is None else Change.of(row)
+    return None if row is None else _change_of(row)
 
 
 def find_run(
@@ -61,7 +63,7 @@ def find_run(
     base = log << SEQ_BITS
     # The change at the cursor is read with those after it, for its link.
     rows = map(
-        Change.of,
+        _change_of,
         connection.execute(
             f"SELECT {CHANGE} FROM changes WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
             (project_id, base + max(cursor, 1), base + end, limit + (cursor > 0)),
@@ -83,7 +85,18 @@ def find_request(connection: Connection, log: int, key: str, number: int) -> Sto
         "SELECT first_seq, count, fingerprint, NULL, offset FROM requests WHERE log = ? AND key = ? AND number = ?",
         (log, key, number),
     ).fetchone()
-    return None if row is None else StoredChunk.of(row)
+    if row is None:
+        return None
+    first, count, fingerprint, _, offset = row
+    if not (
+        type(first) is type(count) is type(offset) is int
+        and 1 <= first <= MAX_SEQ
+        and 1 <= count <= MAX_SEQ
+        and offset >= 0
+        and type(fingerprint) is str
+    ):
+        raise LogDamaged(f"chunk {number} of the idempotency key {key} is not valid in the table requests")
+    return StoredChunk.of(row)
 
 
 def find_ends(connection: Connection, project_ids: Sequence[str]) -> dict[str, int]:
@@ -92,7 +105,8 @@ def find_ends(connection: Connection, project_ids: Sequence[str]) -> dict[str, i
     for start in range(0, len(project_ids), MAX_TERMS):
         some = project_ids[start : start + MAX_TERMS]
         marks = ",".join("?" * len(some))
-        ends.update(connection.execute(f"SELECT project_id, value - 1 FROM logs WHERE project_id IN ({marks})", some))
+        found = connection.execute(f"SELECT project_id, value FROM logs WHERE project_id IN ({marks})", some)
+        ends.update((project_id, _end(project_id, value)) for project_id, value in found)
     return ends
 
 
@@ -107,9 +121,14 @@ def find_projects(connection: Connection, after: str | None, limit: int) -> list
 def count_operations(connection: Connection, project_id: str) -> ChangeStats:
     """Return the counts by operation."""
     row = connection.execute(
-        "SELECT value - 1, creates, updates, deletes FROM logs WHERE project_id = ?", (project_id,)
+        "SELECT value, creates, updates, deletes FROM logs WHERE project_id = ?", (project_id,)
     ).fetchone()
-    return ChangeStats(0, 0, 0, 0) if row is None else ChangeStats.of(row)
+    if row is None:
+        return ChangeStats(0, 0, 0, 0)
+    value, *counts = row
+    if not all(map(_is_count, counts)):
+        raise _not_valid(project_id, "logs")
+    return ChangeStats(_end(project_id, value), *counts)
 
 
 def count_types(connection: Connection, project_id: str) -> dict[str, int]:
@@ -119,7 +138,29 @@ def count_types(connection: Connection, project_id: str) -> dict[str, int]:
         "(SELECT log FROM logs WHERE project_id = ?) ORDER BY entity_type",
         (project_id,),
     )
-    return dict(rows.fetchall())
+    types = dict(rows.fetchall())
+    if not all(type(name) is str and _is_count(total) for name, total in types.items()):
+        raise _not_valid(project_id, "entity_types")
+    return types
+
+
+def _change_of(row: tuple[object, ...]) -> Change:
+    return sound(Change.of(row), NAMES)
+
+
+def _end(project_id: str, value: object) -> int:
+    """Return the last number of a log from its column `value`."""
+    if type(value) is not int or not 1 <= value <= MAX_SEQ + 1:
+        raise _not_valid(project_id, "logs")
+    return value - 1
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _not_valid(project_id: str, table: str) -> LogDamaged:
+    return LogDamaged(f"the row of project {project_id} in the table {table} is not valid")
 
 
 def known_types(connection: Connection, log: int | None, types: Iterable[str]) -> set[str]:
@@ -144,12 +185,12 @@ def all_types(connection: Connection, log: int | None) -> set[str]:
 def insert_log(connection: Connection, project_id: str) -> int:
     """Begin the log of a project and return its number; raises `StorageError` when the file has no number left."""
     inserted = connection.execute("INSERT INTO logs (project_id, value, chain) VALUES (?, 1, ?)", (project_id, GENESIS))
-    assert inserted.lastrowid is not None
-    if not 0 < inserted.lastrowid <= MAX_LOG:
+    log = inserted.lastrowid or 0
+    if not 0 < log <= MAX_LOG:
         raise StorageError(
             f"the file has room for {MAX_LOG:,} projects, and holds as many", hint="Use another file for new projects."
         )
-    return inserted.lastrowid
+    return log
 
 
 def insert_changes(connection: Connection, log: int, changes: Sequence[Change]) -> None:
@@ -165,9 +206,9 @@ def insert_changes(connection: Connection, log: int, changes: Sequence[Change]) 
         ((base + change.seq, *change.as_tuple()[2:]) for change in changes),
     )
     operations = Counter(change.operation for change in changes)
-    connection.execute(
-        "UPDATE logs SET value = ?, chain = ?, creates = creates + ?, updates = updates + ?, "
-        "deletes = deletes + ? WHERE log = ?",
+    updated = connection.execute(
+        "UPDATE logs SET value = ?, chain = ?, creates = creates + ?, updates = updates + ?, deletes = deletes + ? "
+        "WHERE log = ? AND typeof(creates) || typeof(updates) || typeof(deletes) = 'integerintegerinteger'",
         (
             changes[-1].seq + 1,
             changes[-1].chain,
@@ -177,12 +218,16 @@ def insert_changes(connection: Connection, log: int, changes: Sequence[Change]) 
             log,
         ),
     )
+    if updated.rowcount != 1:
+        raise _not_valid(changes[0].project_id, "logs")
     types = Counter(change.entity_type for change in changes)
-    connection.executemany(
+    counted = connection.executemany(
         "INSERT INTO entity_types (log, entity_type, total) VALUES (?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET total = total + excluded.total",
+        "ON CONFLICT DO UPDATE SET total = total + excluded.total WHERE typeof(total) = 'integer'",
         ((log, entity_type, count) for entity_type, count in types.items()),
     )
+    if counted.rowcount != len(types):
+        raise _not_valid(changes[0].project_id, "entity_types")
 
 
 def insert_request(connection: Connection, log: int, chunk: Chunk, first_seq: int) -> None:

@@ -26,7 +26,7 @@ from aws_backend.log.items import (
     request_of,
     sequence_key,
 )
-from sltt_core.base.errors import NotALog
+from sltt_core.base.errors import LogDamaged, NotALog
 from sltt_core.log.batches import Chunk, number_changes
 from sltt_core.log.pages import EMPTY_LOG, Page
 from sltt_core.model.changes import Change, fingerprint, item_size
@@ -82,7 +82,7 @@ def test_reading_one_change_does_not_convert_the_others() -> None:
     run: Any = StoredChanges(items)
     assert run[-1] == change(seq=3)
     assert run[1] == change(seq=2)
-    with pytest.raises(NotALog, match="change 1 of project ruth does not have this format: it has no entityType"):
+    with pytest.raises(LogDamaged, match="change 1 of project ruth is damaged: it has no entityType"):
         run[1:]
 
 
@@ -92,10 +92,17 @@ def test_the_error_for_an_invalid_item_names_the_missing_attribute(name: str) ->
     whole = dict(item)
     del item[name]
     for read in (lambda: change_of(item), lambda: StoredChanges([whole, item]).to_json()):
-        with pytest.raises(NotALog, match=f"change 1 of project ruth does not have this format: it has no {name}"):
+        with pytest.raises(LogDamaged, match=f"change 1 of project ruth is damaged: it has no {name}"):
             read()
     item[name] = {"N": "1"}
-    with pytest.raises(NotALog, match="wrong type"):
+    with pytest.raises(LogDamaged, match=f"{name} has the wrong type"):
+        change_of(item)
+
+
+def test_an_item_of_the_original_backend_is_not_called_damaged() -> None:
+    item = change_item(change())
+    del item["chain"], item["timestamp"]
+    with pytest.raises(NotALog, match="change 1 of project ruth does not have this format: it has no timestamp, chain"):
         change_of(item)
 
 
@@ -154,7 +161,7 @@ def test_an_invalid_sequence_item_is_refused() -> None:
     with pytest.raises(NotALog, match=f"format {FORMAT + 1}; this program supports format {FORMAT}"):
         log_end_of({**whole, "format": {"N": str(FORMAT + 1)}}, "p")
     for name in log_end_values(NO_LOG):
-        with pytest.raises(NotALog, match="is incomplete"):
+        with pytest.raises(LogDamaged, match=f"{name} is missing or not valid"):
             log_end_of({key: value for key, value in whole.items() if key != name}, "p")
 
 
