@@ -111,6 +111,16 @@ class Model:
                 if then is not slot.latest:
                     slot.versions.append(Version(self.version, self.now(), then))
 
+    def expire(self) -> None:
+        """Delete each item whose time to live has passed. AWS takes up to a few days; this is the earliest moment."""
+        self.version += 1
+        for table in self.tables.values():
+            name = table.time_to_live.get("AttributeName", "")
+            for slot in table.slots():
+                expires = (slot.latest or {}).get(name, {}).get("N")
+                if expires is not None and float(expires) < self.now():
+                    slot.versions.append(Version(self.version, self.now(), None))
+
     def table(self, payload: Mapping[str, Any]) -> Table:
         """Return the table that a request names."""
         table = self.tables.get(payload.get("TableName", ""))

@@ -11,12 +11,18 @@ from aws_backend.log import appender, items, transactions
 from aws_backend.log import table as log_table
 from aws_backend.log.appender import Appender, _stored
 from aws_backend.log.items import advanced, change_item, change_of, log_end_values, sequence_key
-from aws_backend.log.queue import AppendQueue
+from aws_backend.log.queue import Append, AppendQueue
 from aws_backend.log.reader import LogReader, _View
 from aws_backend.log.table import LogTable
 from aws_backend.storage import DynamoDBStorageService
-from sltt_core.base.errors import SlttError
+from aws_backend.upkeep import audit
+from aws_backend.upkeep.audit import _Audit
+from sltt_core.base.errors import SlttError, TooManyWriters
+from sltt_core.log import batches
+from sltt_core.log import storage as log_storage
+from sltt_core.log.arguments import checked_batch
 from sltt_core.log.batches import BatchAppend, Chunk, StoredChunk, number_changes
+from sltt_core.log.pages import Head, page_of
 from tests.dynamodb_model.model import Model
 from tests.simulation.checker import violations
 from tests.simulation.process import Parts
@@ -138,7 +144,10 @@ def _token_of_the_key(table: str, members: Any, before: Any, now: str, token: st
     return _build(table, members, before, now, f"t-{members[0].key}"[:36])
 
 
+_append_init = Append.__init__
 _build = transactions.build
+_cut = batches.cut
+_settle = Appender._settle
 _advance = transactions.advance
 _put_request = transactions.put_request
 _apply_refusal = Appender._apply_refusal
@@ -251,6 +260,74 @@ def _wake_nobody(self: Any, queue: Any, unfinished: Any) -> None:
 def _count_the_first(end: Any, changes: Any) -> Any:
     after = advanced(end, changes)
     return after.replace(creates=end.creates + (changes[0].operation == "create"))
+
+
+def _weightless(self: Any, member: Any, size: int, deadline: float, turn: Any) -> None:
+    _append_init(self, member, 0, deadline, turn)
+
+
+def _same_for_all(changes: Any) -> str:
+    return "fingerprint"
+
+
+def _look_once(self: Any, seq: int) -> None:
+    self._report_missing(seq)
+
+
+def _two_reads(table: Any, project_id: str, seq: int) -> Any:
+    deadline = table.deadline()
+    change = table.get_change(project_id, max(seq, 1), deadline, strong=True)
+    return change, table.get_sequence(project_id, deadline)
+
+
+def _cut_by_number(sizes: Any, max_changes: int, max_bytes: int, start: int = 0) -> Any:
+    return _cut(sizes, max_changes, 1_000_000_000, start)
+
+
+def _without_the_bad(changes: Any, bound: Any) -> Any:
+    return checked_batch([change for change in changes if change.project_id is not None] or changes, bound)
+
+
+class _WithData:
+    """A change with other data."""
+
+    def __init__(self, change: Any, data_json: str) -> None:
+        self._change = change
+        self.data_json = data_json
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._change, name)
+
+
+def _first_data(chunk: Any, head: Any, now: str) -> Any:
+    data_json = chunk.changes[0].data_json
+    return number_changes(
+        chunk.replace(changes=tuple(_WithData(change, data_json) for change in chunk.changes)), head, now
+    )
+
+
+def _one_request_item(project_id: str, key: str, number: int) -> dict[str, Any]:
+    return {"pk": {"S": f"REQUEST#{project_id}#{key}"}, "seq": {"N": "0"}}
+
+
+def _head_of_two_reads(self: Any, project_id: str) -> Any:
+    return Head(self._read_end(project_id).head.seq, self._read_end(project_id).head.chain)
+
+
+def _next_but_one(found: Any, project_id: str, cursor: int, chain: str | None) -> Any:
+    page = page_of(found, project_id, cursor, chain)
+    return page if page.cursor is None else page.replace(cursor=page.cursor + 1)
+
+
+def _any_history(found: Any, project_id: str, cursor: int, chain: str | None) -> Any:
+    return page_of(found, project_id, cursor, None)
+
+
+def _settle_as_busy(self: Any, queue: Any, appends: Any, deadline: float, error: SlttError) -> None:
+    try:
+        _settle(self, queue, appends, deadline, error)
+    except SlttError:
+        raise TooManyWriters("too many writers") from error
 
 
 def _no_deadline(self: Any) -> float:
@@ -371,6 +448,72 @@ BUGS = (
         "only the first change counted",
         "Only the first change of a transaction is counted by its operation.",
         _patched((transactions, "advanced", _count_the_first)),
+    ),
+    Bug(
+        "fingerprint ignored",
+        "A key that was used with another batch returns the numbers of that batch.",
+        _patched((batches, "fingerprint", _same_for_all)),
+    ),
+    Bug("keys expire after a day", "A replay after a year is stored again.", _patched((appender, "KEY_DAYS", 1))),
+    Bug(
+        "one request item for all chunks",
+        "The request items of a batch with several chunks have the same key.",
+        _patched((transactions, "request_key", _one_request_item), (log_table, "request_key", _one_request_item)),
+    ),
+    Bug(
+        "a group weighs nothing",
+        "A group of appends is limited by the number of its actions only.",
+        _patched((Append, "__init__", _weightless)),
+    ),
+    Bug(
+        "a chunk weighs nothing",
+        "A chunk is limited by the number of its changes only.",
+        _patched((batches, "cut", _cut_by_number)),
+    ),
+    Bug(
+        "verify looks once",
+        "`verify` reports a gap without looking again.",
+        _patched((_Audit, "_check_gap", _look_once)),
+    ),
+    Bug(
+        "verify reads twice",
+        "`verify` compares the end of the log with changes that it read at another moment.",
+        _patched((audit, "read_with_sequence", _two_reads)),
+    ),
+    Bug(
+        "bad changes left out",
+        "A batch is stored without its changes that are not valid.",
+        _patched((log_storage, "checked_batch", _without_the_bad)),
+    ),
+    Bug(
+        "data of the first change",
+        "All changes of a chunk are stored with the data of the first.",
+        _patched((transactions, "number_changes", _first_data)),
+    ),
+    Bug(
+        "clock read once",
+        "Every change is stored with the time of the first.",
+        _patched((appender, "now_utc", lambda clock: "2023-11-14T22:13:20.000Z")),
+    ),
+    Bug(
+        "head from two reads",
+        "The number and the link of the log's end come from two reads.",
+        _patched((DynamoDBStorageService, "_head", _head_of_two_reads)),
+    ),
+    Bug(
+        "cursor one ahead",
+        "The cursor of a page skips a change.",
+        _patched((log_storage, "page_of", _next_but_one)),
+    ),
+    Bug(
+        "link of the cursor ignored",
+        "A reader of a log that was restored gets the changes of the other history.",
+        _patched((log_storage, "page_of", _any_history)),
+    ),
+    Bug(
+        "unknown outcome reported as busy",
+        "An append that may have succeeded gets an error that says that nothing was written.",
+        _patched((Appender, "_settle", _settle_as_busy)),
     ),
     Bug("no deadline", "A request is repeated without a time limit.", _patched((LogTable, "deadline", _no_deadline))),
     Bug("half transactions", "The database carries out only the beginning of a transaction.", _model(HalfTransactions)),

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from math import inf
 
-from sltt_core.base.errors import InvalidInput, NotFound, PartialAppend, SlttError
+from sltt_core.base.errors import (
+    ChainMismatch,
+    InvalidBatch,
+    InvalidInput,
+    KeyReused,
+    LogDamaged,
+    NotALog,
+    NotFound,
+    PartialAppend,
+    SlttError,
+    StorageBusy,
+)
 from sltt_core.model.chain import GENESIS, link_of
-from sltt_core.model.changes import Change
-from tests.simulation.history import Call, History
+from sltt_core.model.changes import Change, item_size
+from tests.simulation.history import Batch, Call, History
 
 SLACK = 1.0
 """Seconds that a request may exceed its time limit, for the last read of an unknown outcome."""
@@ -51,6 +64,8 @@ def no_unexpected_errors(history: History) -> Iterator[str]:
         yield f"the simulation failed: {failure!r}"
     for call in history.calls:
         error = call.error
+        if isinstance(error, InvalidBatch) and history.batches[call.by].invalid is not None:
+            continue
         if error is not None and (not isinstance(error, SlttError) or isinstance(error, InvalidInput)):
             yield repr(call)
 
@@ -123,7 +138,8 @@ def stored_in_the_end(history: History) -> Iterator[str]:
     acknowledged = {call.by for call in _calls(history, "create_changes") if call.acknowledged}
     sent = {call.by for call in _calls(history, "create_changes")}
     for number in sorted(sent - acknowledged):
-        if history.batches[number].key:
+        batch = history.batches[number]
+        if batch.key and batch.reuses is None and batch.invalid is None:
             last = [call for call in _calls(history, "create_changes") if call.by == number][-1]
             yield repr(last)
 
@@ -140,6 +156,8 @@ def growing_prefix(history: History) -> Iterator[str]:
             yield f"{call.host} read {[change.seq for change in seen]} after {cursor} of {project}"
         elif page.through != cursor + len(seen) or len(seen) > call.arguments["limit"]:
             yield f"{len(seen)} changes after {cursor}, through {page.through}"
+        elif page.cursor not in (None, page.through):
+            yield f"{call.host} is to continue after {page.cursor}, and has read up to {page.through} of {project}"
 
 
 def view_is_one_history(history: History) -> Iterator[str]:
@@ -162,12 +180,8 @@ def view_is_one_history(history: History) -> Iterator[str]:
 def errors_are_true(history: History) -> Iterator[str]:
     """No error reports a correct log as damaged or replaced, or a stored change as missing."""
     for call in history.calls:
-        if call.error is not None and type(call.error).__name__ in (
-            "ChainMismatch",
-            "LogDamaged",
-            "NotALog",
-            "KeyReused",
-        ):
+        reused = isinstance(call.error, KeyReused) and history.batches[call.by].reuses is None
+        if reused or isinstance(call.error, (ChainMismatch, LogDamaged, NotALog)):
             yield repr(call)
         elif isinstance(call.error, NotFound):
             for other in _calls(history, "create_changes"):
@@ -182,6 +196,108 @@ def _has(history: History, append: Call, arguments: dict[str, object]) -> bool:
     return any((project, seq) == (arguments["project_id"], arguments["seq"]) for (project, _), seq in stored)
 
 
+def key_belongs_to_one_batch(history: History) -> Iterator[str]:
+    """A request with the key of another stored batch gets an error, and nothing of it is stored."""
+    present = {change.cid for log in history.final.values() for change in log.changes}
+    for call in _calls(history, "create_changes"):
+        batch = history.batches[call.by]
+        if batch.reuses is None or call.ended is None:
+            continue
+        # While faults happen, another error is possible.
+        if call.error is None or (call.started > history.settled and not isinstance(call.error, KeyReused)):
+            yield repr(call)
+        for _, cid in batch.cids:
+            if cid in present:
+                yield f"change {cid} is stored: {call!r}"
+
+
+def key_is_remembered(history: History) -> Iterator[str]:
+    """After 399 days, a request with the same key gets the result of the first, and nothing is written."""
+    for call in _calls(history, "create_changes"):
+        batch = history.batches[call.by]
+        again = history.late is not None and call.started > history.late and batch.reuses is None
+        if again and not (call.acknowledged and call.response.replayed):
+            yield repr(call)
+
+
+def invalid_batches_are_refused(history: History) -> Iterator[str]:
+    """A batch with a change that is not valid gets an error that names this change, and nothing of it is stored."""
+    present = {change.cid for log in history.final.values() for change in log.changes}
+    for call in _calls(history, "create_changes"):
+        batch = history.batches[call.by]
+        if batch.invalid is None or call.ended is None:
+            continue
+        error = call.error
+        if not isinstance(error, InvalidBatch) or [problem.index for problem in error.problems] != [batch.invalid]:
+            yield repr(call)
+        for _, cid in batch.cids:
+            if cid in present:
+                yield f"change {cid} is stored: {call!r}"
+
+
+def busy_is_not_written(history: History) -> Iterator[str]:
+    """A batch without a key that was refused as one too many, or throttled, is not stored; if nothing arrives twice."""
+    if history.repeated:
+        return
+    present = {change.cid for log in history.final.values() for change in log.changes}
+    for call in _calls(history, "create_changes"):
+        batch = history.batches[call.by]
+        if batch.key is None and isinstance(call.error, StorageBusy) and any(cid in present for _, cid in batch.cids):
+            yield repr(call)
+
+
+def stored_as_sent(history: History) -> Iterator[str]:
+    """A change is stored with the fields that were sent, and `cloudAt` is a time of one of its requests."""
+    calls: dict[int, list[Call]] = {}
+    for call in _calls(history, "create_changes"):
+        calls.setdefault(call.by, []).append(call)
+    sent = {change.cid: (batch, change) for batch in history.batches for change in batch.changes}
+    for log in history.final.values():
+        for change in log.changes:
+            if change.cid not in sent:
+                continue
+            batch, new = sent[change.cid]
+            fields = ("entity_type", "entity_id", "operation", "data_json", "change_by")
+            wrong = [name for name in fields if getattr(change, name) != getattr(new, name)]
+            if wrong or change.timestamp != (new.timestamp or change.cloud_at):
+                yield f"{wrong or ['timestamp']} of change {change.cid}: {change}"
+            stored = datetime.fromisoformat(change.cloud_at).timestamp()
+            if not any(
+                call.began - SLACK <= stored - call.skew <= (call.ended[1] if call.ended else inf) + SLACK
+                for call in calls[batch.number]
+            ):
+                yield f"change {change.cid} was stored at {change.cloud_at}"
+
+
+def single_reads_are_true(history: History) -> Iterator[str]:
+    """A single change is the one with this number. The link of a page or of the log's end is the link at its number."""
+    for call in history.calls:
+        if not call.acknowledged:
+            continue
+        links = [GENESIS, *(change.chain for log in (_log(history, call),) for change in log)]
+        if call.method in ("get_change", "mark_as_outdated"):
+            seq = call.arguments["seq"]
+            if seq >= len(links) or _identity(call.response) != _identity(_log(history, call)[seq - 1]):
+                yield repr(call)
+        elif call.method in ("get_head", "get_changes_with_cursor"):
+            at = call.response.seq if call.method == "get_head" else call.response.through
+            if at >= len(links) or call.response.chain != links[at]:
+                yield repr(call)
+
+
+def _log(history: History, call: Call) -> tuple[Change, ...]:
+    log = history.final.get(call.arguments.get("project_id", ""))
+    return () if log is None else log.changes
+
+
+def transactions_fit(history: History) -> Iterator[str]:
+    """A transaction has at most 100 actions, and its items, unless it has one change only, the bytes of a chunk."""
+    for sent in history.transactions:
+        size = sent.size if sent.members > 1 else sent.change_size if sent.members and sent.changes > 1 else 0
+        if sent.actions > 100 or size > sent.limit:
+            yield str(sent)
+
+
 def chunks_contiguous(history: History) -> Iterator[str]:
     """A batch is in the log in its order, in contiguous chunks of the size of some process."""
     for batch in history.batches:
@@ -191,24 +307,29 @@ def chunks_contiguous(history: History) -> Iterator[str]:
             seqs = [places[cid] for cid in cids if cid in places]
             if [cid for cid in cids if cid in places] != cids[: len(seqs)] or seqs != sorted(seqs):
                 yield f"batch {batch.number} is at {seqs} of {project}"
-            elif not _is_chunked(seqs, len(cids), history.chunk_sizes):
+            elif not _is_chunked(seqs, _sizes(batch, project), history.chunk_limits):
                 yield f"batch {batch.number} of {len(cids)} is in pieces at {seqs} of {project}"
 
 
-def _is_chunked(seqs: list[int], whole: int, sizes: frozenset[int]) -> bool:
-    """Return whether the numbers are contiguous chunks, each of one of the sizes, or shorter at the batch's end."""
-    ends = {0}
-    for end in range(1, len(seqs) + 1):
-        for size in sizes:
-            start = max(0, end - size)
-            last = end == whole
-            starts = (
-                [place for place in ends if place >= start] if last else ([end - size] if end - size in ends else [])
-            )
-            if any(seqs[end - 1] - seqs[begin] == end - 1 - begin for begin in starts):
-                ends.add(end)
-                break
-    return len(seqs) in ends
+def _sizes(batch: Batch, project: str) -> list[int]:
+    """Return the size in bytes of each change of a batch for a project."""
+    sizes = map(item_size, batch.changes) if batch.changes else [1] * len(batch.cids)
+    return [size for (name, _), size in zip(batch.cids, sizes, strict=True) if name == project]
+
+
+def _is_chunked(seqs: list[int], sizes: list[int], limits: frozenset[tuple[int, int]]) -> bool:
+    """Return whether the numbers are contiguous chunks, each the largest within the limits of some process."""
+    starts = [0]
+    for start in starts:
+        for most, most_bytes in limits:
+            end, total = start, 0
+            while end < min(len(sizes), start + most) and (end == start or total + sizes[end] <= most_bytes):
+                total += sizes[end]
+                end += 1
+            contiguous = end <= len(seqs) and start < end and seqs[end - 1] - seqs[start] == end - 1 - start
+            if contiguous and end not in starts:
+                starts.append(end)
+    return len(seqs) in starts
 
 
 def statistics_equal_the_log(history: History) -> Iterator[str]:
@@ -312,11 +433,18 @@ CHECKS: dict[str, Check] = {
     "acknowledged implies present": acknowledged_is_present,
     "stored once": stored_once,
     "a key's numbers never change": key_keeps_numbers,
+    "a key belongs to one batch": key_belongs_to_one_batch,
+    "a key is remembered": key_is_remembered,
     "stored in the end": stored_in_the_end,
     "every view is a growing prefix": growing_prefix,
     "a view is one history": view_is_one_history,
     "errors are true": errors_are_true,
     "chunks contiguous": chunks_contiguous,
+    "transactions fit": transactions_fit,
+    "refused is not written": busy_is_not_written,
+    "stored as sent": stored_as_sent,
+    "invalid batches are refused": invalid_batches_are_refused,
+    "single reads are true": single_reads_are_true,
     "statistics equal the log": statistics_equal_the_log,
     "a caller reads its own writes": own_writes_are_read,
     "projects are separate": projects_are_separate,
@@ -329,6 +457,8 @@ AFTER_A_RESTORE = {
     "dense",
     "chain unbroken",
     "a view is one history",
+    "transactions fit",
+    "invalid batches are refused",
     "verify is right",
 }
 """Promises that hold even if the table is restored to an earlier time, which removes the changes stored since."""

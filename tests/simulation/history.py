@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from sltt_core.log.pages import ChangeStats
-from sltt_core.model.changes import Change
+from sltt_core.model.changes import Change, NewChange
 
 
 class Batch(NamedTuple):
@@ -16,6 +16,12 @@ class Batch(NamedTuple):
     """The idempotency key; a batch without one is sent only once, even if it fails."""
     cids: tuple[tuple[str, str], ...]
     """Project and `cid` of each change, in order."""
+    changes: tuple[NewChange, ...] = ()
+    """The changes as sent."""
+    reuses: int | None = None
+    """The number of another batch, stored before, whose key it has."""
+    invalid: int | None = None
+    """The place of a change that is not valid: it has no project."""
 
 
 class Call:
@@ -31,6 +37,7 @@ class Call:
         "host",
         "method",
         "response",
+        "skew",
         "slept",
         "time_limit",
     )
@@ -48,6 +55,8 @@ class Call:
         self.began = began
         self.time_limit = time_limit
         """The time limit of a request to the storage, in seconds."""
+        self.skew = 0.0
+        """How many seconds the clock of its process is ahead."""
         self.slept = 0.0
         """How many seconds its process slept during the call."""
         self.ended: tuple[int, float] | None = None
@@ -62,6 +71,21 @@ class Call:
     def __repr__(self) -> str:
         outcome = "died" if self.ended is None else repr(self.error) if self.error else repr(self.response)
         return f"{self.host} {self.by} {self.method} {self.arguments} -> {outcome}"
+
+
+class Transaction(NamedTuple):
+    """An append that was sent to DynamoDB."""
+
+    actions: int
+    members: int
+    """The number of its chunks."""
+    changes: int
+    size: int
+    """The bytes of all items that it puts."""
+    change_size: int
+    """The bytes of its changes."""
+    limit: int
+    """The largest number of bytes of changes in one atomic write of its process."""
 
 
 class Restored(NamedTuple):
@@ -91,8 +115,8 @@ class History(NamedTuple):
     seed: int
     calls: list[Call]
     batches: list[Batch]
-    chunk_sizes: frozenset[int]
-    """The chunk sizes of all processes: the largest number of changes in one atomic write."""
+    chunk_limits: frozenset[tuple[int, int]]
+    """The limits of all processes: the largest number of changes, and of their bytes, in one atomic write."""
     final: dict[str, Logs]
     projects: tuple[str, ...]
     """The list of projects at the end."""
@@ -102,3 +126,10 @@ class History(NamedTuple):
     """Unexpected exceptions of the simulation itself."""
     stuck: int
     """The number of calls that never end."""
+    transactions: tuple[Transaction, ...] = ()
+    settled: int = 0
+    """The position of the moment since when no faults happen, in the order of the beginnings and ends of all calls."""
+    late: int | None = None
+    """The position of the moment when 399 days have passed; `None` if the schedule ends before."""
+    repeated: bool = False
+    """Whether the network delivered a request twice."""

@@ -13,8 +13,9 @@ from aws_backend.dynamodb.sigv4 import Credentials
 from sltt_core.http_client.transport import ConnectFailed, HttpResponse, OutcomeUnknown
 from tests.dynamodb_model.model import latest
 from tests.dynamodb_model.table import Slot
-from tests.dynamodb_model.values import Item, Refused
+from tests.dynamodb_model.values import Item, Refused, item_size
 from tests.dynamodb_model.wire import Request, carry_out, refusal
+from tests.simulation.history import Transaction
 
 if TYPE_CHECKING:
     from tests.dynamodb_model.model import Model
@@ -40,9 +41,13 @@ class Network:
         self._note = note
         self.request_count = 0
         self._requests: set[bytes] = set()
+        self.transactions: list[Transaction] = []
 
-    def send(self, host: Host, octets: bytes, seconds: float) -> HttpResponse:
-        """Send a request of a host, and wait for its response at most so many seconds."""
+    def send(self, host: Host, octets: bytes, seconds: float, limit: int) -> HttpResponse:
+        """Send a request of a host, and wait for its response at most so many seconds.
+
+        `limit` is the largest number of bytes of changes in an atomic write of the host's process.
+        """
         faults, scheduler = self._faults, self._scheduler
         if seconds <= 0 or faults.occurs("no connection"):
             scheduler.sleep(self._delay())
@@ -51,6 +56,8 @@ class Network:
         number = self.request_count
         request = Request(octets)
         self._note("send", number, host.name, request.operation, request.body)
+        if request.operation == "TransactWriteItems":
+            self.transactions.append(_measured(json.loads(request.body)["TransactItems"], limit))
         task = scheduler.current
         wait = min(seconds, READ_SECONDS)
         if faults.occurs("request lost"):
@@ -175,6 +182,16 @@ class Network:
         return slot.versions[-2].item if len(slot.versions) > 1 else None
 
 
+def _measured(actions: list[dict[str, Any]], limit: int) -> Transaction:
+    sizes: dict[bool, list[int]] = {False: [], True: []}
+    for action in actions:
+        if "Put" in action:
+            item = action["Put"]["Item"]
+            sizes[item["pk"]["S"].startswith("REQUEST#")].append(item_size(item))
+    changes, requests = sizes[False], sizes[True]
+    return Transaction(len(actions), len(requests), len(changes), sum(changes) + sum(requests), sum(changes), limit)
+
+
 @lru_cache(1024)
 def _seconds(stamp: str) -> int:
     return timegm(strptime(stamp, "%Y%m%dT%H%M%SZ"))
@@ -183,13 +200,14 @@ def _seconds(stamp: str) -> int:
 class HostTransport:
     """The transport of one process."""
 
-    def __init__(self, network: Network, host: Host, steady: Callable[[], float]) -> None:
+    def __init__(self, network: Network, host: Host, steady: Callable[[], float], limit: int) -> None:
         self._network = network
         self._host = host
         self._steady = steady
+        self._limit = limit
 
     def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> HttpResponse:
-        return self._network.send(self._host, request, deadline - self._steady())
+        return self._network.send(self._host, request, deadline - self._steady(), self._limit)
 
     def warm(self, deadline: float) -> None:
         pass

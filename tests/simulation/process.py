@@ -9,6 +9,7 @@ from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.credentials import CredentialChain
 from aws_backend.storage import DynamoDBStorageService
 from sltt_core.base.runtime import Runtime
+from sltt_core.log.batches import CHUNK_BYTES
 from tests.dynamodb_model.model import Model
 from tests.simulation.network import HostTransport, TokenService
 from tests.simulation.scheduler import EPOCH, Host, Lock
@@ -42,6 +43,7 @@ class Process:
             self.host.skew = random.choice((-1, 1)) * random.choice((0.5, 100.0, 250.0, 1000.0))
         self.time_limit = random.choice((1.0, 3.0, 10.0))
         self.chunk_changes = random.choice((2, 3, 5, 98))
+        self.chunk_bytes = random.choice((1_500, 4_000, CHUNK_BYTES, CHUNK_BYTES))
         scheduler, host = world.scheduler, self.host
 
         def clock() -> int:
@@ -63,7 +65,7 @@ class Process:
             random=random.random,
             new_token=lambda: f"{random.getrandbits(128):032x}",
             new_lock=lambda: Lock(scheduler),
-            transport=lambda origin, seconds: HostTransport(world.network, host, steady),
+            transport=lambda origin, seconds: HostTransport(world.network, host, steady, self.chunk_bytes),
         )
         client = parts.client("eu-west-1", CredentialChain([tokens], runtime=runtime).get, runtime=runtime)
         self.storage = parts.storage(
@@ -73,6 +75,7 @@ class Process:
             runtime=runtime,
             time_limit=lambda: self.time_limit,
             chunk_changes=self.chunk_changes,
+            chunk_bytes=self.chunk_bytes,
             page_bytes=random.choice((1_000, 4_000_000)),
         )
         self.storage.initialize()

@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sltt_core.base.errors import ChainMismatch, InvalidInput, NotFound, StorageBusy
+from sltt_core.base.errors import (
+    ChainMismatch,
+    InvalidBatch,
+    InvalidInput,
+    KeyReused,
+    NotFound,
+    Problem,
+    StorageBusy,
+)
 from sltt_core.log.batches import Appended
 from sltt_core.log.pages import ChangeStats, Head, Page
 from sltt_core.model.chain import GENESIS, link_of
-from sltt_core.model.changes import Change
+from sltt_core.model.changes import Change, NewChange
 from tests.simulation.checker import CHECKS, violations
-from tests.simulation.history import Batch, Call, History, Logs, Restored
+from tests.simulation.history import Batch, Call, History, Logs, Restored, Transaction
+from tests.simulation.scheduler import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +76,7 @@ def sound() -> History:
         Batch(1, None, (("p", "1.0"),)),
         Batch(2, "key-2", (("q", "2.0"),)),
     ]
-    return History(1, calls, batches, frozenset({2}), {"p": logs(P), "q": logs(Q)}, ("p", "q"), [], [], 0)
+    return History(1, calls, batches, frozenset({(2, 1_000)}), {"p": logs(P), "q": logs(Q)}, ("p", "q"), [], [], 0)
 
 
 def page_of(cursor: int, link: str) -> dict[str, Any]:
@@ -109,6 +118,31 @@ def split(history: History) -> History:
     return response(final(history, logged("p", order)), 0, Appended((1, 3, 4), False))
 
 
+def reused(history: History, result: Any) -> History:
+    """Return the history with a batch that has the key of the first, sent when faults have stopped."""
+    batches = [*history.batches, Batch(3, "key-0", (("p", "3.0"),), reuses=0)]
+    calls = [*history.calls, called(3, "create_changes", None, 18)]
+    return response(history._replace(batches=batches, calls=calls, settled=17), 9, result)
+
+
+def invalid(history: History, result: Any) -> History:
+    """Return the history with another result of a batch whose first change is not valid. It is stored, too."""
+    batches = list(history.batches)
+    batches[1] = batches[1]._replace(invalid=0)
+    return response(history._replace(batches=batches), 1, result)
+
+
+def sent(history: History, began: float = EPOCH, **fields: Any) -> History:
+    """Return the history with the content of a batch, which differs from what is stored."""
+    given = {"project_id": "p", "entity_type": "document", "entity_id": "e", "operation": "create", "data": {}} | fields
+    batches = list(history.batches)
+    batches[1] = batches[1]._replace(changes=(NewChange(cid="1.0", **given),))
+    calls = list(history.calls)
+    calls[1] = copy(calls[1])
+    calls[1].began, calls[1].ended = began, (3, began + 1.0)
+    return history._replace(batches=batches, calls=calls)
+
+
 BROKEN: list[tuple[str, Callable[[History], History]]] = [
     ("no unexpected errors", lambda h: h._replace(failures=[RuntimeError()])),
     ("no unexpected errors", lambda h: response(h, 4, KeyError("x"))),
@@ -139,9 +173,54 @@ BROKEN: list[tuple[str, Callable[[History], History]]] = [
     ("projects are separate", lambda h: final(h, logged("p", ["0.0", "0.1", "0.2", "2.0"]))),
     ("projects are separate", lambda h: response(h, 8, Q[0])),
     ("projects are separate", lambda h: h._replace(projects=("p",))),
+    ("a key belongs to one batch", lambda h: reused(h, Appended((1,), True))),
+    ("a key belongs to one batch", lambda h: reused(h, StorageBusy("x"))),
+    (
+        "a key belongs to one batch",
+        lambda h: reused(final(h, logged("p", ["0.0", "0.1", "0.2", "3.0"])), KeyReused("x")),
+    ),
+    ("a key is remembered", lambda h: response(h, 2, Appended((1, 2, 3), False))._replace(late=3)),
+    ("a key is remembered", lambda h: response(h, 2, StorageBusy("x"))._replace(late=3)),
+    ("transactions fit", lambda h: h._replace(transactions=(Transaction(101, 1, 99, 900, 800, 1_000),))),
+    ("transactions fit", lambda h: h._replace(transactions=(Transaction(5, 2, 2, 1_001, 800, 1_000),))),
+    ("transactions fit", lambda h: h._replace(transactions=(Transaction(4, 1, 2, 1_100, 1_001, 1_000),))),
+    ("refused is not written", lambda h: response(h, 1, StorageBusy("x"))),
+    ("stored as sent", lambda h: sent(h, entity_id="other")),
+    ("stored as sent", lambda h: sent(h, data={"a": 1})),
+    ("stored as sent", lambda h: sent(h, timestamp="2023-11-14T22:13:21.000Z")),
+    ("stored as sent", lambda h: sent(h, began=EPOCH + 5.0)),
+    ("invalid batches are refused", lambda h: invalid(h, Appended((4,), False))),
+    ("invalid batches are refused", lambda h: invalid(h, InvalidBatch([Problem(1, "x", "x")]))),
+    ("invalid batches are refused", lambda h: invalid(h, InvalidBatch([Problem(0, "x", "x")]))),
+    ("single reads are true", lambda h: response(h, 8, P[1])),
+    ("single reads are true", lambda h: response(h, 7, Head(4, P[2].chain))),
+    ("single reads are true", lambda h: response(h, 4, Page(P, 4, P[2].chain, None))),
+    ("every view is a growing prefix", lambda h: response(h, 4, Page(P[:2], 2, P[1].chain, 3))),
     ("marks only grow", marked),
     ("verify is right", lambda h: h._replace(final=h.final | {"p": logs(P)._replace(findings=("hole",))})),
 ]
+
+
+def test_content_that_is_stored_as_sent_is_not_a_violation() -> None:
+    assert violations(sent(sound())) == []
+
+
+def test_an_error_that_names_the_change_that_is_not_valid_is_not_a_violation() -> None:
+    refused = final(invalid(sound(), InvalidBatch([Problem(0, "x", "x")])), P[:3])
+    refused = response(response(refused, 4, Page(P[:3], 3, P[2].chain, None)), 7, Head(3, P[2].chain))
+    refused = response(response(refused, 5, ChangeStats(3, 3, 0, 0)), 6, {"document": 3})
+    assert violations(refused) == []
+
+
+def test_the_error_for_a_reused_key_is_not_a_violation() -> None:
+    assert violations(reused(sound(), KeyReused("x"))) == []
+
+
+def test_a_request_that_arrived_twice_may_be_carried_out_after_it_was_refused() -> None:
+    promise = "refused is not written"
+    refused = response(sound(), 1, StorageBusy("x"))
+    assert any(found.startswith(promise) for found in violations(refused))
+    assert not any(found.startswith(promise) for found in violations(refused._replace(repeated=True)))
 
 
 @pytest.mark.parametrize(("promise", "broken"), BROKEN)

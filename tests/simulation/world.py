@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from aws_backend.log import schema as tables
 from sltt_core.base.errors import ChainMismatch, LogDamaged, SlttError
+from sltt_core.log.pages import ChangeStats
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import NewChange
 from sltt_core.model.fields import OPERATIONS
@@ -20,6 +21,8 @@ from tests.simulation.scheduler import EPOCH, Host, Scheduler, Task
 
 PROJECTS = ("p", "q")
 TYPES = ("document", "video", "note")
+DAYS = 399
+"""How many days pass before the batches with a key are sent again. A key is remembered for 400."""
 
 
 class Outcome(NamedTuple):
@@ -49,15 +52,18 @@ class World:
         self.faults = FaultInjector(random)
         self.model = parts.model(lambda: self.scheduler.now)
         self.model.call("CreateTable", tables.definition(TABLE))
+        self.model.table({"TableName": TABLE}).time_to_live = {"Enabled": True, "AttributeName": "expires"}
         self.model.remembers_refused = self.faults.occurs("refused tokens remembered")
         self.network = Network(self.scheduler, self.model, self.faults, self.note)
         self.calls: list[Call] = []
         self.batches: list[Batch] = []
-        self.changes: dict[int, list[NewChange]] = {}
         self.open_batches: set[int] = set()
         self.processes: list[Process] = []
-        self.chunk_sizes: set[int] = set()
+        self.chunk_limits: set[tuple[int, int]] = set()
+        self._settled = 0
+        self._late: int | None = None
         self.restored: list[Restored] = []
+        self.readers: list[Reader] = []
         self._order = 0
         self._hash = sha256()
         self._trace: list[str] | None = [] if tracing else None
@@ -86,30 +92,40 @@ class World:
             self._begin(lambda script=script: self._write(script), number * 0.01)  # type: ignore[misc]
         for number in range(random.randint(1, 3)):
             reader = Reader(number, random.choice(PROJECTS))
+            self.readers.append(reader)
             rounds = random.randint(3, 8)
             self._begin(lambda reader=reader, rounds=rounds: self._read(reader, rounds), random.random() * 0.2)  # type: ignore[misc]
         if random.random() < 0.5:
             self._begin(self._query_everything, random.random() * 0.2)
-        if random.random() < 0.25:
+        if random.random() < 0.3:
             self._begin(self._verify_and_repair, random.random() * 0.2)
+        if random.random() < 0.1:
+            self.faults.chances |= {"transaction held": 0.4, "half a transaction seen": 0.6}
+            self._begin(self._verify_again_and_again, 0.0)
         if random.random() < RESTORE:
             self.faults.counts["restored to a point in time"] += 1
             self.scheduler.later(random.choice((0.05, 0.5, 3.0)), self._restore)
         self.scheduler.run()
         stuck = len(self.scheduler.stuck)
         self._settle()
+        if not self.restored:
+            self._replay_late()
         stuck += len(self.scheduler.stuck)
         final, projects = self._read_final_state()
         history = History(
             self.seed,
             self.calls,
             self.batches,
-            frozenset(self.chunk_sizes),
+            frozenset(self.chunk_limits),
             final,
             projects,
             self.restored,
             self.scheduler.failures,
             stuck,
+            tuple(self.network.transactions),
+            self._settled,
+            self._late,
+            self.faults.counts["delivered twice"] > 0,
         )
         return Outcome(
             history,
@@ -126,8 +142,15 @@ class World:
     def _start_process(self, parts: Parts | None = None, *, skewed: bool = True) -> Process:
         process = Process(self, f"process-{len(self.processes) + 1}", parts or self.parts, skewed)
         self.processes.append(process)
-        self.chunk_sizes.add(process.chunk_changes)
-        self.note("start", process.host.name, process.chunk_changes, process.time_limit, process.host.skew)
+        self.chunk_limits.add((process.chunk_changes, process.chunk_bytes))
+        self.note(
+            "start",
+            process.host.name,
+            process.chunk_changes,
+            process.chunk_bytes,
+            process.time_limit,
+            process.host.skew,
+        )
         return process
 
     def _alive(self) -> Process:
@@ -184,11 +207,12 @@ class World:
         self._order += 1
         call = Call(host.name, by, method, arguments, self._order, self.scheduler.now, process.time_limit)
         call.slept = -host.slept
+        call.skew = host.skew
         self.calls.append(call)
         self.note("call", host.name, by, method, arguments)
         given = arguments
         if method == "create_changes":
-            given = {"changes": self.changes[by], "idempotency_key": self.batches[by].key}
+            given = {"changes": list(self.batches[by].changes), "idempotency_key": self.batches[by].key}
         try:
             response = getattr(process.storage, method)(**given)
             call.response = tuple(response) if method == "verify" else response
@@ -200,11 +224,12 @@ class World:
         self.note("return", call)
         return call
 
-    def _make_batch(self) -> int:
+    def _make_batch(self, reuses: Batch | None = None) -> int:
+        """Make a batch; with `reuses`, one for the same project with the key of that batch."""
         random = self.random
         number = len(self.batches)
-        both = random.random() < 0.1
-        project = random.choice(PROJECTS)
+        both = reuses is None and random.random() < 0.1
+        project = random.choice(PROJECTS) if reuses is None else reuses.cids[0][0]
         changes = []
         for place in range(random.choice(self._shapes)):
             changes.append(
@@ -219,8 +244,13 @@ class World:
             )
         key = f"key-of-batch-{number:06}" if random.random() < 0.75 else None
         cids = tuple((str(change.project_id), str(change.cid)) for change in changes)
-        self.batches.append(Batch(number, key, cids))
-        self.changes[number] = changes
+        invalid = None
+        if reuses is not None:
+            key = reuses.key
+        elif random.random() < 0.03:
+            invalid = random.randrange(len(changes))
+            changes[invalid] = changes[invalid].replace(project_id=None)
+        self.batches.append(Batch(number, key, cids, tuple(changes), reuses and reuses.number, invalid))
         return number
 
     def _write(self, script: list[int]) -> None:
@@ -229,14 +259,17 @@ class World:
             batch = self.batches[script[0]]
             if batch.key is None:
                 script.pop(0)  # before it is sent: if the process dies, the batch must not be sent again
-            self.open_batches.add(batch.number)
+            if batch.invalid is None:
+                self.open_batches.add(batch.number)
             for _ in range(4):
                 call = self._call(batch.number, "create_changes")
                 if call.error is None and batch.key is not None and self.random.random() < 0.2:
                     self._call(batch.number, "create_changes")
                 if call.error is None and self.random.random() < 0.3:
                     self._read_back(batch, call.response.seqs)
-                if call.error is None or batch.key is None:
+                if call.error is None and batch.key is not None and self.random.random() < 0.15:
+                    self._call(self._make_batch(batch), "create_changes")
+                if call.error is None or batch.key is None or batch.invalid is not None:
                     break
                 self.scheduler.sleep(self.random.choice((0.01, 1.0, 10.0)) * self.random.random())
             if batch.key is not None:
@@ -292,13 +325,19 @@ class World:
 
     def _verify_and_repair(self) -> None:
         """Verify and repair logs while others write to them. A repair of a correct log must not change it."""
-        for _ in range(self.random.randint(1, 3)):
+        for _ in range(self.random.randint(1, 6)):
             project = self.random.choice(PROJECTS)
-            if self.random.random() < 0.5:
+            if self.random.random() < 0.7:
                 self._call(-1, "verify", project_id=project)
             else:
                 self._call(-1, "repair", project_id=project, dry_run=False)
             self.scheduler.sleep(self.random.random() * 0.1)
+
+    def _verify_again_and_again(self) -> None:
+        """Verify logs while transactions are in flight, half of which a query can see."""
+        for _ in range(12):
+            self._call(-1, "verify", project_id=self.random.choice(PROJECTS))
+            self.scheduler.sleep(self.random.random() * 0.02)
 
     # The end
 
@@ -314,6 +353,8 @@ class World:
     def _settle(self) -> None:
         """Stop all faults, and send the batches that were not stored again from a new process."""
         self.faults.disabled = True
+        self._order += 1
+        self._settled = self._order
         for process in self.processes:
             process.host.alive = False
         process = self._start_process(skewed=False)
@@ -325,6 +366,26 @@ class World:
             for number in sorted(self.open_batches):
                 if self.batches[number].key is not None and (number not in stored or self.random.random() < 0.3):
                     self._call(number, "create_changes")
+            for reader in self.readers:
+                self._read(reader, 2)
+
+        self.scheduler.spawn(process.host, send_again)
+        self.scheduler.run()
+
+    def _replay_late(self) -> None:
+        """Let 399 days pass, in which DynamoDB deletes what has expired; send each stored batch with a key again."""
+        stored = {call.by for call in self.calls if call.method == "create_changes" and call.acknowledged}
+        self.scheduler.later(DAYS * 86_400.0, lambda: None)
+        self.scheduler.run()
+        self.model.expire()
+        process = self._start_process(skewed=False)
+        self._order += 1
+        self._late = self._order
+
+        def send_again() -> None:
+            for batch in self.batches:
+                if batch.key is not None and (batch.number in stored or batch.reuses in stored):
+                    self._call(batch.number, "create_changes")
 
         self.scheduler.spawn(process.host, send_again)
         self.scheduler.run()
@@ -348,13 +409,15 @@ class World:
             for project in PROJECTS:
                 changes: list[Any] = []
                 error: SlttError | None = None
+                stats = ChangeStats(0, 0, 0, 0)
+                types: dict[str, int] = {}
+                findings: tuple[str, ...] = ()
                 try:
                     changes.extend(storage.get_changes_since(project_id=project))
+                    stats, types = storage.get_stats(project_id=project)
+                    findings = tuple(map(str, storage.verify(project_id=project)))
                 except SlttError as caught:
                     error = caught
-                stats = storage.get_change_stats(project_id=project)
-                types = storage.get_entity_type_stats(project_id=project)
-                findings = tuple(map(str, storage.verify(project_id=project)))
                 final[project] = Logs(tuple(changes), stats, types, error, findings)
             found.extend(storage.get_all_projects().projects)
 
