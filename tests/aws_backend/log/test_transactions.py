@@ -6,12 +6,33 @@ from typing import Any
 
 import pytest
 
-from aws_backend.log.items import NO_LOG, LogEnd, Request, log_end_values, registry_values, request_item, sequence_key
-from aws_backend.log.transactions import MAX_ACTIONS, Built, Member, build, read_reasons
+from aws_backend.log.items import (
+    NO_LOG,
+    LogEnd,
+    Request,
+    advanced,
+    change_item,
+    log_end_values,
+    registry_values,
+    request_item,
+    request_of,
+    sequence_key,
+)
+from aws_backend.log.transactions import (
+    MAX_ACTIONS,
+    Built,
+    Member,
+    Refusal,
+    advance,
+    build,
+    build_restore,
+    put_request,
+    read_reasons,
+)
 from sltt_core.base.errors import NotALog
 from sltt_core.log.batches import CHUNK_CHANGES, Chunk
 from sltt_core.model.chain import GENESIS, check_links
-from tests.sltt_core.samples import NOW, new_change
+from tests.sltt_core.samples import NOW, log, new_change
 
 NONE = {"Code": "None"}
 FAILED = {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
@@ -136,3 +157,95 @@ def test_other_reasons_are_not_a_refusal() -> None:
     members = [member()]
     assert read_reasons([NONE, NONE, {"Code": "ValidationError"}], built(*members), members) is None
     assert read_reasons([], built(*members), members) is None
+
+
+# Restoring
+
+
+def test_a_restored_log_is_written_as_it_is() -> None:
+    before = end(3)
+    changes = log(*(new_change(entity_id=f"e{place}") for place in range(3)), after=before.head)
+    transaction = build_restore("table", changes, before, "t" * 32)
+    assert transaction.actions == [
+        advance("table", "ruth", before, transaction.after),
+        *[
+            {
+                "Put": {
+                    "TableName": "table",
+                    "Item": change_item(change),
+                    "ConditionExpression": "attribute_not_exists(pk)",
+                }
+            }
+            for change in changes
+        ],
+    ]
+    assert (transaction.token, transaction.before, transaction.changes) == ("t" * 32, before, [tuple(changes)])
+    assert transaction.after == advanced(before, changes)
+    assert transaction.after.head.as_tuple() == (5, changes[-1].chain)
+
+
+# The actions, whole
+
+
+def test_the_update_of_the_sequence_item() -> None:
+    before, after = end(3, repairs=1), end(5, repairs=1)
+    values = log_end_values(after)
+    assert advance("table", "ruth", before, after) == {
+        "Update": {
+            "TableName": "table",
+            "Key": {"pk": {"S": "SEQUENCE#ruth"}, "seq": {"N": "0"}},
+            "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in values),
+            "ConditionExpression": "#value = :was_value AND #chain = :was_chain AND #format = :was_format"
+            " AND #repairs = :was_repairs",
+            "ExpressionAttributeNames": {f"#{name}": name for name in (*values, "value", "chain", "format", "repairs")},
+            "ExpressionAttributeValues": {
+                **{f":{name}": value for name, value in values.items()},
+                ":was_value": {"N": "3"},
+                ":was_chain": {"S": "c" * 22},
+                ":was_format": {"N": "1"},
+                ":was_repairs": {"N": "1"},
+            },
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+    }
+
+
+def test_the_request_item_of_a_chunk() -> None:
+    request = Request(3, 2, 7, "f" * 64, "u" * 32, NOW, 1)
+    assert put_request("table", "ruth", "k" * 16, 4, request) == {
+        "Put": {
+            "TableName": "table",
+            "Item": request_item({"pk": {"S": f"REQUEST#ruth#{'k' * 16}"}, "seq": {"N": "4"}}, request),
+            "ConditionExpression": "attribute_not_exists(pk)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+    }
+
+
+def test_each_member_has_its_own_request_with_all_that_a_replay_needs() -> None:
+    transaction = built(member(2, number=1), member(1, "l" * 16), before=end(5))
+    requests = [action["Put"]["Item"] for action in transaction.actions[1:3]]
+    assert [(item["pk"]["S"], item["seq"]["N"]) for item in requests] == [
+        (f"REQUEST#ruth#{'k' * 16}", "1"),
+        (f"REQUEST#ruth#{'l' * 16}", "0"),
+    ]
+    assert request_of(requests[0]) == Request(5, 2, 7, "f" * 64, "t" * 32, NOW, 1_775_000_000)
+    assert request_of(requests[1]) == Request(7, 1, 7, "f" * 64, "t" * 32, NOW, 1_775_000_000)
+    assert {action["Put"]["TableName"] for action in transaction.actions[1:]} == {"table"}
+    assert [change.as_tuple()[6] for numbered in transaction.changes for change in numbered] == [NOW] * 3
+
+
+def test_reasons_are_read_by_their_places() -> None:
+    """Every reason of a refusal that failed for several of its items at once."""
+    request = Request(3, 2, 7, "f" * 64, "u" * 32, NOW, 1)
+    item = request_item({"pk": {"S": "x"}, "seq": {"N": "0"}}, request)
+    members = [member(1), member(2, "l" * 16)]
+    transaction = built(*members, before=end(5))
+    refusal = read_reasons([NONE, NONE, {**FAILED, "Item": item}, FAILED, FAILED, NONE], transaction, members)
+    assert refusal == Refusal({1: request}, None, False, False, 5)
+    # A request item without its content, as an engine without ALL_OLD returns it, is no replay.
+    assert read_reasons([NONE, FAILED, NONE, NONE, NONE, NONE], transaction, members) == Refusal(
+        {}, None, False, False, None
+    )
+    both = read_reasons([{"Code": "TransactionConflict"}, {"Code": "ThrottlingError"}], transaction, members)
+    assert both == Refusal({}, None, True, True, None)

@@ -21,6 +21,7 @@ from sltt_core.base.json_reader import (
     quote,
     read,
     where,
+    whole_number,
 )
 from tests.sltt_core.samples import json_values
 
@@ -541,3 +542,73 @@ def test_a_place_is_computed_once_whatever_the_length(monkeypatch: pytest.Monkey
         step_through("[" + '{"a":1,"a":2},' * 1000 + "x]", skip_refused)
     assert len(refused) == 1001
     assert len(asked) == 2  # `value` and `skip`, both of the last
+
+
+# Integers of any size.
+
+
+def by_pieces(digits: str) -> int:
+    """Parse an integer in pieces that are short enough for `int`."""
+    value = 0
+    for start in range(0, len(digits), 1_000):
+        piece = digits[start : start + 1_000]
+        value = value * int("1" + "0" * len(piece)) + int(piece)
+    return value
+
+
+@pytest.mark.parametrize("count", [1, 2, 40, 3_999, 4_000, 4_001, 4_300, 4_301, 8_001, 20_000])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_an_integer_of_any_size_is_parsed(count: int, sign: str) -> None:
+    digits = "7" + "".join(Random(count).choices("0123456789", k=count - 1))
+    assert whole_number(sign + digits) == (-by_pieces(digits) if sign else by_pieces(digits))
+
+
+def test_an_integer_is_parsed_whatever_its_middle_is() -> None:
+    for digits in ("1" + "0" * 8_000, "9" * 8_001, "1" + "0" * 4_000 + "1" + "0" * 4_000):
+        assert whole_number(digits) == by_pieces(digits)
+
+
+# What a problem says.
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a":1,"a":2}', 'the key "a" appears twice in one object'),
+        (f'{{"{"a" * 40}":1,"{"a" * 40}":2}}', f'the key "{"a" * 40}" appears twice in one object'),
+        (f'{{"{"a" * 41}":1,"{"a" * 41}":2}}', f'the key "{"a" * 37}..." appears twice in one object'),
+        ("[" * 65 + "]" * 65, f"nested deeper than {MAX_DEPTH} levels"),
+        ("[" * 100_000 + "]" * 100_000, f"nested deeper than {MAX_DEPTH} levels"),
+        ('["\\ud800"]', "a string contains half of a surrogate pair, which is not a character"),
+    ],
+)
+def test_a_problem_says_what_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(JsonProblem) as caught:
+        read(text)
+    assert str(caught.value) == message
+
+
+def test_a_byte_order_mark_is_named() -> None:
+    with pytest.raises(JsonProblem) as caught:
+        decode_utf8(b"\xef\xbb\xbf{}")
+    assert str(caught.value) == "the text begins with a byte order mark"
+
+
+@pytest.mark.parametrize("text", ["X1", " X1", "1X", "1 X", "[1X]"])
+def test_only_the_four_characters_of_json_are_white_space(text: str) -> None:
+    with pytest.raises(JsonProblem):
+        read(text)
+
+
+@pytest.mark.parametrize("kinds", ["[]", "{}"])
+def test_brackets_that_close_reduce_the_depth(kinds: str) -> None:
+    inner = ",".join(["[[]]"] * 3)
+    assert depth(f"[[[{inner}],[{inner}]],[[[[]]]]]") == 5
+    assert depth("[[[[]]],[[]],[]]") == 4
+    assert depth("[[],[[]],[[[]]]]") == 4
+    assert depth(f"[{kinds},{kinds}]") == 2
+
+
+def test_the_line_and_column_count_from_the_begin_of_the_text() -> None:
+    assert where("\nab", 1) == "line 2, column 1"
+    assert where("\nab", 0) == "line 1, column 1"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sltt_core.base.errors import KeyReused, NotFound, PartialAppend, SlttError, StorageBusy
+from sltt_core.base.errors import InvalidBatch, KeyReused, LogDamaged, NotFound, PartialAppend, SlttError, StorageBusy
 from sltt_core.log.batches import (
     CHUNK_BYTES,
     CHUNK_CHANGES,
@@ -182,6 +182,83 @@ def test_a_key_of_another_batch_is_refused(other: list[NewChange]) -> None:
     with pytest.raises(KeyReused, match="project a"):
         memory.send(other, KEY)
     assert in_logs(memory) == {"a": "012"}
+
+
+class Asked:
+    """A storage that notes what the check of a batch asks for."""
+
+    def __init__(self, stored: dict[tuple[str, str, int], str] | None = None, types: int = 0) -> None:
+        self.stored = stored or {}
+        """The fingerprints of stored chunks."""
+        self.types = {f"type-{number}" for number in range(types)}
+        self.chunks: list[tuple[str, str, int]] = []
+        self.projects: list[str] = []
+
+    def chunk(self, project_id: str, key: str, number: int) -> StoredChunk | None:
+        self.chunks.append((project_id, key, number))
+        found = self.stored.get((project_id, key, number))
+        return None if found is None else StoredChunk(1, 1, found, None, 0)
+
+    def entity_types(self, project_id: str) -> set[str]:
+        self.projects.append(project_id)
+        return self.types if project_id == "b" else set()
+
+    def check(self, batch: Sequence[NewChange], key: str | None) -> None:
+        BatchAppend(ready(batch), key, Memory().append).check(self.chunk, self.entity_types)
+
+
+@pytest.mark.parametrize(
+    ("projects", "key", "chunks"),
+    [
+        ("ab", KEY, [("a", KEY, 0), ("b", KEY, 0)]),
+        ("abc", KEY, [("a", KEY, 0), ("b", KEY, 0), ("c", KEY, 0)]),
+        ("aa", KEY, []),
+        ("ab", None, []),
+    ],
+)
+def test_the_key_of_several_projects_is_looked_up_in_each(
+    projects: str, key: str | None, chunks: list[tuple[str, str, int]]
+) -> None:
+    asked = Asked()
+    asked.check(batch_for(projects), key)
+    assert (asked.chunks, asked.projects) == (chunks, sorted(set(projects)))
+
+
+def test_a_key_that_another_project_has_with_another_batch_is_refused_before_the_first_write() -> None:
+    batch = batch_for("ab")
+    Asked({("a", KEY, 0): fingerprint(batch), ("b", KEY, 0): fingerprint(batch)}).check(batch, KEY)
+    with pytest.raises(KeyReused, match="in project b"):
+        Asked({("a", KEY, 0): fingerprint(batch), ("b", KEY, 0): "other"}).check(batch, KEY)
+
+
+@pytest.mark.parametrize(("types", "place"), [(MAX_ENTITY_TYPES - 1, None), (MAX_ENTITY_TYPES, 1)])
+def test_entity_types_are_counted_in_each_project_before_the_first_write(types: int, place: int | None) -> None:
+    batch = batch_for("abab")
+    if place is None:
+        Asked(types=types).check(batch, KEY)
+        return
+    with pytest.raises(InvalidBatch) as caught:
+        Asked(types=types).check(batch, KEY)
+    assert [problem.as_tuple()[:3] for problem in caught.value.problems] == [
+        (
+            place,
+            f"changes[{place}].entity_type",
+            f"is one entity type too many: a project has at most {MAX_ENTITY_TYPES}",
+        )
+    ]
+
+
+@pytest.mark.parametrize(("offset", "count", "damaged"), [(0, 3, False), (1, 2, True), (0, 4, True), (2, 2, True)])
+def test_a_stored_chunk_that_does_not_fit_the_batch_is_damage(offset: int, count: int, damaged: bool) -> None:
+    batch = ready(batch_for("aaa"))
+    stored = StoredChunk(7, count, fingerprint(batch.changes), None, offset)
+    append = BatchAppend(batch, KEY, lambda _: stored)
+    if not damaged:
+        assert append.run() == Appended((7, 8, 9), True)
+        return
+    with pytest.raises(LogDamaged, match="project a lacks a chunk of the batch") as caught:
+        append.run()
+    assert "Send the missing changes with another key." in str(caught.value.hint)
 
 
 def test_a_key_is_remembered_for_each_project_separately() -> None:
