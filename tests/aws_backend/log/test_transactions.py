@@ -116,7 +116,7 @@ def test_a_refusal_without_a_sequence_item_means_an_empty_log() -> None:
 def test_a_log_of_the_original_backend_is_refused() -> None:
     members = [member()]
     item = {**sequence_key("ruth"), "value": {"N": "7"}}
-    with pytest.raises(NotALog, match="original"):
+    with pytest.raises(NotALog, match="project ruth .*original"):
         read_reasons([{**FAILED, "Item": item}, NONE, NONE], built(*members), members)
 
 
@@ -162,9 +162,10 @@ def test_other_reasons_are_not_a_refusal() -> None:
 # Restoring
 
 
-def test_a_restored_log_is_written_as_it_is() -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_restored_log_is_written_as_it_is(count: int) -> None:
     before = end(3)
-    changes = log(*(new_change(entity_id=f"e{place}") for place in range(3)), after=before.head)
+    changes = log(*(new_change(entity_id=f"e{place}") for place in range(count)), after=before.head)
     transaction = build_restore("table", changes, before, "t" * 32)
     assert transaction.actions == [
         advance("table", "ruth", before, transaction.after),
@@ -181,7 +182,7 @@ def test_a_restored_log_is_written_as_it_is() -> None:
     ]
     assert (transaction.token, transaction.before, transaction.changes) == ("t" * 32, before, [tuple(changes)])
     assert transaction.after == advanced(before, changes)
-    assert transaction.after.head.as_tuple() == (5, changes[-1].chain)
+    assert transaction.after.head.as_tuple() == (2 + count, changes[-1].chain)
 
 
 # The actions, whole
@@ -205,6 +206,22 @@ def test_the_update_of_the_sequence_item() -> None:
                 ":was_format": {"N": "1"},
                 ":was_repairs": {"N": "1"},
             },
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+    }
+
+
+def test_the_first_append_makes_the_sequence_item() -> None:
+    transaction = built(member())
+    values = log_end_values(transaction.after) | registry_values("ruth")
+    assert transaction.actions[0] == {
+        "Update": {
+            "TableName": "table",
+            "Key": {"pk": {"S": "SEQUENCE#ruth"}, "seq": {"N": "0"}},
+            "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in values),
+            "ConditionExpression": "attribute_not_exists(#pk)",
+            "ExpressionAttributeNames": {f"#{name}": name for name in (*values, "pk")},
+            "ExpressionAttributeValues": {f":{name}": value for name, value in values.items()},
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
     }
