@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo dynamodb package wheel simulate test coverage check test-all bench lock format clean
+.PHONY: help install demo dynamodb package wheel simulate mutate test coverage check test-all bench lock format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -74,12 +74,16 @@ test-all: ## Run the tests on every supported Python that is here
 simulate: $(VENV)/.dev ## Run the storage on a DynamoDB with faults; SEEDS= is how many times, SEED= replays one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) $(ARGS)
 
+mutate: $(VENV)/.mutation ## Change the code in one place at a time, and count what the tests notice; ARGS= are modules
+	@$(BIN)/python -m scripts.mutate $(ARGS)
+
 bench: $(VENV)/.bench .engines .venv-cold/.ready ## Measure it, as ratios; ARGS= are names of benches and options (ARGS=--help)
 	$(BIN)/python -m bench $(ARGS)
 
 lock: .venv-lock/.uv-$(UV_VERSION) ## Write requirements/*.txt anew; ARGS=--upgrade takes newer versions
 	$(COMPILE) --extra server --extra cli --group dev --output-file requirements/dev.txt
 	$(COMPILE) --extra server --extra cli --group build --constraints requirements/dev.txt --output-file requirements/run.txt
+	$(COMPILE) --group mutation --constraints requirements/dev.txt --output-file requirements/mutation.txt
 	$(COMPILE) --group java --output-file requirements/java.txt
 	$(COMPILE) --group bench --constraints requirements/dev.txt --output-file requirements/bench.txt
 	$(COMPILE) --group cold_start --constraints requirements/bench.txt --output-file requirements/cold_start.txt
@@ -107,6 +111,10 @@ $(VENV)/.run: $(VENV)/.pip-$(PIP_VERSION) requirements/run.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.mutation: $(VENV)/.dev requirements/mutation.txt
+	$(PIP) --require-hashes -r requirements/mutation.txt
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.run requirements/bench.txt

@@ -16,12 +16,21 @@ import pytest
 from scripts import engines
 
 FOLDER = "SLTT_ENGINES_FOLDER"
+MUTATION = "SLTT_MUTATION"
+"""Set by `make mutate`: all tests run in one process, on the model, and the quick ones first."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if FOLDER not in os.environ:  # a worker of a parallel run inherits it from the main process
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="sltt-engines-")
         config.stash[_OWNED] = Path(os.environ[FOLDER])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if MUTATION in os.environ:
+        from tests.mutation import quickest_first
+
+        quickest_first(items)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -64,6 +73,10 @@ def start_model() -> engines.Engine:
 
 def engine_url(name: str) -> str:
     """Return the URL of an engine; start it if no worker has. If it cannot run, skip the test, or fail under CI."""
+    if MUTATION in os.environ:
+        from tests.mutation import model_url
+
+        return model_url()
     folder = Path(os.environ[FOLDER])
     note = folder / f"{name}.url"
     with (folder / f"{name}.lock").open("w") as lock:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Event, Lock, get_ident
+from concurrent.futures import Future
+from threading import Event, Lock, Thread, get_ident
 from time import monotonic, sleep
 from typing import Any
 
@@ -15,9 +16,10 @@ from aws_backend.log.queue import Append, AppendQueue, ProjectQueue
 from aws_backend.log.transactions import Member
 from sltt_core.base.errors import StorageError
 from sltt_core.log.batches import Chunk, StoredChunk
+from tests.conftest import MUTATION
 from tests.sltt_core.samples import new_change
 
-SECONDS = 20.0
+SECONDS = 3.0 if MUTATION in os.environ else 20.0
 """Longest wait for another thread."""
 DONE = StoredChunk(1, 1, "f", None, 0)
 
@@ -47,7 +49,6 @@ class Writer:
         """What to do with the groups, in order, instead of `finish`."""
         self.project: ProjectQueue | None = None
         self.queue = AppendQueue(self.write, max_bytes=max_bytes, new_lock=Lock)
-        self.pool = ThreadPoolExecutor(16)
 
     def write(self, queue: ProjectQueue, group: Sequence[Append]) -> None:
         self.groups.append([f"{member.member.key}{member.member.chunk.number or ''}" for member in group])
@@ -59,7 +60,16 @@ class Writer:
 
     def start(self, given: Append, project_id: str = "p") -> Future[tuple[StoredChunk, int]]:
         """Start the append in a thread; its result comes with the thread's number."""
-        return self.pool.submit(lambda: (self.queue.run(project_id, given), get_ident()))
+        started: Future[tuple[StoredChunk, int]] = Future()
+
+        def run() -> None:
+            try:
+                started.set_result((self.queue.run(project_id, given), get_ident()))
+            except BaseException as error:
+                started.set_exception(error)
+
+        Thread(target=run, daemon=True).start()
+        return started
 
     def lead(self, given: Append) -> Future[tuple[StoredChunk, int]]:
         """Start the append, and wait until its thread writes."""
@@ -83,7 +93,6 @@ def writer() -> Iterator[Writer]:
     writer = Writer()
     yield writer
     writer.go_on.set()
-    writer.pool.shutdown()
 
 
 def test_a_lone_append_is_written_by_its_own_thread(writer: Writer) -> None:
@@ -158,6 +167,58 @@ def test_an_append_that_stays_open_is_written_again_before_the_others(writer: Wr
     assert [future.result(SECONDS)[0] for future in [first, *others]] == [DONE] * 4
     assert writer.groups == [["first"], ["first", "a", "b"], ["a", "b"], ["c"]]
     assert writer.threads[0] == writer.threads[1] == first.result()[1]
+
+
+class Stop:
+    """Writes a group when the test allows it."""
+
+    def __init__(self) -> None:
+        self.came = Event()
+        self.go_on = Event()
+
+    def __call__(self, queue: ProjectQueue, group: Sequence[Append]) -> None:
+        self.came.set()
+        assert self.go_on.wait(SECONDS)
+        finish(queue, group)
+
+
+def test_an_append_that_is_done_returns_while_its_leader_goes_on(writer: Writer) -> None:
+    stop = Stop()
+    writer.work = [lambda queue, group: None, lambda queue, group: finish(queue, group[1:]), stop]
+    first = writer.lead(append("first"))
+    other = writer.wait(append("a"), 0)
+    writer.go_on.set()
+    assert stop.came.wait(SECONDS)
+    assert other.result(SECONDS)[0] == DONE
+    assert not first.done()
+    stop.go_on.set()
+    assert first.result(SECONDS)[0] == DONE
+    assert writer.groups == [["first"], ["first", "a"], ["first"]]
+
+
+def test_an_append_that_another_thread_wrote_does_not_lead(writer: Writer) -> None:
+    """If it did, two threads would lead."""
+    stop = Stop()
+    writer.work = [finish, finish, stop]
+    first = writer.lead(append("first"))
+    others = [writer.wait(append(key, size=size), place) for place, (key, size) in enumerate((("a", 1), ("b", 1)))]
+    last = writer.wait(append("c", size=1_000), 2)
+    writer.go_on.set()
+    assert [future.result(SECONDS)[0] for future in [first, *others]] == [DONE] * 3
+    assert stop.came.wait(SECONDS)
+    late = writer.wait(append("d"), 0)
+    assert writer.groups == [["first"], ["a", "b"], ["c"]]
+    stop.go_on.set()
+    assert last.result(SECONDS)[0] == late.result(SECONDS)[0] == DONE
+    assert writer.groups[3:] == [["d"]]
+
+
+def test_a_new_append_has_no_outcome() -> None:
+    new = Append(append("a").member, 7, 12.5, Lock())
+    assert (new.size, new.deadline, new.attempts, new.result, new.error) == (7, 12.5, {}, None, None)
+    assert new.open
+    new.error = StorageError("no")
+    assert not new.open
 
 
 def test_an_interrupted_leader_hands_its_group_over_in_order(writer: Writer) -> None:

@@ -116,7 +116,7 @@ def test_a_refusal_without_a_sequence_item_means_an_empty_log() -> None:
 def test_a_log_of_the_original_backend_is_refused() -> None:
     members = [member()]
     item = {**sequence_key("ruth"), "value": {"N": "7"}}
-    with pytest.raises(NotALog, match="project ruth .*original"):
+    with pytest.raises(NotALog, match=r"project ruth .*original"):
         read_reasons([{**FAILED, "Item": item}, NONE, NONE], built(*members), members)
 
 
