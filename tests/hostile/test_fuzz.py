@@ -340,7 +340,7 @@ def test_a_server_survives_any_bytes(server: RestApiServer, sent: bytes) -> None
         connection.send(sent)
         connection.socket.shutdown(SHUT_WR)
         received = connection.rest()
-    assert b"HTTP/1.1 5" not in received
+    assert b"HTTP/1.1 5" not in received.replace(b"HTTP/1.1 501 ", b"")  # 501: an unknown transfer coding
     assert received.startswith(b"HTTP/1.1 ") or not received
     assert is_healthy(server.url)
 

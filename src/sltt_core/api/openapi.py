@@ -62,7 +62,7 @@ _KEY: dict[str, Any] = {
     "in": "header",
     "description": "The same key with the same batch returns the numbers of the first attempt, for 400 days. "
     "A key in double quotes is the same key",
-    "schema": {"type": "string", "pattern": '^([A-Za-z0-9._:-]{16,128}|"[A-Za-z0-9._:-]{16,128}")$'},
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{16,128}$"},
     "example": "2f1c9a54-0b7e-4d0e-9d1c-6a1f0e5b7c33",
 }
 _BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
