@@ -26,13 +26,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_OWNED] = Path(os.environ[FOLDER])
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if MUTATION in os.environ:
-        from tests.mutation import quickest_first
-
-        quickest_first(items)
-
-
 def pytest_unconfigure(config: pytest.Config) -> None:
     folder = config.stash.get(_OWNED, None)
     if folder is not None:
@@ -60,6 +53,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         name = item.nodeid
         if name.startswith(TRACED) and not name.startswith(UNTRACED) and not SLOW_ENGINE.search(name):
             item.add_marker("traced")
+    if MUTATION in os.environ:
+        from tests.mutation import quickest_first
+
+        quickest_first(items)
 
 
 MODEL = "model"

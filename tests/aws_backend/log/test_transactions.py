@@ -166,7 +166,7 @@ def test_other_reasons_are_not_a_refusal() -> None:
 def test_a_restored_log_is_written_as_it_is(count: int) -> None:
     before = end(3)
     changes = log(*(new_change(entity_id=f"e{place}") for place in range(count)), after=before.head)
-    transaction = build_restore("table", changes, before, "t" * 32)
+    transaction = build_restore("table", changes, [], before, "t" * 32)
     assert transaction.actions == [
         advance("table", "ruth", before, transaction.after),
         *[
