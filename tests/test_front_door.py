@@ -182,8 +182,6 @@ BaseStorageService.mark_as_outdated(self, seq: int, outdated_by: int, *, project
     Change
 BaseStorageService.place -> str
 BaseStorageService.restore_changes(self, changes: Iterable[Change]) -> Head
-BaseStorageService.verify(self, *, project_id: str | None = None, requests: bool = True, progress: Progress =
-    BaseStorageService.<lambda>) -> Iterator[Finding]
 BaseStorageService.wait_for_changes(self, cursor: int, timeout: float, *, project_id: str | None = None) -> bool
 BaseStorageService.wait_for_write(self, mark: object, seconds: float) -> None
 BaseStorageService.write_mark(self) -> object
@@ -197,7 +195,9 @@ ChangeFilter(entity_types: frozenset[str] = frozenset(), entity_ids: frozenset[s
     bool = True)
 ChangeFilter.matches(self, change: Change) -> bool
 ChangeStats(total: int, creates: int, updates: int, deletes: int)
-Finding(kind: str, first: int | None, last: int | None, detail: str = '')
+Finding(kind: str, first: int | None, last: int | None, detail: str = '', project_id: str = '', attribute: str |
+    None = None, key: str | None = None, chunk: int | None = None)
+Finding.joined(self, following: Finding) -> Finding | None
 Finding.repairable -> bool
 GENESIS: str
 Head(seq: int, chain: str)
@@ -321,9 +321,7 @@ DynamoDBStorageService(table_name: str, project_id: str | None = None, *, region
 DynamoDBStorageService.close(self) -> None
 DynamoDBStorageService.initialize(self) -> None
 DynamoDBStorageService.place -> str
-DynamoDBStorageService.repair(self, *, project_id: str | None = None, dry_run: bool = True, relink_from: int |
-    None = None, progress: Progress = DynamoDBStorageService.<lambda>) -> Report
-DynamoDBStorageService.wait_for_write(self, mark: object, seconds: float) -> None
+DynamoDBStorageService.wait_for_write(self, mark: Any, seconds: float) -> None
 DynamoDBStorageService.warm(self) -> None
 DynamoDBStorageService.write_mark(self) -> object
 Function(api: Api, storage: BaseStorageService, gateway: Gateway = Gateway, *, max_wait: float = 0.0, limit:

@@ -267,27 +267,12 @@ class DynamoDBStorageService(BaseStorageService):
     def _audit(self, project_id: str, requests: bool, progress: Progress) -> Sequence[Finding]:
         from aws_backend.upkeep.audit import audit
 
-        return audit(self._open.table, project_id, requests=requests, progress=progress).findings
+        return audit(self._open.table, project_id, requests=requests, progress=progress).report.findings
 
     @translated
-    def repair(
-        self,
-        *,
-        project_id: str | None = None,
-        dry_run: bool = True,
-        relink_from: int | None = None,
-        progress: Progress = lambda _: None,
-    ) -> Report:
-        """Repair what `verify` finds, by conditional writes that are safe while others write; report what was done.
-
-        The content of stored changes is not altered. A missing number gets a tombstone (a change with the operation
-        `void`); wrong links and counts are computed again. With `dry_run`, only report what is wrong. Raises
-        `LogDamaged` for what cannot be repaired: a change that does not match its link, unless its number is
-        `relink_from` or higher: those changes are accepted as they are.
-        """
+    def _repair(self, project_id: str, dry_run: bool, relink_from: int | None, progress: Progress) -> Report:
         from aws_backend.upkeep.repair import repair
 
-        project_id = self._project(project_id)
         report = repair(self._open.table, project_id, dry_run=dry_run, relink_from=relink_from, progress=progress)
         self._open.appender.forget(project_id)
         self._notifier.notify()

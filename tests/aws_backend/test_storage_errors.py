@@ -62,7 +62,6 @@ METHODS: dict[str, Callable[[BaseStorageService], Any]] = {
     **methods_of(RESTORED),
     "initialize": lambda storage: storage.initialize(),
     "warm": lambda storage: storage.warm(),  # type: ignore[attr-defined]
-    "repair": lambda storage: storage.repair(dry_run=False),  # type: ignore[attr-defined]
 }
 """A call of each public method."""
 

@@ -41,6 +41,7 @@ def methods_of(restored: list[Change]) -> dict[str, Callable[[BaseStorageService
         "get_stats": lambda storage: storage.get_stats(),
         "get_all_projects": lambda storage: storage.get_all_projects(),
         "verify": lambda storage: list(storage.verify()),
+        "repair": lambda storage: storage.repair(dry_run=False),
     }
 
 

@@ -16,7 +16,7 @@ from aws_backend.log.reader import LogReader, _View
 from aws_backend.log.table import LogTable
 from aws_backend.storage import DynamoDBStorageService
 from aws_backend.upkeep import audit
-from aws_backend.upkeep.audit import _Audit
+from aws_backend.upkeep.audit import Audit
 from sltt_core.base.errors import SlttError, TooManyWriters
 from sltt_core.log import batches
 from sltt_core.log import storage as log_storage
@@ -473,7 +473,7 @@ BUGS = (
     Bug(
         "verify looks once",
         "`verify` reports a gap without looking again.",
-        _patched((_Audit, "_check_gap", _look_once)),
+        _patched((Audit, "_check_gap", _look_once)),
     ),
     Bug(
         "verify reads twice",

@@ -12,17 +12,19 @@
 
 from __future__ import annotations
 
+from aws_backend.log.rules import END_RULES, FORMAT, REQUEST_RULES, whole
 from sltt_core.base.errors import LogDamaged, NotALog, StorageError
 from sltt_core.base.record import Record
 from sltt_core.log.batches import StoredChunk
 from sltt_core.log.pages import ChangeStats, Head
-from sltt_core.model.chain import GENESIS, is_link
-from sltt_core.model.changes import Change, sound
-from sltt_core.model.fields import FIELDS, MAX_SEQ, OPERATIONS, check_entity_type
+from sltt_core.model.chain import GENESIS
+from sltt_core.model.changes import Change
+from sltt_core.model.fields import FIELDS, OPERATIONS
+from sltt_core.model.stored import sound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from sltt_core.log.requests import NamedRequest
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
 
     Item = Mapping[str, Any]
 
-FORMAT = 1
-"""The log format that this program reads and writes: the attribute `format` of the sequence item."""
 REGISTRY = "projects"
 """The partition key of every sequence item in the index."""
 
@@ -128,14 +128,6 @@ def has_type(item: Item, field: Field) -> bool:
     return whole(value) is not None if field.type == "integer" else type(value.get("S")) is str
 
 
-def whole(value: Mapping[str, Any]) -> int | None:
-    """Return the integer of an attribute; `None` if it is not an integer of at most 20 digits."""
-    digits = value.get("N")
-    if type(digits) is str and len(digits) <= 20 and digits.removeprefix("-").isdigit():
-        return int(digits)
-    return None
-
-
 REPAIR_HINT = (
     "Stop all other writers of this project, run verify(project_id) to find what is wrong, and repair it with repair()."
 )
@@ -179,7 +171,7 @@ class StoredChanges:
 
     def marks(self) -> list[tuple[int, int]]:
         """Return `(seq, outdated_by)` of each change that is marked as outdated."""
-        return [(int(item["seq"]["N"]), int(item["outdatedBy"]["N"])) for item in self._items if "outdatedBy" in item]
+        return [(change.seq, change.outdated_by) for change in self.changes if change.outdated_by is not None]
 
     def to_json(self) -> str:
         """Return the same JSON as `Change.to_json` for each change, separated by commas."""
@@ -301,40 +293,6 @@ def check_format(item: Item, project_id: str) -> None:
         )
 
 
-def _is_whole(least: int, most: int = 2**63 - 1) -> Callable[[Any], bool]:
-    def rule(value: Any) -> bool:
-        number = whole(value) if value is not None else None
-        return number is not None and least <= number <= most
-
-    return rule
-
-
-def _are_counts(value: Any) -> bool:
-    counts = (value or {}).get("M")
-    if type(counts) is not dict or not all(_is_count(count) for count in counts.values()):
-        return False
-    try:
-        for name in counts:
-            check_entity_type(name)
-    except ValueError:
-        return False
-    return True
-
-
-_is_count = _is_whole(0)
-END_RULES: dict[str, Callable[[Any], bool]] = {
-    "format": _is_whole(FORMAT, FORMAT),
-    "value": _is_whole(1, MAX_SEQ + 1),
-    "chain": lambda value: value is not None and type(value.get("S")) is str and is_link(value["S"]),
-    "creates": _is_count,
-    "updates": _is_count,
-    "deletes": _is_count,
-    "entityTypes": _are_counts,
-    "repairs": lambda value: value is None or _is_whole(1)(value),
-}
-"""For each attribute of a sequence item that a read needs: whether its value, or `None`, is valid."""
-
-
 def log_end_values(end: LogEnd) -> dict[str, Any]:
     """Return the attributes that every append sets on the sequence item."""
     return {
@@ -420,19 +378,3 @@ def request_of(item: Item) -> Request:
         item["createdAt"]["S"],
         int(item["expires"]["N"]),
     )
-
-
-def _is_text(value: Any) -> bool:
-    return value is not None and type(value.get("S")) is str and 0 < len(value["S"]) <= 255
-
-
-REQUEST_RULES: dict[str, Callable[[Any], bool]] = {
-    "firstSeq": _is_whole(1, MAX_SEQ),
-    "count": _is_whole(1, MAX_SEQ),
-    "offset": _is_whole(0),
-    "fingerprint": _is_text,
-    "token": _is_text,
-    "createdAt": _is_text,
-    "expires": _is_whole(0),
-}
-"""For each attribute of a request item: whether its value, or `None`, is valid."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import ConditionFailed
-from aws_backend.log.items import carried, log_end_values, registry_values, sequence_key
-from aws_backend.log.transactions import put_request, update
+from aws_backend.log.items import carried, log_end_values, registry_values, request_key, sequence_key
+from aws_backend.log.transactions import expectation, put_request, update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,17 @@ def all_items_after(table: LogTable, project_id: str, seq: int, last: int | None
         yield from items
 
 
+def items_before_the_first(table: LogTable, project_id: str) -> Iterator[Item]:
+    """Yield the items of a log whose number is less than 1: no change has one."""
+    payload: dict[str, Any] = {
+        "KeyConditionExpression": "pk = :pk AND seq < :one",
+        "ExpressionAttributeValues": {":pk": {"S": project_id}, ":one": {"N": "1"}},
+        "ConsistentRead": True,
+    }
+    for items in table.pages("Query", payload, None):
+        yield from items
+
+
 def request_items(table: LogTable, project_id: str) -> Iterator[Item]:
     """Yield the request items of a project. This scans the whole table."""
     payload: dict[str, Any] = {
@@ -50,12 +61,15 @@ def request_items(table: LogTable, project_id: str) -> Iterator[Item]:
 
 def delete_request(table: LogTable, item: Item) -> bool:
     """Delete a request item if it has not changed since it was read; return whether it was deleted."""
-    payload = {
-        "Key": {"pk": item["pk"], "seq": item["seq"]},
-        "ConditionExpression": "firstSeq = :first AND createdAt = :at",
-        "ExpressionAttributeValues": {":first": item["firstSeq"], ":at": item["createdAt"]},
-    }
+    expected = {name: item.get(name) for name in ("firstSeq", "createdAt", "token")}
+    payload = {"Key": {"pk": item["pk"], "seq": item["seq"]}, **expectation(expected)}
     return _succeeds(table, "DeleteItem", payload)
+
+
+def has_request(table: LogTable, project_id: str, key: str, number: int) -> bool:
+    """Return whether a chunk has a request item, whatever it contains, by a strong read."""
+    payload = {"Key": request_key(project_id, key, number), "ConsistentRead": True}
+    return "Item" in table.call("GetItem", payload, table.deadline())
 
 
 def put_named_request(table: LogTable, project_id: str, named: NamedRequest) -> bool:
@@ -65,15 +79,16 @@ def put_named_request(table: LogTable, project_id: str, named: NamedRequest) -> 
     return _succeeds(table, "PutItem", {**payload, "ReturnValuesOnConditionCheckFailure": "NONE"})
 
 
-def note_relinking(table: LogTable, project_id: str, first: int) -> None:
-    """Set `relinking` on the sequence item to `first`, unless it has a lower number: links change from there on."""
-    payload = {
-        "Key": sequence_key(project_id),
-        "UpdateExpression": "SET relinking = :first",
-        "ConditionExpression": "attribute_not_exists(relinking) OR relinking > :first",
-        "ExpressionAttributeValues": {":first": {"N": str(first)}},
-    }
-    _succeeds(table, "UpdateItem", payload)
+def note_relinking(table: LogTable, project_id: str, found: Item | None, first: int) -> bool:
+    """Set `relinking` on the sequence item to `first`: links change from there on.
+
+    Returns whether that was done: only if `relinking` still is as in the item `found`.
+    """
+    action = update(
+        table.name, sequence_key(project_id), {"relinking": {"N": str(first)}}, {"relinking": _of(found, "relinking")}
+    )
+    del action["TableName"]
+    return _succeeds(table, "UpdateItem", action)
 
 
 def _succeeds(table: LogTable, operation: str, payload: Mapping[str, Any]) -> bool:
@@ -87,10 +102,14 @@ def _succeeds(table: LogTable, operation: str, payload: Mapping[str, Any]) -> bo
 def repair_sequence(table: str, project_id: str, found: Item | None, after: LogEnd) -> Action:
     """Return the action that sets the sequence item to `after` and removes `relinking`, if it still is as `found`."""
     sets = {**log_end_values(after), **registry_values(project_id), "repairs": {"N": str(after.repairs)}}
-    expected = {name: (found or {}).get(name) for name in ("value", "chain", "format", "repairs")}
+    expected = {name: _of(found, name) for name in ("value", "chain", "format", "repairs")}
     action = update(table, sequence_key(project_id), sets, expected)
     action["UpdateExpression"] += " REMOVE relinking"
     return {"Update": action}
+
+
+def _of(item: Item | None, name: str) -> Any:
+    return None if item is None else item.get(name)
 
 
 def relink(table: str, item: Item, chain: str, missing: Mapping[str, Any]) -> Action:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from aws_backend.dynamodb.errors import THROTTLING
 from aws_backend.log.items import (
-    FORMAT,
     NO_LOG,
     LogEnd,
     Request,
@@ -26,6 +25,7 @@ from aws_backend.log.items import (
     request_of,
     sequence_key,
 )
+from aws_backend.log.rules import FORMAT
 from sltt_core.base.record import Record
 from sltt_core.log.batches import Chunk, number_changes
 from sltt_core.log.pages import Head
@@ -135,19 +135,29 @@ def advance(table: str, project_id: str, before: LogEnd, after: LogEnd) -> Actio
 
 def update(table: str, key: Item, sets: Mapping[str, Any], expected: Mapping[str, Any]) -> Action:
     """Return an update that sets attributes, if others are as `expected`: a value, or `None` for absent."""
-    conditions = [
-        f"attribute_not_exists(#{name})" if value is None else f"#{name} = :was_{name}"
-        for name, value in expected.items()
-    ]
-    values = {f":{name}": value for name, value in sets.items()}
-    values |= {f":was_{name}": value for name, value in expected.items() if value is not None}
+    condition = expectation(expected)
+    values = {f":{name}": value for name, value in sets.items()} | condition.get("ExpressionAttributeValues", {})
     return {
         "TableName": table,
         "Key": key,
         "UpdateExpression": "SET " + ", ".join([f"#{name} = :{name}" for name in sets]),
-        "ConditionExpression": " AND ".join(conditions),
+        "ConditionExpression": condition["ConditionExpression"],
         "ExpressionAttributeNames": {f"#{name}": name for name in (*sets, *expected)},
         "ExpressionAttributeValues": values,
+    }
+
+
+def expectation(expected: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the condition, with its names and values, that attributes are as `expected`, like in `update`."""
+    conditions = [
+        f"attribute_not_exists(#{name})" if value is None else f"#{name} = :was_{name}"
+        for name, value in expected.items()
+    ]
+    values = {f":was_{name}": value for name, value in expected.items() if value is not None}
+    return {
+        "ConditionExpression": " AND ".join(conditions),
+        "ExpressionAttributeNames": {f"#{name}": name for name in expected},
+        **({"ExpressionAttributeValues": values} if values else {}),  # DynamoDB refuses an empty map
     }
 
 

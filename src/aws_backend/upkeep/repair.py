@@ -10,7 +10,7 @@ links are not reported as tampering.
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import TransactionCanceled
-from aws_backend.log.items import Counts, change_of
+from aws_backend.log.items import LogEnd
 from aws_backend.log.maintenance import (
     PAGE_CHANGES,
     all_items_after,
@@ -19,25 +19,24 @@ from aws_backend.log.maintenance import (
     put_named_request,
     relink,
     repair_sequence,
-    request_items,
 )
+from aws_backend.log.rules import END_RULES, whole
 from aws_backend.log.transactions import MAX_ACTIONS, put_change
-from aws_backend.upkeep.audit import TOMBSTONE_TYPE, audit, completed, last_assigned, read_with_sequence
+from aws_backend.upkeep.audit import audit, completed, last_assigned, raw_change, read_with_sequence, seq_of
 from sltt_core.base.errors import LogDamaged, StorageBusy
 from sltt_core.base.timestamps import now_utc
-from sltt_core.log.findings import Report
-from sltt_core.log.requests import request_of
-from sltt_core.model.chain import GENESIS, link_of
-from sltt_core.model.changes import Change, item_size
-from sltt_core.model.fields import TOMBSTONE
+from sltt_core.log.repairs import Rebuilt, steps
+from sltt_core.model.changes import item_size
+from sltt_core.model.stored import broken_rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from aws_backend.log.items import Item, LogEnd
+    from aws_backend.log.items import Item
     from aws_backend.log.table import LogTable
-    from sltt_core.log.findings import Progress
+    from aws_backend.upkeep.audit import Audit
+    from sltt_core.log.findings import Progress, Report
 
 MAX_ROUNDS = 1000
 """How often the pass continues after a condition failed."""
@@ -46,8 +45,6 @@ ROUND_SECONDS = 0.02
 MAX_BYTES = 3_500_000
 """Largest total size of the items in a transaction. An item counts in full even if only its link is written (AWS:
 TransactWriteItems, "aggregate size")."""
-MAX_TOMBSTONES = 10_000
-"""Largest number of tombstones. More numbers are missing only if an item was put far beyond the log's end by hand."""
 
 
 def repair(
@@ -65,92 +62,49 @@ def repair(
     Raises `LogDamaged` if something cannot be repaired, before anything is written, and `StorageBusy` if other writers
     interfere too often.
     """
-    report = audit(table, project_id, progress=progress)
+    found = audit(table, project_id, relink_from=relink_from, progress=progress)
+    report = found.report
     if dry_run or report.sound:
         return report
-    faults = [finding for finding in report.findings if not finding.repairable]
-    if relink_from is not None:
-        faults = [f for f in faults if f.kind != "broken-link" or f.first is None or f.first < relink_from]
-    missing = sum(f.last - f.first + 1 for f in report.findings if f.kind == "hole" and f.first and f.last)
-    if missing > MAX_TOMBSTONES:
-        raise LogDamaged(
-            f"project {project_id} cannot be repaired: {missing:,} numbers are missing (limit {MAX_TOMBSTONES:,})",
-            hint="Look for an item far beyond the log's end that does not belong there, and delete it.",
-        )
-    if faults:
-        fault = faults[0]
-        raise LogDamaged(
-            f"project {project_id} cannot be repaired: {fault}",
-            hint="Restore this change from a backup, or from a device that has it, and verify again. If you know that "
-            "its content is right, use repair(relink_from=…) with its number to compute the links from there on again.",
-        )
-    return report.replace(done=tuple(_Repair(table, project_id, report, relink_from).run(progress)))
+    found.plan.check()
+    return report.replace(done=_Repair(table, project_id, found).run(progress))
 
 
 class _Repair:
     """One repair of a log."""
 
-    def __init__(self, table: LogTable, project_id: str, report: Report, relink_from: int | None) -> None:
+    def __init__(self, table: LogTable, project_id: str, found: Audit) -> None:
         self._table = table
         self._project_id = project_id
-        self._report = report
-        starts = [
-            finding.first
-            for finding in report.findings
-            if finding.first is not None and finding.kind in ("hole", "not-a-change", "unlinked", "relinking")
-        ]
-        if relink_from is not None:
-            starts.append(relink_from)
-        self._relink_from = min(starts, default=None)
+        self._bad_requests = found.bad_requests
+        self._unrecorded = found.unrecorded
+        self._relink_from = found.plan.starts
         self._tombstones = self._links = 0
 
-    def run(self, progress: Progress) -> list[str]:
-        done = []
-        deleted = self._delete_requests()
-        recorded = self._put_requests()
+    def run(self, progress: Progress) -> tuple[str, ...]:
+        deleted = sum(delete_request(self._table, item) for item in self._bad_requests)
+        recorded = sum(put_named_request(self._table, self._project_id, named) for named in self._unrecorded)
         if self._relink_from is not None:
             self._note_relinking(self._relink_from)
         end = self._pass(progress)
-        if deleted:
-            keys = _counted(deleted, "idempotency key")
-            done.append(f"deleted {keys} whose changes are missing: if they are sent again, they are stored")
-        if recorded:
-            done.append(f"recorded {_counted(recorded, 'idempotency key')} that changes name")
-        if self._tombstones:
-            done.append(f"put {_counted(self._tombstones, 'tombstone')} in place of missing changes")
-        if self._links:
-            done.append(f"computed the links of {_counted(self._links, 'change')} again, from {self._relink_from} on")
-        done.append(f"set the sequence item to {end.value}, with its link and its counts")
-        return done
-
-    def _delete_requests(self) -> int:
-        """Delete the request items that the audit reported, unless they have been written again; return how many."""
-        bad = {(f.detail.split(" ")[0], f.detail.split(" ")[1]) for f in self._report.findings if f.kind == "request"}
-        deleted = 0
-        for item in request_items(self._table, self._project_id) if bad else ():
-            if (item["pk"]["S"], item["seq"]["N"]) not in bad:
-                continue
-            deleted += delete_request(self._table, item)
-        return deleted
-
-    def _put_requests(self) -> int:
-        """Put the request items that the audit missed, as the changes name them; return how many."""
-        table, put = self._table, 0
-        for finding in self._report.findings:
-            if finding.kind != "no-request" or finding.first is None:
-                continue
-            item = table.get_change(self._project_id, finding.first, table.deadline(), strong=True)
-            named = None if item is None else request_of(change_of(item))
-            if named is not None:
-                put += put_named_request(table, self._project_id, named)
-        return put
+        return steps(
+            keys=deleted,
+            recorded=recorded,
+            tombstones=self._tombstones,
+            links=self._links,
+            first=self._relink_from,
+            end=f"set the sequence item to {end.value}, with its link and its counts",
+        )
 
     def _note_relinking(self, first: int) -> None:
-        """Record on the sequence item the first number whose link may change."""
-        note_relinking(self._table, self._project_id, first)
-        _, sequence = read_with_sequence(self._table, self._project_id, first)
-        assert sequence is not None
-        self._relink_from = int(sequence["relinking"]["N"])
+        """Record on the sequence item the first number whose link may change, unless it has a lower one already."""
+        for _ in range(MAX_ROUNDS):
+            _, sequence = read_with_sequence(self._table, self._project_id, first)
+            noted = whole((sequence or {}).get("relinking", {}))
+            self._relink_from = first if noted is None or noted < 1 else min(first, noted)
+            if self._relink_from == noted or note_relinking(self._table, self._project_id, sequence, self._relink_from):
+                return
+        raise self._busy()
 
     def _pass(self, progress: Progress) -> LogEnd:
         """Repair the log from its first change to its last, and the sequence item; return the end of the log."""
@@ -166,12 +120,17 @@ class _Repair:
                     raise
                 state.go_back()
                 self._table.runtime.pause(ROUND_SECONDS * self._table.runtime.random())
-        raise StorageBusy(f"too many concurrent writers to project {self._project_id}: the repair did not finish")
+        raise self._busy()
+
+    def _busy(self) -> StorageBusy:
+        return StorageBusy(f"too many concurrent writers to project {self._project_id}: the repair did not finish")
 
     def _walk(self, state: _State, progress: Progress) -> None:
         """Repair the visible items after the current place; the last planned writes are left for `_settle`."""
         for item in all_items_after(self._table, self._project_id, state.at):
-            seq = int(item["seq"]["N"])
+            seq = seq_of(item)
+            if seq is None:
+                raise self._altered(f"an item with the number {item['seq']['N']} was put")
             while state.at + 1 < seq:
                 self._put_tombstone(state)
             self._step(state, item)
@@ -182,28 +141,30 @@ class _Repair:
 
     def _step(self, state: _State, item: Item) -> None:
         """Plan to replace the link of the next change if it is wrong."""
-        full, _ = completed(item, self._table.runtime.clock)
-        change = change_of(full)
-        right = link_of(state.link, change)
-        if "chain" not in item or change.chain != right or full.keys() != item.keys():
+        full = completed(item, self._table.runtime.clock)
+        change = raw_change(full)
+        if broken_rule(change.replace(chain=state.rebuilt.link) if "chain" not in item else change) is not None:
+            raise self._altered(f"change {change.seq} was altered")
+        linked = state.rebuilt.linked(change)
+        if change.chain != linked.chain:
             if self._relink_from is None or change.seq < self._relink_from:
-                raise LogDamaged(f"change {change.seq} of project {self._project_id} was altered during the repair")
-            new = {name: value for name, value in full.items() if name not in item and name != "chain"}
-            self._plan(state, relink(self._table.name, item, right, new), item_size(change))
+                raise self._altered(f"change {change.seq} was altered")
+            new = {name: value for name, value in full.items() if name not in item}
+            self._plan(state, relink(self._table.name, item, linked.chain, new), item_size(change))
             state.new_links += 1
-        state.add(change.replace(chain=right))
+        state.rebuilt.add(linked)
+
+    def _altered(self, what: str) -> LogDamaged:
+        return LogDamaged(f"{what} during the repair of project {self._project_id}", hint="Verify the project again.")
 
     def _put_tombstone(self, state: _State) -> None:
         """Plan to put a tombstone in place of the next number, which is missing."""
         if self._relink_from is None or state.at + 1 < self._relink_from:
             raise _PartlyVisible  # the audit found no hole here: an append is in flight
-        now = now_utc(self._table.runtime.clock)
-        values = (TOMBSTONE_TYPE, TOMBSTONE_TYPE, TOMBSTONE, now, now, "{}", None, None, None, "", None)
-        change = Change.of((self._project_id, state.at + 1, *values))
-        change = change.replace(chain=link_of(state.link, change))
+        change = state.rebuilt.tombstone(self._project_id, now_utc(self._table.runtime.clock))
         self._plan(state, put_change(self._table.name, change), item_size(change))
         state.new_tombstones += 1
-        state.add(change)
+        state.rebuilt.add(change)
 
     def _plan(self, state: _State, action: dict[str, Any], size: int) -> None:
         """Add a write; first send the planned ones if they, this one and the sequence item exceed a transaction."""
@@ -229,10 +190,11 @@ class _Repair:
             change, sequence = read_with_sequence(self._table, self._project_id, state.at + 1)
             if change is not None:
                 return None
-        while state.at < last_assigned(sequence):
+        while state.at < (last_assigned(sequence) or 0):
             self._put_tombstone(state)
-        repairs = int(sequence["repairs"]["N"]) if sequence is not None and "repairs" in sequence else 0
-        end = state.counts.end(state.at, state.link, repairs + 1)
+        counted = (sequence or {}).get("repairs")
+        repairs = whole(counted) if counted is not None and END_RULES["repairs"](counted) else None
+        end = state.end((repairs or 0) + 1)
         try:
             self._write([*state.actions, repair_sequence(self._table.name, self._project_id, sequence, end)])
         except TransactionCanceled as error:
@@ -244,39 +206,38 @@ class _Repair:
         return end
 
 
-def _counted(count: int, name: str) -> str:
-    return f"{count:,} {name}{'' if count == 1 else 's'}"
-
-
 class _PartlyVisible(Exception):
     """A number is missing because an append is only partly visible: read again."""
 
 
 class _State:
-    """The progress of the pass: the last number, its link, the counts so far, and the planned writes."""
+    """The progress of the pass: the end of the log so far, and the planned writes."""
 
-    __slots__ = ("_saved", "actions", "at", "counts", "link", "new_links", "new_tombstones", "size")
+    __slots__ = ("_saved", "actions", "new_links", "new_tombstones", "rebuilt", "size")
 
     def __init__(self) -> None:
-        self.at = 0
-        self.link = GENESIS
-        self.counts = Counts({}, {})
+        self.rebuilt = Rebuilt()
         self.save()
 
-    def add(self, change: Change) -> None:
-        """Advance past a change."""
-        self.at, self.link = change.seq, change.chain
-        self.counts.add(change)
+    @property
+    def at(self) -> int:
+        """The last number."""
+        return self.rebuilt.seq
+
+    def end(self, repairs: int) -> LogEnd:
+        """Return the end of the log for the sequence item."""
+        rebuilt = self.rebuilt
+        creates, updates, deletes = rebuilt.operations.values()
+        return LogEnd(rebuilt.seq + 1, rebuilt.link, creates, updates, deletes, rebuilt.types, repairs, True)
 
     def save(self) -> None:
         """Save the current place: everything before it is written."""
-        self._saved = (self.at, self.link, self.counts.copy())
+        self._saved = self.rebuilt.copy()
         self._clear()
 
     def go_back(self) -> None:
         """Go back to the saved place, and drop the planned writes."""
-        self.at, self.link, counts = self._saved
-        self.counts = counts.copy()
+        self.rebuilt = self._saved.copy()
         self._clear()
 
     def _clear(self) -> None:

@@ -7,8 +7,15 @@ from sltt_core.api.http import MAX_WAIT_SECONDS, percent_decode, query_pairs
 from sltt_core.base.errors import InvalidInput, MethodNotAllowed, NotFound
 from sltt_core.base.record import Record
 from sltt_core.log.pages import MAX_LIMIT, check_limit
-from sltt_core.model.chain import is_link
-from sltt_core.model.fields import MAX_SEQ, check_entity_type, check_free_text, check_project_id, check_seq, checked
+from sltt_core.model.fields import (
+    MAX_SEQ,
+    check_entity_type,
+    check_free_text,
+    check_project_id,
+    check_seq,
+    checked,
+    is_link,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from sltt_core.base.errors import InvalidBatch, InvalidInput, NotFound, Problem
 from sltt_core.log.batches import Batch
 from sltt_core.log.pages import check_limit
-from sltt_core.model.chain import is_link
 from sltt_core.model.changes import NewChange, item_size
-from sltt_core.model.fields import check_item_size, check_project_id, check_seq, checked
+from sltt_core.model.fields import check_item_size, check_project_id, check_seq, checked, is_link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -27,14 +27,17 @@ KINDS: dict[str, tuple[str, bool]] = {
     "not-a-change": ("an item has no content; the original backend created it when it marked a missing change", True),
     "unlinked": ("changes have no link", True),
     "relinking": ("a repair was interrupted while it computed links", True),
+    "unreadable-end": ("the record of the log's end has a value that breaks a rule of this format", True),
     "end-link": ("the recorded end of the log has a different link from the last change", True),
     "counts": ("the recorded counts differ from those of the changes", True),
     "request": ("an idempotency key refers to changes that are missing, or that another batch wrote", True),
     "no-request": ("changes name an idempotency key that is not recorded, so a retry would be stored again", True),
     "broken-link": ("a change does not match its link: it was altered, or comes from another history", False),
     "unreadable": ("a change breaks a rule of this format", False),
+    "foreign": ("an item or row has a number that no change can have", False),
+    "orphan": ("rows belong to no project", False),
 }
-"""For each kind of finding: its text, and whether `repair` of `DynamoDBStorageService` repairs it."""
+"""For each kind of finding: its text, and whether `repair` repairs it."""
 MAX_FINDINGS = 100
 """Largest number of findings of one kind that are collected before the first is returned; more are left out."""
 
@@ -50,11 +53,26 @@ class Finding(Record):
     """The last sequence number affected; `None` if the finding concerns the whole log."""
     detail: str = ""
     """The text of this finding; if empty, the text in `KINDS` applies."""
+    project_id: str = ""
+    """The project whose log it is."""
+    attribute: str | None = None
+    """The attribute (DynamoDB) or column (SQLite) that is wrong, if it is one."""
+    key: str | None = None
+    """The idempotency key, for the kinds `request` and `no-request`."""
+    chunk: int | None = None
+    """The number of the key's chunk, from 0."""
 
     @property
     def repairable(self) -> bool:
-        """Whether `repair` of `DynamoDBStorageService` repairs it."""
+        """Whether `repair` repairs it."""
         return KINDS[self.kind][1]
+
+    def joined(self, following: Finding) -> Finding | None:
+        """Return this finding and one about the next numbers as one finding; `None` if they differ in anything else."""
+        if self.last is None or following.first != self.last + 1:
+            return None
+        joined = self.replace(last=following.last)
+        return joined if joined == following.replace(first=self.first) else None
 
     def __str__(self) -> str:
         numbers = (
@@ -65,6 +83,35 @@ class Finding(Record):
             else f" {self.first} to {self.last}"
         )
         return f"{self.kind}{numbers}: {self.detail or KINDS[self.kind][0]}"
+
+
+class Collector:
+    """Collects the findings of a log: at most `MAX_FINDINGS` of each kind, in the order of `KINDS`."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[Finding]] = {}
+
+    def add(self, finding: Finding) -> None:
+        """Add a finding; adjacent numbers with the same fault become one finding."""
+        found = self._found.setdefault(finding.kind, [])
+        if found and (joined := found[-1].joined(finding)) is not None:
+            found[-1] = joined
+        elif len(found) < MAX_FINDINGS:
+            found.append(finding)
+
+    def kinds(self) -> set[str]:
+        """Return the kinds found so far."""
+        return set(self._found)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return the findings, sorted by kind and number."""
+        return tuple(
+            finding
+            for kind in KINDS
+            for finding in sorted(self._found.get(kind, ()), key=lambda finding: finding.first or 0)
+        )
 
 
 class Report(Record):

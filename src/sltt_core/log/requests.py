@@ -11,7 +11,8 @@ from __future__ import annotations
 from sltt_core.base.record import Record
 from sltt_core.base.timestamps import seconds_of
 from sltt_core.log.batches import KEY_DAYS, StoredChunk
-from sltt_core.model.fields import TOMBSTONE, check_idempotency_key
+from sltt_core.model.fields import TOMBSTONE
+from sltt_core.model.stored import request_parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,31 +44,11 @@ class NamedRequest(Record):
         return self.expires - clock() / 1e9
 
 
-def check_request_key(value: object) -> None:
-    """Check a `request_key` of a stored change; raises `ValueError`."""
-    if value is not None:
-        _parts_of(value)
-
-
-def _parts_of(value: object) -> tuple[str, int, int, int, str]:
-    parts = str(value).split(" ")
-    wrong = ValueError("is not a key, three numbers and a fingerprint")
-    if len(parts) != 5 or any(
-        not digits.isascii() or not digits.isdigit() or len(digits) > 13 for digits in parts[1:4]
-    ):
-        raise wrong
-    key, number, offset, count, fingerprint = parts
-    check_idempotency_key(key)
-    if int(count) < 1 or len(fingerprint) != 64 or not fingerprint.isalnum() or not fingerprint.isascii():
-        raise wrong
-    return key, int(number), int(offset), int(count), fingerprint
-
-
 def request_of(change: Change) -> NamedRequest | None:
     """Return the request that a change names, or `None`; raises `ValueError` for a name or a time that is not valid."""
     if change.request_key is None:
         return None
-    key, number, offset, count, fingerprint = _parts_of(change.request_key)
+    key, number, offset, count, fingerprint = request_parts(change.request_key)
     seconds_of(change.cloud_at)
     return NamedRequest(key, number, StoredChunk(change.seq, count, fingerprint, None, offset), change.cloud_at)
 
@@ -94,7 +75,7 @@ class Requests:
     def add(self, change: Change) -> NamedRequest | None:
         """Add the next change; return the request whose chunk ended before it.
 
-        Raises `ValueError` if the change names a request that is not valid.
+        A tombstone names none. Raises `ValueError` if the change names a request that is not valid.
         """
         wanted = self._wanted
         goes_on = (
@@ -108,7 +89,7 @@ class Requests:
             self._count += 1
             return None
         ended = self.current
-        self._wanted, self._count = request_of(change), 1
+        self._wanted, self._count = None if change.operation == TOMBSTONE else request_of(change), 1
         return ended
 
     @property

@@ -7,9 +7,9 @@ methods at the end of the class.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
-from sltt_core.base.errors import InvalidBatch, InvalidInput, NotFound, Problem
+from sltt_core.base.errors import InvalidBatch, InvalidInput, LogDamaged, NotFound, Problem
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.log.arguments import check_page, checked_batch, served_project
 from sltt_core.log.batches import CHUNK_BYTES, CHUNK_CHANGES, Appended, BatchAppend, Chunk, StoredChunk
@@ -26,6 +26,7 @@ from sltt_core.log.pages import (
     filtered_page,
     page_of,
 )
+from sltt_core.log.upkeep import Upkeep
 from sltt_core.model.changes import Change, NewChange
 from sltt_core.model.fields import check_idempotency_key, check_project_id, check_seq, checked
 
@@ -36,12 +37,11 @@ if TYPE_CHECKING:
     from typing import Self
 
     from sltt_core.base.runtime import Runtime
-    from sltt_core.log.findings import Finding, Progress
     from sltt_core.log.pages import Run
     from sltt_core.log.requests import NamedRequest
 
 
-class BaseStorageService(ABC):
+class BaseStorageService(Upkeep):
     """A storage of change logs: one append-only log for each project. Several threads may use one object.
 
     A service is bound to one project if it is created with `project_id=`. It serves only that project, and its methods
@@ -173,19 +173,18 @@ class BaseStorageService(ABC):
             raise self._no_change(project_id, outdated_by)
         change = self._mark(project_id, seq, outdated_by)
         if change is None:
+            self._absent(project_id, seq)
             raise self._no_change(project_id, seq)
         return change
 
     # Reading
 
     def get_change(self, seq: int, *, project_id: str | None = None) -> Change:
-        """Return one change; raises `NotFound` if it is not in the log."""
+        """Return one change; raises `NotFound` if it is after the end of the log."""
         project_id = self._project(project_id)
         checked(check_seq, seq, "seq")
         change = self._get(project_id, seq)
-        if change is None:
-            raise self._no_change(project_id, seq)
-        return change
+        return self._absent(project_id, seq) if change is None else change
 
     def get_changes_with_cursor(
         self,
@@ -287,27 +286,19 @@ class BaseStorageService(ABC):
         mine = (cursor is None or cursor < self.project_id) and self._head(self.project_id).seq > 0
         return ProjectsPage((self.project_id,) if mine else (), None)
 
-    # Verifying
-
-    def verify(
-        self, *, project_id: str | None = None, requests: bool = True, progress: Progress = lambda _: None
-    ) -> Iterator[Finding]:
-        """Return an iterator that reads a whole log and yields what is wrong with it. It writes nothing.
-
-        It reads every change and computes its link again. It compares the numbers, the recorded end of the log and the
-        counts with the changes, and with `requests` also the idempotency keys. `sltt_core.log.findings.KINDS` lists
-        the kinds of findings. Other threads and processes may write meanwhile: a write in progress is not reported.
-
-        The iterator reads the log page by page, so the memory it needs does not grow with the log. It calls `progress`
-        at intervals with the number of changes examined so far. Arguments are checked before the method returns; the
-        iterator raises all other errors.
-        """
-        return self._verify(self._project(project_id), requests, progress)
-
     # Helpers of the public methods
 
     def _project(self, project_id: str | None) -> str:
         return served_project(project_id, self.project_id)
+
+    def _absent(self, project_id: str, seq: int) -> Change:
+        """Return a change that was not found, if it was appended since; else raise `NotFound` or `LogDamaged`."""
+        if seq > self._head(project_id).seq:
+            raise self._no_change(project_id, seq)
+        change = self._get(project_id, seq)
+        if change is None:
+            raise LogDamaged(f"change {seq} of project {project_id} is missing")
+        return change
 
     def _no_change(self, project_id: str, seq: int) -> NotFound:
         return NotFound(f"project {project_id} has no change {seq}")
@@ -346,7 +337,7 @@ class BaseStorageService(ABC):
     def close(self) -> None:
         """Finish the writes in progress and release all resources. Idempotent."""
 
-    def check(self) -> None:  # noqa: B027 (a storage that knows of no failure keeps it)
+    def check(self) -> None:
         """Raise `StorageError` when the open storage is known to have failed. Costs little: `/health` calls it."""
 
     def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
@@ -403,10 +394,6 @@ class BaseStorageService(ABC):
     @abstractmethod
     def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
         """Return the numbers of changes by operation, and by entity type (sorted by type), of one moment."""
-
-    @abstractmethod
-    def _verify(self, project_id: str, requests: bool, progress: Progress) -> Iterator[Finding]:
-        """Yield the findings of `verify`. Reading starts with the first `next`."""
 
     @abstractmethod
     def _projects(self, after: str | None, limit: int) -> list[str]:

@@ -6,19 +6,19 @@ needs grows with the number of entity types, not with the log.
 
 from __future__ import annotations
 
-from sltt_core.base.json_reader import JsonProblem, read
 from sltt_core.base.record import Record
-from sltt_core.base.timestamps import normalise
 from sltt_core.log.findings import Finding
-from sltt_core.log.requests import check_request_key
-from sltt_core.model.chain import GENESIS, is_link, link_of
-from sltt_core.model.fields import OPERATIONS, TOMBSTONE, check_entity_type, check_free_text
+from sltt_core.log.requests import Requests
+from sltt_core.model.chain import GENESIS, link_of
+from sltt_core.model.fields import MAX_SEQ, OPERATIONS, is_link
+from sltt_core.model.stored import broken_rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
+    from sltt_core.log.requests import NamedRequest
     from sltt_core.model.changes import Change
 
 
@@ -38,37 +38,77 @@ class RecordedEnd(Record):
 class LogChecker:
     """Checks one log from its first change. `seq` must be an integer; other fields may have any value."""
 
-    __slots__ = ("_all_counted", "_link", "_operations", "_types", "seq")
+    __slots__ = (
+        "_all_counted",
+        "_link",
+        "_names",
+        "_operations",
+        "_project_id",
+        "_relinking",
+        "_requests",
+        "_types",
+        "seq",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, project_id: str, names: Mapping[str, str], relinking: int | None = None) -> None:
+        """`names` has the storage's name of each field of a change.
+
+        `relinking` is the first number whose link an interrupted repair may have altered: from there on, links are not
+        checked.
+        """
         self.seq = 0
         """The number of the last change checked."""
+        self._project_id = project_id
+        self._names = names
+        self._relinking = MAX_SEQ + 1 if relinking is None else relinking
         self._link: str | None = GENESIS  # `None` if it is not known
         self._operations = dict.fromkeys(OPERATIONS, 0)
         self._types: dict[str, int] = {}
+        self._requests = Requests()
         self._all_counted = True
 
-    def check(self, change: Change) -> list[Finding]:
-        """Check the next change, and return the findings about it and about the numbers before it."""
+    @property
+    def named(self) -> NamedRequest | None:
+        """The request that changes name whose chunk ended with the last change checked, if it is complete."""
+        return self._requests.complete
+
+    def check(self, change: Change, unlinked: str = "unlinked") -> list[Finding]:
+        """Check the next change, and return the findings about it and about the numbers before it.
+
+        A change whose link is `None` gets a finding of the kind `unlinked`.
+        """
         seq = change.seq
-        if seq < 1:
-            return [Finding("unreadable", seq, seq, "sequence numbers begin with 1")]
-        found: list[Finding] = []
-        if seq > self.seq + 1:
-            found.append(self._hole(seq - 1))
+        if not 1 <= seq <= MAX_SEQ:
+            return [self.finding("foreign", seq, seq)]
+        found = self.missing(seq)
         self.seq = seq
-        problem = broken_rule(change)
-        if problem:
-            found.append(Finding("unreadable", seq, seq, problem))
+        broken = broken_rule(change if change.chain is not None else change.replace(chain=GENESIS))
+        if broken is not None:
+            name = self._names[broken[0]]
+            found.append(self.finding("unreadable", seq, seq, f"{name} {broken[1]}", attribute=name))
             self._all_counted = False
+            self._requests.forget()
+        elif change.chain is None:
+            found.append(self.finding(unlinked, seq, seq))
+            self._all_counted &= unlinked == "unlinked"
+            self._take(change)
         else:
-            if self._link is not None and link_of(self._link, change) != change.chain:
-                found.append(Finding("broken-link", seq, seq))
-            self._types[change.entity_type] = self._types.get(change.entity_type, 0) + 1
-            if change.operation in self._operations:
-                self._operations[change.operation] += 1
+            if self._link is not None and seq < self._relinking and link_of(self._link, change) != change.chain:
+                found.append(self.finding("broken-link", seq, seq))
+            self._take(change)
         self._link = change.chain if _is_link(change.chain) else None
         return found
+
+    def missing(self, seq: int) -> list[Finding]:
+        """Return the finding that the numbers between the last change checked and `seq` are missing, if they are."""
+        if seq <= self.seq + 1:
+            return []
+        found = self.finding("hole", self.seq + 1, seq - 1)
+        self._link = None
+        self._all_counted = False
+        self._requests.forget()
+        self.seq = seq - 1
+        return [found]
 
     def check_end(self, end: RecordedEnd) -> list[Finding]:
         """Compare the recorded end with the changes after all of them were checked, and return the findings.
@@ -76,113 +116,52 @@ class LogChecker:
         Counts are compared only if no change is missing or unreadable.
         """
         if end.seq > self.seq:
-            return [self._hole(end.seq)]
+            return self.missing(end.seq + 1)
         if end.seq < self.seq:
-            return [Finding("value-behind", end.seq + 1, self.seq)]
+            return [self.finding("value-behind", end.seq + 1, self.seq)]
         found: list[Finding] = []
-        if self._link is not None and end.chain != self._link:
-            found.append(Finding("end-link", end.seq, end.seq))
+        if self._link is not None and end.chain != self._link and self._relinking > MAX_SEQ:
+            found.append(self.finding("end-link", end.seq, end.seq))
         if self._all_counted and (end.operations != self._operations or end.types != self._types):
-            found.append(Finding("counts", None, None))
+            found.append(self.finding("counts"))
         return found
 
-    def _hole(self, last: int) -> Finding:
-        self._link = None
-        self._all_counted = False
-        return Finding("hole", self.seq + 1, last)
+    def finding(
+        self,
+        kind: str,
+        first: int | None = None,
+        last: int | None = None,
+        detail: str = "",
+        attribute: str | None = None,
+    ) -> Finding:
+        """Return a finding about this log."""
+        return Finding(kind, first, last, detail, self._project_id, attribute)
 
+    def unrecorded(self, named: NamedRequest) -> Finding:
+        """Return the finding that a request that changes name is not recorded."""
+        first, last = named.stored.first_seq, named.stored.first_seq + named.stored.count - 1
+        detail = f"chunk {named.number} of the idempotency key {named.key} is not recorded"
+        return self.finding("no-request", first, last, detail).replace(key=named.key, chunk=named.number)
 
-def broken_rule(change: Change) -> str:
-    """Return the first field of a stored change that breaks a rule of the format, and how; empty if none does."""
-    for name, check in _RULES.items():
-        try:
-            check(getattr(change, name))
-        except ValueError as error:
-            return f"{name} {error}"
-    return ""
+    def _take(self, change: Change) -> None:
+        """Count a change that breaks no rule, and note the request that it names."""
+        self._types[change.entity_type] = self._types.get(change.entity_type, 0) + 1
+        if change.operation in self._operations:
+            self._operations[change.operation] += 1
+        self._requests.add(change)
 
 
 def joined(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Join findings of the same kind about consecutive numbers, if they have no details."""
+    """Join findings that differ only in their numbers, if these are consecutive."""
     pending: Finding | None = None
     for finding in findings:
-        if pending is not None and _continues(pending, finding):
-            pending = pending.replace(last=finding.last)
-            continue
-        if pending is not None:
+        both = None if pending is None else pending.joined(finding)
+        if pending is not None and both is None:
             yield pending
-        pending = finding
+        pending = both or finding
     if pending is not None:
         yield pending
 
 
-def _continues(before: Finding, finding: Finding) -> bool:
-    return (
-        before.kind == finding.kind
-        and not before.detail
-        and not finding.detail
-        and before.last is not None
-        and finding.first == before.last + 1
-    )
-
-
 def _is_link(value: object) -> bool:
     return isinstance(value, str) and is_link(value)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("is not a string")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("is not UTF-8") from None
-    return value
-
-
-def _optional_text(value: object) -> None:
-    if value is not None:
-        _text(value)
-
-
-def _operation(value: object) -> None:
-    if value not in (*OPERATIONS, TOMBSTONE):
-        raise ValueError(f"is not one of {', '.join((*OPERATIONS, TOMBSTONE))}")
-
-
-def _time(value: object) -> None:
-    normalise(_text(value))
-
-
-def _object(value: object) -> None:
-    try:
-        if type(read(_text(value))) is not dict:
-            raise ValueError("is not a JSON object")
-    except JsonProblem as error:
-        raise ValueError(f"is not a JSON object: {error}") from None
-
-
-def _optional_number(value: object) -> None:
-    if value is not None and type(value) is not int:
-        raise ValueError("is not an integer")
-
-
-def _link(value: object) -> None:
-    if not _is_link(value):
-        raise ValueError("is not a link: 22 characters of base64url")
-
-
-_RULES: dict[str, Callable[[object], object]] = {
-    "entity_type": check_entity_type,
-    "entity_id": check_free_text,
-    "operation": _operation,
-    "timestamp": _time,
-    "cloud_at": _time,
-    "data_json": _object,
-    "outdated_by": _optional_number,
-    # The original backend accepted any text here.
-    "cid": _optional_text,
-    "change_by": _optional_text,
-    "chain": _link,
-    "request_key": check_request_key,
-}

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 GENESIS = "A" * 22
 """The link before the first change: 16 zero bytes."""
 
-_LINK_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _ABSENT = b"\xff\xff\xff\xff"
 
 
@@ -85,8 +84,3 @@ def check_links(previous: str, changes: Iterable[Change]) -> str:
             )
         previous = expected
     return previous
-
-
-def is_link(text: str) -> bool:
-    """Return whether a text has the form of a link: 22 characters of base64url."""
-    return len(text) == 22 and not text.strip(_LINK_CHARS)

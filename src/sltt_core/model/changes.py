@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from sltt_core.base.errors import InvalidBatch, Problem
 from sltt_core.base.hashes import sha256
-from sltt_core.base.json_reader import JsonProblem, Reader, decode_utf8, is_object, quote, whole_number
+from sltt_core.base.json_reader import JsonProblem, Reader, decode_utf8, quote, whole_number
 from sltt_core.base.record import Record
-from sltt_core.base.timestamps import is_time
-from sltt_core.model.chain import is_link
 from sltt_core.model.drafts import MAX_PROBLEMS, Draft, TooManyProblems
-from sltt_core.model.fields import MAX_SEQ, STORED_OPERATIONS, check_entity_type, item_bytes, utf8_length
+from sltt_core.model.fields import item_bytes, utf8_length
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,45 +74,6 @@ class Change(Record):
             f',"timestamp":"{self.timestamp}","cloudAt":"{self.cloud_at}","data":{self.data_json}'
             f'{optional},"chain":"{self.chain}"}}'
         )
-
-
-def is_sound(change: Change) -> bool:
-    """Return whether the values of a stored change have their types and can be written into JSON verbatim.
-
-    It is a fast approximation of `sltt_core.model.stored`: a change that passes may repeat a key in its data, and one
-    that does not pass may be valid, because ids may have characters that Unicode calls not printable.
-    """
-    values = change.as_tuple()
-    kind, entity, operation, timestamp, cloud_at, data, outdated_by, cid, change_by, chain = values[2:12]
-    try:
-        return (
-            operation in STORED_OPERATIONS
-            and is_time(timestamp)
-            and (cloud_at == timestamp or is_time(cloud_at))
-            and is_object(data)
-            and type(entity) is str
-            and 0 < len(entity) < 256
-            and entity.isprintable()
-            and is_link(chain)
-            and (outdated_by is None or (type(outdated_by) is int and 0 < outdated_by <= MAX_SEQ))
-            and (cid is None or cid.isprintable())
-            and (change_by is None or change_by.isprintable())
-            and check_entity_type(kind) == kind
-        )
-    except (AttributeError, TypeError, ValueError):
-        return False
-
-
-def sound(change: Change, names: Mapping[str, str]) -> Change:
-    """Return a stored change; raises `LogDamaged` with the field if it breaks a rule.
-
-    `names` has the name of each field in the storage.
-    """
-    if not is_sound(change):
-        from sltt_core.model.stored import check  # not for sound changes
-
-        check(change, names)
-    return change
 
 
 class NewChange(Record, init=False):

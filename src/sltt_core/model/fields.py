@@ -37,6 +37,7 @@ _ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _PROJECT_CHARS = _ALNUM + "._~@:+-"
 _TYPE_CHARS = _ALNUM + "_.:-"
 _KEY_CHARS = _ALNUM + "._:-"
+_LINK_CHARS = _ALNUM + "-_"
 
 
 def check_project_id(value: object) -> str:
@@ -69,6 +70,11 @@ def check_idempotency_key(value: object) -> str:
     if len(text) < 16 or text.strip(_KEY_CHARS):
         raise ValueError("is not valid: 16 to 128 of A-Z a-z 0-9 . _ : -")
     return text
+
+
+def is_link(text: str) -> bool:
+    """Return whether a text has the form of a link: 22 characters of base64url."""
+    return len(text) == 22 and not text.strip(_LINK_CHARS)
 
 
 def check_seq(value: object, least: int = 1) -> int:

@@ -1,4 +1,4 @@
-"""The SQL of `verify`: rows as they are in the file, whatever their types, and rows that belong nowhere.
+"""The SQL of `verify` and `repair`: rows as they are in the file, whatever their types, and rows that belong nowhere.
 
 SQLite keeps a value of any type in any column, so a row that was written by hand may hold anything.
 """
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from sltt_core.base.record import Record
 from sltt_core.model.changes import Change
-from sltt_core.model.fields import MAX_SEQ, OPERATIONS
+from sltt_core.model.fields import COLUMNS, MAX_SEQ, OPERATIONS
 from sltt_core.sqlite.rows import CHANGE
 from sltt_core.sqlite.schema import MAX_LOG, SEQ_BITS
 
@@ -19,13 +19,22 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
     from typing import Any
 
-_BAD_REQUEST = """(
-    typeof(key) <> 'text' OR length(CAST(key AS BLOB)) NOT BETWEEN 16 AND 128
-    OR length(key) <> length(CAST(key AS BLOB)) OR key GLOB '*[^A-Za-z0-9._:-]*'
-    OR typeof(number) <> 'integer' OR number < 0 OR typeof(offset) <> 'integer' OR offset < 0
-    OR typeof(first_seq) <> 'integer' OR first_seq < 1 OR typeof(count) <> 'integer' OR count < 1
-    OR typeof(fingerprint) <> 'text' OR length(fingerprint) <> 64 OR typeof(expires) <> 'integer'
-)"""
+    from sltt_core.log.repairs import Rebuilt
+
+_REQUEST_RULES = {
+    "key": "typeof(key) = 'text' AND length(CAST(key AS BLOB)) BETWEEN 16 AND 128 "
+    "AND length(key) = length(CAST(key AS BLOB)) AND key NOT GLOB '*[^A-Za-z0-9._:-]*'",
+    "number": "typeof(number) = 'integer' AND number >= 0",
+    "offset": "typeof(offset) = 'integer' AND offset >= 0",
+    "first_seq": f"typeof(first_seq) = 'integer' AND first_seq BETWEEN 1 AND {MAX_SEQ}",
+    "count": f"typeof(count) = 'integer' AND count BETWEEN 1 AND {MAX_SEQ}",
+    "fingerprint": "typeof(fingerprint) = 'text' AND length(fingerprint) = 64",
+    "expires": "typeof(expires) = 'integer'",
+}
+"""For each column of the table `requests`: the condition that it keeps."""
+_BAD_REQUEST = f"(NOT ({' AND '.join(_REQUEST_RULES.values())}))"
+_CASES = " ".join(f"WHEN NOT ({rule}) THEN '{name}'" for name, rule in _REQUEST_RULES.items())
+_BAD_COLUMN = f"CASE {_CASES} END"
 
 _BAD_PROJECT_ID = """(
     typeof(project_id) <> 'text' OR length(CAST(project_id AS BLOB)) NOT BETWEEN 1 AND 128
@@ -73,6 +82,11 @@ class LogRow(Record):
     types: dict[Any, Any]
 
 
+def is_value(value: object) -> bool:
+    """Return whether a value of the column `logs.value` is valid."""
+    return type(value) is int and 1 <= value <= MAX_SEQ + 1
+
+
 def find_end(connection: Connection, project_id: str) -> LogRow | None:
     """Return what is recorded about a project's log; nothing for a number that `changes.id` has no room for."""
     row = connection.execute(
@@ -108,10 +122,60 @@ def find_requests(
     ).fetchall()
 
 
-def find_bad_requests(connection: Connection, log: int, limit: int) -> list[str]:
-    """Return the keys, as SQL literals, of requests that break a rule of the format."""
-    rows = connection.execute(f"SELECT quote(key) FROM requests WHERE log = ? AND {_BAD_REQUEST} LIMIT ?", (log, limit))
-    return [key for (key,) in rows]
+def find_request(connection: Connection, log: int, key: str, number: int) -> tuple[int, int] | None:
+    """Return first sequence number and count of a request; `None` if there is none, or if it breaks a rule."""
+    found: tuple[int, int] | None = connection.execute(
+        f"SELECT first_seq, count FROM requests WHERE log = ? AND key = ? AND number = ? AND NOT {_BAD_REQUEST}",
+        (log, key, number),
+    ).fetchone()
+    return found
+
+
+def find_bad_requests(connection: Connection, log: int, limit: int) -> list[tuple[str, str]]:
+    """Return the keys, as SQL literals, of requests that break a rule of the format, and the column that does."""
+    return connection.execute(
+        f"SELECT quote(key), {_BAD_COLUMN} FROM requests WHERE log = ? AND {_BAD_REQUEST} LIMIT ?", (log, limit)
+    ).fetchall()
+
+
+def delete_bad_requests(connection: Connection, log: int) -> int:
+    """Delete the requests that break a rule of the format; return how many."""
+    return connection.execute(f"DELETE FROM requests WHERE log = ? AND {_BAD_REQUEST}", (log,)).rowcount
+
+
+def delete_request(connection: Connection, log: int, key: str, number: int) -> int:
+    """Delete a request; return how many were deleted."""
+    return connection.execute(
+        "DELETE FROM requests WHERE log = ? AND key = ? AND number = ?", (log, key, number)
+    ).rowcount
+
+
+def set_link(connection: Connection, log: int, change: Change) -> None:
+    """Replace the link of a change."""
+    connection.execute("UPDATE changes SET chain = ? WHERE id = ?", (change.chain, (log << SEQ_BITS) + change.seq))
+
+
+def put_change(connection: Connection, log: int, change: Change) -> None:
+    """Write a change into a hole."""
+    connection.execute(
+        f"INSERT INTO changes (id, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})",
+        ((log << SEQ_BITS) + change.seq, *change.as_tuple()[2:]),
+    )
+
+
+def set_end(connection: Connection, log: int, project_id: str, end: Rebuilt) -> None:
+    """Write what the tables `logs` and `entity_types` record about a log."""
+    connection.execute(
+        "INSERT INTO logs (log, project_id, value, chain, creates, updates, deletes) VALUES (?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (log) DO UPDATE SET value = excluded.value, chain = excluded.chain, creates = excluded.creates, "
+        "updates = excluded.updates, deletes = excluded.deletes",
+        (log, project_id, end.seq + 1, end.link, *(end.operations[name] for name in OPERATIONS)),
+    )
+    connection.execute("DELETE FROM entity_types WHERE log = ?", (log,))
+    connection.executemany(
+        "INSERT INTO entity_types (log, entity_type, total) VALUES (?, ?, ?)",
+        ((log, entity_type, total) for entity_type, total in end.types.items()),
+    )
 
 
 def wrote_together(connection: Connection, log: int, first: int, count: int) -> bool:

@@ -7,9 +7,10 @@ from collections import Counter
 from sltt_core.base.errors import LogDamaged, StorageError
 from sltt_core.log.batches import KEY_DAYS, StoredChunk
 from sltt_core.log.pages import ChangeStats, Head, contiguous_run
-from sltt_core.model.chain import GENESIS, is_link
-from sltt_core.model.changes import Change, sound
-from sltt_core.model.fields import COLUMNS, FIELDS, MAX_SEQ
+from sltt_core.model.chain import GENESIS
+from sltt_core.model.changes import Change
+from sltt_core.model.fields import COLUMNS, FIELDS, MAX_SEQ, is_link
+from sltt_core.model.stored import sound
 from sltt_core.sqlite.schema import MAX_LOG, SEQ_BITS
 
 TYPE_CHECKING = False
@@ -238,15 +239,18 @@ def insert_request(connection: Connection, log: int, chunk: Chunk, first_seq: in
     )
 
 
-def replace_request(connection: Connection, log: int, request: NamedRequest, days: int) -> None:
-    """Remember what an idempotency key wrote in another log, for so many days of use."""
+def replace_request(connection: Connection, log: int, request: NamedRequest, seconds: float) -> None:
+    """Remember what an idempotency key wrote, as a change names it, for so many seconds, in whole days of use."""
     stored = request.stored
+    days = min(KEY_DAYS, -int(-seconds // _DAY))
     connection.execute(
         f"INSERT OR REPLACE {_REQUEST}",
         (log, request.key, request.number, stored.offset, stored.first_seq, stored.count, stored.fingerprint, days),
     )
 
 
+_DAY = 86_400
+"""Seconds."""
 _REQUEST = (
     "INTO requests (log, key, number, offset, first_seq, count, fingerprint, expires) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT days FROM calendar) + ?)"

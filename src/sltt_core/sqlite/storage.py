@@ -7,13 +7,14 @@ wait for no writer). Several processes may share a file. All SQL is in `sltt_cor
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 from sltt_core.base.errors import StorageBusy
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import now_utc
 from sltt_core.log.batches import (
     CHUNK_BYTES,
     CHUNK_CHANGES,
-    KEY_DAYS,
     Chunk,
     StoredChunk,
     first_excess_type,
@@ -23,7 +24,7 @@ from sltt_core.log.batches import (
 from sltt_core.log.pages import EMPTY_LOG, PAGE_BYTES, ChangeStats, Head
 from sltt_core.log.storage import BaseStorageService
 from sltt_core.model.chain import GENESIS
-from sltt_core.sqlite import rows
+from sltt_core.sqlite import raw_rows, rows
 from sltt_core.sqlite.connections import Connections
 from sltt_core.sqlite.database import Database
 from sltt_core.sqlite.notifier import Notifier
@@ -39,13 +40,12 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
     from sltt_core.base.runtime import Runtime
-    from sltt_core.log.findings import Finding, Progress
+    from sltt_core.log.findings import Finding, Progress, Report
     from sltt_core.log.pages import Run
     from sltt_core.log.requests import NamedRequest
     from sltt_core.model.changes import Change
 
-_DAY_SECONDS = 86_400
-_DAY = _DAY_SECONDS * 10**9
+_DAY = 86_400 * 10**9
 """Nanoseconds."""
 
 
@@ -138,7 +138,20 @@ class LocalStorageService(BaseStorageService):
             return None if found is None else rows.find_request(connection, found[0], key, number)
 
     def _verify(self, project_id: str, requests: bool, progress: Progress) -> Iterator[Finding]:
-        return Verification(self._readers, project_id, progress, clock=self._runtime.clock).run(requests)
+        return Verification(self._any_snapshot, project_id, progress, clock=self._runtime.clock).run(requests)
+
+    @contextmanager
+    def _any_snapshot(self) -> Iterator[Connection]:
+        with self._readers.snapshot() as connection, raw_rows.any_text(connection):
+            yield connection
+
+    def _repair(self, project_id: str, dry_run: bool, relink_from: int | None, progress: Progress) -> Report:
+        from sltt_core.sqlite.repair import Repair  # a repair is rare
+
+        clock = self._runtime.clock
+        return self._writer.write(
+            lambda connection: Repair(connection, project_id, clock, relink_from, progress).run(dry_run=dry_run)
+        )
 
     def write_mark(self) -> object:
         return self._notifier.mark()
@@ -186,8 +199,7 @@ class LocalStorageService(BaseStorageService):
         for request in requests:
             seconds = request.seconds_left(self._runtime.clock)
             if seconds >= 0:
-                days = min(KEY_DAYS, -int(-seconds // _DAY_SECONDS))
-                rows.replace_request(connection, log, request, days)
+                rows.replace_request(connection, log, request, seconds)
 
     def _mark(self, project_id: str, seq: int, outdated_by: int) -> Change | None:
         self._writer.write(lambda connection: rows.mark_change(connection, project_id, seq, outdated_by))

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aws_backend.log.items import (
-    FORMAT,
     NO_LOG,
     LogEnd,
     Request,
@@ -26,6 +25,7 @@ from aws_backend.log.items import (
     request_of,
     sequence_key,
 )
+from aws_backend.log.rules import FORMAT
 from sltt_core.base.errors import LogDamaged, NotALog
 from sltt_core.log.batches import Chunk, number_changes
 from sltt_core.log.pages import EMPTY_LOG, Page

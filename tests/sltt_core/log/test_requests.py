@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from sltt_core.base.timestamps import format_utc, normalise, seconds_of
 from sltt_core.log.batches import KEY_DAYS, Chunk, StoredChunk, number_changes
 from sltt_core.log.pages import EMPTY_LOG, Head
-from sltt_core.log.requests import NamedRequest, Requests, check_request_key, request_of
+from sltt_core.log.requests import NamedRequest, Requests, request_of
 from sltt_core.model.changes import Change
 from sltt_core.model.fields import TOMBSTONE
+from sltt_core.model.stored import check_request_key
 from tests.contract.logs import batch
 
 KEY = "key-0123456789abcdef"

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sltt_core.base.errors import ChainMismatch
-from sltt_core.model.chain import GENESIS, check_links, is_link, link, link_of
+from sltt_core.model.chain import GENESIS, check_links, link, link_of
 from sltt_core.model.changes import Change
+from sltt_core.model.fields import is_link
 from tests.sltt_core.samples import change, log, new_change, stored_changes
 
 

@@ -22,6 +22,7 @@ from tests.sltt_core.samples import NOW
 
 VALUES: dict[str, Any] = {"integer": 7, "text": 'a "text" é', "json": '{"a":1.0}'}
 ASCII = {"project_id": "ruth", "entity_type": "note", "operation": "update", "chain": "x" * 22, "outdated_by": 9}
+ASCII["request_key"] = f"{'k' * 16} 0 0 1 {'f' * 64}"
 TIMES = {"timestamp": "2025-03-01T09:30:00Z", "cloud_at": "2025-03-01T09:31:00Z"}
 OPTIONAL = tuple(field for field in FIELDS if field.optional)
 

@@ -88,7 +88,8 @@ BROKEN: list[Place] = [("broken-link", 5, 5)]
 COUNTS: list[Place] = [("counts", None, None)]
 UNREADABLE: list[Place] = [("unreadable", 5, 5)]
 UNKNOWN_KEY: list[Place] = [("no-request", 21, 30), ("request", None, None)]
-ORPHANS: list[Place] = [("no-sequence", None, None)]
+ORPHANS: list[Place] = [("orphan", None, None)]
+END: list[Place] = [("unreadable-end", None, None)]
 
 DAMAGES: dict[str, tuple[Damage, list[Place]]] = {
     # Numbers
@@ -97,7 +98,7 @@ DAMAGES: dict[str, tuple[Damage, list[Place]]] = {
     "a hole at the end": ("DELETE FROM changes WHERE id = :P + 30", [("hole", 30, 30), ("request", 21, 30)]),
     "two holes": ("DELETE FROM changes WHERE id IN (:P + 5, :P + 6, :P + 9)", [("hole", 5, 6), ("hole", 9, 9)]),
     "no changes": ("DELETE FROM changes WHERE id >> 40 = 1", [("hole", 1, 30), ("request", 21, 30)]),
-    "number 0": (copy_change(":P"), [("unreadable", 0, 0)]),
+    "number 0": (copy_change(":P"), [("foreign", 0, 0)]),
     "a change with another number": (
         "UPDATE changes SET id = :P + 50 WHERE id = :P + 5",
         [("hole", 5, 5), ("hole", 31, 49), ("value-behind", 31, 50)],
@@ -121,10 +122,10 @@ DAMAGES: dict[str, tuple[Damage, list[Place]]] = {
     "value ahead": ("UPDATE logs SET value = value + 3 WHERE log = 1", [("hole", 31, 33)]),
     "value behind": ("UPDATE logs SET value = 26 WHERE log = 1", [("value-behind", 26, 30)]),
     "value before the first": ("UPDATE logs SET value = 1 WHERE log = 1", [("value-behind", 1, 30)]),
-    "value is 0": ("UPDATE logs SET value = 0 WHERE log = 1", [("unreadable", None, None)]),
-    "value is beyond all numbers": ("UPDATE logs SET value = 1 << 50 WHERE log = 1", [("unreadable", None, None)]),
-    "value is a text": ("UPDATE logs SET value = 'x' WHERE log = 1", [("unreadable", None, None)]),
-    "value is bytes": ("UPDATE logs SET value = x'00' WHERE log = 1", [("unreadable", None, None)]),
+    "value is 0": ("UPDATE logs SET value = 0 WHERE log = 1", END),
+    "value is beyond all numbers": ("UPDATE logs SET value = 1 << 50 WHERE log = 1", END),
+    "value is a text": ("UPDATE logs SET value = 'x' WHERE log = 1", END),
+    "value is bytes": ("UPDATE logs SET value = x'00' WHERE log = 1", END),
     "another link at the end": (f"UPDATE logs SET chain = '{LINK}' WHERE log = 1", [("end-link", 30, 30)]),
     "bytes for the link at the end": ("UPDATE logs SET chain = CAST(chain AS BLOB)", [("end-link", 30, 30)]),
     # Counts
@@ -174,15 +175,21 @@ DAMAGES: dict[str, tuple[Damage, list[Place]]] = {
     "an entity type with a character too many": (with_right_links("entity_type", "Doc ument"), UNREADABLE),
     "an empty entity id": (with_right_links("entity_id", ""), UNREADABLE),
     # Keys
-    "a key beyond the end": ("UPDATE requests SET first_seq = 100 WHERE log = 1", [("request", 100, 109)]),
+    "a key beyond the end": (
+        "UPDATE requests SET first_seq = 100 WHERE log = 1",
+        [("no-request", 21, 30), ("request", 100, 109)],
+    ),
     "a key of more changes than there are": (
         "UPDATE requests SET count = 11 WHERE log = 1",
-        [("request", 21, 31)],
+        [("no-request", 21, 30), ("request", 21, 31)],
     ),
-    "a key of others' changes": ("UPDATE requests SET first_seq = 12 WHERE log = 1", [("request", 12, 21)]),
+    "a key of others' changes": (
+        "UPDATE requests SET first_seq = 12 WHERE log = 1",
+        [("no-request", 21, 30), ("request", 12, 21)],
+    ),
     "a key beyond all numbers": (
         f"UPDATE requests SET count = {2**62} WHERE log = 1",
-        [("request", 21, 2**62 + 20)],
+        UNKNOWN_KEY,
     ),
     "a key of changes that are gone": (
         "DELETE FROM changes WHERE id = :P + 25",
@@ -195,24 +202,24 @@ DAMAGES: dict[str, tuple[Damage, list[Place]]] = {
         UNKNOWN_KEY,
     ),
     "a key with a NUL": ("UPDATE requests SET key = key || char(0) || 'x'", UNKNOWN_KEY),
-    "a key that never expires": ("UPDATE requests SET expires = 'never'", [("request", None, None)]),
+    "a key that never expires": ("UPDATE requests SET expires = 'never'", UNKNOWN_KEY),
     # Rows that belong to no project
     "no log row": (
         "DELETE FROM logs WHERE log = 1",
-        [*ORPHANS, ("counts", None, None), ("request", None, None)],
+        [("no-sequence", None, None), *ORPHANS * 3],
     ),
     "another number in the log row": (
         "UPDATE logs SET log = 7 WHERE log = 1",
-        [("hole", 1, 30), *ORPHANS, ("counts", None, None), ("request", None, None)],
+        [("hole", 1, 30), *ORPHANS * 3],
     ),
     "a change of no log": (copy_change("(99 << 40) + 1"), ORPHANS),
     "a change of the last log there can be": (copy_change(f"{2**63 - 1}"), ORPHANS),
     "a change of a negative log": (copy_change("-1"), ORPHANS),
-    "a count of no log": ("INSERT INTO entity_types VALUES (99, 'note', 1)", COUNTS),
-    "a project id that is none": ("UPDATE logs SET project_id = 'q/' WHERE log = 2", [("unreadable", None, None)]),
-    "bytes for a project id": ("UPDATE logs SET project_id = x'71' WHERE log = 2", [("unreadable", None, None)]),
+    "a count of no log": ("INSERT INTO entity_types VALUES (99, 'note', 1)", ORPHANS),
+    "a project id that is none": ("UPDATE logs SET project_id = 'q/' WHERE log = 2", ORPHANS),
+    "bytes for a project id": ("UPDATE logs SET project_id = x'71' WHERE log = 2", ORPHANS),
     "a log number that is too large": (
         f"UPDATE logs SET log = {2**23} WHERE log = 2",
-        [("unreadable", None, None), *ORPHANS, ("counts", None, None), ("request", None, None)],
+        ORPHANS * 4,
     ),
 }
