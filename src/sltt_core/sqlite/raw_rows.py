@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from sltt_core.base.record import Record
 from sltt_core.model.changes import Change
 from sltt_core.model.fields import COLUMNS, MAX_SEQ, OPERATIONS
-from sltt_core.sqlite.rows import CHANGE
+from sltt_core.sqlite.rows import BAD_PROJECT_ID, CHANGE
 from sltt_core.sqlite.schema import MAX_LOG, SEQ_BITS
 
 TYPE_CHECKING = False
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _REQUEST_RULES = {
     "key": "typeof(key) = 'text' AND length(CAST(key AS BLOB)) BETWEEN 16 AND 128 "
     "AND length(key) = length(CAST(key AS BLOB)) AND key NOT GLOB '*[^A-Za-z0-9._:-]*'",
-    "number": "typeof(number) = 'integer' AND number >= 0",
-    "offset": "typeof(offset) = 'integer' AND offset >= 0",
+    "number": f"typeof(number) = 'integer' AND number BETWEEN 0 AND {MAX_SEQ}",
+    "offset": f"typeof(offset) = 'integer' AND offset BETWEEN 0 AND {MAX_SEQ}",
     "first_seq": f"typeof(first_seq) = 'integer' AND first_seq BETWEEN 1 AND {MAX_SEQ}",
     "count": f"typeof(count) = 'integer' AND count BETWEEN 1 AND {MAX_SEQ}",
     "fingerprint": "typeof(fingerprint) = 'text' AND length(fingerprint) = 64",
@@ -35,12 +35,6 @@ _REQUEST_RULES = {
 _BAD_REQUEST = f"(NOT ({' AND '.join(_REQUEST_RULES.values())}))"
 _CASES = " ".join(f"WHEN NOT ({rule}) THEN '{name}'" for name, rule in _REQUEST_RULES.items())
 _BAD_COLUMN = f"CASE {_CASES} END"
-
-_BAD_PROJECT_ID = """(
-    typeof(project_id) <> 'text' OR length(CAST(project_id AS BLOB)) NOT BETWEEN 1 AND 128
-    OR length(project_id) <> length(CAST(project_id AS BLOB)) OR project_id GLOB '*[^A-Za-z0-9._~@:+-]*'
-    OR project_id NOT GLOB '[A-Za-z0-9]*'
-)"""
 
 # Jumps from each log's changes to the next log's, without a look at the changes between.
 _LOGS_OF_CHANGES = f"""
@@ -56,7 +50,7 @@ _ORPHANS = {
     "changes": f"SELECT log FROM ({_LOGS_OF_CHANGES}) WHERE log NOT IN (SELECT log FROM logs) LIMIT ?",
     "entity_types": "SELECT DISTINCT log FROM entity_types WHERE log NOT IN (SELECT log FROM logs) LIMIT ?",
     "requests": "SELECT DISTINCT log FROM requests WHERE log NOT IN (SELECT log FROM logs) LIMIT ?",
-    "logs": f"SELECT log FROM logs WHERE log NOT BETWEEN 0 AND {MAX_LOG} OR {_BAD_PROJECT_ID} LIMIT ?",
+    "logs": f"SELECT log FROM logs WHERE log NOT BETWEEN 0 AND {MAX_LOG} OR {BAD_PROJECT_ID} LIMIT ?",
 }
 
 

@@ -30,6 +30,13 @@ NAMES = {field.name: field.name for field in FIELDS}
 CHANGE = f"? AS project_id, id & {(1 << SEQ_BITS) - 1}, {', '.join(COLUMNS)}"
 """The columns of a `Change`; the project id is a parameter."""
 
+BAD_PROJECT_ID = """(
+    typeof(project_id) <> 'text' OR length(CAST(project_id AS BLOB)) NOT BETWEEN 1 AND 128
+    OR length(project_id) <> length(CAST(project_id AS BLOB)) OR project_id GLOB '*[^A-Za-z0-9._~@:+-]*'
+    OR project_id NOT GLOB '[A-Za-z0-9]*'
+)"""
+"""The condition that a row of the table `logs` has a project id that is not valid: somebody edited it."""
+
 
 # Reading
 
@@ -93,8 +100,9 @@ def find_request(connection: Connection, log: int, key: str, number: int) -> Sto
         type(first) is type(count) is type(offset) is int
         and 1 <= first <= MAX_SEQ
         and 1 <= count <= MAX_SEQ
-        and offset >= 0
+        and 0 <= offset <= MAX_SEQ
         and type(fingerprint) is str
+        and len(fingerprint) == 64
     ):
         raise LogDamaged(f"chunk {number} of the idempotency key {key} is not valid in the table requests")
     return StoredChunk.of(row)
@@ -114,7 +122,8 @@ def find_ends(connection: Connection, project_ids: Sequence[str]) -> dict[str, i
 def find_projects(connection: Connection, after: str | None, limit: int) -> list[str]:
     """Return ids of projects with changes, in order, after the given one."""
     rows = connection.execute(
-        "SELECT project_id FROM logs WHERE project_id > ? ORDER BY project_id LIMIT ?", (after or "", limit)
+        f"SELECT project_id FROM logs WHERE project_id > ? AND NOT {BAD_PROJECT_ID} ORDER BY project_id LIMIT ?",
+        (after or "", limit),
     )
     return [project_id for (project_id,) in rows]
 
