@@ -9,12 +9,14 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sltt_core.base.errors import LogDamaged, NotFound
 from sltt_core.base.runtime import Runtime
+from sltt_core.log.repairs import Rebuilt
 from sltt_core.model.fields import check_project_id
 from sltt_core.sqlite.schema import SCHEMA
 from sltt_core.sqlite.storage import LocalStorageService
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sltt_core.log.storage import BaseStorageService
+    from sltt_core.model.changes import Change
 
 VALUES = (
     *("NULL", "0", "-1", "2.5", "1e40", f"{10**15}", f"{2**63 - 1}"),
@@ -156,3 +159,69 @@ def check_damage(storage: BaseStorageService, column: str) -> None:
         stored = storage.create_change(new("later"))
         assert everything(storage)[-1] == stored
     assert everything(storage, "q") == before
+
+
+def test_a_log_whose_row_is_lost_gets_it_back(filled: Path) -> None:
+    with opened(filled) as storage:
+        before, other = everything(storage), everything(storage, "q")
+    with closing(sqlite3.connect(filled, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM logs WHERE log = 1")
+    with opened(filled) as storage:
+        report = storage.repair(project_id="p", dry_run=False)
+        assert report.findings[0].replace(detail="").kind == "no-sequence"
+        assert list(storage.verify(project_id="p")) == []
+        assert everything(storage) == before
+        assert storage.create_changes(batch(10), KEY).seqs == tuple(range(21, 31))
+        assert everything(storage, "q") == other
+
+
+def test_a_row_of_another_log_is_not_filled_with_tombstones(filled: Path) -> None:
+    with closing(sqlite3.connect(filled, isolation_level=None)) as connection:
+        connection.execute("UPDATE logs SET log = 7 WHERE log = 1")
+    match = "has the log 7, but the log 1 has its changes"
+    with opened(filled) as storage, pytest.raises(LogDamaged, match=match):
+        storage.repair(project_id="p", dry_run=False)
+    with closing(sqlite3.connect(filled, isolation_level=None)) as connection:
+        connection.execute("UPDATE logs SET log = 1 WHERE log = 7")
+    with opened(filled) as storage:
+        assert list(storage.verify(project_id="p")) == []
+
+
+class PowerCut(Exception):
+    """Ends the process."""
+
+
+@pytest.mark.parametrize("at", [10, 20, 30])
+def test_an_interrupted_repair_writes_nothing(filled: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite3.connect(filled, isolation_level=None)) as connection:
+        connection.execute(f"DELETE FROM changes WHERE id = {(1 << 40) + 2}")
+    add = Rebuilt.add
+
+    def cut(rebuilt: Rebuilt, change: Change) -> None:
+        if change.seq == at:
+            raise PowerCut
+        add(rebuilt, change)
+
+    with opened(filled) as storage:
+        before = list(storage.verify(project_id="p"))
+        monkeypatch.setattr(Rebuilt, "add", cut)
+        with pytest.raises(PowerCut):
+            storage.repair(project_id="p", dry_run=False)
+        monkeypatch.setattr(Rebuilt, "add", add)
+        assert list(storage.verify(project_id="p")) == before
+        storage.repair(project_id="p", dry_run=False)
+        assert list(storage.verify(project_id="p")) == []
+
+
+def test_appends_go_on_while_a_log_is_repaired(filled: Path) -> None:
+    with opened(filled, "p") as storage, opened(filled, "p") as other:
+        storage.create_changes(batch(2500))
+        with closing(sqlite3.connect(filled, isolation_level=None)) as connection:
+            connection.execute(f"DELETE FROM changes WHERE id = {(1 << 40) + 2}")
+        begun = Event()
+        writer = Thread(target=lambda: begun.wait(60) and other.create_changes([new("during")], KEY + "-2"))
+        writer.start()
+        storage.repair(dry_run=False, progress=lambda _: begun.set())
+        writer.join(60)
+        assert list(storage.verify()) == []
+        assert everything(storage)[-1].entity_id == "during"
