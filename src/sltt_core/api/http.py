@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_WAIT_SECONDS = 60
 """The longest time that a client may wait for a change, in seconds."""
+MAX_PARAMETERS = 500
+"""The most parameters in the query of a request: more than any route accepts."""
 MAX_BODY_BYTES = 4_000_000
 """The most bytes of a request body, also after decompression."""
 JSON = "application/json"
@@ -124,7 +126,12 @@ def percent_decode(text: str, field: str, *, plus: bool = False) -> str:
 
 
 def query_pairs(query: str) -> list[tuple[str, str]]:
-    """Return the decoded names and values of a query. A name without `=` has an empty value."""
+    """Return the decoded names and values of a query. A name without `=` has an empty value.
+
+    Raises `InvalidInput` for more than `MAX_PARAMETERS` of them.
+    """
+    if query.count("&") >= MAX_PARAMETERS:
+        raise InvalidInput(f"the query has more than {MAX_PARAMETERS} parameters", field="query")
     pairs = []
     for part in query.split("&") if query else ():
         name, _, value = part.partition("=")

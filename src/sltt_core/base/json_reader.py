@@ -6,7 +6,7 @@ double, duplicate keys, lone surrogates and any depth. With the places of values
 
 from __future__ import annotations
 
-from sltt_core.base.c_json import quote, scanner
+from sltt_core.base.c_json import encoder, quote, scanner
 from sltt_core.base.record import Record
 
 TYPE_CHECKING = False
@@ -71,8 +71,9 @@ def _digits(text: str) -> int | LongInteger:
 _strict = scanner(
     object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_check_float, parse_int=_digits
 )
+_SPACE = " \t\n\r"
 _syntax = scanner(parse_constant=_refuse_constant, parse_int=len, parse_float=len)
-_lenient = scanner(parse_constant=lambda _: None, parse_int=lambda _: 0, parse_float=lambda _: 0.0)
+_lenient = scanner(parse_constant=len, parse_int=len, parse_float=len)
 
 
 def whole_number(digits: str) -> int:
@@ -145,6 +146,17 @@ class Reader:
         """Skip the value that begins here: it must be well formed, but may break the stricter rules."""
         self.at = self._scan(_lenient)[1]
 
+    def skip_longer(self, limit: int) -> str | None:
+        """Skip the value that begins here and return its text if it has more than `limit` characters."""
+        start = self.at
+        if len(self.text) - start <= limit:
+            return None
+        end = self._scan(_lenient)[1]
+        if end - start <= limit:
+            return None
+        self.at = end
+        return self.text[start:end]
+
     def elements(self) -> Iterator[int]:
         """Yield the index of each element of the array that begins here, with the place at its value."""
         self._take("[")
@@ -204,9 +216,11 @@ class Reader:
         return scanned
 
     def _skip_space(self) -> None:
-        text, at, end = self.text, self.at, len(self.text)
-        while at < end and text[at] in " \t\n\r":
-            at += 1
+        text, at, width = self.text, self.at, 16
+        while text[at : at + 1] in _SPACE and at < len(text):
+            window = text[at : at + width]
+            at += len(window) - len(window.lstrip(_SPACE))
+            width *= 2
         self.at = at
 
     def _take(self, character: str, wanted: str = "") -> None:
@@ -225,47 +239,41 @@ def check_value(text: str, value: object) -> None:
     `text` is the text of the value. The checks run only when the text makes an error possible, so the usual value costs
     two counts.
     """
-    if text.count("{") + text.count("[") > MAX_DEPTH and depth(text) > MAX_DEPTH:
+    if text.count("{") + text.count("[") > MAX_DEPTH and is_deeper(text, MAX_DEPTH):
         raise JsonProblem(f"nested deeper than {MAX_DEPTH} levels")
     if ("\\ud" in text or "\\uD" in text) and has_lone_surrogate(value):
         raise JsonProblem("a string contains half of a surrogate pair, which is not a character")
 
 
-def depth(text: str) -> int:
-    """Return the depth of the objects and arrays of well-formed JSON."""
-    deepest = level = 0
-    at, end = 0, len(text)
-    while at < end:
-        character = text[at]
-        if character == '"':
-            at += 1
-            while (character := text[at]) != '"':
-                at += 2 if character == "\\" else 1
-        elif character in "{[":
-            level += 1
-            deepest = max(deepest, level)
-        elif character in "}]":
-            level -= 1
-        at += 1
-    return deepest
+def is_deeper(text: str, levels: int) -> bool:
+    """Return whether objects and arrays of well-formed JSON are nested deeper than `levels`.
+
+    No step of Python's own looks at a character: the work is `levels` passes in C at most.
+    """
+    # In JSON, only strings contain backslashes. Without escapes, every second part between quotes is outside of them.
+    outside = text.replace("\\\\", "").replace('\\"', "").split('"')[::2]
+    brackets = "".join(outside).encode("utf-8", "replace").translate(_BRACKETS, _OTHERS)
+    for _ in range(levels):
+        if not brackets:
+            break
+        brackets = brackets.replace(b"[]", b"")  # the innermost level
+    return bool(brackets)
+
+
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_OTHERS = bytes(octet for octet in range(256) if octet not in b"{}[]")
 
 
 def has_lone_surrogate(value: object) -> bool:
     """Return whether a string anywhere in a parsed value contains a code point that UTF-8 cannot encode."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            try:
-                item.encode()
-            except UnicodeEncodeError:
-                return True
-        elif isinstance(item, dict):
-            waiting.extend(item)
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
+    try:
+        "".join(_writer(value, 0)).encode()
+    except UnicodeEncodeError:
+        return True
     return False
+
+
+_writer = encoder(allow_nan=True)
 
 
 def where(text: str, at: int) -> str:

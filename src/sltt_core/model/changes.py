@@ -11,7 +11,7 @@ from sltt_core.base.hashes import sha256
 from sltt_core.base.json_reader import JsonProblem, Reader, decode_utf8, quote, whole_number
 from sltt_core.base.record import Record
 from sltt_core.model.drafts import MAX_PROBLEMS, Draft, TooManyProblems
-from sltt_core.model.fields import item_bytes, utf8_length
+from sltt_core.model.fields import MAX_ITEM_BYTES, item_bytes, utf8_length
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,6 +141,10 @@ def _parsed(data_json: str) -> dict[str, Any]:
     return value
 
 
+LARGE_BODY = 100_000
+"""From this number of bytes on, a body is parsed without Python's collector of cyclic garbage."""
+
+
 def parse_changes(body: bytes, project_id: str | None = None) -> tuple[NewChange, ...]:
     """Parse the body of a request: a JSON array of changes, or one change.
 
@@ -148,6 +152,21 @@ def parse_changes(body: bytes, project_id: str | None = None) -> tuple[NewChange
     Raises `InvalidBatch` with the problems of all changes. Parsing stops where the JSON is malformed, or after
     `MAX_PROBLEMS` problems; then the last problem says so.
     """
+    if len(body) < LARGE_BODY:
+        return _parse_changes(body, project_id)
+    import gc
+
+    # The collector would look at all parsed values again and again. They have no cycles.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _parse_changes(body, project_id)
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _parse_changes(body: bytes, project_id: str | None) -> tuple[NewChange, ...]:
     problems: list[Problem] = []
     changes: list[NewChange] = []
     index: int | None = None
@@ -183,6 +202,10 @@ def _parse_change(reader: Reader, draft: Draft, project_id: str | None) -> NewCh
     for name in reader.members():
         start = reader.at
         try:
+            # The size comes first: the stricter rules cost more.
+            if name == "data" and (text := reader.skip_longer(MAX_ITEM_BYTES)) is not None:
+                draft.take_too_large(text)
+                continue
             value = reader.value()
         except JsonProblem as error:
             reader.skip()  # raises again if this is not JSON; then the rest of the body cannot be parsed

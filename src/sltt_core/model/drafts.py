@@ -67,6 +67,20 @@ class Draft:
             except ValueError as error:
                 self.fault(name, str(error))
 
+    def take_too_large(self, data_json: str) -> None:
+        """Refuse the data of a change for its size alone."""
+        if "data" in self.seen:
+            self.fault("data", "is given twice")
+            return
+        self.seen.add("data")
+        self._check_size(item_bytes(data_json))
+
+    def _check_size(self, size: int) -> None:
+        try:
+            check_item_size(size)
+        except ValueError as error:
+            self.fault("data", f"the change {error}", too_large=True)
+
     def imply_project(self, project_id: str | None) -> None:
         """Set the project of a service that serves only one; otherwise require that the change has a project."""
         if project_id is None:
@@ -87,10 +101,7 @@ class Draft:
         values["timestamp"] = timestamp or change_at
         fields = tuple(map(values.get, _KEPT))
         if not self.faulty:
-            try:
-                check_item_size(item_bytes(*map(values.get, _SIZED)))
-            except ValueError as error:
-                self.fault("data", f"the change {error}", too_large=True)
+            self._check_size(item_bytes(*map(values.get, _SIZED)))
         return fields
 
     def _require(self, name: str) -> None:

@@ -16,8 +16,8 @@ from sltt_core.base.json_reader import (
     LongInteger,
     Reader,
     decode_utf8,
-    depth,
     has_lone_surrogate,
+    is_deeper,
     quote,
     read,
     where,
@@ -315,7 +315,8 @@ def nested(levels: int, kinds: str) -> str:
 @pytest.mark.parametrize("kinds", ["[", "{", "[{", "{[[", "{{["])
 def test_64_levels_are_accepted_and_65_refused(kinds: str) -> None:
     assert MAX_DEPTH == 64
-    assert depth(nested(64, kinds)) == 64
+    assert not is_deeper(nested(64, kinds), 64)
+    assert is_deeper(nested(64, kinds), 63)
     read(nested(64, kinds))
     for levels in (65, 66, 300):
         with pytest.raises(JsonProblem, match="nested deeper than 64 levels"):
@@ -324,10 +325,12 @@ def test_64_levels_are_accepted_and_65_refused(kinds: str) -> None:
 
 def test_closed_brackets_do_not_count() -> None:
     wide = f"[{','.join(['[]', '{}'] * 500)}]"
-    assert depth(wide) == 2
+    assert not is_deeper(wide, 2)
+    assert is_deeper(wide, 1)
     read(wide)
     deep = f"[{nested(63, '[')},{nested(63, '{')}]"
-    assert depth(deep) == 64
+    assert not is_deeper(deep, 64)
+    assert is_deeper(deep, 63)
     read(deep)
     with pytest.raises(JsonProblem, match="nested"):
         read(f"[{nested(63, '[')},{nested(64, '{')}]")
@@ -338,14 +341,16 @@ def test_closed_brackets_do_not_count() -> None:
 )
 def test_brackets_in_strings_do_not_count(string: str) -> None:
     text = f'{{"{string}":["{string}"]}}'
-    assert depth(text) == 2
+    assert not is_deeper(text, 2)
+    assert is_deeper(text, 1)
     assert read(text) == json.loads(text)
 
 
 @pytest.mark.parametrize("string", ["", "a", "\\\\", 'a\\"', "\\u005c", "\\n\\\\", "[", "]"])
 def test_brackets_after_strings_count(string: str) -> None:
     for text in (f'["{string}",{nested(63, "[")}]', f'{{"{string}":{nested(63, "{")}}}'):
-        assert depth(text) == 64
+        assert not is_deeper(text, 64)
+        assert is_deeper(text, 63)
         read(text)
         with pytest.raises(JsonProblem, match="nested"):
             read(f"[{text}]")
@@ -513,7 +518,7 @@ def test_valid_text_is_read_without_searching_places_depths_or_surrogates(monkey
     def never(*_: object) -> None:
         raise AssertionError("looked for though the text makes it impossible")
 
-    for name in ("where", "depth", "has_lone_surrogate"):
+    for name in ("where", "is_deeper", "has_lone_surrogate"):
         monkeypatch.setattr(json_reader, name, never)
     one = {"entityId": "é😀", "data": {"list": [1, 2.5, {"a": None}], "text": "\n"}}
     reader = Reader(json.dumps([one] * 1000, ensure_ascii=False))
@@ -603,10 +608,14 @@ def test_only_the_four_characters_of_json_are_white_space(text: str) -> None:
 @pytest.mark.parametrize("kinds", ["[]", "{}"])
 def test_brackets_that_close_reduce_the_depth(kinds: str) -> None:
     inner = ",".join(["[[]]"] * 3)
-    assert depth(f"[[[{inner}],[{inner}]],[[[[]]]]]") == 5
-    assert depth("[[[[]]],[[]],[]]") == 4
-    assert depth("[[],[[]],[[[]]]]") == 4
-    assert depth(f"[{kinds},{kinds}]") == 2
+    for text, depth in (
+        (f"[[[{inner}],[{inner}]],[[[[]]]]]", 5),
+        ("[[[[]]],[[]],[]]", 4),
+        ("[[],[[]],[[[]]]]", 4),
+        (f"[{kinds},{kinds}]", 2),
+    ):
+        assert not is_deeper(text, depth)
+        assert is_deeper(text, depth - 1)
 
 
 def test_the_line_and_column_count_from_the_begin_of_the_text() -> None:
