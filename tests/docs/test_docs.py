@@ -99,6 +99,7 @@ LIMITS = {
     "Changes examined for a filtered page": pages.MAX_EXAMINED,
     "Seconds that a request may wait for a change": http.MAX_WAIT_SECONDS,
     "Times that a repeatable parameter may be given": routes.MAX_REPEATED,
+    "Parameters in the query of a request": http.MAX_PARAMETERS,
     "Bytes of a request's first line and headers": framing.MAX_HEADER_BYTES,
     "Seconds for them to arrive": protocol.HEADER_SECONDS,
     "Seconds for a body to arrive": asgi.BODY_SECONDS,

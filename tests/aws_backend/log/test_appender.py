@@ -22,12 +22,20 @@ from aws_backend.dynamodb.errors import (
 )
 from aws_backend.log import queue
 from aws_backend.log.appender import CONFLICT_SECONDS
+from aws_backend.log.items import request_key
 from aws_backend.log.queue import Append
 from aws_backend.log.table import REQUEST_SECONDS
 from aws_backend.log.transactions import Member
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request
-from sltt_core.base.errors import InvalidBatch, StorageError, StorageThrottled, StorageUnavailable, TooManyWriters
+from sltt_core.base.errors import (
+    InvalidBatch,
+    LogDamaged,
+    StorageError,
+    StorageThrottled,
+    StorageUnavailable,
+    TooManyWriters,
+)
 from sltt_core.base.runtime import Runtime
 from sltt_core.http_client.responses import BadResponse, ConnectFailed, OutcomeUnknown
 from sltt_core.log.batches import Chunk
@@ -358,6 +366,18 @@ def test_a_refused_group_is_sent_one_by_one_to_find_the_invalid_append(
     results = together(storage, faults, append_each(storage, ["a", "b", "unwanted", "c"]))
     assert isinstance(results[2], StorageError)
     assert entities(log)[2:] == ["a", "b", "c"]
+
+
+def test_in_a_group_only_the_append_with_a_damaged_key_fails(
+    log: DynoxideLog, storage: BaseStorageService, faults: Faults
+) -> None:
+    storage.create_changes(batch(1), KEY)
+    log.call("UpdateItem", Key=request_key("p", KEY, 0), UpdateExpression="REMOVE firstSeq")
+    appends = [*append_each(storage, ["a", "b"]), partial(storage.create_changes, batch(1), KEY)]
+    results = together(storage, faults, [*appends, *append_each(storage, ["c"])])
+    assert isinstance(results[2], LogDamaged)
+    assert "firstSeq is missing or not valid" in results[2].message
+    assert entities(log)[3:] == ["a", "b", "c"]
 
 
 def test_in_a_group_only_the_append_with_one_entity_type_too_many_fails(
