@@ -373,8 +373,9 @@ def test_in_a_group_only_the_append_with_a_damaged_key_fails(
 ) -> None:
     storage.create_changes(batch(1), KEY)
     log.call("UpdateItem", Key=request_key("p", KEY, 0), UpdateExpression="REMOVE firstSeq")
-    appends = [*append_each(storage, ["a", "b"]), partial(storage.create_changes, batch(1), KEY)]
-    results = together(storage, faults, [*appends, *append_each(storage, ["c"])])
+    appends = append_each(storage, ["a", "b", "damaged", "c"])
+    appends[2] = partial(storage.create_changes, batch(1), KEY)
+    results = together(storage, faults, appends)
     assert isinstance(results[2], LogDamaged)
     assert "firstSeq is missing or not valid" in results[2].message
     assert entities(log)[3:] == ["a", "b", "c"]

@@ -6,6 +6,8 @@ The cases are generated from the items that a storage writes, so a new attribute
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -233,3 +235,39 @@ def test_the_cases_have_every_attribute_that_is_written(log: DynoxideLog) -> Non
     storage.mark_as_outdated(3, 5, project_id="p")
     for kind, (key, attributes) in ITEMS.items():
         assert set(get(log, key("p"))) | {"relinking"} == set(attributes) | {"relinking"}, kind
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_several_damages_at_once_break_nothing(log: DynoxideLog, seed: int) -> None:
+    chance = Random(seed)
+    storage = log.open()
+    write(storage, "sound")
+    cases = [(kind, attribute) for kind, attribute in CASES if attribute not in (*KEYS, "format")]
+    for number in range(12):
+        project_id = f"p{number}"
+        write(storage, project_id)
+        log.lose(project_id, chance.randrange(1, 9))
+        done = []
+        for kind, attribute in chance.sample(cases, 3):
+            value = chance.choice(VALUES)
+            try:
+                get(log, ITEMS[kind][0](project_id))
+            except KeyError:
+                continue  # it is the change that is lost
+            if damage(log, kind, attribute, value, project_id):
+                done.append((kind, attribute, value))
+        try:
+            list(storage.verify(project_id=project_id))
+            for call in calls(storage, project_id).values():
+                with suppress(LogDamaged):
+                    call()
+            left = list(storage.verify(project_id=project_id))
+            try:
+                storage.repair(project_id=project_id, dry_run=False)
+            except LogDamaged:
+                assert [finding for finding in left if not finding.repairable]
+            else:
+                assert list(storage.verify(project_id=project_id)) == []
+        except Exception as error:
+            raise AssertionError(f"{done}: {error!r}") from error
+    assert list(storage.verify(project_id="sound")) == []
