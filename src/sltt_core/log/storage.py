@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from sltt_core.base.errors import InvalidBatch, InvalidInput, LogDamaged, NotFound, Problem
+from sltt_core.base.errors import InvalidBatch, InvalidInput, NotFound, Problem
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.log.arguments import check_page, checked_batch, served_project
 from sltt_core.log.batches import CHUNK_BYTES, CHUNK_CHANGES, Appended, BatchAppend, Chunk, StoredChunk
@@ -173,18 +173,19 @@ class BaseStorageService(Upkeep):
             raise self._no_change(project_id, outdated_by)
         change = self._mark(project_id, seq, outdated_by)
         if change is None:
-            self._absent(project_id, seq)
             raise self._no_change(project_id, seq)
         return change
 
     # Reading
 
     def get_change(self, seq: int, *, project_id: str | None = None) -> Change:
-        """Return one change; raises `NotFound` if it is after the end of the log."""
+        """Return one change; raises `NotFound` if it is not in the log."""
         project_id = self._project(project_id)
         checked(check_seq, seq, "seq")
         change = self._get(project_id, seq)
-        return self._absent(project_id, seq) if change is None else change
+        if change is None:
+            raise self._no_change(project_id, seq)
+        return change
 
     def get_changes_with_cursor(
         self,
@@ -290,15 +291,6 @@ class BaseStorageService(Upkeep):
 
     def _project(self, project_id: str | None) -> str:
         return served_project(project_id, self.project_id)
-
-    def _absent(self, project_id: str, seq: int) -> Change:
-        """Return a change that was not found, if it was appended since; else raise `NotFound` or `LogDamaged`."""
-        if seq > self._head(project_id).seq:
-            raise self._no_change(project_id, seq)
-        change = self._get(project_id, seq)
-        if change is None:
-            raise LogDamaged(f"change {seq} of project {project_id} is missing")
-        return change
 
     def _no_change(self, project_id: str, seq: int) -> NotFound:
         return NotFound(f"project {project_id} has no change {seq}")

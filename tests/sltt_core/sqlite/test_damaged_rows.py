@@ -144,8 +144,8 @@ def check_damage(storage: BaseStorageService, column: str) -> None:
             call()
         except LogDamaged:
             pass
-        except NotFound:  # without its name, the project has no row, like one without changes
-            assert column == "project_id"
+        except NotFound:  # the change, or the row of its project, has another key
+            assert column in ("project_id", "id", "log")
         except Exception as error:
             raise AssertionError(f"{name}: {error!r}") from error
     left = [finding for finding in storage.verify(project_id="p") if not finding.repairable]
