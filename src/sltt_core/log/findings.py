@@ -58,7 +58,7 @@ class Finding(Record):
     attribute: str | None = None
     """The attribute (DynamoDB) or column (SQLite) that is wrong, if it is one."""
     key: str | None = None
-    """The idempotency key, for the kinds `request` and `no-request`."""
+    """The idempotency key, for the kinds `request` and `no-request`. An SQLite row whose key is not valid has none."""
     chunk: int | None = None
     """The number of the key's chunk, from 0."""
 

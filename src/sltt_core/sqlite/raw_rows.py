@@ -125,10 +125,12 @@ def find_request(connection: Connection, log: int, key: str, number: int) -> tup
     return found
 
 
-def find_bad_requests(connection: Connection, log: int, limit: int) -> list[tuple[str, str]]:
-    """Return the keys, as SQL literals, of requests that break a rule of the format, and the column that does."""
+def find_bad_requests(connection: Connection, log: int, limit: int) -> list[tuple[str, str, str | None]]:
+    """Return the requests that break a rule of the format: the key as an SQL literal, the column, and a valid key."""
     return connection.execute(
-        f"SELECT quote(key), {_BAD_COLUMN} FROM requests WHERE log = ? AND {_BAD_REQUEST} LIMIT ?", (log, limit)
+        f"SELECT quote(key), {_BAD_COLUMN}, CASE WHEN {_REQUEST_RULES['key']} THEN key END FROM requests "
+        f"WHERE log = ? AND {_BAD_REQUEST} LIMIT ?",
+        (log, limit),
     ).fetchall()
 
 

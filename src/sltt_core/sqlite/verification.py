@@ -139,9 +139,9 @@ class Verification:
                 if after == ("", -1):
                     found += [
                         self._request(
-                            None, None, f"the idempotency key {key} breaks a rule of this format in {column}", key
+                            None, None, f"the idempotency key {literal} breaks a rule of this format in {column}", key
                         ).replace(attribute=column)
-                        for key, column in raw_rows.find_bad_requests(connection, end.log, MAX_FINDINGS)
+                        for literal, column, key in raw_rows.find_bad_requests(connection, end.log, MAX_FINDINGS)
                     ]
                 page = raw_rows.find_requests(connection, end.log, after, self._page)
                 for key, number, first, count in page:
@@ -164,7 +164,9 @@ class Verification:
     def _checker(self) -> LogChecker:
         return LogChecker(self._project_id, NAMES)
 
-    def _request(self, first: int | None, last: int | None, detail: str, key: str, chunk: int | None = None) -> Finding:
+    def _request(
+        self, first: int | None, last: int | None, detail: str, key: str | None, chunk: int | None = None
+    ) -> Finding:
         return Finding("request", first, last, detail, self._project_id, key=key, chunk=chunk)
 
     def _altered(self) -> StorageBusy:
