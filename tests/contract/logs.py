@@ -17,7 +17,7 @@ from uuid import uuid4
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.errors import TableNotFound
 from aws_backend.dynamodb.sigv4 import Credentials
-from aws_backend.log.items import change_key
+from aws_backend.log.items import change_key, request_key
 from aws_backend.storage import DynamoDBStorageService
 from scripts.engines import DYNAMODB_LOCAL, DYNOXIDE
 from sltt_core.base.runtime import SYSTEM, Runtime
@@ -89,8 +89,19 @@ class Log(ABC):
         """Alter a stored change."""
 
     @abstractmethod
+    def forget_key(self, project_id: str, key: str) -> None:
+        """Remove what is recorded about the first chunk of an idempotency key."""
+
+    @abstractmethod
+    def damage_key(self, project_id: str, key: str) -> None:
+        """Make what is recorded about the first chunk of an idempotency key invalid."""
+
+    @abstractmethod
     def forget_project(self, project_id: str) -> None:
         """Remove a whole log, as the restore of an old backup does."""
+
+
+_FIRST_CHUNK = "key = ? AND number = 0 AND log = (SELECT log FROM logs WHERE project_id = ?)"
 
 
 class SqliteLog(Log):
@@ -118,6 +129,12 @@ class SqliteLog(Log):
             seq,
             project_id,
         )
+
+    def forget_key(self, project_id: str, key: str) -> None:
+        self._execute(f"DELETE FROM requests WHERE {_FIRST_CHUNK}", key, project_id)
+
+    def damage_key(self, project_id: str, key: str) -> None:
+        self._execute(f"UPDATE requests SET fingerprint = 'x' WHERE {_FIRST_CHUNK}", key, project_id)
 
     def forget_project(self, project_id: str) -> None:
         self._execute("DELETE FROM changes WHERE id >> 40 = (SELECT log FROM logs WHERE project_id = ?)", project_id)
@@ -187,6 +204,17 @@ class DynamoDBLog(Log):
             Key=change_key(project_id, seq),
             UpdateExpression="SET dataJson = :d",
             ExpressionAttributeValues={":d": {"S": data_json}},
+        )
+
+    def forget_key(self, project_id: str, key: str) -> None:
+        self.call("DeleteItem", Key=request_key(project_id, key, 0))
+
+    def damage_key(self, project_id: str, key: str) -> None:
+        self.call(
+            "UpdateItem",
+            Key=request_key(project_id, key, 0),
+            UpdateExpression="SET fingerprint = :x",
+            ExpressionAttributeValues={":x": {"S": "x"}},
         )
 
     def forget_project(self, project_id: str) -> None:

@@ -124,6 +124,64 @@ def test_every_bad_key_is_deleted_however_many_a_report_names(direct: Log) -> No
     check_sound(direct.open())
 
 
+def test_every_key_that_changes_name_is_recorded_again_however_many_a_report_names(direct: Log) -> None:
+    storage = direct.open()
+    storage.create_change(new("before"))
+    for number in range(110):
+        storage.create_changes([new(f"e{number}"), new("f")], f"{KEY}-{number}")
+    storage.create_changes(batch(3, "q"), f"{KEY}-0")
+    before = everything(storage)
+    direct.lose("p", 1)  # the first chunk follows a missing change
+    for number in range(110):
+        direct.forget_key("p", f"{KEY}-{number}")
+    storage = direct.open()
+    findings = [finding for finding in storage.verify(project_id="p") if finding.kind == "no-request"]
+    assert [finding.first for finding in findings][:100] == list(range(2, 202, 2))
+    detail = f"chunk 0 of the idempotency key {KEY}-0 is not recorded"
+    assert findings[0] == Finding("no-request", 2, 3, detail, "p", key=f"{KEY}-0", chunk=0)
+    assert not [finding for finding in storage.verify(project_id="p", requests=False) if finding.kind == "no-request"]
+    report = storage.repair(project_id="p", dry_run=False)
+    assert len([finding for finding in report.findings if finding.kind == "no-request"]) == 100
+    assert "recorded 110 idempotency keys that changes name" in report.done
+    check_sound(storage)
+    for number in range(110):
+        again = storage.create_changes([new(f"e{number}"), new("f")], f"{KEY}-{number}")
+        assert (again.seqs, again.replayed) == ((2 * number + 2, 2 * number + 3), True)
+    assert [change.replace(chain="") for change in everything(storage)[1:]] == [
+        change.replace(chain="") for change in before[1:]
+    ]
+    assert list(storage.verify(project_id="q")) == []
+
+
+@pytest.mark.parametrize("lost", [[], [9]])
+def test_a_damaged_key_is_recorded_again_if_its_changes_are_there(direct: Log, lost: list[int]) -> None:
+    fill(direct.open())
+    direct.damage_key("p", KEY)
+    for seq in lost:
+        direct.lose("p", seq)
+    storage = direct.open()
+    with pytest.raises(LogDamaged, match=r"is not valid|is missing or not valid"):
+        storage.create_changes(batch(5, entity_type="note", operation="update"), KEY)
+    kinds = {finding.kind for finding in storage.verify(project_id="p") if finding.key in (None, KEY)}
+    assert kinds == ({"request", "hole"} if lost else {"request", "no-request"})
+    storage.repair(project_id="p", dry_run=False)
+    check_sound(storage)
+    again = storage.create_changes(batch(5, entity_type="note", operation="update"), KEY)
+    assert (again.seqs, again.replayed) == ((tuple(range(13, 18)), False) if lost else (tuple(range(8, 13)), True))
+
+
+def test_a_key_of_altered_changes_is_recorded_in_the_repair_that_accepts_them(direct: Log) -> None:
+    fill(direct.open())
+    direct.alter("p", 8, '{"forged":true}')
+    direct.forget_key("p", KEY)
+    storage = direct.open()
+    with pytest.raises(LogDamaged, match="broken-link 8"):
+        storage.repair(project_id="p", dry_run=False)
+    assert "no-request" in {finding.kind for finding in storage.verify(project_id="p")}
+    storage.repair(project_id="p", dry_run=False, relink_from=8)
+    check_sound(storage)
+
+
 def test_arguments_are_checked(direct_storage: BaseStorageService, direct: Log) -> None:
     with pytest.raises(InvalidInput, match="project_id is required"):
         direct_storage.repair()

@@ -13,7 +13,7 @@ from sltt_core.log.batches import KEY_DAYS, Chunk, StoredChunk, number_changes
 from sltt_core.log.pages import EMPTY_LOG, Head
 from sltt_core.log.requests import NamedRequest, Requests, request_of
 from sltt_core.model.changes import Change
-from sltt_core.model.fields import TOMBSTONE
+from sltt_core.model.fields import MAX_SEQ, TOMBSTONE
 from sltt_core.model.stored import check_request_key
 from tests.contract.logs import batch
 
@@ -84,6 +84,13 @@ def test_a_tombstone_ends_a_chunk() -> None:
     assert requests.add(changes[2]) is None
 
 
+def test_a_tombstone_names_no_request() -> None:
+    changes, _ = written([(KEY, 1, 1)])
+    requests = Requests()
+    requests.add(changes[0].replace(operation=TOMBSTONE))
+    assert (requests.current, requests.complete) == (None, None)
+
+
 def test_a_forgotten_request_does_not_go_on() -> None:
     changes, _ = written([(KEY, 2, 1)])
     requests = Requests()
@@ -105,7 +112,7 @@ INVALID = [
     "", " ", KEY, f"{VALID} ", f" {VALID}", f"{VALID} 1", f"short 0 0 1 {HASH}", f"{'k' * 129} 0 0 1 {HASH}",
     f"{KEY} -1 0 1 {HASH}", f"{KEY} 0 x 1 {HASH}", f"{KEY} 0 0 0 {HASH}", f"{KEY} 0 0 1.5 {HASH}", f"{KEY} 0  1 {HASH}",
     f"{KEY} ² 0 1 {HASH}", f"{KEY} {'9' * 40} 0 1 {HASH}", f"{KEY} 0 0 1 {HASH}0", f"{KEY} 0 0 1 {HASH[:-1]}-",
-    f"é{KEY} 0 0 1 {HASH}", 17, 2.5, b"x",
+    f"é{KEY} 0 0 1 {HASH}", f"{KEY} {MAX_SEQ + 1} 0 1 {HASH}", f"{KEY} 0 {MAX_SEQ + 1} 1 {HASH}", 17, 2.5, b"x",
 ]  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from sltt_core.log.batches import StoredChunk
 from sltt_core.log.findings import Finding
+from sltt_core.log.requests import NamedRequest
 from sltt_core.log.verifier import LogChecker, RecordedEnd, joined
 from sltt_core.model.chain import GENESIS, link_of
 from sltt_core.model.changes import Change
@@ -65,6 +67,39 @@ def test_the_link_of_an_unreadable_change_is_used_to_check_the_next() -> None:
         ("unreadable", 2, 2),
         ("broken-link", 3, 3),
     ]
+
+
+def named(changes: list[Change]) -> list[tuple[int, int]]:
+    """The number of the first change and the key's chunk of each complete request that changes name."""
+    checker = LogChecker("p", NAMES)
+    requests = []
+    for change in changes:
+        checker.check(change)
+        if checker.named is not None:
+            requests.append((checker.named.stored.first_seq, checker.named.number))
+    return requests
+
+
+def test_complete_requests_are_found_after_a_missing_change_and_with_a_wrong_link() -> None:
+    name = f"{'k' * 16} %d 0 2 {'f' * 64}"
+    changes = log(6)
+    for seq, number in ((2, 0), (4, 1)):
+        changes[seq - 1] = changes[seq - 1].replace(request_key=name % number)
+    assert named(changes) == [(2, 0), (4, 1)]
+    assert named(changes[1:]) == [(2, 0), (4, 1)]
+    assert named([*changes[:2], *changes[3:]]) == [(4, 1)]
+    altered = [*changes[:3], changes[3].replace(entity_id="x"), *changes[4:]]
+    assert named(altered) == [(2, 0), (4, 1)]
+    unreadable = [*changes[:2], changes[2].replace(data_json="{"), *changes[3:]]
+    assert named(unreadable) == [(4, 1)]
+    assert named([change.replace(operation=TOMBSTONE) for change in changes]) == []
+
+
+def test_a_request_that_is_not_recorded_is_named_with_its_changes() -> None:
+    checker = LogChecker("p", NAMES)
+    request = NamedRequest("k" * 16, 3, StoredChunk(5, 2, "f" * 64, None, 9), TIME)
+    detail = f"chunk 3 of the idempotency key {'k' * 16} is not recorded"
+    assert checker.unrecorded(request) == Finding("no-request", 5, 6, detail, "p", key="k" * 16, chunk=3)
 
 
 def test_findings_of_consecutive_numbers_are_joined() -> None:

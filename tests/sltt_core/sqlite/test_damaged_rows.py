@@ -16,6 +16,7 @@ import pytest
 
 from sltt_core.base.errors import LogDamaged, NotFound
 from sltt_core.base.runtime import Runtime
+from sltt_core.log.batches import KEY_DAYS
 from sltt_core.log.repairs import Rebuilt
 from sltt_core.model.fields import check_project_id
 from sltt_core.sqlite.schema import SCHEMA
@@ -173,6 +174,28 @@ def test_a_log_whose_row_is_lost_gets_it_back(filled: Path) -> None:
         assert everything(storage) == before
         assert storage.create_changes(batch(10), KEY).seqs == tuple(range(21, 31))
         assert everything(storage, "q") == other
+
+
+def test_a_key_is_recorded_for_the_rest_of_its_days(filled: Path) -> None:
+    with closing(sqlite3.connect(filled, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM requests WHERE log = 1")
+    with opened(filled, "p") as storage:
+        storage.repair(dry_run=False)
+        assert list(storage.verify()) == []
+        assert storage.create_changes(batch(10), KEY).seqs == tuple(range(21, 31))
+    with closing(sqlite3.connect(filled)) as connection:
+        left = connection.execute("SELECT expires - days FROM requests, calendar WHERE log = 1").fetchone()
+    assert left == (KEY_DAYS - 1,)
+
+
+def test_a_lost_row_with_a_lost_key_gets_both_back(filled: Path) -> None:
+    with closing(sqlite3.connect(filled, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM logs WHERE log = 1")
+        connection.execute("UPDATE requests SET fingerprint = 'x' WHERE log = 1")
+    with opened(filled, "p") as storage:
+        storage.repair(dry_run=False)
+        assert list(storage.verify()) == []
+        assert storage.create_changes(batch(10), KEY).seqs == tuple(range(21, 31))
 
 
 def test_a_row_of_another_log_is_not_filled_with_tombstones(filled: Path) -> None:
