@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from sltt_core.api import handlers
+from sltt_core.api.http import MAX_PARAMETERS
 from sltt_core.api.routes import MAX_REPEATED, ROUTES, Route, allowed_at, match, parse_parameters
 from sltt_core.base.errors import InvalidInput, MethodNotAllowed, NotFound
 from sltt_core.model.chain import GENESIS
@@ -266,3 +267,8 @@ def test_a_valid_project_id_in_a_path_is_accepted(project_id: str) -> None:
     for raw in (project_id, quote(project_id, safe=""), "".join(f"%{ord(c):02x}" for c in project_id)):
         assert parse_parameters(STATS, {"projectId": raw}, "") == {"projectId": project_id}
     assert parse_parameters(PROJECTS, {}, f"cursor={quote(project_id, safe='')}") == {"cursor": project_id}
+
+
+def test_no_route_accepts_as_many_parameters_as_are_read() -> None:
+    for route in ROUTES:
+        assert sum(MAX_REPEATED if one.repeatable else 1 for one in route.parameters) < MAX_PARAMETERS
