@@ -613,6 +613,7 @@ def test_brackets_that_close_reduce_the_depth(kinds: str) -> None:
         ("[[[[]]],[[]],[]]", 4),
         ("[[],[[]],[[[]]]]", 4),
         (f"[{kinds},{kinds}]", 2),
+        ("[[[1],[[1]]]]", 4),
     ):
         assert not is_deeper(text, depth)
         assert is_deeper(text, depth - 1)

@@ -229,3 +229,60 @@ def test_an_interrupted_job_is_not_done_again(notes: Notes) -> None:
     notes.writer._write_until(again)
     assert isinstance(again.error, SlttError)
     assert (str(again.error), again.done, notes.stored()) == (INTERRUPTED, True, ["b"])
+
+
+def test_a_writer_that_was_not_opened_refuses(tmp_path: Path) -> None:
+    database = Database(tmp_path / "log.db", 0.2)
+    database.open()
+    writer = Writer(database, lambda connection: None, lambda: None)
+    assert writer.connection is None
+    with pytest.raises(StorageError, match="the storage is not open"):
+        writer.write(insert("a"))
+    writer.open()
+    assert writer.connection is not None
+    writer.close()
+    database.close()
+
+
+class BrokenLock:
+    """A lock whose thread is interrupted while it waits."""
+
+    def __enter__(self) -> None:
+        raise KeyboardInterrupt
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def test_a_job_of_an_interrupted_thread_leaves_the_queue(notes: Notes) -> None:
+    (waiting,) = notes.queue(insert("a"))
+    lock = notes.writer.lock
+    notes.writer.lock = BrokenLock()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        notes.writer.write(insert("b"))
+    notes.writer.lock = lock
+    assert list(notes.writer.jobs) == [waiting]
+    assert notes.writer.write(insert("c")) == 1
+    assert notes.stored() == ["a", "c"]
+
+
+def test_a_job_that_an_interrupted_thread_took_from_the_queue_is_done(notes: Notes) -> None:
+    job = Job(insert("a"))
+    notes.writer._write_until(job)
+    assert (job.done, job.result, job.error, notes.stored()) == (True, 1, None, ["a"])
+
+
+def test_a_transaction_that_an_interruption_left_open_is_undone(notes: Notes) -> None:
+    assert notes.writer.connection is not None
+    notes.writer.connection.execute("BEGIN IMMEDIATE")
+    insert("a")(notes.writer.connection)
+    assert notes.writer.write(insert("b")) == 1
+    assert notes.stored() == ["b"]
+
+
+def test_a_file_of_a_newer_format_is_not_written(notes: Notes) -> None:
+    with closing(sqlite3.connect(notes.path)) as other:
+        other.execute("PRAGMA user_version = 99")
+    with pytest.raises(StorageError, match=str(notes.path.name)):
+        notes.writer.write(insert("a"))
+    assert notes.stored() == []
