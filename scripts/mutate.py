@@ -27,8 +27,8 @@ NOT_LOADED = ("cacheprovider", "unraisableexception", "threadexception")
 """Plugins of pytest. A mutant may leave sockets and threads behind, which must not end mutmut's own process."""
 ENVIRON = {"SLTT_MUTATION": "1", "PYTHONPATH": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 """Other plugins would double the time that a mutant takes."""
-KILLED = (1, 3)
-"""mutmut's exit codes for a mutant that a test or an error of pytest noticed."""
+KILLED = (1, 2, 3)
+"""pytest's exit codes for a mutant that was noticed: a test failed, an interruption came through, pytest failed."""
 TIMED_OUT = (-24, 24, 36, 152, 255)
 """Those for a mutant whose tests did not end. It is killed, too: it blocks, or repeats something for ever."""
 EXAMPLES = """examples:

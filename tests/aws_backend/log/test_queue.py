@@ -196,16 +196,30 @@ def test_an_append_that_is_done_returns_while_its_leader_goes_on(writer: Writer)
     assert writer.groups == [["first"], ["first", "a"], ["first"]]
 
 
+class LateTurn:
+    """The turn of a thread that goes on when the test allows it."""
+
+    def __init__(self) -> None:
+        self.go_on = Event()
+
+    def acquire(self) -> None:
+        assert self.go_on.wait(SECONDS)
+
+    def release(self) -> None:
+        pass
+
+
 def test_an_append_that_another_thread_wrote_does_not_lead(writer: Writer) -> None:
     """If it did, two threads would lead."""
-    stop = Stop()
+    stop, turn = Stop(), LateTurn()
     writer.work = [finish, finish, stop]
     first = writer.lead(append("first"))
-    others = [writer.wait(append(key, size=size), place) for place, (key, size) in enumerate((("a", 1), ("b", 1)))]
+    others = [writer.wait(append("a"), 0), writer.wait(append("b", turn=turn), 1)]
     last = writer.wait(append("c", size=1_000), 2)
     writer.go_on.set()
-    assert [future.result(SECONDS)[0] for future in [first, *others]] == [DONE] * 3
     assert stop.came.wait(SECONDS)
+    turn.go_on.set()
+    assert [future.result(SECONDS)[0] for future in [first, *others]] == [DONE] * 3
     late = writer.wait(append("d"), 0)
     assert writer.groups == [["first"], ["a", "b"], ["c"]]
     stop.go_on.set()
