@@ -21,10 +21,12 @@ from aws_backend.function.gateway import (
     Shape,
     UnknownEvent,
     body_from,
+    collect_body,
     event_response,
     principal_from,
     request_from,
     shape_of,
+    with_body,
 )
 from sltt_core.api.access import Principal
 from sltt_core.api.http import Request, Response, query_pairs
@@ -370,3 +372,150 @@ def test_a_response_that_is_too_large_is_an_error() -> None:
         event_response(
             Response(200, (("content-encoding", "gzip"),), b"x" * 5_000_000), HTTP_API_2, Gateway(), head=False
         )
+
+
+# The types of members, and what an error says
+
+
+MISTYPED = {
+    "headers": ([], "x", {"a": 1}, {"a": ["x"]}),
+    "multiValueHeaders": ([], {"a": "x"}, {"a": [1]}, {"a": [None]}),
+    "queryStringParameters": ([], {"a": 1}),
+    "multiValueQueryStringParameters": ([], {"a": "x"}, {"a": [1]}, {"a": [None]}),
+    "cookies": ({}, "x", [1], [None]),
+    "rawQueryString": (1, [], {}),
+    "body": (1, {}, b"x"),
+    "isBase64Encoded": ("true", 1, []),
+}
+WELL_TYPED = {
+    "headers": ({}, {"a": None}, {"a": "x"}),
+    "multiValueHeaders": ({}, {"a": None}, {"a": []}, {"a": ["x", "y"]}),
+    "cookies": ([], ["x"]),
+    "body": ("", None),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in MISTYPED.items() for value in values])
+def test_a_member_of_a_wrong_type_is_named(name: str, value: object) -> None:
+    with pytest.raises(UnknownEvent) as caught:
+        shape_of(event("rest", **{name: value}))
+    assert str(caught.value) == f"the event's {name} has a wrong type"
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WELL_TYPED.items() for value in values])
+def test_a_member_of_the_right_type_is_accepted(name: str, value: object) -> None:
+    assert shape_of(event("rest", **{name: value})) == REST_API
+
+
+@pytest.mark.parametrize(("stage", "known"), [(None, True), ("prod", True), (1, False), ({}, False)])
+def test_a_stage_is_a_text_or_absent(stage: object, known: bool) -> None:
+    if known:
+        assert shape_of(event("rest", stage=stage)) == REST_API
+        return
+    with pytest.raises(UnknownEvent):
+        shape_of(event("rest", stage=stage))
+
+
+@pytest.mark.parametrize(
+    ("other", "known"),
+    [
+        ({}, "'nothing'"),
+        ({f"m{number:02}": 1 for number in range(12)}, repr(", ".join(f"m{number:02}" for number in range(10)))),
+        ({"x" * 250: 1}, repr("x" * 200)),
+        ({"é": 1}, r"'\xe9'"),
+    ],
+)
+def test_an_unknown_event_is_described(other: object, known: str) -> None:
+    with pytest.raises(UnknownEvent) as caught:
+        shape_of(other)
+    assert str(caught.value) == (
+        "the event is not from an API Gateway REST API, an HTTP API or a function URL: these have requestContext with "
+        f"httpMethod and path, or with rawPath and requestContext.http; this event has {known}"
+    )
+
+
+def test_the_error_for_a_body_that_is_not_base64() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        body_from({"body": "!", "isBase64Encoded": True})
+    assert str(caught.value) == "the body is not valid base64, but the event has isBase64Encoded"
+
+
+@pytest.mark.parametrize(
+    ("shape", "headers", "body", "encoded", "kept"),
+    [
+        (REST_API, {"content-encoding": " GZip "}, b" \t\r\n{}", False, False),
+        (REST_API, {"content-encoding": "gzip"}, b"[]", False, False),
+        (REST_API, {"content-encoding": "gzip"}, b"[]", True, True),
+        (REST_API, {"content-encoding": "gzip"}, b"\x0b[]", False, True),
+        (REST_API, {"content-encoding": "gzip"}, b"X{}", False, True),
+        (REST_API, {"content-encoding": "deflate"}, b"{}", False, True),
+        (HTTP_API_1, {"content-encoding": "gzip"}, b"{}", False, True),
+    ],
+)
+def test_only_a_decompressed_body_loses_its_content_encoding(
+    shape: Shape, headers: dict[str, str], body: bytes, encoded: bool, kept: bool
+) -> None:
+    request = Request("POST", "/", "", {"a": "b", **headers})
+    got = with_body(request, body, shape, {"isBase64Encoded": encoded})
+    assert got.body == body
+    assert got.headers == ({"a": "b", **headers} if kept else {"a": "b"})
+    assert with_body(Request("POST", "/", "", {}), body, shape, {}).headers == {}
+
+
+def test_the_authorizer_of_format_2_is_one_even_if_it_is_empty() -> None:
+    """A REST API without an authorizer sends these nulls; format 2.0 does not."""
+    nulls = {"claims": None, "scopes": None}
+    assert principal_from({"requestContext": {"authorizer": nulls}}, "sub") is None
+    with pytest.raises(NotAllowed):
+        principal_from({"requestContext": {"authorizer": nulls, "http": {"method": "GET"}}}, "sub")
+
+
+def test_a_header_of_format_2_may_be_null() -> None:
+    request = request_from(event("http_2_0_jwt", headers={"X-A": None, "X-B": "b"}, cookies=None), HTTP_API_2, BINARY)
+    assert request.headers == {"x-a": "", "x-b": "b"}
+
+
+# A stream
+
+
+class Stream:
+    """A stream of chunks that notes that it is closed."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self._chunks = iter(chunks)
+        self.closed = 0
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_stream_is_read_to_its_end_and_closed() -> None:
+    stream = Stream(b"ab", b"", b"cde")
+    response = collect_body(Response(201, (("a", "b"),), stream), lambda: True)
+    assert (response.status, response.headers, response.body, stream.closed) == (201, (("a", "b"),), b"abcde", 1)
+    assert collect_body(JSON_RESPONSE, lambda: False) is JSON_RESPONSE
+
+
+def test_a_stream_that_is_too_large_is_an_error() -> None:
+    whole = b"x" * (MAX_RESPONSE_BYTES - 1)
+    assert collect_body(Response(200, (), Stream(whole, b"x")), lambda: True).body == whole + b"x"
+    stream = Stream(whole, b"xx", b"never read")
+    with pytest.raises(ResponseTooLarge) as caught:
+        collect_body(Response(200, (), stream), lambda: True)
+    assert str(caught.value) == "the response is larger than Lambda's limit of 6,291,556 bytes"
+    assert stream.closed == 1
+
+
+def test_a_stream_that_does_not_end_in_time_is_an_error() -> None:
+    stream = Stream(b"a", b"b", b"c")
+    times = iter((True, False))
+    with pytest.raises(ResponseTooLarge) as caught:
+        collect_body(Response(200, (), stream), lambda: next(times))
+    assert str(caught.value) == "the response is not complete at the end of the invocation's time"
+    assert stream.closed == 1
