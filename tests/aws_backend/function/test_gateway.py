@@ -377,7 +377,7 @@ def test_a_response_that_is_too_large_is_an_error() -> None:
 # The types of members, and what an error says
 
 
-MISTYPED = {
+MISTYPED: dict[str, tuple[object, ...]] = {
     "headers": ([], "x", {"a": 1}, {"a": ["x"]}),
     "multiValueHeaders": ([], {"a": "x"}, {"a": [1]}, {"a": [None]}),
     "queryStringParameters": ([], {"a": 1}),
@@ -387,7 +387,7 @@ MISTYPED = {
     "body": (1, {}, b"x"),
     "isBase64Encoded": ("true", 1, []),
 }
-WELL_TYPED = {
+WELL_TYPED: dict[str, tuple[object, ...]] = {
     "headers": ({}, {"a": None}, {"a": "x"}),
     "multiValueHeaders": ({}, {"a": None}, {"a": []}, {"a": ["x", "y"]}),
     "cookies": ([], ["x"]),
@@ -473,6 +473,17 @@ def test_the_authorizer_of_format_2_is_one_even_if_it_is_empty() -> None:
 def test_a_header_of_format_2_may_be_null() -> None:
     request = request_from(event("http_2_0_jwt", headers={"X-A": None, "X-B": "b"}, cookies=None), HTTP_API_2, BINARY)
     assert request.headers == {"x-a": "", "x-b": "b"}
+
+
+def test_values_of_format_1_may_be_null_or_missing() -> None:
+    others = {
+        "multiValueHeaders": None,
+        "headers": {"X-A": None, "X-B": "b"},
+        "multiValueQueryStringParameters": {"a": [], "b": None, "c": [""], "d": ["1", "2"]},
+    }
+    request = request_from(event("http_1_0", **others), HTTP_API_1, BINARY)
+    assert request.headers == {"x-a": "", "x-b": "b"}
+    assert request.query == "a=&b=&c=&d=1&d=2"
 
 
 # A stream
