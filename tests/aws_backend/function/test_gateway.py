@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from aws_backend.function.gateway import (
+    _ENVELOPE_BYTES,
+    _MAX_BASE64_BYTES,
     FUNCTION_URL,
     HTTP_API_1,
     HTTP_API_2,
@@ -530,3 +532,37 @@ def test_a_stream_that_does_not_end_in_time_is_an_error() -> None:
         collect_body(Response(200, (), stream), lambda: next(times))
     assert str(caught.value) == "the response is not complete at the end of the invocation's time"
     assert stream.closed == 1
+
+
+# Limits
+
+
+def test_a_response_in_base64_may_have_every_byte_of_the_limit() -> None:
+    headers = (("content-encoding", "gzip"),)
+    assert event_response(Response(200, headers, b"x" * _MAX_BASE64_BYTES), HTTP_API_2, Gateway(), head=False)
+    with pytest.raises(ResponseTooLarge):
+        event_response(Response(200, headers, b"x" * (_MAX_BASE64_BYTES + 1)), HTTP_API_2, Gateway(), head=False)
+
+
+def test_a_response_as_text_may_have_every_byte_of_the_limit() -> None:
+    size = 4_000_000
+    quotes = MAX_RESPONSE_BYTES - _ENVELOPE_BYTES - size
+    fitting = b'"' * quotes + b"x" * (size - quotes)
+    assert not event_response(Response(200, (), fitting), REST_API, Gateway(), head=False)["isBase64Encoded"]
+    with pytest.raises(ResponseTooLarge):
+        event_response(Response(200, (), b'"' + fitting[:-1].replace(b"x", b'"', 1)), REST_API, Gateway(), head=False)
+
+
+@pytest.mark.parametrize("authorizer", ["sub", "x", 5, [], True])
+def test_an_authorizer_of_a_wrong_type_is_refused_with_the_setting(authorizer: object) -> None:
+    with pytest.raises(NotAllowed) as caught:
+        principal_from(event("http_2_0_jwt", authorizer=authorizer), "sub")
+    assert caught.value.hint == (
+        "Set PRINCIPAL_CLAIM to the claim, or the key of the authorizer's context, with the principal's id."
+    )
+
+
+@pytest.mark.parametrize("path", ["/othr/api/projects", "/syncXXXX/api/projects", "/prod2/api/projects"])
+def test_another_prefix_is_not_removed(path: str) -> None:
+    assert path_in("rest", path, "$default", Gateway(base_path="/sync")) == path
+    assert path_in("rest", path, "prod", Gateway(base_path="/sync")) == path
