@@ -156,13 +156,14 @@ def main() -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("modules", nargs="*", metavar="MODULE", help="a part of a module's path (default: all modules)")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="its name, such as sigv4 (default: all modules)")
     parser.add_argument("--survivors", action="store_true", help="run only the mutants that survived the last time")
     given = parser.parse_args()
-    chosen = [name for name in known if not given.modules or any(part in name for part in given.modules)]
-    for part in given.modules:
-        if not any(part in name for name in chosen):
-            parser.error(f"no module has {part!r} in its path; the modules are {', '.join(known)}")
+    names = {Path(module).stem: module for module in known}
+    for name in given.modules:
+        if name not in names:
+            parser.error(f"there is no module {name!r}; the modules are {', '.join(names)}")
+    chosen = [names[name] for name in given.modules] or list(known)
     for module in chosen:
         score = run(module, known[module], survivors_only=given.survivors)
         for name, difference in score.survivors.items():

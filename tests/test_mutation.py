@@ -27,6 +27,10 @@ def test_a_module_and_its_tests_exist(module: str) -> None:
         assert any(name.startswith("test_") for name in functions(test)), f"{test} has no tests"
 
 
+def test_no_two_modules_have_the_same_name() -> None:
+    assert len({module.rpartition("/")[2] for module in SETTINGS.modules}) == len(SETTINGS.modules)
+
+
 @pytest.mark.parametrize("test", SETTINGS.deselect)
 def test_a_test_that_is_left_out_exists(test: str) -> None:
     path, name = test.split("::")
@@ -48,5 +52,5 @@ def test_an_unknown_module_is_an_error_that_lists_the_modules() -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "no module has 'no-such-module' in its path; the modules are " in done.stderr
+    assert "there is no module 'no-such-module'; the modules are json_reader, " in done.stderr
     assert "Traceback" not in done.stderr

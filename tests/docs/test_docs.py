@@ -69,6 +69,7 @@ NOT_RUN = {
     r"make test$": "is what runs this test; its output is of the day it was written down",
     r"make simulate": "runs in small in tests/simulation/test_simulation.py",
     r"make bench$": "takes minutes; tests/bench runs each bench in small",
+    r"make mutate": "takes minutes; tests/test_mutation.py checks its configuration",
     r"make package$": "tests/aws_backend/function/test_package.py builds the zip",
     r"make install$": "has run, or this test could not",
     r"python -m pip install ": "needs a network and a clean environment",
