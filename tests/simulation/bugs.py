@@ -267,7 +267,7 @@ def _weightless(self: Any, member: Any, size: int, deadline: float, turn: Any) -
 
 
 def _same_for_all(changes: Any) -> str:
-    return "fingerprint"
+    return "f" * 64
 
 
 def _look_once(self: Any, seq: int) -> None:
