@@ -224,10 +224,6 @@ class Counts:
         self.operations[change.operation] = self.operations.get(change.operation, 0) + 1
         self.types[change.entity_type] = self.types.get(change.entity_type, 0) + 1
 
-    def copy(self) -> Counts:
-        """Return an independent copy."""
-        return Counts(self.operations, self.types)
-
     def end(self, seq: int, chain: str, repairs: int) -> LogEnd:
         """Return the end of a log with these counts, whose last change has this number and link."""
         creates, updates, deletes = (self.operations.get(name, 0) for name in OPERATIONS)
