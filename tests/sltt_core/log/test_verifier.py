@@ -92,6 +92,9 @@ def test_complete_requests_are_found_after_a_missing_change_and_with_a_wrong_lin
     assert named(altered) == [(2, 0), (4, 1)]
     unreadable = [*changes[:2], changes[2].replace(data_json="{"), *changes[3:]]
     assert named(unreadable) == [(4, 1)]
+    unnamed = changes[3].replace(request_key=None)  # it has the time of the chunk before, which is not complete
+    assert named([*changes[:2], unnamed]) == []
+    assert named([*unreadable[:3], unnamed]) == []
     assert named([change.replace(operation=TOMBSTONE) for change in changes]) == []
 
 
