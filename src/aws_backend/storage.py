@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from sltt_core.base.runtime import Runtime
     from sltt_core.log.batches import Chunk
     from sltt_core.log.findings import Finding, Progress, Report
+    from sltt_core.log.issuing import C, Decision
     from sltt_core.log.pages import Run
     from sltt_core.log.requests import NamedRequest
-    from sltt_core.model.changes import Change
+    from sltt_core.model.changes import Change, NewChange
+    from sltt_core.model.grants import Members
 
 LOCAL_ENDPOINT = "http://localhost:8000"
 """The default endpoint of a local DynamoDB."""
@@ -194,6 +196,57 @@ class DynamoDBStorageService(BaseStorageService):
         table = self._open.table
         request = table.read_request(project_id, key, number, table.deadline())
         return None if request is None else request.stored
+
+    @translated
+    def _grant(self, project_id: str, grant: NewChange) -> Members:
+        from aws_backend.log.grants import append_grant
+
+        members = append_grant(self._open.table, project_id, grant)
+        self._open.appender.forget(project_id)
+        self._notifier.notify()
+        return members
+
+    @translated
+    def _members(self, project_id: str) -> Members:
+        table = self._open.table
+        return table.read_members(project_id, table.deadline(), strong=False)
+
+    @translated
+    def _projects_of(self, principal: str, after: str | None, limit: int) -> list[str]:
+        table = self._open.table
+        return table.projects_of(principal, after, limit, table.deadline())
+
+    # Device tokens and invitations
+
+    @translated
+    def _credential(self, kind: type[C], credential_id: str) -> C | None:
+        from aws_backend.log.credentials import read_credential
+
+        table = self._open.table
+        return read_credential(table, kind, credential_id, table.deadline())
+
+    @translated
+    def _credentials(self, kind: type[C], project_id: str, after: str | None, limit: int) -> tuple[list[C], str | None]:
+        from aws_backend.log.credentials import list_credentials
+
+        return list_credentials(self._open.table, kind, project_id, after, limit)
+
+    @translated
+    def _replace_credential(self, before: C | None, after: C) -> bool:
+        from aws_backend.log.credentials import replace_credential
+
+        return replace_credential(self._open.table, before, after)
+
+    @translated
+    def _change_credential(
+        self, kind: type[C], project_id: str, credential_id: str, decide: Decision[C]
+    ) -> tuple[C, Members]:
+        from aws_backend.log.credentials import change_credential
+
+        changed = change_credential(self._open.table, kind, project_id, credential_id, decide)
+        self._open.appender.forget(project_id)
+        self._notifier.notify()
+        return changed
 
     @translated
     def _restore(self, project_id: str, changes: tuple[Change, ...], requests: tuple[NamedRequest, ...]) -> None:

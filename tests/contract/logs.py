@@ -17,6 +17,7 @@ from uuid import uuid4
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.errors import TableNotFound
 from aws_backend.dynamodb.sigv4 import Credentials
+from aws_backend.log.access_items import access_key
 from aws_backend.log.items import change_key, request_key
 from aws_backend.storage import DynamoDBStorageService
 from scripts.engines import DYNAMODB_LOCAL, DYNOXIDE
@@ -97,6 +98,10 @@ class Log(ABC):
         """Make what is recorded about the first chunk of an idempotency key invalid."""
 
     @abstractmethod
+    def damage_members(self, project_id: str, damage: str) -> None:
+        """Alter what is recorded about the members of a project."""
+
+    @abstractmethod
     def forget_project(self, project_id: str) -> None:
         """Remove a whole log, as the restore of an old backup does."""
 
@@ -135,6 +140,18 @@ class SqliteLog(Log):
 
     def damage_key(self, project_id: str, key: str) -> None:
         self._execute(f"UPDATE requests SET fingerprint = 'x' WHERE {_FIRST_CHUNK}", key, project_id)
+
+    def damage_members(self, project_id: str, damage: str) -> None:
+        mine = f"WHERE project_id = '{project_id}'"
+        self._execute(
+            {
+                "lost": f"DELETE FROM members {mine}",
+                "another role": f"UPDATE members SET role = 'owner' {mine} AND principal = 'm3'",
+                "one too many": f"INSERT INTO members VALUES ('{project_id}', 'eve', 'owner', 1)",
+                "one missing": f"DELETE FROM members {mine} AND principal = 'm3'",
+                "unreadable": f"UPDATE members SET role = 'king' {mine} AND principal = 'm3'",
+            }[damage]
+        )
 
     def forget_project(self, project_id: str) -> None:
         self._execute("DELETE FROM changes WHERE id >> 40 = (SELECT log FROM logs WHERE project_id = ?)", project_id)
@@ -216,6 +233,24 @@ class DynamoDBLog(Log):
             UpdateExpression="SET fingerprint = :x",
             ExpressionAttributeValues={":x": {"S": "x"}},
         )
+
+    def damage_members(self, project_id: str, damage: str) -> None:
+        if damage == "lost":
+            self.call("DeleteItem", Key=access_key(project_id))
+            return
+        item = self.call("GetItem", Key=access_key(project_id), ConsistentRead=True).get("Item")
+        item = item or {**access_key(project_id), "members": {"M": {}}, "version": {"N": "1"}}
+        members = item["members"]["M"]
+        if damage == "one missing":
+            del members["m3"]
+        else:
+            name, role = {
+                "another role": ("m3", "owner"),
+                "one too many": ("eve", "owner"),
+                "unreadable": ("m3", "king"),
+            }[damage]
+            members[name] = {"M": {"since": {"N": "1"}, **members.get(name, {"M": {}})["M"], "role": {"S": role}}}
+        self.call("PutItem", Item=item)
 
     def forget_project(self, project_id: str) -> None:
         for item in self.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sltt_core.model.credentials import Token
 from tests.contract.logs import batch, new
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from sltt_core.model.changes import Change
 
 KEY = "key-0123456789abcdef"
+
+OLD_TOKEN = Token(
+    "A" * 16, "0" * 64, "p", "editor", None, "2025-03-01T09:30:00.000Z", 0, f"device:{'A' * 16}", "tablet"
+)
 
 QUIET = {"check", "close", "place", "storage_type", "project_id"}
 """Public names that touch neither the network nor the file."""
@@ -40,6 +45,19 @@ def methods_of(restored: list[Change]) -> dict[str, Callable[[BaseStorageService
         "get_entity_type_stats": lambda storage: storage.get_entity_type_stats(),
         "get_stats": lambda storage: storage.get_stats(),
         "get_all_projects": lambda storage: storage.get_all_projects(),
+        "set_role": lambda storage: storage.set_role("ada", "owner"),
+        "get_members": lambda storage: storage.get_members(),
+        "get_projects_of": lambda storage: storage.get_projects_of("ada"),
+        "create_token": lambda storage: storage.create_token("A" * 16, bytes(32), "editor", "tablet"),
+        "get_token": lambda storage: storage.get_token("A" * 16),
+        "get_tokens": lambda storage: storage.get_tokens(),
+        "extend_token": lambda storage: storage.extend_token(OLD_TOKEN),
+        "revoke_token": lambda storage: storage.revoke_token("A" * 16),
+        "create_invitation": lambda storage: storage.create_invitation("A" * 16, bytes(32), "editor"),
+        "get_invitation": lambda storage: storage.get_invitation("A" * 16),
+        "get_invitations": lambda storage: storage.get_invitations(),
+        "accept_invitation": lambda storage: storage.accept_invitation("A" * 16, "bob"),
+        "withdraw_invitation": lambda storage: storage.withdraw_invitation("A" * 16),
         "verify": lambda storage: list(storage.verify()),
         "repair": lambda storage: storage.repair(dry_run=False),
     }

@@ -19,7 +19,7 @@ from aws_backend.log.table import THROTTLE_SECONDS
 from aws_backend.log.transactions import Member, build, read_reasons
 from sltt_core.base.errors import LogDamaged, SlttError, TooManyWriters
 from sltt_core.base.timestamps import now_utc
-from sltt_core.log.batches import KEY_DAYS, StoredChunk, first_excess_type, too_many_entity_types
+from sltt_core.log.batches import KEY_DAYS, StoredChunk, first_excess_type, project_exists, too_many_entity_types
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,19 +123,25 @@ class Appender:
         return CONFLICT_SECONDS * self._table.runtime.random() if refusal.conflict else 0.0
 
     def _admit(self, end: LogEnd, appends: Sequence[Append]) -> list[Append]:
-        """Set an error on the appends that would add too many entity types to the log; return the others."""
+        """Set an error on the appends that the log does not admit; return the others.
+
+        They would add too many entity types, or create a project that exists.
+        """
         known = set(end.entity_types)
-        admitted = []
+        admitted: list[Append] = []
         for append in appends:
             chunk = append.member.chunk
             types = [change.entity_type for change in chunk.changes]
             too_many = first_excess_type(known, types)
-            if too_many is None:
+            exists = chunk.owner is not None and (end.exists or bool(admitted))
+            if too_many is None and not exists:
                 known.update(types)
                 admitted.append(append)
             elif (before := self._find_request(append, append.deadline)) is not None:
                 append.result = before.stored  # stored before: its entity types are not new
-            else:
+            elif exists:
+                append.error = project_exists(chunk.project_id)
+            elif too_many is not None:
                 append.error = too_many_entity_types(chunk.offset + too_many)
         return admitted
 

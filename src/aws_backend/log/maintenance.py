@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import ConditionFailed
+from aws_backend.log.access_items import access_key, member_item
 from aws_backend.log.items import carried, log_end_values, registry_values, request_key, sequence_key
 from aws_backend.log.transactions import expectation, put_request, update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from aws_backend.log.items import Item, LogEnd
     from aws_backend.log.table import LogTable
     from aws_backend.log.transactions import Action
     from sltt_core.log.requests import NamedRequest
+    from sltt_core.model.grants import Members
 
 PAGE_CHANGES = 1000
 """Largest number of items that one call reads."""
@@ -77,6 +79,16 @@ def put_named_request(table: LogTable, project_id: str, named: NamedRequest) -> 
     request = carried(named, table.runtime.new_token())
     payload = put_request(table.name, project_id, named.key, named.number, request)["Put"]
     return _succeeds(table, "PutItem", {**payload, "ReturnValuesOnConditionCheckFailure": "NONE"})
+
+
+def member_actions(table: str, project_id: str, members: Members, principals: Sequence[str]) -> list[Action]:
+    """Return the actions that put the member items of some principals, if the access item has these members."""
+    version = {"version": {"N": str(members.version)}}
+    puts = [
+        {"Put": {"TableName": table, "Item": member_item(project_id, principal, members.roles[principal].role)}}
+        for principal in principals
+    ]
+    return [{"Update": update(table, access_key(project_id), version, version)}, *puts]
 
 
 def note_relinking(table: LogTable, project_id: str, found: Item | None, first: int) -> bool:

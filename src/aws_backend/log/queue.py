@@ -6,7 +6,7 @@ its own append is done. Then the thread of the first append in the queue becomes
 
 from __future__ import annotations
 
-from aws_backend.log.transactions import MAX_ACTIONS
+from aws_backend.log.transactions import GRANT_ACTIONS, MAX_ACTIONS
 from sltt_core.base.forks import call_after_fork
 
 TYPE_CHECKING = False
@@ -170,7 +170,7 @@ class AppendQueue:
         with self._lock:
             for append in queue.waiting:
                 key = (append.member.key, append.member.chunk.number)
-                own_actions = 1 + len(append.member.chunk.changes)
+                own_actions = 1 + len(append.member.chunk.changes) + GRANT_ACTIONS * bool(append.member.chunk.owner)
                 fits = not group or (
                     not left
                     and key not in keys

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import TransactionCanceled
-from aws_backend.log.transactions import build_restore
+from aws_backend.log.transactions import build_verbatim
 from sltt_core.base.errors import LogDamaged, StorageBusy
+from sltt_core.model.grants import MEMBER, NO_MEMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def restore(table: LogTable, project_id: str, changes: tuple[Change, ...], reque
     if end.value != changes[0].seq:
         raise _overtaken(project_id)
     kept = [request for request in requests if request.seconds_left(table.runtime.clock) >= 0]
-    built = build_restore(table.name, changes, kept, end, table.runtime.new_token())
+    grants = any(change.entity_type == MEMBER for change in changes)
+    members = table.read_members(project_id, deadline, strong=True) if grants else NO_MEMBERS
+    built = build_verbatim(table.name, changes, kept, end, members, table.runtime.new_token())
     try:
         table.transact(built.actions, built.token, deadline)
     except TransactionCanceled as error:

@@ -10,6 +10,7 @@ from _thread import allocate_lock
 
 from aws_backend.dynamodb.errors import ConditionFailed, Throttled, TransactionCanceled
 from aws_backend.dynamodb.responses import check_response
+from aws_backend.log.access_items import access_key, member_key, members_of, principal_registry
 from aws_backend.log.items import (
     REGISTRY,
     change_key,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from aws_backend.log.items import Item, LogEnd, Request
     from aws_backend.log.transactions import Action
     from sltt_core.base.runtime import Runtime
+    from sltt_core.model.grants import Members
 
 INDEX = "projects"
 """The sparse index that holds only the sequence items, in the order of their projects."""
@@ -153,16 +155,16 @@ class LogTable:
 
     def get_change(self, project_id: str, seq: int, deadline: float, *, strong: bool) -> Item | None:
         """Return the item of a change; `None` if it does not exist."""
-        return self._get(change_key(project_id, seq), deadline, strong=strong)
+        return self.get(change_key(project_id, seq), deadline, strong=strong)
 
-    def _get(self, key: Item, deadline: float, *, strong: bool) -> Item | None:
+    def get(self, key: Item, deadline: float, *, strong: bool) -> Item | None:
         """Return an item or `None`. A strong read sees every write acknowledged before; it costs twice as much."""
         item: Item | None = self.call("GetItem", {"Key": key, "ConsistentRead": strong}, deadline).get("Item")
         return item
 
     def get_sequence(self, project_id: str, deadline: float, *, strong: bool = True) -> Item | None:
         """Return the sequence item unparsed; `None` if it does not exist."""
-        return self._get(sequence_key(project_id), deadline, strong=strong)
+        return self.get(sequence_key(project_id), deadline, strong=strong)
 
     def read_end(self, project_id: str, deadline: float, *, strong: bool = True) -> LogEnd:
         """Return the end of a log. Without `strong` it may be stale, but includes all that this process has seen.
@@ -181,42 +183,60 @@ class LogTable:
         self.known_heads.note(project_id, end.head.seq)
         return end
 
+    def read_members(self, project_id: str, deadline: float, *, strong: bool) -> Members:
+        """Return the members of a project; raises `LogDamaged` if their item is not valid."""
+        return members_of(self.get(access_key(project_id), deadline, strong=strong), project_id)
+
     def ends(self, project_ids: Sequence[str], deadline: float) -> dict[str, int]:
         """Return the last number of each project that has changes; by eventually consistent reads, 100 a call.
 
         Raises `LogDamaged` if a number is not valid.
         """
         heads: dict[str, int] = {}
-        for start in range(0, len(project_ids), MAX_KEYS):
-            some = dict.fromkeys(project_ids[start : start + MAX_KEYS])
-            keys: Any = [sequence_key(project_id) for project_id in some]
-            attempt = 0
-            while keys:
-                request = {
-                    "Keys": keys,
-                    "ProjectionExpression": "pk, projectId, #v",
-                    "ExpressionAttributeNames": {"#v": "value"},
-                }
-                payload = {"RequestItems": {self.name: request}}
-                response = self.client.call("BatchGetItem", payload, deadline=deadline)
-                check_response("BatchGetItem", response)
-                for item in response["Responses"].get(self.name, ()):
-                    if "projectId" in item:  # it is not of the original backend
-                        project_id = item["pk"]["S"].partition("#")[2]
-                        heads[project_id] = end_value_of(item, project_id) - 1
-                keys = response.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys")
-                if keys:
-                    self.back_off(attempt, deadline)
-                    attempt += 1
+        keys = [sequence_key(project_id) for project_id in dict.fromkeys(project_ids)]
+        options = {"ProjectionExpression": "pk, projectId, #v", "ExpressionAttributeNames": {"#v": "value"}}
+        for item in self.batch(keys, deadline, **options):
+            if "projectId" in item:  # it is not of the original backend
+                project_id = item["pk"]["S"].partition("#")[2]
+                heads[project_id] = end_value_of(item, project_id) - 1
         for project_id in project_ids:
             known = self.known_heads.get(project_id)
             if known > heads.get(project_id, 0):
                 heads[project_id] = known
         return heads
 
+    def batch(self, keys: Sequence[Item], deadline: float, **options: Any) -> Iterator[Item]:
+        """Yield those of the items with these keys that exist, in no order; `options` are those of `BatchGetItem`."""
+        for start in range(0, len(keys), MAX_KEYS):
+            some: Any = keys[start : start + MAX_KEYS]
+            attempt = 0
+            while some:
+                payload = {"RequestItems": {self.name: {"Keys": some, **options}}}
+                response = self.client.call("BatchGetItem", payload, deadline=deadline)
+                check_response("BatchGetItem", response)
+                yield from response["Responses"].get(self.name, ())
+                some = response.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys")
+                if some:
+                    self.back_off(attempt, deadline)
+                    attempt += 1
+
     def projects(self, after: str | None, limit: int, deadline: float) -> list[str]:
         """Return up to `limit` project ids in order, those after `after` if given."""
-        condition, values = "registry = :r", {":r": {"S": REGISTRY}}
+        return self.registered(REGISTRY, sequence_key, after, limit, deadline)
+
+    def projects_of(self, principal: str, after: str | None, limit: int, deadline: float) -> list[str]:
+        """Return up to `limit` ids of a principal's projects in order, those after `after` if given."""
+        key = lambda project_id: member_key(project_id, principal)  # noqa: E731
+        return self.registered(principal_registry(principal), key, after, limit, deadline)
+
+    def registered(
+        self, registry: str, key: Callable[[str], Item], after: str | None, limit: int, deadline: float
+    ) -> list[str]:
+        """Return up to `limit` sort keys of a partition of the index in order, those after `after` if given.
+
+        `key` returns the key of the item that has a sort key there.
+        """
+        condition, values = "registry = :r", {":r": {"S": registry}}
         if after is not None:
             condition += " AND projectId > :after"
             values[":after"] = {"S": after}
@@ -230,14 +250,14 @@ class LogTable:
         for items in self.pages("Query", payload, deadline):
             # An item whose `projectId` was altered is not listed: it would name a project that does not exist.
             names = [item["projectId"]["S"] for item in items]
-            found += [name for name, item in zip(names, items, strict=True) if item["pk"]["S"] == f"SEQUENCE#{name}"]
+            found += [name for name, item in zip(names, items, strict=True) if item["pk"] == key(name)["pk"]]
             if len(found) >= limit:
                 break
         return found[:limit]
 
     def read_request(self, project_id: str, key: str, number: int, deadline: float) -> Request | None:
         """Return the request item of a chunk, by a strong read; `None` if the chunk was not written."""
-        item = self._get(request_key(project_id, key, number), deadline, strong=True)
+        item = self.get(request_key(project_id, key, number), deadline, strong=True)
         return None if item is None else request_of(item)
 
     def read_together(self, project_id: str, seq: int, deadline: float) -> tuple[Item | None, Item | None]:

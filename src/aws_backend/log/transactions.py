@@ -4,12 +4,14 @@ One `TransactWriteItems` (AWS: "DynamoDB transactions: how it works") carries ou
 
 1. update the sequence item, if it is as expected,
 2. put a request item for each member, if it does not exist,
-3. put the changes, if they do not exist.
+3. put the changes, if they do not exist,
+4. where there is a grant among them: put the access item, if it is as expected, and member items.
 """
 
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import THROTTLING
+from aws_backend.log.access_items import access_item, member_item
 from aws_backend.log.items import (
     NO_LOG,
     LogEnd,
@@ -26,9 +28,11 @@ from aws_backend.log.items import (
     sequence_key,
 )
 from aws_backend.log.rules import FORMAT
+from sltt_core.base.errors import LogDamaged
 from sltt_core.base.record import Record
 from sltt_core.log.batches import Chunk, number_changes
 from sltt_core.log.pages import Head
+from sltt_core.model.grants import MEMBER, NO_MEMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,11 +42,15 @@ if TYPE_CHECKING:
     from aws_backend.log.items import Item
     from sltt_core.log.requests import NamedRequest
     from sltt_core.model.changes import Change
+    from sltt_core.model.grants import Members
 
     Action = dict[str, Any]
 
 MAX_ACTIONS = 100
 """Largest number of actions in a transaction (AWS: TransactWriteItems, "up to 100 action requests")."""
+
+GRANT_ACTIONS = 3
+"""Number of actions of a grant: its change, the access item and a member item."""
 
 
 class Member(Record):
@@ -71,31 +79,44 @@ def build(table: str, members: Sequence[Member], before: LogEnd, now: str, token
     project_id = members[0].chunk.project_id
     head = before.head
     requests: list[Action] = []
-    puts: list[Action] = []
+    stored: list[Change] = []
     changes: list[tuple[Change, ...]] = []
     for member in members:
         chunk = member.chunk
-        numbered = number_changes(chunk, head, now)
-        request = Request(head.seq + 1, len(numbered), chunk.offset, chunk.fingerprint, token, now, member.expires)
+        written = number_changes(chunk, head, now)
+        numbered = written[chunk.grants :]
+        request = Request(numbered[0].seq, len(numbered), chunk.offset, chunk.fingerprint, token, now, member.expires)
         requests.append(put_request(table, project_id, member.key, chunk.number, request))
-        puts += [put_change(table, change) for change in numbered]
+        stored += written
         changes.append(numbered)
         head = Head(numbered[-1].seq, numbered[-1].chain)
-    after = advanced(before, [change for numbered in changes for change in numbered])
-    return Built([advance(table, project_id, before, after), *requests, *puts], token, before, after, changes)
+    # The changes of callers are no grants. Only the first change of a log can be one here.
+    memberships = grant(table, NO_MEMBERS, stored) if stored[0].entity_type == MEMBER else []
+    after = advanced(before, stored)
+    puts = [put_change(table, change) for change in stored]
+    actions = [advance(table, project_id, before, after), *requests, *puts, *memberships]
+    return Built(actions, token, before, after, changes)
 
 
-def build_restore(
-    table: str, changes: Sequence[Change], requests: Sequence[NamedRequest], before: LogEnd, token: str
+def build_verbatim(
+    table: str,
+    changes: Sequence[Change],
+    requests: Sequence[NamedRequest],
+    before: LogEnd,
+    members: Members,
+    token: str,
 ) -> Built:
-    """Build the transaction that appends changes after `before` verbatim, and puts the items of their requests."""
+    """Build the transaction that appends changes after `before` verbatim, and puts the items of their requests.
+
+    `members` are those before the changes.
+    """
     project_id = changes[0].project_id
     after = advanced(before, changes)
     actions = [advance(table, project_id, before, after), *[put_change(table, change) for change in changes]]
     for request in requests:  # the item is there if the log ended in the middle of the chunk
         key = request_key(project_id, request.key, request.number)
         actions.append({"Put": {"TableName": table, "Item": request_item(key, carried(request, token))}})
-    return Built(actions, token, before, after, [tuple(changes)])
+    return Built([*actions, *grant(table, members, changes)], token, before, after, [tuple(changes)])
 
 
 # The actions of a transaction: each is a conditional put or update of one item (AWS: TransactWriteItems). Attribute
@@ -104,7 +125,17 @@ def build_restore(
 
 def put_change(table: str, change: Change) -> Action:
     """Return the action that puts a change, if its number is free."""
-    return {"Put": _put(table, change_item(change))}
+    return put_item(table, change_item(change))
+
+
+def put_item(table: str, item: Mapping[str, Any]) -> Action:
+    """Return the action that puts an item, if there is none with its key."""
+    return {"Put": _put(table, item)}
+
+
+def update_item(table: str, key: Item, sets: Mapping[str, Any], expected: Mapping[str, Any]) -> Action:
+    """Return the action that updates an item as `update` does."""
+    return {"Update": update(table, key, sets, expected)}
 
 
 def put_request(table: str, project_id: str, key: str, number: int, request: Request) -> Action:
@@ -131,6 +162,30 @@ def advance(table: str, project_id: str, before: LogEnd, after: LogEnd) -> Actio
         }
         action = update(table, sequence_key(project_id), sets, expected)
     return {"Update": action | {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}}
+
+
+def grant(table: str, before: Members, changes: Sequence[Change]) -> list[Action]:
+    """Return the actions that change the members of a project as the grants among these changes say.
+
+    They are refused if the members are not `before` any more.
+    """
+    after = before.after(changes)
+    if after == before:
+        return []
+    project_id = changes[0].project_id
+    absent = "" if before.roles else "attribute_not_exists(pk) OR "  # or repaired: without a member
+    put = {
+        "TableName": table,
+        "Item": access_item(project_id, after),
+        "ConditionExpression": f"{absent}#version = :version",
+        "ExpressionAttributeNames": {"#version": "version"},
+        "ExpressionAttributeValues": {":version": {"N": str(before.version)}},
+    }
+    actions: list[Action] = [{"Put": put}]
+    for principal, member in after.roles.items():
+        if member.since > before.version:
+            actions.append({"Put": {"TableName": table, "Item": member_item(project_id, principal, member.role)}})
+    return actions
 
 
 def update(table: str, key: Item, sets: Mapping[str, Any], expected: Mapping[str, Any]) -> Action:
@@ -182,7 +237,7 @@ class Refusal(Record):
 def read_reasons(reasons: Sequence[Mapping[str, Any]], built: Built, members: Sequence[Member]) -> Refusal | None:
     """Read the reasons of a `TransactionCanceledException`; `None` if another attempt cannot help.
 
-    Raises the errors of `log_end_of` and `request_of`.
+    Raises the errors of `log_end_of` and `request_of`, and `LogDamaged` if the access item contradicts the log.
     """
     project_id = members[0].chunk.project_id
     codes = [reason.get("Code") for reason in reasons]
@@ -198,6 +253,9 @@ def read_reasons(reasons: Sequence[Mapping[str, Any]], built: Built, members: Se
         elif place < first_change:
             if item:
                 replays[place - 1] = request_of(item)
+        elif place >= first_change + built.after.value - built.before.value:
+            if failed[0] != 0:
+                raise LogDamaged(f"the access item of project {project_id} has members that its log does not have")
         elif occupied is None:
             occupied = built.before.value + place - first_change
     conflict = "TransactionConflict" in codes

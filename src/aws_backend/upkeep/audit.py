@@ -7,6 +7,7 @@ may have edited them by hand.
 
 from __future__ import annotations
 
+from aws_backend.log.access_items import member_item
 from aws_backend.log.items import NAMES, check_format, is_original, registry_values, request_key
 from aws_backend.log.maintenance import (
     PAGE_CHANGES,
@@ -16,6 +17,7 @@ from aws_backend.log.maintenance import (
     request_items,
 )
 from aws_backend.log.rules import END_RULES, REQUEST_RULES, whole
+from sltt_core.base.errors import LogDamaged
 from sltt_core.base.timestamps import normalise, now_utc
 from sltt_core.log.findings import Collector, Finding, Report
 from sltt_core.log.repairs import TOMBSTONE_TYPE, Plan
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from aws_backend.log.table import LogTable
     from sltt_core.log.findings import Progress
     from sltt_core.log.requests import NamedRequest
+    from sltt_core.model.grants import Members
 
     Claim = tuple[Item, int, str]
     """A request item, the last number that it claims to have written, and when."""
@@ -115,6 +118,15 @@ def raw_change(item: Item) -> Change:
     return Change.of(values)
 
 
+def wrong_members(table: LogTable, project_id: str, members: Members) -> list[str]:
+    """Return the principals whose member items differ from these members."""
+    expected = [member_item(project_id, principal, member.role) for principal, member in members.roles.items()]
+    keys = [{"pk": item["pk"], "seq": item["seq"]} for item in expected]
+    found = {item["pk"]["S"]: item for item in table.batch(keys, table.deadline(), ConsistentRead=True)}
+    pairs = zip(members.roles, expected, strict=True)
+    return [principal for principal, item in pairs if found.get(item["pk"]["S"]) != item]
+
+
 def audit(
     table: LogTable,
     project_id: str,
@@ -142,6 +154,8 @@ class Audit:
         """The request items that repair deletes."""
         self.unrecorded: list[NamedRequest] = []
         """The requests whose items repair puts."""
+        self.members_differ = False
+        """Whether repair records the members again."""
         self._collected = Collector()
         self._table = table
         self._project_id = project_id
@@ -177,6 +191,7 @@ class Audit:
             self._add_foreign(item)
         self._walk()
         self._check_end()
+        self._check_members()
         # Request items whose numbers are beyond the log's end: all of them, or the last ones, because the table was
         # restored to a point in time within their transaction.
         end = self._checker.seq
@@ -337,6 +352,30 @@ class Audit:
         types = {name: int(count["N"]) for name, count in sequence["entityTypes"]["M"].items()}
         operations = zip(OPERATIONS, counts, strict=True)
         self._compare(end, RecordedEnd(end, sequence["chain"]["S"], {**dict(operations)}, types))
+
+    def _check_members(self) -> None:
+        """Compare the access item and the member items with the grants of the log."""
+        before: Members | None = None
+        while True:
+            recorded = self._read_members()
+            if recorded is not None and recorded.version > self._checker.seq:
+                self._walk()  # another process has granted a role
+            found = self._checker.check_members(recorded)
+            if not found and wrong_members(self._table, self._project_id, self._checker.members):
+                found = [self._finding("members")]
+            if not found or recorded == before:
+                break
+            before = recorded  # if it differs the next time, a role was granted meanwhile
+        for finding in found:
+            self.members_differ = True
+            self._add(finding)
+
+    def _read_members(self) -> Members | None:
+        """Return the recorded members; `None` if their item is not valid."""
+        try:
+            return self._table.read_members(self._project_id, self._table.deadline(), strong=True)
+        except LogDamaged:
+            return None
 
     def _compare(self, end: int, recorded: RecordedEnd | None = None) -> None:
         at = self._checker.seq

@@ -10,11 +10,13 @@ links are not reported as tampering.
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import TransactionCanceled
+from aws_backend.log.access_items import access_item
 from aws_backend.log.items import LogEnd
 from aws_backend.log.maintenance import (
     PAGE_CHANGES,
     all_items_after,
     delete_request,
+    member_actions,
     note_relinking,
     put_named_request,
     relink,
@@ -22,7 +24,15 @@ from aws_backend.log.maintenance import (
 )
 from aws_backend.log.rules import END_RULES, whole
 from aws_backend.log.transactions import MAX_ACTIONS, put_change
-from aws_backend.upkeep.audit import audit, completed, last_assigned, raw_change, read_with_sequence, seq_of
+from aws_backend.upkeep.audit import (
+    audit,
+    completed,
+    last_assigned,
+    raw_change,
+    read_with_sequence,
+    seq_of,
+    wrong_members,
+)
 from sltt_core.base.errors import LogDamaged, StorageBusy
 from sltt_core.base.timestamps import now_utc
 from sltt_core.log.repairs import Rebuilt, steps
@@ -78,6 +88,7 @@ class _Repair:
         self._project_id = project_id
         self._bad_requests = found.bad_requests
         self._unrecorded = found.unrecorded
+        self._members_differ = found.members_differ
         self._relink_from = found.plan.starts
         self._tombstones = self._links = 0
 
@@ -87,12 +98,15 @@ class _Repair:
         if self._relink_from is not None:
             self._note_relinking(self._relink_from)
         end = self._pass(progress)
+        if self._members_differ:
+            self._put_members()
         return steps(
             keys=deleted,
             recorded=recorded,
             tombstones=self._tombstones,
             links=self._links,
             first=self._relink_from,
+            members=self._members_differ,
             end=f"set the sequence item to {end.value}, with its link and its counts",
         )
 
@@ -167,8 +181,8 @@ class _Repair:
         state.rebuilt.add(change)
 
     def _plan(self, state: _State, action: dict[str, Any], size: int) -> None:
-        """Add a write; first send the planned ones if they, this one and the sequence item exceed a transaction."""
-        if len(state.actions) + 1 >= MAX_ACTIONS or state.size + size > MAX_BYTES:
+        """Add a write; first send the planned ones if they, this one and the last ones exceed a transaction."""
+        if len(state.actions) + 2 >= MAX_ACTIONS or state.size + size > MAX_BYTES:
             self._write(state.actions)
             self._save(state)
         state.actions.append(action)
@@ -195,8 +209,12 @@ class _Repair:
         counted = (sequence or {}).get("repairs")
         repairs = whole(counted) if counted is not None and END_RULES["repairs"](counted) else None
         end = state.end((repairs or 0) + 1)
+        actions = [*state.actions]
+        if self._members_differ:  # no grant can be in flight: it would change the sequence item
+            item = access_item(self._project_id, state.rebuilt.members)
+            actions.append({"Put": {"TableName": self._table.name, "Item": item}})
         try:
-            self._write([*state.actions, repair_sequence(self._table.name, self._project_id, sequence, end)])
+            self._write([*actions, repair_sequence(self._table.name, self._project_id, sequence, end)])
         except TransactionCanceled as error:
             if not error.is_transient or any(reason.get("Code") not in (None, "None") for reason in error.reasons[:-1]):
                 raise
@@ -204,6 +222,22 @@ class _Repair:
         self._save(state)
         self._table.known_heads.note(self._project_id, state.at)
         return end
+
+    def _put_members(self) -> None:
+        """Put the member items that differ from the access item, which is right now, unless that changes meanwhile."""
+        for _ in range(MAX_ROUNDS):
+            members = self._table.read_members(self._project_id, self._table.deadline(), strong=True)
+            wrong = wrong_members(self._table, self._project_id, members)[: MAX_ACTIONS - 1]
+            if not wrong:
+                return
+            actions = member_actions(self._table.name, self._project_id, members, wrong)
+            try:
+                self._write(actions)
+            except TransactionCanceled as error:
+                if not error.is_transient:
+                    raise
+                self._table.runtime.pause(ROUND_SECONDS * self._table.runtime.random())
+        raise self._busy()
 
 
 class _PartlyVisible(Exception):

@@ -8,6 +8,8 @@
       NotFound                      404             the change, project or path does not exist
       MethodNotAllowed              405             the path does not support this method
       NotAllowed                    403             the access check refused the action
+        AccessRevoked               403             ... to a former member of the project
+        ReservedType                403             ... an entity type that only this program writes
       Unauthenticated               401             there is no credential, or it is not valid
       IssuerUnavailable             503     yes     the issuer of tokens does not respond, and its keys are needed
       HeadersTooLarge               431             the request's headers are too large
@@ -15,6 +17,9 @@
       HostNotAllowed                421             the server does not serve this `Host`
       UnknownCoding                 501             the request's body has a transfer coding beside `chunked`
       ChainMismatch                 409             the log has another history than the reader knows
+      LastOwner                     409             a project would have no owner any more
+      ProjectExists                 409             a project cannot be created, because it has changes
+      CredentialExists              409             a device token or an invitation was created before
       KeyReused                     422             the idempotency key was used with another batch
       StorageError                  500             the storage failed
         LogDamaged                  500             a number is missing, or the log contradicts itself
@@ -190,6 +195,47 @@ class NotAllowed(SlttError):
     title = "Not allowed"
 
 
+class AccessRevoked(NotAllowed):
+    """The principal was a member of the project, and is not any more."""
+
+    kind = "access-revoked"
+    title = "Access revoked"
+    hint = "Ask an owner of the project. Changes that were not sent yet stay on the device."
+
+
+class ReservedType(NotAllowed):
+    """Only this program writes changes of this entity type."""
+
+    kind = "reserved-type"
+    title = "Reserved entity type"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field}: entity types that begin with sltt. are reserved; the routes of members write them")
+        self.field = field
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        field = _renamed(self.field, names)
+        self._say(self.message.replace(self.field, field, 1))
+        self.field = field
+
+
+class LastOwner(SlttError):
+    """The project would have no owner any more; nothing was written."""
+
+    status = 409
+    kind = "last-owner"
+    title = "Last owner"
+    hint = "Make another member an owner first."
+
+
+class ProjectExists(SlttError):
+    """The project has changes already, so nobody becomes its owner by appending to it; nothing was written."""
+
+    status = 409
+    kind = "project-exists"
+    title = "Project exists"
+
+
 class Unauthenticated(SlttError):
     """The request has no credential, or one that is not valid."""
 
@@ -207,6 +253,19 @@ class IssuerUnavailable(SlttError):
     retryable = True
     retry_after = 5
     hint = "Try again in a moment; the credential may be valid."
+
+
+class CredentialExists(SlttError):
+    """A device token or an invitation with this id, or under this idempotency key, was created before."""
+
+    status = 409
+    kind = "credential-exists"
+    title = "Created already"
+    hint = "Its secret cannot be shown again. If it is lost, revoke it and create another, with a new idempotency_key."
+
+    def __init__(self, what: str, credential_id: str) -> None:
+        super().__init__(f"the {what} {credential_id} was created before")
+        self.credential_id = credential_id
 
 
 class HeadersTooLarge(SlttError):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from sltt_core.base.errors import InvalidBatch, InvalidInput, NotFound, Problem
+from sltt_core.base.errors import InvalidBatch, InvalidInput, NotFound, Problem, ReservedType
 from sltt_core.log.batches import Batch
 from sltt_core.log.pages import check_limit
 from sltt_core.model.changes import NewChange, item_size
 from sltt_core.model.fields import check_item_size, check_project_id, check_seq, checked, is_link
+from sltt_core.model.grants import RESERVED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,11 +32,13 @@ def served_project(project_id: str | None, bound: str | None) -> str:
 def checked_batch(changes: Sequence[NewChange], bound: str | None) -> Batch:
     """Check a batch, and set the project of changes that have none to `bound`, the project of a bound service.
 
-    Raises `InvalidBatch` with all problems, and `TypeError` for an element that is not a `NewChange`.
+    Raises `InvalidBatch` with all problems, `ReservedType` for an entity type that only this program writes, and
+    `TypeError` for an element that is not a `NewChange`.
     """
     problems: list[Problem] = []
     batch: list[NewChange] = []
     sizes: list[int] = []
+    reserved: str | None = None
     for index, change in enumerate(changes):
         if not isinstance(change, NewChange):
             raise TypeError(f"changes[{index}] is not a NewChange")
@@ -46,6 +49,8 @@ def checked_batch(changes: Sequence[NewChange], bound: str | None) -> Batch:
         elif bound not in (None, change.project_id):
             reason = f"is not {bound}, the only project of this service"
             problems.append(Problem(index, f"changes[{index}].project_id", reason))
+        if change.entity_type.startswith(RESERVED) and reserved is None:
+            reserved = f"changes[{index}].entity_type"
         batch.append(change)
         sizes.append(item_size(change))
         try:
@@ -57,6 +62,8 @@ def checked_batch(changes: Sequence[NewChange], bound: str | None) -> Batch:
         problems.append(Problem(None, "changes", "the batch is empty; pass at least one change"))
     if problems:
         raise InvalidBatch(problems)
+    if reserved is not None:
+        raise ReservedType(reserved)
     return Batch(tuple(batch), tuple(sizes))
 
 

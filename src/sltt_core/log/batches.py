@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from sltt_core.base.errors import InvalidBatch, KeyReused, LogDamaged, PartialAppend, Problem, SlttError
+from sltt_core.base.errors import InvalidBatch, KeyReused, LogDamaged, PartialAppend, Problem, ProjectExists, SlttError
 from sltt_core.base.record import Record
 from sltt_core.log.pages import Head
 from sltt_core.model.chain import link
 from sltt_core.model.changes import Change, NewChange, fingerprint, item_size
 from sltt_core.model.fields import MAX_ENTITY_TYPES, MAX_ITEM_BYTES
+from sltt_core.model.grants import RESERVED, new_grant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 CHUNK_CHANGES = 98
 """The most changes of an atomic write. A DynamoDB transaction has at most 100 items; the log needs two itself."""
+OWNED_CHANGES = CHUNK_CHANGES - 3
+"""The most changes of an atomic write that also grants a role: the grant takes three items."""
 CHUNK_BYTES = 3_500_000
 """The most bytes of an atomic write, as stored. A DynamoDB transaction has at most 4 MB."""
 KEY_DAYS = 400
@@ -45,6 +48,13 @@ class Chunk(Record):
     changes: tuple[NewChange, ...]
     size: int
     """The bytes of the changes as stored (`item_size`)."""
+    owner: str | None = None
+    """The principal who becomes the owner of the project, which must not have any change yet; `None` for no grant."""
+
+    @property
+    def grants(self) -> int:
+        """How many changes the log stores before those of the chunk: 1 for the grant to the owner."""
+        return 0 if self.owner is None else 1
 
 
 class Batch(Record):
@@ -70,7 +80,7 @@ class StoredChunk(Record):
 class BatchAppend:
     """Stores a batch: one project after the other, each chunk by chunk."""
 
-    __slots__ = ("_append", "_key", "_parts", "batch", "chunks", "fingerprint", "seqs")
+    __slots__ = ("_append", "_key", "_owners", "_parts", "batch", "chunks", "fingerprint", "seqs")
 
     def __init__(
         self,
@@ -79,8 +89,12 @@ class BatchAppend:
         append: Callable[[Chunk], StoredChunk],
         max_changes: int = CHUNK_CHANGES,
         max_bytes: int = CHUNK_BYTES,
+        owners: Mapping[str, str] = {},
     ) -> None:
-        """`append` stores a chunk of at most `max_changes` changes and `max_bytes` bytes."""
+        """`append` stores a chunk of at most `max_changes` changes and `max_bytes` bytes.
+
+        `owners` has the projects that must not have any change yet, and the principal who becomes the owner of each.
+        """
         self.batch = batch
         self.seqs: list[int | None] = [None] * len(batch.changes)
         """The sequence number of each change of the batch; `None` if it is not stored yet."""
@@ -88,6 +102,7 @@ class BatchAppend:
         self.fingerprint = fingerprint(batch.changes)
         self._key = key
         self._append = append
+        self._owners = owners
         indexes: dict[str, list[int]] = {}
         for index, change in enumerate(batch.changes):
             indexes.setdefault(str(change.project_id), []).append(index)
@@ -143,7 +158,8 @@ class BatchAppend:
         while offset < length:
             end, size = part.chunk_at(offset)
             changes = tuple([self.batch.changes[index] for index in part.indexes[offset:end]])
-            stored = self._append(Chunk(project_id, self._key, number, offset, self.fingerprint, changes, size))
+            owner = None if number else self._owners.get(project_id)
+            stored = self._append(Chunk(project_id, self._key, number, offset, self.fingerprint, changes, size, owner))
             if stored.fingerprint != self.fingerprint:
                 raise key_reused(project_id)
             if stored.offset != offset or offset + stored.count > length:
@@ -202,17 +218,26 @@ def key_reused(project_id: str) -> KeyReused:
     return KeyReused(f"the idempotency key was used before with another batch in project {project_id}")
 
 
+def chunk_of(project_id: str, change: NewChange) -> Chunk:
+    """Return a chunk with one change and without an idempotency key."""
+    return Chunk(project_id, None, 0, 0, "", (change,), item_size(change))
+
+
 def number_changes(chunk: Chunk, head: Head, now: str) -> tuple[Change, ...]:
     """Return the changes of a chunk as the log stores them after `head`, at the time `now`.
 
-    If the chunk has a key, its first change names it (`sltt_core.log.requests`), unless it has no room for the name.
+    If the chunk has a key, its first change names it (`sltt_core.log.requests`), unless it has no room for the name. If
+    it has an owner, the grant to the owner is stored before its changes: the first `chunk.grants` of those returned.
     """
     seq, previous = head.seq, head.chain
     stored = []
-    name = None
+    names: list[str | None] = [None] * (chunk.grants + len(chunk.changes))
     if chunk.key is not None and (chunk.size <= _NAMING or item_size(chunk.changes[0]) <= _NAMING):
-        name = f"{chunk.key} {chunk.number} {chunk.offset} {len(chunk.changes)} {chunk.fingerprint}"
-    for new in chunk.changes:
+        names[chunk.grants] = f"{chunk.key} {chunk.number} {chunk.offset} {len(chunk.changes)} {chunk.fingerprint}"
+    changes = chunk.changes
+    if chunk.owner is not None:
+        changes = (new_grant(chunk.project_id, chunk.owner, "owner", chunk.owner), *changes)
+    for new, name in zip(changes, names, strict=True):
         seq += 1
         values = (
             chunk.project_id,
@@ -226,7 +251,6 @@ def number_changes(chunk: Chunk, head: Head, now: str) -> tuple[Change, ...]:
         )
         previous = link(previous, *values, new.cid, new.change_by)
         stored.append(Change.of((*values, None, new.cid, new.change_by, previous, name)))
-        name = None
     return tuple(stored)
 
 
@@ -237,14 +261,21 @@ _NAMING = MAX_ITEM_BYTES - 256
 def first_excess_type(known: set[str], types: Iterable[str]) -> int | None:
     """Return the index of the first entity type that exceeds `MAX_ENTITY_TYPES`, or `None`.
 
-    `known` has the entity types of the project, `types` those of new changes.
+    `known` has the entity types of the project, `types` those of new changes. Reserved types do not count.
     """
-    all_types = set(known)
+    all_types = {entity_type for entity_type in known if not entity_type.startswith(RESERVED)}
     for index, entity_type in enumerate(types):
+        if entity_type.startswith(RESERVED):
+            continue
         if entity_type not in all_types and len(all_types) >= MAX_ENTITY_TYPES:
             return index
         all_types.add(entity_type)
     return None
+
+
+def project_exists(project_id: str) -> ProjectExists:
+    """Return the error for a chunk that names an owner, if the log has changes already."""
+    return ProjectExists(f"project {project_id} has changes already")
 
 
 def too_many_entity_types(index: int) -> InvalidBatch:

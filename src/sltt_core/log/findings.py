@@ -30,6 +30,7 @@ KINDS: dict[str, tuple[str, bool]] = {
     "unreadable-end": ("the record of the log's end has a value that breaks a rule of this format", True),
     "end-link": ("the recorded end of the log has a different link from the last change", True),
     "counts": ("the recorded counts differ from those of the changes", True),
+    "members": ("the recorded members of the project differ from the grants in its log", True),
     "request": ("an idempotency key refers to changes that are missing, or that another batch wrote", True),
     "no-request": ("changes name an idempotency key that is not recorded, so a retry would be stored again", True),
     "broken-link": ("a change does not match its link: it was altered, or comes from another history", False),

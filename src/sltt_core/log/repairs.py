@@ -6,6 +6,7 @@ from sltt_core.base.errors import LogDamaged
 from sltt_core.model.chain import GENESIS, link_of
 from sltt_core.model.changes import Change
 from sltt_core.model.fields import OPERATIONS, TOMBSTONE
+from sltt_core.model.grants import MEMBER, NO_MEMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,19 +70,21 @@ class Plan:
 class Rebuilt:
     """The end of a log as its changes say: the last number, its link, and the counts."""
 
-    __slots__ = ("link", "operations", "seq", "types")
+    __slots__ = ("link", "members", "operations", "seq", "types")
 
     def __init__(self) -> None:
         self.seq = 0
         self.link = GENESIS
         self.operations = dict.fromkeys(OPERATIONS, 0)
         self.types: dict[str, int] = {}
+        self.members = NO_MEMBERS
 
     def copy(self) -> Rebuilt:
         """Return an independent copy."""
         copied = Rebuilt()
         copied.seq, copied.link = self.seq, self.link
         copied.operations, copied.types = dict(self.operations), dict(self.types)
+        copied.members = self.members
         return copied
 
     def add(self, change: Change) -> None:
@@ -90,6 +93,8 @@ class Rebuilt:
         if change.operation in self.operations:
             self.operations[change.operation] += 1
         self.types[change.entity_type] = self.types.get(change.entity_type, 0) + 1
+        if change.entity_type == MEMBER:
+            self.members = self.members.after([change])
 
     def linked(self, change: Change) -> Change:
         """Return the next change with its right link."""
@@ -101,10 +106,13 @@ class Rebuilt:
         return self.linked(Change.of((project_id, self.seq + 1, *values)))
 
 
-def steps(*, keys: int, recorded: int, tombstones: int, links: int, first: int | None, end: str) -> tuple[str, ...]:
+def steps(
+    *, keys: int, recorded: int, tombstones: int, links: int, first: int | None, members: bool, end: str
+) -> tuple[str, ...]:
     """Return what was done, in words.
 
-    `keys` were deleted and `recorded` recorded; `first` is the first number whose link was computed again.
+    `keys` were deleted and `recorded` recorded; `first` is the first number whose link was computed again; `members`
+    tells whether the members were recorded again.
     """
     done = []
     if keys:
@@ -118,6 +126,8 @@ def steps(*, keys: int, recorded: int, tombstones: int, links: int, first: int |
         done.append(f"put {_counted(tombstones, 'tombstone')} in place of missing changes")
     if links:
         done.append(f"computed the links of {_counted(links, 'change')} again, from {first} on")
+    if members:
+        done.append("recorded the members again, as the grants in the log say")
     return (*done, end)
 
 

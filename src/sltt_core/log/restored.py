@@ -8,6 +8,7 @@ from sltt_core.log.pages import Head
 from sltt_core.log.requests import Requests, request_of
 from sltt_core.model.chain import link_of
 from sltt_core.model.changes import item_size
+from sltt_core.model.grants import MEMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,10 +76,14 @@ class Restore:
             at = changes[-1].seq
 
     def _parts(self, changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
-        """Divide the changes. A change that names a request counts twice, because the request is written with it."""
+        """Divide the changes. One that names a request counts twice, because the request is written with it.
+
+        A grant counts twice more: for its member, and for all members.
+        """
         start = count = size = 0
         for index, change in enumerate(changes):
-            writes, octets = 1 + (change.request_key is not None), item_size(change)
+            writes = 1 + (change.request_key is not None) + 2 * (change.entity_type == MEMBER)
+            octets = item_size(change)
             if index > start and (count + writes > self._max_changes or size + octets > self._max_bytes):
                 yield tuple(changes[start:index])
                 start, count, size = index, 0, 0

@@ -12,7 +12,16 @@ from abc import abstractmethod
 from sltt_core.base.errors import InvalidBatch, InvalidInput, NotFound, Problem
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.log.arguments import check_page, checked_batch, served_project
-from sltt_core.log.batches import CHUNK_BYTES, CHUNK_CHANGES, Appended, BatchAppend, Chunk, StoredChunk
+from sltt_core.log.batches import (
+    CHUNK_BYTES,
+    CHUNK_CHANGES,
+    OWNED_CHANGES,
+    Appended,
+    BatchAppend,
+    Chunk,
+    StoredChunk,
+)
+from sltt_core.log.credentials import CredentialStorage
 from sltt_core.log.pages import (
     ALL,
     MAX_LIMIT,
@@ -29,19 +38,21 @@ from sltt_core.log.pages import (
 from sltt_core.log.upkeep import Upkeep
 from sltt_core.model.changes import Change, NewChange
 from sltt_core.model.fields import check_idempotency_key, check_project_id, check_seq, checked
+from sltt_core.model.grants import check_principal, check_role, new_grant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
     from sltt_core.base.runtime import Runtime
     from sltt_core.log.pages import Run
     from sltt_core.log.requests import NamedRequest
+    from sltt_core.model.grants import Members, Role
 
 
-class BaseStorageService(Upkeep):
+class BaseStorageService(Upkeep, CredentialStorage):
     """A storage of change logs: one append-only log for each project. Several threads may use one object.
 
     A service is bound to one project if it is created with `project_id=`. It serves only that project, and its methods
@@ -119,7 +130,13 @@ class BaseStorageService(Upkeep):
             return self.get_change(chunks[0].first_seq, project_id=change.project_id)
         return stored[0]
 
-    def create_changes(self, changes: Sequence[NewChange], idempotency_key: str | None = None) -> Appended:
+    def create_changes(
+        self,
+        changes: Sequence[NewChange],
+        idempotency_key: str | None = None,
+        *,
+        owners: Mapping[str, str] = {},
+    ) -> Appended:
         """Append a batch in order, and return the sequence numbers of its changes.
 
         The changes of one project are written atomically, up to 98 changes and 3.5 MB. More changes are divided into
@@ -133,8 +150,14 @@ class BaseStorageService(Upkeep):
         Raises `InvalidBatch` if a change is not valid (nothing was stored), `KeyReused` if the key was used before
         with another batch, and `PartialAppend` if a batch of several chunks or projects was stored in part. To store
         the rest, call again with the same batch and key.
+
+        `owners` has the projects that the call creates, and the principal who becomes the owner of each: the first
+        change of such a log is the grant, in the same atomic write as the first changes of the batch. Raises
+        `ProjectExists` if such a project has changes already, unless they are those of the same batch and key.
         """
-        return self._append_batch(changes, idempotency_key)[0]
+        for principal in owners.values():
+            checked(check_principal, principal, "owners")
+        return self._append_batch(changes, idempotency_key, owners)[0]
 
     def restore_changes(self, changes: Iterable[Change]) -> Head:
         """Append changes of another log of the same project without modification, and return the new end of the log.
@@ -175,6 +198,40 @@ class BaseStorageService(Upkeep):
         if change is None:
             raise self._no_change(project_id, seq)
         return change
+
+    # Members
+
+    def set_role(
+        self, principal: str, role: Role, *, project_id: str | None = None, granted_by: str | None = None
+    ) -> Members:
+        """Give a principal a role in a project, and return the members afterwards.
+
+        The grant is a change of the log: of the entity type `sltt.member`, with the principal as its entity id. The
+        members change in the same atomic write. A principal that has the role already gets no further grant. The role
+        `none` removes a member. Raises `LastOwner` if the project would lose its last owner.
+        """
+        project_id = self._project(project_id)
+        checked(check_principal, principal, "principal")
+        checked(check_role, role, "role")
+        if granted_by is not None:
+            checked(check_principal, granted_by, "granted_by")
+        return self._grant(project_id, new_grant(project_id, principal, role, granted_by))
+
+    def get_members(self, *, project_id: str | None = None) -> Members:
+        """Return everyone who has or had a role in a project. The cost does not grow with the log."""
+        return self._members(self._project(project_id))
+
+    def get_projects_of(self, principal: str, cursor: str | None = None, limit: int = MAX_LIMIT) -> ProjectsPage:
+        """Return the sorted ids of the projects in which a principal has a role, after `cursor`, at most `limit`.
+
+        The cost grows with the ids returned.
+        """
+        checked(check_principal, principal, "principal")
+        if cursor is not None:
+            checked(check_project_id, cursor, "cursor")
+        checked(check_limit, limit, "limit")
+        found = self._projects_of(principal, cursor, limit + 1)
+        return ProjectsPage(tuple(found[:limit]), found[limit - 1] if len(found) > limit else None)
 
     # Reading
 
@@ -295,11 +352,14 @@ class BaseStorageService(Upkeep):
     def _no_change(self, project_id: str, seq: int) -> NotFound:
         return NotFound(f"project {project_id} has no change {seq}")
 
-    def _append_batch(self, changes: Sequence[NewChange], key: str | None) -> tuple[Appended, list[StoredChunk]]:
+    def _append_batch(
+        self, changes: Sequence[NewChange], key: str | None, owners: Mapping[str, str] = {}
+    ) -> tuple[Appended, list[StoredChunk]]:
         batch = checked_batch(changes, self.project_id)
         if key is not None:
             checked(check_idempotency_key, key, "idempotency_key")
-        append = BatchAppend(batch, key, self._append, self._chunk_changes, self._chunk_bytes)
+        limit = min(self._chunk_changes, OWNED_CHANGES) if owners else self._chunk_changes
+        append = BatchAppend(batch, key, self._append, limit, self._chunk_bytes, owners)
         if append.writes > 1:
             # A single write checks this itself. With several, the check comes before the first.
             append.check(self._stored_chunk, lambda project_id: self._stats(project_id)[1])
@@ -349,12 +409,25 @@ class BaseStorageService(Upkeep):
     def _append(self, chunk: Chunk) -> StoredChunk:
         """Store a chunk atomically. If its key and number are stored already, return that chunk and store nothing.
 
-        Raises `InvalidBatch` (`too_many_entity_types`) before anything is written.
+        With `Chunk.owner`, store a grant before it. Raises `ProjectExists` if the log has changes then, and
+        `InvalidBatch` (`too_many_entity_types`), before anything is written.
         """
 
     @abstractmethod
     def _stored_chunk(self, project_id: str, key: str, number: int) -> StoredChunk | None:
         """Return the stored chunk with this key and number, or `None`."""
+
+    @abstractmethod
+    def _grant(self, project_id: str, grant: NewChange) -> Members:
+        """Append a grant if it is needed (`members.is_needed`), atomically; return the members afterwards."""
+
+    @abstractmethod
+    def _members(self, project_id: str) -> Members:
+        """Return the members; `NO_MEMBERS` for a project without a grant."""
+
+    @abstractmethod
+    def _projects_of(self, principal: str, after: str | None, limit: int) -> list[str]:
+        """Return at most `limit` sorted ids of the projects of a principal, after the id `after`."""
 
     @abstractmethod
     def _restore(self, project_id: str, changes: tuple[Change, ...], requests: tuple[NamedRequest, ...]) -> None:

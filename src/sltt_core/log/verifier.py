@@ -11,6 +11,7 @@ from sltt_core.log.findings import Finding
 from sltt_core.log.requests import Requests
 from sltt_core.model.chain import GENESIS, link_of
 from sltt_core.model.fields import MAX_SEQ, OPERATIONS, is_link
+from sltt_core.model.grants import MEMBER, NO_MEMBERS
 from sltt_core.model.stored import broken_rule
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from sltt_core.log.requests import NamedRequest
     from sltt_core.model.changes import Change
+    from sltt_core.model.grants import Members
 
 
 class RecordedEnd(Record):
@@ -41,6 +43,7 @@ class LogChecker:
     __slots__ = (
         "_all_counted",
         "_link",
+        "_members",
         "_names",
         "_operations",
         "_project_id",
@@ -65,6 +68,7 @@ class LogChecker:
         self._operations = dict.fromkeys(OPERATIONS, 0)
         self._types: dict[str, int] = {}
         self._requests = Requests()
+        self._members = NO_MEMBERS
         self._all_counted = True
 
     @property
@@ -126,6 +130,20 @@ class LogChecker:
             found.append(self.finding("counts"))
         return found
 
+    @property
+    def members(self) -> Members:
+        """The members that follow from the changes checked."""
+        return self._members
+
+    def check_members(self, recorded: Members | None) -> list[Finding]:
+        """Compare the recorded members (`None` if they cannot be read) with the grants, after all changes were checked.
+
+        Like counts, they are compared only if no change is missing or unreadable.
+        """
+        if recorded == self._members or (recorded is not None and not self._all_counted):
+            return []
+        return [self.finding("members")]
+
     def finding(
         self,
         kind: str,
@@ -149,6 +167,8 @@ class LogChecker:
         if change.operation in self._operations:
             self._operations[change.operation] += 1
         self._requests.add(change)
+        if change.entity_type == MEMBER:
+            self._members = self._members.after([change])
 
 
 def joined(findings: Iterable[Finding]) -> Iterator[Finding]:

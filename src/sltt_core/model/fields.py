@@ -72,6 +72,14 @@ def check_idempotency_key(value: object) -> str:
     return text
 
 
+def check_credential_id(value: object) -> str:
+    """Check the id of a device token or of an invitation: `[A-Za-z0-9]{16}`."""
+    text = _text(value, 16)
+    if len(text) < 16 or text.strip(_ALNUM):
+        raise ValueError("is not valid: 16 of A-Z a-z 0-9")
+    return text
+
+
 def is_link(text: str) -> bool:
     """Return whether a text has the form of a link: 22 characters of base64url."""
     return len(text) == 22 and not text.strip(_LINK_CHARS)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
+from sltt_core.base.errors import LogDamaged
 from sltt_core.base.record import Record
 from sltt_core.model.changes import Change
 from sltt_core.model.fields import COLUMNS, MAX_SEQ, OPERATIONS
-from sltt_core.sqlite.rows import BAD_PROJECT_ID, CHANGE
+from sltt_core.sqlite.rows import BAD_PROJECT_ID, CHANGE, find_members
 from sltt_core.sqlite.schema import MAX_LOG, SEQ_BITS
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sltt_core.log.repairs import Rebuilt
+    from sltt_core.model.grants import Members
 
 _REQUEST_RULES = {
     "key": "typeof(key) = 'text' AND length(CAST(key AS BLOB)) BETWEEN 16 AND 128 "
@@ -171,6 +173,23 @@ def set_end(connection: Connection, log: int, project_id: str, end: Rebuilt) -> 
     connection.executemany(
         "INSERT INTO entity_types (log, entity_type, total) VALUES (?, ?, ?)",
         ((log, entity_type, total) for entity_type, total in end.types.items()),
+    )
+
+
+def read_members(connection: Connection, project_id: str) -> Members | None:
+    """Return the recorded members of a project; `None` if a row is not valid."""
+    try:
+        return find_members(connection, project_id)
+    except LogDamaged:
+        return None
+
+
+def set_members(connection: Connection, project_id: str, members: Members) -> None:
+    """Write the members of a project in place of those that are recorded."""
+    connection.execute("DELETE FROM members WHERE project_id = ?", (project_id,))
+    connection.executemany(
+        "INSERT INTO members VALUES (?, ?, ?, ?)",
+        ((project_id, principal, member.role, member.since) for principal, member in members.roles.items()),
     )
 
 

@@ -103,8 +103,19 @@ class Repair:
             if seq % PAGE_CHANGES == 0:
                 self._progress(seq)
         raw_rows.set_end(connection, log, self._project_id, end)
+        members = raw_rows.read_members(connection, self._project_id) != end.members
+        if members:
+            raw_rows.set_members(connection, self._project_id, end.members)
         text = f"set the row of the log to the end {end.seq}, with its link and its counts"
-        return steps(keys=keys, recorded=recorded, tombstones=tombstones, links=links, first=relink_from, end=text)
+        return steps(
+            keys=keys,
+            recorded=recorded,
+            tombstones=tombstones,
+            links=links,
+            first=relink_from,
+            members=members,
+            end=text,
+        )
 
     def _record(self, log: int, seq: int) -> bool:
         """Record the request that a change names; return whether it names one."""

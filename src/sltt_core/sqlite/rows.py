@@ -10,6 +10,7 @@ from sltt_core.log.pages import ChangeStats, Head, contiguous_run
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import Change
 from sltt_core.model.fields import COLUMNS, FIELDS, MAX_SEQ, is_link
+from sltt_core.model.grants import MEMBER, ROLES, Member, Members, granted_role
 from sltt_core.model.stored import sound
 from sltt_core.sqlite.schema import MAX_LOG, SEQ_BITS
 
@@ -108,6 +109,27 @@ def find_request(connection: Connection, log: int, key: str, number: int) -> Sto
     return StoredChunk.of(row)
 
 
+def find_members(connection: Connection, project_id: str) -> Members:
+    """Return the members of a project; raises `LogDamaged` when a row is not valid."""
+    rows = connection.execute("SELECT principal, role, since FROM members WHERE project_id = ?", (project_id,))
+    roles = {}
+    for principal, role, since in rows:
+        if role not in ROLES or type(principal) is not str or type(since) is not int:
+            raise LogDamaged(f"a row of project {project_id} in the table members is not valid")
+        roles[principal] = Member(role, since)
+    return Members(roles)
+
+
+def find_projects_of(connection: Connection, principal: str, after: str | None, limit: int) -> list[str]:
+    """Return the projects in which a principal has a role, in order, after the given one."""
+    rows = connection.execute(
+        "SELECT project_id FROM members WHERE principal = ? AND project_id > ? AND role <> 'none' "
+        "ORDER BY project_id LIMIT ?",
+        (principal, after or "", limit),
+    )
+    return [project_id for (project_id,) in rows]
+
+
 def find_ends(connection: Connection, project_ids: Sequence[str]) -> dict[str, int]:
     """Return the last sequence number of each of these projects that has changes."""
     ends: dict[str, int] = {}
@@ -204,7 +226,7 @@ def insert_log(connection: Connection, project_id: str) -> int:
 
 
 def insert_changes(connection: Connection, log: int, changes: Sequence[Change]) -> None:
-    """Write consecutive changes to the end of a log, with the log's end and its counts."""
+    """Write consecutive changes to the end of a log, with the log's end, its counts and its members."""
     if changes[-1].seq > MAX_SEQ:
         raise StorageError(
             f"the log of project {changes[0].project_id} has room for {MAX_SEQ:,} changes, and holds as many",
@@ -238,6 +260,9 @@ def insert_changes(connection: Connection, log: int, changes: Sequence[Change]) 
     )
     if counted.rowcount != len(types):
         raise _not_valid(changes[0].project_id, "entity_types")
+    if MEMBER in types:
+        granted = [(c.project_id, c.entity_id, role, c.seq) for c in changes if (role := granted_role(c)) is not None]
+        connection.executemany("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?)", granted)
 
 
 def insert_request(connection: Connection, log: int, chunk: Chunk, first_seq: int) -> None:

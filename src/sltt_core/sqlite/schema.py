@@ -22,6 +22,40 @@ CALENDAR = """CREATE TABLE calendar (                    -- one row
     days        INTEGER NOT NULL           -- how often last_day was set
 )"""
 START = "INSERT INTO calendar VALUES (1, 0, 0)"
+MEMBERS = """CREATE TABLE members (                     -- follows from the changes of the type sltt.member
+    project_id  TEXT NOT NULL,
+    principal   TEXT NOT NULL,
+    role        TEXT NOT NULL,
+    since       INTEGER NOT NULL,          -- the number of the change that granted it
+    PRIMARY KEY (project_id, principal)
+) WITHOUT ROWID"""
+MEMBERSHIPS = "CREATE INDEX memberships ON members (principal, project_id) WHERE role <> 'none'"
+TOKENS = """CREATE TABLE tokens (                      -- device tokens; the secrets are not stored
+    id          TEXT PRIMARY KEY,
+    hash        TEXT NOT NULL,             -- the SHA-256 of the secret, in hexadecimal digits
+    project_id  TEXT NOT NULL,
+    role        TEXT NOT NULL,             -- as granted first; members has the current one
+    created_by  TEXT,
+    created_at  TEXT NOT NULL,
+    expires     INTEGER NOT NULL,          -- seconds since 1970
+    principal   TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    revoked_at  TEXT
+) WITHOUT ROWID"""
+TOKENS_BY_PROJECT = "CREATE INDEX tokens_by_project ON tokens (project_id, id)"
+INVITATIONS = """CREATE TABLE invitations (                 -- the secrets are not stored
+    id          TEXT PRIMARY KEY,
+    hash        TEXT NOT NULL,             -- the SHA-256 of the secret, in hexadecimal digits
+    project_id  TEXT NOT NULL,
+    role        TEXT NOT NULL,
+    created_by  TEXT,
+    created_at  TEXT NOT NULL,
+    expires     INTEGER NOT NULL,          -- seconds since 1970
+    uses        INTEGER NOT NULL           -- how many principals can still accept it
+) WITHOUT ROWID"""
+INVITATIONS_BY_PROJECT = "CREATE INDEX invitations_by_project ON invitations (project_id, id)"
+ACCESS = (MEMBERS, MEMBERSHIPS, TOKENS, TOKENS_BY_PROJECT, INVITATIONS, INVITATIONS_BY_PROJECT)
+ACCESS_SQL = ";\n".join(ACCESS)
 UPGRADES: Upgrades = (
     # 2: keys expire by days of use, which a clock that jumps cannot skip. Each key is kept for its full time again.
     (CALENDAR, START, "UPDATE requests SET expires = 400"),
@@ -38,6 +72,13 @@ UPGRADES: Upgrades = (
             LIMIT 1
         ) WHERE id IN (SELECT log << {SEQ_BITS} | first_seq FROM requests)""",
         "DROP INDEX by_first",
+    ),
+    # 4: members, as they follow from the log; device tokens and invitations.
+    (
+        *ACCESS,
+        "INSERT INTO members SELECT project_id, entity_id, json_extract(data_json, '$.role') AS role, max(id & "
+        "((1 << 40) - 1)) FROM changes JOIN logs ON log = id >> 40 WHERE entity_type = 'sltt.member' "
+        "AND json_valid(data_json) AND role IN ('none', 'viewer', 'editor', 'owner') GROUP BY project_id, entity_id",
     ),
 )
 """One element for each older format. A step also has to bring the data along; `SCHEMA` is of the last format."""
@@ -87,6 +128,7 @@ CREATE TABLE requests (                    -- what an idempotency key wrote, chu
     PRIMARY KEY (log, key, number)
 ) WITHOUT ROWID;
 CREATE INDEX requests_by_expiry ON requests (expires);
+{ACCESS_SQL};
 {CALENDAR};
 {START};
 CREATE VIEW change_log AS                  -- for people: the log as the API shows it

@@ -17,14 +17,17 @@ from sltt_core.log.batches import (
     CHUNK_CHANGES,
     Chunk,
     StoredChunk,
+    chunk_of,
     first_excess_type,
     number_changes,
+    project_exists,
     too_many_entity_types,
 )
+from sltt_core.log.members import is_needed
 from sltt_core.log.pages import EMPTY_LOG, PAGE_BYTES, ChangeStats, Head
 from sltt_core.log.storage import BaseStorageService
 from sltt_core.model.chain import GENESIS
-from sltt_core.sqlite import raw_rows, rows
+from sltt_core.sqlite import credential_rows, raw_rows, rows
 from sltt_core.sqlite.connections import Connections
 from sltt_core.sqlite.database import Database
 from sltt_core.sqlite.notifier import Notifier
@@ -41,9 +44,11 @@ if TYPE_CHECKING:
 
     from sltt_core.base.runtime import Runtime
     from sltt_core.log.findings import Finding, Progress, Report
+    from sltt_core.log.issuing import C, Decision
     from sltt_core.log.pages import Run
     from sltt_core.log.requests import NamedRequest
-    from sltt_core.model.changes import Change
+    from sltt_core.model.changes import Change, NewChange
+    from sltt_core.model.grants import Members
 
 _DAY = 86_400 * 10**9
 """Nanoseconds."""
@@ -137,6 +142,22 @@ class LocalStorageService(BaseStorageService):
             found = rows.find_log(connection, project_id)
             return None if found is None else rows.find_request(connection, found[0], key, number)
 
+    def _members(self, project_id: str) -> Members:
+        with self._readers.snapshot() as connection:
+            return rows.find_members(connection, project_id)
+
+    def _projects_of(self, principal: str, after: str | None, limit: int) -> list[str]:
+        with self._readers.snapshot() as connection:
+            return rows.find_projects_of(connection, principal, after, limit)
+
+    def _credential(self, kind: type[C], credential_id: str) -> C | None:
+        with self._readers.snapshot() as connection:
+            return credential_rows.find_credential(connection, kind, credential_id)
+
+    def _credentials(self, kind: type[C], project_id: str, after: str | None, limit: int) -> tuple[list[C], str | None]:
+        with self._readers.snapshot() as connection:
+            return credential_rows.find_credentials(connection, kind, project_id, after, limit)
+
     def _verify(self, project_id: str, requests: bool, progress: Progress) -> Iterator[Finding]:
         return Verification(self._any_snapshot, project_id, progress, clock=self._runtime.clock).run(requests)
 
@@ -178,11 +199,47 @@ class LocalStorageService(BaseStorageService):
                 raise too_many_entity_types(chunk.offset + too_many)
         if log is None:
             log = rows.insert_log(connection, chunk.project_id)
-        stored = number_changes(chunk, head, now_utc(self._runtime.clock))
-        rows.insert_changes(connection, log, stored)
+        elif chunk.owner is not None:
+            raise project_exists(chunk.project_id)
+        written = number_changes(chunk, head, now_utc(self._runtime.clock))
+        rows.insert_changes(connection, log, written)
+        stored = written[chunk.grants :]
         if chunk.key is not None:
-            rows.insert_request(connection, log, chunk, head.seq + 1)
-        return StoredChunk(head.seq + 1, len(stored), chunk.fingerprint, stored, chunk.offset)
+            rows.insert_request(connection, log, chunk, stored[0].seq)
+        return StoredChunk(stored[0].seq, len(stored), chunk.fingerprint, stored, chunk.offset)
+
+    def _grant(self, project_id: str, grant: NewChange) -> Members:
+        return self._writer.write(lambda connection: self._grant_in(connection, project_id, grant))
+
+    def _grant_in(self, connection: Connection, project_id: str, grant: NewChange) -> Members:
+        members = rows.find_members(connection, project_id)
+        if is_needed(members, grant):
+            self._append_in(connection, chunk_of(project_id, grant))
+            members = rows.find_members(connection, project_id)
+        return members
+
+    def _replace_credential(self, before: C | None, after: C) -> bool:
+        def replace(connection: Connection) -> bool:
+            if credential_rows.find_credential(connection, type(after), after.id) != before:
+                return False
+            credential_rows.put_credential(connection, after)
+            return True
+
+        return self._writer.write(replace)
+
+    def _change_credential(
+        self, kind: type[C], project_id: str, credential_id: str, decide: Decision[C]
+    ) -> tuple[C, Members]:
+        def change(connection: Connection) -> tuple[C, Members]:
+            before = credential_rows.find_credential(connection, kind, credential_id)
+            after, grant = decide(before, rows.find_members(connection, project_id))
+            if after != before:
+                credential_rows.put_credential(connection, after)
+            if grant is not None:
+                self._append_in(connection, chunk_of(project_id, grant))
+            return after, rows.find_members(connection, project_id)
+
+        return self._writer.write(change)
 
     def _restore(self, project_id: str, changes: tuple[Change, ...], requests: tuple[NamedRequest, ...]) -> None:
         self._writer.write(lambda connection: self._restore_in(connection, project_id, changes, requests))

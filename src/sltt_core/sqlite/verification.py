@@ -97,6 +97,7 @@ class Verification:
                 full = count == self._page
                 if not full:
                     found += check_end(checker, end)
+                    found += checker.check_members(raw_rows.read_members(connection, self._project_id))
             for finding in found:
                 if finding.kind != "counts" or self.examined == 0 or self._counts_are_wrong():
                     yield finding

@@ -25,13 +25,14 @@ from aws_backend.log.transactions import (
     Refusal,
     advance,
     build,
-    build_restore,
+    build_verbatim,
     put_request,
     read_reasons,
 )
 from sltt_core.base.errors import NotALog
 from sltt_core.log.batches import CHUNK_CHANGES, Chunk
 from sltt_core.model.chain import GENESIS, check_links
+from sltt_core.model.grants import NO_MEMBERS
 from tests.sltt_core.samples import NOW, log, new_change
 
 NONE = {"Code": "None"}
@@ -166,7 +167,7 @@ def test_other_reasons_are_not_a_refusal() -> None:
 def test_a_restored_log_is_written_as_it_is(count: int) -> None:
     before = end(3)
     changes = log(*(new_change(entity_id=f"e{place}") for place in range(count)), after=before.head)
-    transaction = build_restore("table", changes, [], before, "t" * 32)
+    transaction = build_verbatim("table", changes, [], before, NO_MEMBERS, "t" * 32)
     assert transaction.actions == [
         advance("table", "ruth", before, transaction.after),
         *[

@@ -135,7 +135,8 @@ def test_a_damaged_file_is_called_damaged(path: Path) -> None:
     with LocalStorageService(path) as storage:
         storage.create_changes(batch(200, data='{"text":"' + "x" * 300 + '"}'))
     octets = bytearray(path.read_bytes())
-    octets[4096:] = b"\xff" * (len(octets) - 4096)
+    start = len(octets) // 2  # the schema is before this
+    octets[start:] = b"\xff" * (len(octets) - start)
     path.write_bytes(octets)
     with LocalStorageService(path) as storage, pytest.raises(LogDamaged):
         everything(storage)
