@@ -118,7 +118,7 @@ def signatures(door: ModuleType) -> list[str]:
             lines.append(f"{name}{signature_of(value)}")
         except ValueError:  # an exception with the constructor of `Exception`
             lines.append(f"{name}: {value.__base__.__name__}")
-        for method, function in vars(value).items() if isinstance(value, type) else ():
+        for method, function in methods_of(value) if isinstance(value, type) else ():
             if isinstance(function, classmethod):
                 function = getattr(value, method)
             if not method.startswith("_") and inspect.isroutine(function):
@@ -127,6 +127,16 @@ def signatures(door: ModuleType) -> list[str]:
                 annotations: dict[str, str] = getattr(function.fget, "__annotations__", {})
                 lines.append(f"{name}.{method} -> {annotations['return']}")
     return sorted(lines)
+
+
+def methods_of(value: type) -> list[tuple[str, Any]]:
+    """What a class defines, or a base class that is a part of it: one of ours that is not public itself."""
+    parts = [
+        base
+        for base in value.__bases__
+        if base.__module__.startswith("sltt_core.") and not any(base.__name__ in door.__all__ for door in DOORS)
+    ]
+    return [pair for kind in (value, *parts) for pair in vars(kind).items()]
 
 
 def fields_of(value: type) -> tuple[str, ...]:
@@ -138,10 +148,15 @@ SIGNATURES = {
     "sltt_core": """
 Access()
 Access.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None
+Access.is_admin(self, principal: Principal | None) -> bool
+Access.members_changed(self, project_id: str, members: Members) -> None
+Access.owners(self, principal: Principal | None, project_ids: Iterable[str]) -> Mapping[str, str]
+Access.project_exists(self, project_id: str) -> None
 Access.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
 AccessLog(stream: TextIO | None = None, *, errors_only: bool = False, runtime: Runtime = Runtime) -> None
 AccessLog.flush(self, seconds: float = 1.0) -> bool
 AccessLog.write(self, entry: AccessEntry) -> None
+AccessRevoked(message: str, *, hint: str | None = None) -> None
 AllowAll()
 AllowAll.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None
 AllowAll.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
@@ -159,11 +174,17 @@ Authenticator.authenticate(self, headers: Mapping[str, str]) -> Principal
 Authenticator.metadata(self, headers: Mapping[str, str]) -> dict[str, Any]
 BaseStorageService(project_id: str | None = None, *, runtime: Runtime = Runtime, chunk_changes: int = 98,
     chunk_bytes: int = 3500000, page_bytes: int = 4000000) -> None
+BaseStorageService.accept_invitation(self, invitation_id: str, principal: str) -> tuple[Invitation, Members]
 BaseStorageService.check(self) -> None
 BaseStorageService.close(self) -> None
 BaseStorageService.create_change(self, change: NewChange, idempotency_key: str | None = None) -> Change
-BaseStorageService.create_changes(self, changes: Sequence[NewChange], idempotency_key: str | None = None) ->
-    Appended
+BaseStorageService.create_changes(self, changes: Sequence[NewChange], idempotency_key: str | None = None, *,
+    owners: Mapping[str, str] = dict) -> Appended
+BaseStorageService.create_invitation(self, invitation_id: str, digest: bytes, role: Role, *, days: int = 7,
+    uses: int = 1, project_id: str | None = None, created_by: str | None = None) -> Invitation
+BaseStorageService.create_token(self, token_id: str, digest: bytes, role: Role, name: str, *, project_id: str |
+    None = None, created_by: str | None = None) -> tuple[Token, Members]
+BaseStorageService.extend_token(self, token: Token) -> bool
 BaseStorageService.get_all_projects(self, cursor: str | None = None, limit: int = 1000) -> ProjectsPage
 BaseStorageService.get_change(self, seq: int, *, project_id: str | None = None) -> Change
 BaseStorageService.get_change_stats(self, *, project_id: str | None = None) -> ChangeStats
@@ -176,14 +197,32 @@ BaseStorageService.get_changes_with_cursor(self, cursor: int = 0, limit: int = 1
 BaseStorageService.get_entity_type_stats(self, *, project_id: str | None = None) -> dict[str, int]
 BaseStorageService.get_head(self, *, project_id: str | None = None) -> Head
 BaseStorageService.get_heads(self, project_ids: Iterable[str]) -> dict[str, int]
+BaseStorageService.get_invitation(self, invitation_id: str) -> Invitation | None
+BaseStorageService.get_invitations(self, cursor: str | None = None, limit: int = 1000, *, project_id: str | None
+    = None) -> InvitationsPage
+BaseStorageService.get_members(self, *, project_id: str | None = None) -> Members
+BaseStorageService.get_projects_of(self, principal: str, cursor: str | None = None, limit: int = 1000) ->
+    ProjectsPage
 BaseStorageService.get_stats(self, *, project_id: str | None = None) -> tuple[ChangeStats, dict[str, int]]
+BaseStorageService.get_token(self, token_id: str) -> Token | None
+BaseStorageService.get_tokens(self, cursor: str | None = None, limit: int = 1000, *, project_id: str | None =
+    None) -> TokensPage
 BaseStorageService.initialize(self) -> None
 BaseStorageService.mark_as_outdated(self, seq: int, outdated_by: int, *, project_id: str | None = None) ->
     Change
 BaseStorageService.place -> str
+BaseStorageService.repair(self, *, project_id: str | None = None, dry_run: bool = True, relink_from: int | None
+    = None, progress: Progress = Upkeep.<lambda>) -> Report
 BaseStorageService.restore_changes(self, changes: Iterable[Change]) -> Head
+BaseStorageService.revoke_token(self, token_id: str, *, project_id: str | None = None, revoked_by: str | None =
+    None) -> tuple[Token, Members]
+BaseStorageService.set_role(self, principal: str, role: Role, *, project_id: str | None = None, granted_by: str
+    | None = None) -> Members
+BaseStorageService.verify(self, *, project_id: str | None = None, requests: bool = True, progress: Progress =
+    Upkeep.<lambda>) -> Iterator[Finding]
 BaseStorageService.wait_for_changes(self, cursor: int, timeout: float, *, project_id: str | None = None) -> bool
 BaseStorageService.wait_for_write(self, mark: object, seconds: float) -> None
+BaseStorageService.withdraw_invitation(self, invitation_id: str, *, project_id: str | None = None) -> Invitation
 BaseStorageService.write_mark(self) -> object
 ChainMismatch(message: str, *, hint: str | None = None) -> None
 Change(project_id: str, seq: int, entity_type: str, entity_id: str, operation: str, timestamp: str, cloud_at:
@@ -195,6 +234,7 @@ ChangeFilter(entity_types: frozenset[str] = frozenset(), entity_ids: frozenset[s
     bool = True)
 ChangeFilter.matches(self, change: Change) -> bool
 ChangeStats(total: int, creates: int, updates: int, deletes: int)
+CredentialExists(what: str, credential_id: str) -> None
 Finding(kind: str, first: int | None, last: int | None, detail: str = '', project_id: str = '', attribute: str |
     None = None, key: str | None = None, chunk: int | None = None)
 Finding.joined(self, following: Finding) -> Finding | None
@@ -208,8 +248,11 @@ InvalidBatch.failed_at_index -> int | None
 InvalidBatch.rename(self, names: Mapping[str, str]) -> None
 InvalidInput(message: str, *, field: str | None = None, hint: str | None = None) -> None
 InvalidInput.rename(self, names: Mapping[str, str]) -> None
+Invitation(id: str, hash: str, project_id: str, role: str, created_by: str | None, created_at: str, expires:
+    int, uses: int)
 IssuerUnavailable(message: str, *, hint: str | None = None) -> None
 KeyReused(message: str, *, hint: str | None = None) -> None
+LastOwner(message: str, *, hint: str | None = None) -> None
 LocalStorageService(path: str | Path, project_id: str | None = None, *, runtime: Runtime = Runtime,
     busy_seconds: float = 10.0, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000)
     -> None
@@ -220,6 +263,11 @@ LocalStorageService.place -> str
 LocalStorageService.wait_for_write(self, mark: object, seconds: float) -> None
 LocalStorageService.write_mark(self) -> object
 LogDamaged(message: str, *, hint: str | None = None) -> None
+Member(role: str, since: int)
+Members(roles: Mapping[str, Member])
+Members.after(self, changes: Iterable[Change]) -> Members
+Members.owners -> int
+Members.version -> int
 MethodNotAllowed(method: str, allow: Sequence[str]) -> None
 NewChange(*, project_id: str | None = None, entity_type: str, entity_id: str, data: Mapping[str, object] | str,
     operation: Literal['create', 'update', 'delete'] | None = None, timestamp: str | None = None, cid: str |
@@ -238,6 +286,7 @@ PartialAppend.rename(self, names: Mapping[str, str]) -> None
 PayloadTooLarge(message: str, *, field: str | None = None, hint: str | None = None) -> None
 Principal(id: str, claims: Mapping[str, object] = dict)
 Problem(index: int | None, field: str, reason: str, too_large: bool = False)
+ProjectExists(message: str, *, hint: str | None = None) -> None
 ProjectsPage(projects: tuple[str, ...], cursor: str | None)
 Record(*args: Any, **kwargs: Any) -> Self
 Record.as_tuple(self) -> tuple[Any, ...]
@@ -249,6 +298,8 @@ Report.sound -> bool
 Request(method: str, path: str, query: str = '', headers: Mapping[str, str] = dict, body: bytes = b'',
     principal: Principal | None = None)
 RequestTimeout(message: str, *, hint: str | None = None) -> None
+ReservedType(field: str) -> None
+ReservedType.rename(self, names: Mapping[str, str]) -> None
 Response(status: int, headers: tuple[tuple[str, str], ...], body: bytes | Iterator[bytes], wait: Wait | None =
     None, error: BaseException | None = None)
 Response.close(self) -> None
@@ -267,6 +318,14 @@ RestApiServer.start(self, port: int | None = None, host: str | None = None, *, o
     None) -> None
 RestApiServer.stop(self) -> None
 RestApiServer.url -> str
+RoleAccess(storage: BaseStorageService, *, admins: Collection[str] = (), creation: str = 'anyone', runtime:
+    Runtime = Runtime) -> None
+RoleAccess.authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None
+RoleAccess.is_admin(self, principal: Principal | None) -> bool
+RoleAccess.members_changed(self, project_id: str, members: Members) -> None
+RoleAccess.owners(self, principal: Principal | None, project_ids: Iterable[str]) -> Mapping[str, str]
+RoleAccess.project_exists(self, project_id: str) -> None
+RoleAccess.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
 Runtime(clock: Clock = time_ns, steady_clock: Callable[[], float] = monotonic, pause: Callable[[float], None] =
     sleep, random: Callable[[], float] = random_fraction, new_token: Callable[[], str] = random_token, new_lock:
     Callable[[], Any] = allocate_lock, transport: Callable[[Any, float], Any] | None = None, observer: Observer
@@ -280,12 +339,16 @@ StorageError(message: str, *, hint: str | None = None) -> None
 StorageError.public_hint -> str
 StorageThrottled(message: str, *, hint: str | None = None) -> None
 StorageUnavailable(message: str, *, hint: str | None = None) -> None
+Token(id: str, hash: str, project_id: str, role: str, created_by: str | None, created_at: str, expires: int,
+    principal: str, name: str, revoked_at: str | None = None)
 TooManyWriters(message: str, *, hint: str | None = None) -> None
 Unauthenticated(message: str, *, hint: str | None = None) -> None
 UnknownCoding(message: str, *, hint: str | None = None) -> None
 UnsupportedMediaType(message: str, *, field: str | None = None, hint: str | None = None) -> None
-authenticator_from_environment(environ: Mapping[str, str] = environ, *, runtime: Runtime = Runtime, fast: bool =
-    False) -> Authenticator | None
+access_from_environment(storage: BaseStorageService, environ: Mapping[str, str], *, verifies: bool, creation:
+    str = 'anyone', runtime: Runtime = Runtime) -> RoleAccess | None
+authenticator_from_environment(environ: Mapping[str, str] = environ, *, storage: BaseStorageService | None =
+    None, runtime: Runtime = Runtime, fast: bool = False) -> Authenticator | None
 check_links(previous: str, changes: Iterable[Change]) -> str
 fingerprint(changes: Sequence[NewChange]) -> str
 open_storage(url: str, project_id: str | None = None) -> BaseStorageService

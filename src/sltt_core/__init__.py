@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from sltt_core.api.app import Api
     from sltt_core.api.bearer import authenticator_from_environment
     from sltt_core.api.http import Request, Response
+    from sltt_core.api.roles import RoleAccess, access_from_environment
     from sltt_core.base.errors import (
+        AccessRevoked,
         ChainMismatch,
+        CredentialExists,
         HeadersTooLarge,
         HostNotAllowed,
         InvalidBatch,
         InvalidInput,
         IssuerUnavailable,
         KeyReused,
+        LastOwner,
         LogDamaged,
         MethodNotAllowed,
         NotAllowed,
@@ -32,7 +36,9 @@ if TYPE_CHECKING:
         PartialAppend,
         PayloadTooLarge,
         Problem,
+        ProjectExists,
         RequestTimeout,
+        ReservedType,
         ServerBusy,
         SlttError,
         StorageBusy,
@@ -53,6 +59,8 @@ if TYPE_CHECKING:
     from sltt_core.log.storage import BaseStorageService
     from sltt_core.model.chain import GENESIS, check_links
     from sltt_core.model.changes import Change, NewChange, fingerprint, parse_changes
+    from sltt_core.model.credentials import Invitation, Token
+    from sltt_core.model.grants import Member, Members
     from sltt_core.server.access_log import AccessLog
     from sltt_core.server.rest_api_server import RestApiServer
     from sltt_core.server.storages import open_storage
@@ -63,11 +71,12 @@ _ROOMS = {
     "api.app": "Api",
     "api.bearer": "authenticator_from_environment",
     "api.http": "Request Response",
-    "base.errors": "ChainMismatch HeadersTooLarge HostNotAllowed InvalidBatch InvalidInput IssuerUnavailable KeyReused "
-    "LogDamaged MethodNotAllowed NotALog NotAllowed NotFound PartialAppend PayloadTooLarge Problem RequestTimeout "
-    "ServerBusy SlttError StorageBusy StorageError StorageThrottled StorageUnavailable TooManyWriters Unauthenticated "
-    "UnknownCoding "
-    "UnsupportedMediaType",
+    "api.roles": "RoleAccess access_from_environment",
+    "base.errors": "AccessRevoked ChainMismatch CredentialExists HeadersTooLarge HostNotAllowed InvalidBatch "
+    "InvalidInput IssuerUnavailable KeyReused LastOwner LogDamaged MethodNotAllowed NotALog "
+    "NotAllowed NotFound PartialAppend PayloadTooLarge Problem ProjectExists RequestTimeout "
+    "ReservedType ServerBusy SlttError StorageBusy StorageError StorageThrottled StorageUnavailable "
+    "TooManyWriters Unauthenticated UnknownCoding UnsupportedMediaType",
     "base.record": "Record",
     "base.runtime": "Runtime",
     "base.version": "__version__",
@@ -77,6 +86,8 @@ _ROOMS = {
     "log.storage": "BaseStorageService",
     "model.chain": "GENESIS check_links",
     "model.changes": "Change NewChange fingerprint parse_changes",
+    "model.credentials": "Invitation Token",
+    "model.grants": "Member Members",
     "server.access_log": "AccessLog",
     "server.rest_api_server": "RestApiServer",
     "server.storages": "open_storage",
@@ -88,6 +99,7 @@ __all__ = [
     "GENESIS",
     "Access",
     "AccessLog",
+    "AccessRevoked",
     "AllowAll",
     "Api",
     "Appended",
@@ -97,16 +109,21 @@ __all__ = [
     "Change",
     "ChangeFilter",
     "ChangeStats",
+    "CredentialExists",
     "Finding",
     "Head",
     "HeadersTooLarge",
     "HostNotAllowed",
     "InvalidBatch",
     "InvalidInput",
+    "Invitation",
     "IssuerUnavailable",
     "KeyReused",
+    "LastOwner",
     "LocalStorageService",
     "LogDamaged",
+    "Member",
+    "Members",
     "MethodNotAllowed",
     "NewChange",
     "NotALog",
@@ -117,13 +134,16 @@ __all__ = [
     "PayloadTooLarge",
     "Principal",
     "Problem",
+    "ProjectExists",
     "ProjectsPage",
     "Record",
     "Report",
     "Request",
     "RequestTimeout",
+    "ReservedType",
     "Response",
     "RestApiServer",
+    "RoleAccess",
     "Runtime",
     "ServerBusy",
     "SlttError",
@@ -131,11 +151,13 @@ __all__ = [
     "StorageError",
     "StorageThrottled",
     "StorageUnavailable",
+    "Token",
     "TooManyWriters",
     "Unauthenticated",
     "UnknownCoding",
     "UnsupportedMediaType",
     "__version__",
+    "access_from_environment",
     "authenticator_from_environment",
     "check_links",
     "fingerprint",

@@ -109,3 +109,4 @@ def test_a_lambda_function_responds_after_it_was_frozen(tunnel: Tunnel, made: li
         keep_dead_connections(tunnel, made[-1])
         got = received(handler(url_event(sent), Invocation(10_000)))
         assert (got.status, json.loads(got.body)["createdSeqs"]) == (200, [1]), number
+    made[-1].close()  # a function is never closed

@@ -284,11 +284,11 @@ def test_a_damaged_log_is_reported_to_client_and_operator() -> None:
             },
         )
         response = api.handle(REQUESTS[4])
-        assert (response.status, json.loads(response.content)["type"]) == (500, "urn:sltt:problem:not-a-log")
+        assert (response.status, json.loads(response.content)["type"]) == (500, "urn:sltt:problem:log-damaged")
         client.call(
             "UpdateItem",
             {"TableName": name, "Key": change_key("p", 1), "UpdateExpression": "REMOVE dataJson"},
         )
         response = api.handle(REQUESTS[2])
-        assert (response.status, json.loads(response.content)["type"]) == (500, "urn:sltt:problem:not-a-log")
+        assert (response.status, json.loads(response.content)["type"]) == (500, "urn:sltt:problem:log-damaged")
     assert len(reported) == 2

@@ -218,6 +218,9 @@ TARGET_PIECES = [
 PARAMETERS = {
     "projectId": ["p", "nobody", "a%2Bb", "%70", "%00"],
     "seq": ["1", "2", "%31", "0"],
+    "principal": ["ada", "%F0%9F%A4%9F", "a%2Fb", "%00"],
+    "tokenId": ["A" * 16, "A", "%41" * 16, "A" * 15 + "%23"],
+    "invitationId": ["A" * 16, "A", "%41" * 16, "A" * 15 + "%23"],
     "cursor": ["0", "1", "999", "p", "-1"],
     "limit": ["1", "1000", "%31", "0"],
     "chain": ["A" * 22, "B" * 22, "x"],

@@ -269,7 +269,7 @@ def test_every_route_is_403_without_access(make_entry_point: Callable[..., Entry
         (None, "read", "p"),
         (None, "read", "p"),
         (None, "append", "p"),
-        (None, "append", "p"),
+        (None, "mark", "p"),
     ]
     assert entry_point.storage.get_all_projects().projects == ()
 

@@ -24,7 +24,7 @@ from sltt_core.api.http import Request, Response
 from sltt_core.api.routes import ROUTES
 from sltt_core.base.errors import InvalidInput, NotAllowed, SlttError
 from sltt_core.base.record import Record
-from sltt_core.model.fields import check_free_text
+from sltt_core.model.grants import check_issued_principal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def principal_from(event: Event, claim: str) -> Principal | None:
                 break
     claims = claims if isinstance(claims, dict) else {}
     try:
-        return Principal(check_free_text(next((claims[key] for key in keys if key in claims), None)), claims)
+        return Principal(check_issued_principal(next((claims[key] for key in keys if key in claims), None)), claims)
     except ValueError as error:
         refusal = NotAllowed(f"the authorizer does not provide a valid principal: {keys[0]} {error}")
         refusal.operator_hint = (

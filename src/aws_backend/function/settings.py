@@ -44,17 +44,13 @@ class TimeLimit:
 def function_of(environ: Mapping[str, str], access: Access | None = None, *, runtime: Runtime = SYSTEM) -> Function:
     """Return the function that the environment describes, ready for its first event.
 
-    `access` decides what each principal may do; by default, everyone may do everything.
+    `access` decides what each principal may do. By default, the roles of the projects do if the function verifies
+    tokens or ACCESS_CONTROL is `roles`; otherwise everyone may do everything.
 
     Raises `InvalidInput`, with the name of the setting, for one that is missing or not valid, and `StorageError` if no
     region is known. If DynamoDB cannot be reached, the error is only logged, because the first request may succeed.
     """
     settings = {name: _read(environ, name, default, parse) for name, (default, parse) in SETTINGS.items()}
-    authenticator = None
-    if any(name.startswith("AUTH_") for name in environ):
-        from sltt_core.api.bearer import authenticator_from_environment
-
-        authenticator = authenticator_from_environment(environ, runtime=runtime)
     time_limit = TimeLimit(runtime.steady_clock)
     storage = storage_from_environment(
         environ,
@@ -64,6 +60,11 @@ def function_of(environ: Mapping[str, str], access: Access | None = None, *, run
         page_bytes=MAX_PAGE_BYTES,
         check_table=False,
     )
+    authenticator = None
+    if any(name.startswith("AUTH_") or name == "ACCESS_CONTROL" for name in environ):
+        from sltt_core.api.bearer import authenticator_from_environment
+
+        authenticator = authenticator_from_environment(environ, storage=storage, runtime=runtime)
     storage.initialize()
 
     def warm() -> None:
@@ -73,6 +74,11 @@ def function_of(environ: Mapping[str, str], access: Access | None = None, *, run
             report(error)
 
     warm()
+    if access is None and (authenticator is not None or environ.get("ACCESS_CONTROL")):
+        from sltt_core.api.roles import ADMINS, access_from_environment
+
+        verifies = authenticator is not None
+        access = access_from_environment(storage, environ, verifies=verifies, creation=ADMINS, runtime=runtime)
     api = Api(
         storage,
         settings["SERVER_NAME"],
@@ -91,7 +97,7 @@ def function_of(environ: Mapping[str, str], access: Access | None = None, *, run
         max_wait=max_wait,
         limit=time_limit.limit,
         warm=warm,
-        verifies=authenticator is not None,
+        verifies=bool(environ.get("AUTH_ISSUER")),
         runtime=runtime,
     )
 

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from sltt_core.model.grants import Members
+
 OPEN = "open"
 """The action of a route that concerns no project. It is always allowed."""
 LIST = "list"
@@ -16,8 +18,12 @@ LIST = "list"
 READ = "read"
 """Read the changes or counts of one project. It is checked again each time a waiting request wakes."""
 APPEND = "append"
-"""Append to one project, or mark a change of it as outdated. It is also checked for a batch that is already stored."""
-ACTIONS = (OPEN, LIST, READ, APPEND)
+"""Append to one project. It is also checked for a batch that is already stored. The project may be a new one."""
+MARK = "mark"
+"""Mark a change of one project as outdated."""
+GRANT = "grant"
+"""Change the members of one project."""
+ACTIONS = (OPEN, LIST, READ, APPEND, MARK, GRANT)
 
 
 class Principal(Record):
@@ -39,9 +45,9 @@ class Access:
     def authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None:
         """Return if the principal may do this; raise `NotAllowed` if not.
 
-        `principal` is `None` for an anonymous request. `action` is `read`, `append` or `list`. Refuse unknown actions,
-        because later versions may add some. `project_id` is `None` for `list`. To hide the existence of a project,
-        raise `NotFound` instead.
+        `principal` is `None` for an anonymous request. `action` is one of `ACTIONS`, but not `open`. Refuse unknown
+        actions, because later versions may add some. `project_id` is `None` for `list`. To hide the existence of a
+        project, raise `NotFound` instead.
 
         The API calls this before each response, and again when a waiting request wakes. For a batch, it calls this once
         for each project, before anything is written.
@@ -55,6 +61,23 @@ class Access:
         page holds, so an iterator may load them in pages. It calls this after `authorize` has allowed `list`.
         """
         raise NotImplementedError
+
+    def is_admin(self, principal: Principal | None) -> bool:
+        """Return whether the principal is an administrator, who may do everything."""
+        return False
+
+    def owners(self, principal: Principal | None, project_ids: Iterable[str]) -> Mapping[str, str]:
+        """Return the projects that an append creates, and the principal who becomes the owner of each.
+
+        The API calls this after `authorize` has allowed the append to each of these projects.
+        """
+        return {}
+
+    def project_exists(self, project_id: str) -> None:
+        """Learn that a project has changes, although `owners` expected none. The API calls `authorize` again then."""
+
+    def members_changed(self, project_id: str, members: Members) -> None:
+        """Learn the members of a project after a change of them by this server."""
 
 
 class Authenticator:

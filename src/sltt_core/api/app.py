@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sltt_core.api.access import OPEN, AllowAll, check_access
 from sltt_core.api.coding import WORTH_BYTES, accepts_gzip, gzipped
+from sltt_core.api.context import Context
 from sltt_core.api.cors import Cors
-from sltt_core.api.handlers import BODIES, HANDLERS, Context
+from sltt_core.api.handlers import BODIES, HANDLERS
 from sltt_core.api.http import Response
 from sltt_core.api.problems import problem_response
 from sltt_core.api.routes import allowed_at, match, parse_parameters

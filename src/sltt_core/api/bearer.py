@@ -8,20 +8,24 @@ from __future__ import annotations
 import os
 
 from sltt_core.api.access import Authenticator, Principal
+from sltt_core.auth.device_tokens import PREFIX
 from sltt_core.auth.jwks import KEY_TYPES, parse_key_set
 from sltt_core.auth.jws import InvalidToken
 from sltt_core.auth.key_sources import RemoteKeys, is_loopback, parse_key_url
 from sltt_core.auth.verifier import Verifier
 from sltt_core.base.errors import InvalidInput, SlttError, Unauthenticated
 from sltt_core.base.runtime import SYSTEM
+from sltt_core.model.grants import check_issued_principal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from sltt_core.api.device_tokens import DeviceTokens
     from sltt_core.auth.jwks import KeySet, KeyTypes
     from sltt_core.base.runtime import Runtime
+    from sltt_core.log.storage import BaseStorageService
 
 METADATA_PATH = "/.well-known/oauth-protected-resource"
 _TOKEN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
@@ -30,15 +34,19 @@ _REQUIRED = ("AUTH_ISSUER", "AUTH_AUDIENCE", "AUTH_JWKS")
 
 
 class BearerAuthenticator(Authenticator):
-    """Accepts the tokens that a `Verifier` accepts. It reads them from the header `Authorization` only."""
+    """Accepts the tokens of an issuer, and device tokens. It reads them from the header `Authorization` only."""
 
-    def __init__(self, verifier: Verifier, resource: str | None = None) -> None:
-        """`resource` is the public URL of the API; by default, it is the URL that a request was sent to.
+    def __init__(
+        self, verifier: Verifier | None, resource: str | None = None, device_tokens: DeviceTokens | None = None
+    ) -> None:
+        """`verifier` verifies the tokens of an issuer; `device_tokens` those of devices. `None` refuses all of a kind.
 
-        The scheme of that is taken to be `https`, unless the host is this machine.
+        `resource` is the public URL of the API; by default, it is the URL that a request was sent to. The scheme of
+        that is taken to be `https`, unless the host is this machine.
         """
         self._verifier = verifier
         self._resource = resource
+        self._device_tokens = device_tokens
 
     def authenticate(self, headers: Mapping[str, str]) -> Principal:
         """Return the principal whose token the headers have.
@@ -64,22 +72,32 @@ class BearerAuthenticator(Authenticator):
                 ("error", "invalid_request"),
             )
         try:
+            return self._principal_of(token)
+        except Unauthenticated as error:
+            raise self._challenged(
+                error, headers, ("error", "invalid_token"), ("error_description", error.message)
+            ) from None
+
+    def _principal_of(self, token: str) -> Principal:
+        if self._device_tokens is not None and token.startswith(PREFIX):
+            return self._device_tokens.use_token(token)
+        if self._verifier is None:
+            raise Unauthenticated("the token is not a device token")
+        try:
             identity = self._verifier.verify(token)
         except InvalidToken as error:
-            raise self._challenged(
-                Unauthenticated(str(error), hint="Get a new token from the issuer."),
-                headers,
-                ("error", "invalid_token"),
-                ("error_description", str(error)),
-            ) from None
-        return Principal(identity.subject, identity.claims)
+            raise Unauthenticated(str(error), hint="Get a new token from the issuer.") from None
+        try:
+            return Principal(check_issued_principal(identity.subject), identity.claims)
+        except ValueError as error:
+            raise Unauthenticated(f"sub {error}") from None
 
     def metadata(self, headers: Mapping[str, str]) -> dict[str, Any]:
         """Return the metadata (RFC 9728, section 2); raises `InvalidInput` if the API's URL is not known."""
         resource = self._url(headers)
         if resource is None:
             raise InvalidInput("the header Host is missing or not valid", field="Host")
-        issuer = self._verifier.issuer
+        issuer = "" if self._verifier is None else self._verifier.issuer
         servers = {"authorization_servers": [issuer]} if issuer.startswith("https://") else {}
         return {"resource": resource, **servers, "bearer_methods_supported": ["header"]}
 
@@ -107,17 +125,29 @@ class BearerAuthenticator(Authenticator):
 
 
 def authenticator_from_environment(
-    environ: Mapping[str, str] = os.environ, *, runtime: Runtime = SYSTEM, fast: bool = False
+    environ: Mapping[str, str] = os.environ,
+    *,
+    storage: BaseStorageService | None = None,
+    runtime: Runtime = SYSTEM,
+    fast: bool = False,
 ) -> Authenticator | None:
-    """Return the authenticator that the settings `AUTH_…` describe, or `None` if there are none.
+    """Return the authenticator that the settings describe: AUTH_… and ACCESS_CONTROL. `None` if they describe none.
 
-    With `fast`, the library `cryptography` verifies signatures if it is installed. Raises `InvalidInput`, with the name
-    of the setting, for one that is missing or not valid. The error contains nothing of a key.
+    The tokens of the devices in `storage` are accepted unless ACCESS_CONTROL is `none`. With `fast`, the library
+    `cryptography` verifies signatures if it is installed. Raises `InvalidInput`, with the name of the setting, for one
+    that is missing or not valid. The error contains nothing of a key.
     """
     values = {name: environ.get(name, "").strip() for name in (*_REQUIRED, "AUTH_RESOURCE")}
-    if not any(values.values()):
+    control = environ.get("ACCESS_CONTROL")
+    if not any(values.values()) and control != "roles":
         return None
-    for name in _REQUIRED:
+    device_tokens = None
+    if storage is not None and control != "none":
+        from sltt_core.api.device_tokens import DeviceTokens
+
+        device_tokens = DeviceTokens(storage, runtime=runtime)
+    alone = device_tokens is not None and control == "roles" and not any(values[name] for name in _REQUIRED)
+    for name in () if alone else _REQUIRED:
         if not values[name]:
             given = ", ".join(name for name, value in values.items() if value)
             raise InvalidInput(
@@ -127,14 +157,16 @@ def authenticator_from_environment(
             )
     name, resource = "AUTH_JWKS", values["AUTH_RESOURCE"].rstrip("/")
     try:
-        keys = _keys(values[name], _key_types(fast), runtime)
+        keys = None if alone else _keys(values[name], _key_types(fast), runtime)
         name = "AUTH_RESOURCE"
         if resource and (parse_key_url(resource) and any(c in resource for c in '"\\?')):
             raise ValueError("is not a URL without a query")
     except ValueError as error:
         raise InvalidInput(f"the setting {name} {error}", field=name) from None
-    verifier = Verifier(values["AUTH_ISSUER"], values["AUTH_AUDIENCE"], keys, runtime=runtime)
-    return BearerAuthenticator(verifier, resource or None)
+    verifier = None
+    if keys is not None:
+        verifier = Verifier(values["AUTH_ISSUER"], values["AUTH_AUDIENCE"], keys, runtime=runtime)
+    return BearerAuthenticator(verifier, resource or None, device_tokens)
 
 
 def _keys(text: str, types: KeyTypes, runtime: Runtime) -> KeySet | RemoteKeys:

@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-from sltt_core.api.coding import decoded_body
-from sltt_core.api.http import MAX_BODY_BYTES, Request, Response, Wait, json_response
+from sltt_core.api.access import APPEND, check_access
+from sltt_core.api.bodies import Member as BodyMember
+from sltt_core.api.bodies import json_body, read_object
+from sltt_core.api.http import Request, Response, Wait, json_response
 from sltt_core.api.problems import API_NAMES
 from sltt_core.base.c_json import dumps
-from sltt_core.base.errors import InvalidInput, NotFound, SlttError, StorageUnavailable, UnsupportedMediaType
-from sltt_core.base.json_reader import JsonProblem, decode_utf8, read
+from sltt_core.base.errors import NotFound, ProjectExists, SlttError, StorageUnavailable
 from sltt_core.log.pages import MAX_LIMIT, ChangeFilter, ProjectsPage
 from sltt_core.model.changes import NewChange, parse_changes
-from sltt_core.model.fields import check_seq, checked
+from sltt_core.model.fields import check_seq
+from sltt_core.model.grants import check_granted_role
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
-    from sltt_core.api.access import Access, Authenticator
-    from sltt_core.log.storage import BaseStorageService
-
-    Handler = Callable[["Context", Request, Mapping[str, Any]], Response]
-    """Called with the parameters of the path, the query and the body."""
+    from sltt_core.api.context import Context, Handler
 
 PAGE_FORM = 1
 """A part of the entity tag of a page. Increase it when the JSON of pages changes, which the tag does not cover."""
-
-
-class Context:
-    """The objects that handlers use. Each server has one context."""
-
-    __slots__ = ("access", "authenticator", "checks", "now", "server", "storage")
-
-    def __init__(
-        self,
-        storage: BaseStorageService,
-        server: str,
-        access: Access,
-        now: Callable[[], str],
-        checks: Sequence[Callable[[], str | None]] = (),
-        authenticator: Authenticator | None = None,
-    ) -> None:
-        self.storage = storage
-        self.server = server
-        self.access = access
-        self.now = now
-        self.checks = checks
-        """Each returns what is wrong with the server's own threads, or `None`."""
-        self.authenticator = authenticator
 
 
 def health(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
@@ -93,24 +68,17 @@ def resource_metadata(context: Context, request: Request, parameters: Mapping[st
 
 def read_changes(context: Context, request: Request) -> dict[str, Any]:
     """Read the body of `POST /api/changes`; raises `UnsupportedMediaType`, `PayloadTooLarge`, `InvalidBatch`."""
-    return {"changes": parse_changes(_json_body(request), context.storage.project_id)}
+    return {"changes": parse_changes(json_body(request), context.storage.project_id)}
 
 
 def read_mark(context: Context, request: Request) -> dict[str, Any]:
-    """Read the body `{"outdatedBy": seq}`; raises `UnsupportedMediaType`, `PayloadTooLarge`, `InvalidInput`."""
-    body = _json_body(request)
-    try:
-        members = read(decode_utf8(body))
-    except JsonProblem as error:
-        raise InvalidInput(f"the body is not valid: {error}", field="body", hint=_MARK_HINT) from None
-    if not isinstance(members, dict):
-        raise InvalidInput("the body is not a JSON object", field="body", hint=_MARK_HINT)
-    for name in members:
-        if name != "outdatedBy":
-            raise InvalidInput(f"the member {name[:40]!r} is unknown", field=name[:40], hint=_MARK_HINT)
-    if not members:
-        raise InvalidInput("outdatedBy is missing", field="outdatedBy", hint=_MARK_HINT)
-    return {"outdatedBy": checked(check_seq, members["outdatedBy"], "outdatedBy")}
+    """Read the body `{"outdatedBy": seq}`; raises what `read_object` raises."""
+    return read_object(request, _MARK)
+
+
+def read_role(context: Context, request: Request) -> dict[str, Any]:
+    """Read the body `{"role": role}`; raises what `read_object` raises."""
+    return read_object(request, _ROLE)
 
 
 def post_changes(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
@@ -118,8 +86,20 @@ def post_changes(context: Context, request: Request, parameters: Mapping[str, An
     changes = parameters["changes"]
     if request.principal is not None:
         changes = tuple(_signed(change, request.principal.id) for change in changes)
+    project_ids = dict.fromkeys(str(change.project_id) for change in changes)
+    key = _key(request)
     try:
-        appended = context.storage.create_changes(changes, _key(request))
+        owners = context.access.owners(request.principal, project_ids)
+        try:
+            appended = context.storage.create_changes(changes, key, owners=owners)
+        except ProjectExists:
+            # Another request was faster. Its sender decides now who may append.
+            for project_id in owners:
+                context.access.project_exists(project_id)
+            check_access(context.access, request.principal, APPEND, parameters)
+            appended = context.storage.create_changes(changes, key)
+        for project_id in owners:
+            context.access.project_exists(project_id)
     except SlttError as error:
         error.rename(API_NAMES)
         raise
@@ -218,6 +198,29 @@ def get_stats(context: Context, request: Request, parameters: Mapping[str, Any])
     )
 
 
+def _member_handler(name: str) -> Handler:
+    """Return a handler of `member_handlers`, which few requests need."""
+
+    def handle(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
+        from sltt_core.api import member_handlers
+
+        handler: Handler = getattr(member_handlers, name)
+        return handler(context, request, parameters)
+
+    return handle
+
+
+def _credential(name: str) -> Any:
+    """Return a function of `credential_handlers`, which few requests need."""
+
+    def call(*arguments: Any) -> Any:
+        from sltt_core.api import credential_handlers
+
+        return getattr(credential_handlers, name)(*arguments)
+
+    return call
+
+
 HANDLERS: dict[str, Handler] = {
     "health": health,
     "ready": ready,
@@ -229,27 +232,35 @@ HANDLERS: dict[str, Handler] = {
     "get_change": get_change,
     "get_stats": get_stats,
     "mark_as_outdated": mark_as_outdated,
+    "me": _member_handler("me"),
+    "list_members": _member_handler("list_members"),
+    "put_member": _member_handler("put_member"),
+    "delete_member": _member_handler("delete_member"),
     "resource_metadata": resource_metadata,
+    "list_tokens": _credential("list_tokens"),
+    "create_token": _credential("create_token"),
+    "revoke_token": _credential("revoke_token"),
+    "list_invitations": _credential("list_invitations"),
+    "create_invitation": _credential("create_invitation"),
+    "withdraw_invitation": _credential("withdraw_invitation"),
+    "accept_invitation": _credential("accept_invitation"),
 }
 """The handlers by their names in the routes."""
 
 BODIES: dict[str, Callable[[Context, Request], dict[str, Any]]] = {
     "post_changes": read_changes,
     "mark_as_outdated": read_mark,
+    "put_member": read_role,
+    "create_token": _credential("read_token"),
+    "create_invitation": _credential("read_invitation"),
+    "accept_invitation": _credential("read_code"),
 }
 """Functions that read the request body of a handler into parameters. They run before the access is checked, because the
 body may name the projects. Therefore they must not access the storage."""
 
 
-_MARK_HINT = 'The body is one number: {"outdatedBy": 5}.'
-
-
-def _json_body(request: Request) -> bytes:
-    """Return the decompressed body of a request with JSON; raises `UnsupportedMediaType`, `PayloadTooLarge`."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMediaType(f"the body's Content-Type is {media_type[:80] or 'missing'}, not application/json")
-    return decoded_body(request.body, request.headers, MAX_BODY_BYTES)
+_MARK = {"outdatedBy": BodyMember(check_seq, 5)}
+_ROLE = {"role": BodyMember(check_granted_role, "editor")}
 
 
 def _page_of(visible: Iterable[str], cursor: str | None, limit: int, bound_to: str | None) -> ProjectsPage:

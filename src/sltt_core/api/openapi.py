@@ -25,7 +25,18 @@ _RESPONSES = {
     "get_change": "Change",
     "get_stats": "Stats",
     "mark_as_outdated": "Change",
+    "me": "Me",
+    "list_members": "Members",
+    "put_member": "Member",
+    "delete_member": "Member",
     "resource_metadata": "ResourceMetadata",
+    "list_tokens": "Tokens",
+    "create_token": "CreatedToken",
+    "revoke_token": "RevokedToken",
+    "list_invitations": "Invitations",
+    "create_invitation": "CreatedInvitation",
+    "withdraw_invitation": "WithdrawnInvitation",
+    "accept_invitation": "Accepted",
 }
 """The schema of each handler's successful response."""
 
@@ -34,7 +45,8 @@ _PROBLEMS = {
     "401": "There is no bearer token, or it is not valid",
     "403": "Not allowed",
     "404": "The change or the project does not exist here",
-    "409": "The log has another history than the one the reader knows",
+    "409": "The log has another history than the one the reader knows, the project would lose its last owner, or the "
+    "key has created a device token or an invitation before",
     "413": "The body, or a change in it, is too large",
     "415": "The body is not JSON, or its compression is not gzip",
     "422": "The idempotency key was used before with another batch",
@@ -53,6 +65,17 @@ _PROBLEMS_OF = {
     "get_change": "400 403 404 429 500 503",
     "get_stats": "400 403 404 429 500 503",
     "get_projects": "400 403 429 500 503",
+    "me": "400",
+    "list_members": "400 403 404 429 500 503",
+    "put_member": "400 403 404 409 413 415 429 500 503",
+    "delete_member": "400 403 404 409 429 500 503",
+    "list_tokens": "400 403 404 429 500 503",
+    "create_token": "400 403 404 409 413 415 429 500 503",
+    "revoke_token": "400 403 404 409 429 500 503",
+    "list_invitations": "400 403 404 429 500 503",
+    "create_invitation": "400 403 404 409 413 415 429 500 503",
+    "withdraw_invitation": "400 403 404 429 500 503",
+    "accept_invitation": "400 403 404 413 415 429 500 503",
     "resource_metadata": "400",
 }
 _CONDITIONAL = {"help_page", "openapi", "get_projects", "get_changes", "get_change", "get_stats"}
@@ -65,6 +88,7 @@ _KEY: dict[str, Any] = {
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{16,128}$"},
     "example": "2f1c9a54-0b7e-4d0e-9d1c-6a1f0e5b7c33",
 }
+_ONCE: dict[str, Any] = {**_KEY, "description": "A second request with the same key gets a 409 that has the id"}
 _BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 _CHALLENGE: dict[str, Any] = {"description": "How to authenticate (RFC 6750, RFC 9728)", "schema": {"type": "string"}}
 _ETAG: dict[str, Any] = {"description": "For If-None-Match", "schema": {"type": "string"}}
@@ -141,6 +165,8 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["requestBody"] = {"required": True, "content": {JSON: REQUEST_BODIES[route.handler]}}
     if route.handler == "post_changes":
         parameters.append(_KEY)
+    if route.handler in ("create_token", "create_invitation"):
+        parameters.append(_ONCE)
     return operation
 
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from sltt_core.api.http import PROBLEM_JSON, Response
 from sltt_core.base.c_json import dumps
-from sltt_core.base.errors import InvalidBatch, InvalidInput, MethodNotAllowed, PartialAppend, SlttError
+from sltt_core.base.errors import (
+    CredentialExists,
+    InvalidBatch,
+    InvalidInput,
+    MethodNotAllowed,
+    PartialAppend,
+    SlttError,
+)
 from sltt_core.model.fields import WIRE_NAMES
 
 TYPE_CHECKING = False
@@ -82,4 +89,6 @@ def _particulars(error: SlttError) -> dict[str, Any]:
             "created": sum(seq is not None for seq in error.seqs),
             "createdSeqs": error.seqs,
         }
+    if isinstance(error, CredentialExists):
+        return {"id": error.credential_id}
     return {}

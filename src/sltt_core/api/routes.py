@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from sltt_core.api.access import APPEND, LIST, OPEN, READ
+from sltt_core.api.access import APPEND, GRANT, LIST, MARK, OPEN, READ
 from sltt_core.api.http import MAX_WAIT_SECONDS, percent_decode, query_pairs
 from sltt_core.base.errors import InvalidInput, MethodNotAllowed, NotFound
 from sltt_core.base.record import Record
 from sltt_core.log.pages import MAX_LIMIT, check_limit
 from sltt_core.model.fields import (
     MAX_SEQ,
+    check_credential_id,
     check_entity_type,
     check_free_text,
     check_project_id,
@@ -103,9 +104,20 @@ FREE_TEXT_SCHEMA = {
     "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
 }
 LINK_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}
+CREDENTIAL_ID_SCHEMA = {"type": "string", "pattern": "^[A-Za-z0-9]{16}$"}
 SEQ_SCHEMA = {"type": "integer", "minimum": 1, "maximum": MAX_SEQ}
 
 PROJECT = Parameter("projectId", "path", "The project", check_project_id, PROJECT_SCHEMA, example="ruth")
+PRINCIPAL = Parameter(
+    "principal", "path", "The id of the principal, percent-encoded", check_free_text, FREE_TEXT_SCHEMA, example="ada"
+)
+TOKEN = Parameter(
+    "tokenId", "path", "The device token", check_credential_id, CREDENTIAL_ID_SCHEMA, example="0123456789abcdef"
+)
+INVITATION = Parameter(
+    "invitationId", "path", "The invitation", check_credential_id, CREDENTIAL_ID_SCHEMA, example="0123456789abcdef"
+)
+ID_CURSOR = Parameter("cursor", "query", "Returns those after this id", check_credential_id, CREDENTIAL_ID_SCHEMA)
 SEQ = Parameter(
     "seq",
     "path",
@@ -208,11 +220,101 @@ ROUTES = (
         "Returns counts by operation and by entity type",
         (PROJECT,),
     ),
+    Route("GET", "/api/me", "me", LIST, "Returns who the sender of the request is", cache="no-store"),
+    Route(
+        "GET",
+        "/api/projects/{projectId}/members",
+        "list_members",
+        READ,
+        "Lists the members of the project and their roles",
+        (PROJECT,),
+        cache="no-store",
+    ),
+    Route(
+        "PUT",
+        "/api/projects/{projectId}/members/{principal}",
+        "put_member",
+        GRANT,
+        "Gives a principal a role in the project",
+        (PROJECT, PRINCIPAL),
+        cache="no-store",
+    ),
+    Route(
+        "DELETE",
+        "/api/projects/{projectId}/members/{principal}",
+        "delete_member",
+        READ,
+        "Takes the role of a principal away; an owner may remove everyone, a member itself",
+        (PROJECT, PRINCIPAL),
+        cache="no-store",
+    ),
+    Route(
+        "GET",
+        "/api/projects/{projectId}/tokens",
+        "list_tokens",
+        GRANT,
+        "Lists the device tokens of the project, without their secrets",
+        (PROJECT, ID_CURSOR, LIMIT),
+        cache="no-store",
+    ),
+    Route(
+        "POST",
+        "/api/projects/{projectId}/tokens",
+        "create_token",
+        GRANT,
+        "Creates a device token; the response is the only one that contains it",
+        (PROJECT,),
+        cache="no-store",
+    ),
+    Route(
+        "DELETE",
+        "/api/projects/{projectId}/tokens/{tokenId}",
+        "revoke_token",
+        GRANT,
+        "Revokes a device token",
+        (PROJECT, TOKEN),
+        cache="no-store",
+    ),
+    Route(
+        "GET",
+        "/api/projects/{projectId}/invitations",
+        "list_invitations",
+        GRANT,
+        "Lists the invitations to the project, without their codes",
+        (PROJECT, ID_CURSOR, LIMIT),
+        cache="no-store",
+    ),
+    Route(
+        "POST",
+        "/api/projects/{projectId}/invitations",
+        "create_invitation",
+        GRANT,
+        "Creates an invitation; the response is the only one that contains its code",
+        (PROJECT,),
+        cache="no-store",
+    ),
+    Route(
+        "DELETE",
+        "/api/projects/{projectId}/invitations/{invitationId}",
+        "withdraw_invitation",
+        GRANT,
+        "Withdraws an invitation",
+        (PROJECT, INVITATION),
+        cache="no-store",
+    ),
+    Route(
+        "POST",
+        "/api/invitations/accept",
+        "accept_invitation",
+        LIST,
+        "Gives the sender of the request the role of an invitation",
+        cache="no-store",
+    ),
     Route(
         "POST",
         "/api/projects/{projectId}/changes/{seq}/outdated",
         "mark_as_outdated",
-        APPEND,
+        MARK,
         "Records that a later change made this one obsolete; returns the change",
         (PROJECT, SEQ),
         cache="no-store",

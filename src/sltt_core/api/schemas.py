@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from sltt_core.api.routes import ENTITY_TYPE_SCHEMA, FREE_TEXT_SCHEMA, LINK_SCHEMA, PROJECT_SCHEMA, SEQ_SCHEMA
+from sltt_core.api.routes import (
+    CREDENTIAL_ID_SCHEMA,
+    ENTITY_TYPE_SCHEMA,
+    FREE_TEXT_SCHEMA,
+    LINK_SCHEMA,
+    PROJECT_SCHEMA,
+    SEQ_SCHEMA,
+)
+from sltt_core.model.credentials import MAX_DAYS, MAX_USES
 from sltt_core.model.fields import NEW_FIELDS, OPERATIONS, SHOWN_FIELDS, TOMBSTONE
+from sltt_core.model.grants import ROLES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +100,48 @@ def _new_change() -> dict[str, Any]:
         additionalProperties=False,
         **{"not": {"required": [name for field in fields if field.alias for name in (field.wire, field.alias)]}},
         examples=[_NEW_EXAMPLE],
+    )
+
+
+_MEMBER: dict[str, dict[str, Any]] = {
+    "principal": FREE_TEXT_SCHEMA,
+    "role": {"type": "string", "enum": [*ROLES]},
+    "since": {**SEQ_SCHEMA, "description": "The number of the change that granted the role"},
+}
+
+_GRANTED: dict[str, Any] = {"type": "string", "enum": [*ROLES[1:]]}
+_CREDENTIAL: dict[str, dict[str, Any]] = {
+    "id": CREDENTIAL_ID_SCHEMA,
+    "role": {**_GRANTED, "description": "As granted first; a later change is in the members of the project"},
+    "createdBy": FREE_TEXT_SCHEMA,
+    "createdAt": _TIME,
+    "expires": _TIME,
+}
+_TOKEN: dict[str, dict[str, Any]] = {
+    **_CREDENTIAL,
+    "principal": {**FREE_TEXT_SCHEMA, "description": "device:<id>"},
+    "name": FREE_TEXT_SCHEMA,
+    "revokedAt": _TIME,
+}
+_INVITATION: dict[str, dict[str, Any]] = {
+    **_CREDENTIAL,
+    "uses": {**_COUNT, "maximum": MAX_USES, "description": "How many principals can still accept it"},
+}
+
+
+def _one(properties: dict[str, Any], **more: dict[str, Any]) -> dict[str, Any]:
+    return _object({**properties, **more, "timestamp": _TIME}, optional="createdBy revokedAt")
+
+
+def _list(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return _object(
+        {
+            name: {"type": "array", "items": _object(properties, optional="createdBy revokedAt")},
+            "count": _COUNT,
+            "cursor": {**CREDENTIAL_ID_SCHEMA, "description": "The cursor of the next page, if there may be more"},
+            "timestamp": _TIME,
+        },
+        optional="cursor",
     )
 
 
@@ -185,6 +236,48 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         additionalProperties=False,
         examples=[{"outdatedBy": 2}],
     ),
+    "Me": _object(
+        {
+            "principal": {**FREE_TEXT_SCHEMA, "type": ["string", "null"]},
+            "admin": {"type": "boolean"},
+            "timestamp": _TIME,
+        }
+    ),
+    "Members": _object(
+        {
+            "members": {"type": "array", "items": _object(_MEMBER)},
+            "count": _COUNT,
+            "version": {**_COUNT, "description": "The number of the last grant in the log"},
+            "timestamp": _TIME,
+        }
+    ),
+    "Member": _object({**_MEMBER, "version": _COUNT, "timestamp": _TIME}),
+    "NewRole": _object(
+        {"role": {"type": "string", "enum": [*ROLES[1:]]}}, additionalProperties=False, examples=[{"role": "editor"}]
+    ),
+    "Tokens": _list("tokens", _TOKEN),
+    "CreatedToken": _one(_TOKEN, token={"type": "string", "description": "Shown once"}),
+    "RevokedToken": _one(_TOKEN),
+    "NewToken": _object(
+        {"name": FREE_TEXT_SCHEMA, "role": _GRANTED},
+        additionalProperties=False,
+        examples=[{"name": "tablet 7", "role": "editor"}],
+    ),
+    "Invitations": _list("invitations", _INVITATION),
+    "CreatedInvitation": _one(_INVITATION, code={"type": "string", "description": "Shown once"}),
+    "WithdrawnInvitation": _one(_INVITATION),
+    "NewInvitation": _object(
+        {
+            "role": _GRANTED,
+            "expiresInDays": {"type": "integer", "minimum": 1, "maximum": MAX_DAYS, "default": 7},
+            "uses": {"type": "integer", "minimum": 1, "maximum": MAX_USES, "default": 1},
+        },
+        optional="expiresInDays uses",
+        additionalProperties=False,
+        examples=[{"role": "editor", "expiresInDays": 7, "uses": 4}],
+    ),
+    "Code": _object({"code": FREE_TEXT_SCHEMA}, additionalProperties=False),
+    "Accepted": _object({"projectId": PROJECT_SCHEMA, **_MEMBER, "version": _COUNT, "timestamp": _TIME}),
     "OpenApi": _ANY_OBJECT,
     "Problem": _object(
         {
@@ -199,6 +292,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "hint": {"type": "string"},
             "retryable": {"const": True},
             "field": {"type": "string"},
+            "id": {**CREDENTIAL_ID_SCHEMA, "description": "What the idempotency key created before"},
             "failedAtIndex": _or_null(_COUNT),
             "errors": {
                 "type": "array",
@@ -209,7 +303,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "created": _COUNT,
             "createdSeqs": {"type": "array", "items": _or_null(SEQ_SCHEMA)},
         },
-        optional="hint retryable field failedAtIndex errors created createdSeqs",
+        optional="hint retryable field id failedAtIndex errors created createdSeqs",
         description="Problem details (RFC 9457), and the members error, timestamp and server of the original API",
     ),
 }
@@ -240,5 +334,9 @@ REQUEST_BODIES: dict[str, dict[str, Any]] = {
         },
     },
     "mark_as_outdated": {"schema": {"$ref": "#/components/schemas/Mark"}},
+    "put_member": {"schema": {"$ref": "#/components/schemas/NewRole"}},
+    "create_token": {"schema": {"$ref": "#/components/schemas/NewToken"}},
+    "create_invitation": {"schema": {"$ref": "#/components/schemas/NewInvitation"}},
+    "accept_invitation": {"schema": {"$ref": "#/components/schemas/Code"}},
 }
 """The schema and the examples of the body of each handler that reads one."""

@@ -37,6 +37,13 @@ _LANE_OF = {
     "ready": PROBE,
     "post_changes": WRITE,
     "mark_as_outdated": WRITE,
+    "put_member": WRITE,
+    "delete_member": WRITE,
+    "create_token": WRITE,
+    "revoke_token": WRITE,
+    "create_invitation": WRITE,
+    "withdraw_invitation": WRITE,
+    "accept_invitation": WRITE,
 }
 
 

@@ -1418,6 +1418,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         "sltt_core",
         "sltt_core.base",
         "sltt_core.base.errors",
+        "sltt_core.base.forks",
         "sltt_core.base.hashes",
         "sltt_core.base.record",
         "sltt_core.base.runtime",

@@ -557,7 +557,7 @@ def test_a_response_as_text_may_have_every_byte_of_the_limit() -> None:
 def test_an_authorizer_of_a_wrong_type_is_refused_with_the_setting(authorizer: object) -> None:
     with pytest.raises(NotAllowed) as caught:
         principal_from(event("http_2_0_jwt", authorizer=authorizer), "sub")
-    assert caught.value.hint == (
+    assert caught.value.operator_hint == (
         "Set PRINCIPAL_CLAIM to the claim, or the key of the authorizer's context, with the principal's id."
     )
 

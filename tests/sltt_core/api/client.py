@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
 from sltt_core.api.access import Access, Principal
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request, Response
+from sltt_core.auth.device_tokens import DeviceToken, new_token
 from sltt_core.base.runtime import Runtime
 from sltt_core.log.storage import BaseStorageService
 from tests.sltt_core.samples import NANOSECONDS
@@ -60,7 +62,9 @@ def post(
 
 
 def named_principal(name: str | None) -> Principal | None:
-    return None if name is None else Principal(name)
+    if name is None:
+        return None
+    return Principal(name, {"projectId": "p"} if name.startswith("device:") else {})  # as of a device token of `p`
 
 
 def named(headers: dict[str, str]) -> dict[str, str]:
@@ -71,3 +75,14 @@ def body_from(response: Response, status: int = 200) -> Any:
     """The content of a response, after a check of its status."""
     assert response.status == status, response
     return json.loads(response.content)
+
+
+def other_secret(credential_id: str) -> DeviceToken:
+    """A secret with the same id as another one. Its checksum is right."""
+    number = 0
+    for digit in credential_id:
+        number = number * 62 + f"{digits}{ascii_uppercase}{ascii_lowercase}".index(digit)
+    seeds = {16: number.to_bytes(16, "big"), 32: b"another secret".ljust(32)}
+    made = new_token(seeds.__getitem__)
+    assert made.id == credential_id
+    return made

@@ -31,7 +31,7 @@ CALLS: dict[str, tuple[Call, tuple[str, str | None]]] = {
     "append": (lambda api: post(api, [wire_change()], principal="anna"), ("append", "ruth")),
     "mark": (
         lambda api: post(api, {"outdatedBy": 2}, "/api/projects/ruth/changes/1/outdated", principal="anna"),
-        ("append", "ruth"),
+        ("mark", "ruth"),
     ),
     "replay": (lambda api: post(api, [wire_change()], principal="anna", idempotency_key=KEY), ("append", "ruth")),
 }

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sltt_core.api.bearer import authenticator_from_environment
+from sltt_core.api.device_tokens import new_secret
 from sltt_core.api.http import Request
 from sltt_core.auth.jwks import KEY_TYPES
 from sltt_core.base.errors import InvalidInput, IssuerUnavailable, SlttError, Unauthenticated
@@ -253,3 +254,50 @@ def test_cryptography_is_used_only_where_it_is_asked_for_and_installed(
     authenticator_from_environment(SETTINGS, fast=fast)
     assert (used[0] is not KEY_TYPES) == fast
     assert used[1] is KEY_TYPES
+
+
+# Device tokens
+
+
+def device_token(storage: LocalStorageService) -> str:
+    secret = new_secret("token", "ruth", None)
+    storage.create_token(secret.id, secret.digest(), "editor", "tablet 7", project_id="ruth")
+    return secret.reveal()
+
+
+@pytest.mark.parametrize("settings", [{"ACCESS_CONTROL": "roles"}, SETTINGS], ids=["alone", "with an issuer"])
+def test_a_device_token_names_its_device(storage: LocalStorageService, settings: dict[str, str]) -> None:
+    text = device_token(storage)
+    made = authenticator_from_environment(settings, storage=storage)
+    assert made is not None
+    principal = made.authenticate({**HOST, "authorization": f"Bearer {text}"})
+    assert principal.id == f"device:{text[5:21]}"
+    assert principal.claims["projectId"] == "ruth"
+    other = text[:-1] + ("x" if text[-1] != "x" else "y")
+    for wrong in (other, "sltt_", "sltt_x_y"):
+        with pytest.raises(Unauthenticated) as caught:
+            made.authenticate({**HOST, "authorization": f"Bearer {wrong}"})
+        assert 'error="invalid_token"' in str(caught.value.challenge)
+        assert text[22:] not in f"{caught.value} {caught.value.challenge}"
+
+
+def test_without_access_control_no_device_token_is_accepted(storage: LocalStorageService) -> None:
+    text = device_token(storage)
+    made = authenticator_from_environment({**SETTINGS, "ACCESS_CONTROL": "none"}, storage=storage)
+    assert made is not None
+    with pytest.raises(Unauthenticated):
+        made.authenticate({**HOST, "authorization": f"Bearer {text}"})
+    assert authenticator_from_environment({"ACCESS_CONTROL": "none"}, storage=storage) is None
+
+
+def test_without_an_issuer_only_device_tokens_are_accepted(storage: LocalStorageService) -> None:
+    made = authenticator_from_environment({"ACCESS_CONTROL": "roles"}, storage=storage)
+    assert made is not None
+    with pytest.raises(Unauthenticated, match="the token is not a device token"):
+        made.authenticate({**HOST, "authorization": f"Bearer {token()}"})
+    assert "authorization_servers" not in made.metadata(HOST)
+
+
+def test_an_issuer_cannot_name_a_device() -> None:
+    error = failure({"authorization": f"Bearer {token(payload=claims(sub='device:4fJ9sK2mQx8LbN3v'))}"})
+    assert "sub begins with device:, which is reserved" in error.message

@@ -10,6 +10,7 @@ from sltt_core.api.http import Response
 from sltt_core.api.problems import described, problem_response
 from sltt_core.base.errors import (
     ChainMismatch,
+    CredentialExists,
     InvalidBatch,
     InvalidInput,
     KeyReused,
@@ -43,6 +44,8 @@ def make(kind: type[SlttError]) -> SlttError:
         return InvalidBatch([Problem(2, "changes[2].cid", "is empty")])
     if kind is MethodNotAllowed:
         return MethodNotAllowed("PUT", ["GET", "HEAD"])
+    if kind is CredentialExists:
+        return CredentialExists("device token", "A" * 16)
     if kind is PartialAppend:
         return PartialAppend([1, None], StorageBusy("not now"))
     return kind("the message")

@@ -25,6 +25,17 @@ TABLE = [
     ("GET", "/api/projects/ruth/changes", "get_changes", {"projectId": "ruth"}),
     ("GET", "/api/projects/ruth/changes/5", "get_change", {"projectId": "ruth", "seq": "5"}),
     ("GET", "/api/projects/ruth/stats", "get_stats", {"projectId": "ruth"}),
+    ("GET", "/api/me", "me", {}),
+    ("GET", "/api/projects/ruth/members", "list_members", {"projectId": "ruth"}),
+    ("PUT", "/api/projects/ruth/members/a%2Fb", "put_member", {"projectId": "ruth", "principal": "a%2Fb"}),
+    ("DELETE", "/api/projects/ruth/members/ada", "delete_member", {"projectId": "ruth", "principal": "ada"}),
+    ("GET", "/api/projects/ruth/tokens", "list_tokens", {"projectId": "ruth"}),
+    ("POST", "/api/projects/ruth/tokens", "create_token", {"projectId": "ruth"}),
+    ("DELETE", "/api/projects/ruth/tokens/a", "revoke_token", {"projectId": "ruth", "tokenId": "a"}),
+    ("GET", "/api/projects/ruth/invitations", "list_invitations", {"projectId": "ruth"}),
+    ("POST", "/api/projects/ruth/invitations", "create_invitation", {"projectId": "ruth"}),
+    ("DELETE", "/api/projects/ruth/invitations/a", "withdraw_invitation", {"projectId": "ruth", "invitationId": "a"}),
+    ("POST", "/api/invitations/accept", "accept_invitation", {}),
     ("POST", "/api/projects/ruth/changes/5/outdated", "mark_as_outdated", {"projectId": "ruth", "seq": "5"}),
     ("GET", "/.well-known/oauth-protected-resource", "resource_metadata", {}),
     # Nothing is decoded or judged yet.
@@ -49,7 +60,7 @@ def test_every_route_is_in_the_table_above() -> None:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.handler)
 def test_the_parameters_of_a_route_are_consistent(route: Route) -> None:
-    assert callable(getattr(handlers, route.handler))
+    assert callable(handlers.HANDLERS[route.handler])
     assert route.description
     in_path = [parameter.name for parameter in route.parameters if parameter.place == "path"]
     assert in_path == re.findall(r"{(\w+)}", route.path)
@@ -88,11 +99,23 @@ def test_a_long_path_is_not_repeated_at_length() -> None:
 
 READ = ("GET", "HEAD", "OPTIONS")
 WRITE = ("OPTIONS", "POST")
+MEMBER = ("DELETE", "OPTIONS", "PUT")
+LIST = ("GET", "HEAD", "OPTIONS", "POST")
+ISSUED = ("DELETE", "OPTIONS")
+
+
+def methods_of(method: str, path: str) -> tuple[str, ...]:
+    """The methods of a path, of which `method` is one."""
+    patterns = {r"/members/": MEMBER, r"/(tokens|invitations)$": LIST, r"/(tokens|invitations)/a$": ISSUED}
+    for pattern, methods in patterns.items():
+        if re.search(pattern, path):
+            return methods
+    return READ if method == "GET" else WRITE
 
 
 @pytest.mark.parametrize(
     ("path", "allow"),
-    [(path, READ if method == "GET" else WRITE) for method, path, _, _ in TABLE],
+    [(path, methods_of(method, path)) for method, path, _, _ in TABLE],
     ids=[path for _, path, _, _ in TABLE],
 )
 def test_a_path_lists_its_methods(path: str, allow: tuple[str, ...]) -> None:

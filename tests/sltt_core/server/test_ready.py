@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from sltt_core.api.http import Request
+from sltt_core.api.routes import ROUTES
 from sltt_core.base.errors import StorageError
 from sltt_core.server import asgi
 from sltt_core.server.lanes import NONE, PROBE, READ, THREADS, WRITE, Lane, lane_of
@@ -112,6 +113,9 @@ def test_lanes_follow_from_the_routes() -> None:
         ("GET", "/api/projects"): READ,
     }
     assert {key: lane_of(Request(*key)) for key in expected} == expected
+    writes = {route.path for route in ROUTES if lane_of(Request(route.method, route.path)) == WRITE}
+    assert writes == {route.path for route in ROUTES if route.method != "GET"}
+    assert not [route for route in ROUTES if route.method == "GET" and lane_of(Request("GET", route.path)) == WRITE]
 
 
 def test_a_lane_survives_what_a_job_raises() -> None:

@@ -459,8 +459,12 @@ def test_sltt_serve_with_a_project_needs_no_project_id_in_requests(tmp_path: Pat
         (["--storage", "sqlite:{tmp}/x.db", "--project", "a#b"], "project_id is not valid: 1 to 128"),
         (["--storage", "sqlite:{tmp}/x.db", "--host", "0.0.0.0"], "--open-to-network"),
         (["--storage", "sqlite:{tmp}/x.db", "--port", "{port}"], "port {port}: Address already in use"),
+        (
+            ["--storage", "sqlite:{tmp}/x.db", "--host", "::", "--open-to-network"],
+            "--open-to-network needs access control",
+        ),
     ],
-    ids=["scheme", "folder", "foreign", "project", "host", "port"],
+    ids=["scheme", "folder", "foreign", "project", "host", "port", "open"],
 )
 def test_an_invalid_argument_prints_a_message_without_a_traceback(
     tmp_path: Path, server: RestApiServer, arguments: list[str], message: str

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WARNING = "can read and write all projects"
-OPEN = ["serve", "--port", "0", "--host", "0.0.0.0", "--open-to-network"]
+OPEN = ["serve", "--port", "0", "--host", "0.0.0.0", "--open-to-network", "--no-auth"]
 
 
 @pytest.mark.parametrize(

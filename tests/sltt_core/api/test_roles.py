@@ -1,0 +1,419 @@
+"""What each role may do on each route, in every kind of project; and what is remembered of the members."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sltt_core.api.access import OPEN, Principal
+from sltt_core.api.device_tokens import code_of
+from sltt_core.api.http import Request, Response
+from sltt_core.api.roles import (
+    ADMINS,
+    MAX_REMEMBERED,
+    REFUSED_SECONDS,
+    REMEMBERED_SECONDS,
+    RoleAccess,
+    access_from_environment,
+)
+from sltt_core.api.routes import ROUTES, Route
+from sltt_core.auth.device_tokens import new_token
+from sltt_core.base.errors import InvalidInput, NotFound, StorageUnavailable
+from sltt_core.model.grants import MEMBER, Member, Members
+from sltt_core.sqlite.storage import LocalStorageService
+from tests.contract.logs import new
+from tests.sltt_core.api.client import RUNTIME, api_on, body_from, get, post
+from tests.sltt_core.samples import wire_change
+
+if TYPE_CHECKING:
+    from sltt_core.api.app import Api
+
+ROLES = ("anonymous", "stranger", "former", "viewer", "editor", "owner", "admin")
+PROJECTS = ("own", "foreign", "absent")
+
+# The statuses for each role in ROLES, by handler and project. A new route needs its lines here.
+READ = {"own": "401 404 403 200 200 200 200", "foreign": "401 404 404 404 404 404 200"}
+GRANT = {"own": "401 404 403 403 403 200 200", "foreign": "401 404 404 404 404 404 200"}
+APPEND = {"own": "401 404 403 403 200 200 200", "foreign": "401 404 404 404 404 404 200"}
+# The token and the invitation are those of `own`. Not even an administrator reaches them by another project's routes.
+ISSUED = {"own": "401 404 403 403 403 200 200", "foreign": "401 404 404 404 404 404 404"}
+EXPECTED: dict[str, dict[str, str]] = {
+    "post_changes": {**APPEND, "absent": "401 200 200 200 200 200 200"},
+    "get_changes": {**READ, "absent": "401 404 404 404 404 404 200"},
+    "get_change": {**READ, "absent": "401 404 404 404 404 404 404"},
+    "get_stats": {**READ, "absent": "401 404 404 404 404 404 200"},
+    "list_members": {**READ, "absent": "401 404 404 404 404 404 200"},
+    "put_member": {**GRANT, "absent": "401 404 404 404 404 404 200"},
+    "delete_member": {**GRANT, "absent": "401 404 404 404 404 404 404"},
+    "list_tokens": {**GRANT, "absent": "401 404 404 404 404 404 200"},
+    "create_token": {**GRANT, "absent": "401 404 404 404 404 404 200"},
+    "revoke_token": {**ISSUED, "absent": "401 404 404 404 404 404 404"},
+    "list_invitations": {**GRANT, "absent": "401 404 404 404 404 404 200"},
+    "create_invitation": {**GRANT, "absent": "401 404 404 404 404 404 200"},
+    "withdraw_invitation": {**ISSUED, "absent": "401 404 404 404 404 404 404"},
+    "mark_as_outdated": {**APPEND, "absent": "401 404 404 404 404 404 404"},
+}
+EVERYONE = {
+    "get_projects": "401 200 200 200 200 200 200",
+    "me": "401 200 200 200 200 200 200",
+    "accept_invitation": "401 200 200 200 200 200 200",
+}
+"""The routes without a project that need a principal."""
+SECRET = new_token(lambda count: b"7" * count)
+"""That of a device token and of an invitation."""
+BODIES: dict[str, Any] = {
+    "post_changes": lambda project: [wire_change(projectId=project)],
+    "put_member": lambda project: {"role": "viewer"},
+    "mark_as_outdated": lambda project: {"outdatedBy": 2},
+    "create_token": lambda project: {"name": "tablet", "role": "editor"},
+    "create_invitation": lambda project: {"role": "editor"},
+    "accept_invitation": lambda project: {"code": code_of(SECRET)},
+}
+PARAMETERS = {"seq": "1", "principal": "guest", "tokenId": SECRET.id, "invitationId": SECRET.id}
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def access(storage: LocalStorageService, clock: Clock) -> RoleAccess:
+    """`own` has a member of each role; `foreign` has others; `absent` has nothing."""
+    for project in ("own", "foreign"):
+        storage.create_changes([new(project_id=project), new(project_id=project)], owners={project: f"boss-{project}"})
+        storage.set_role("guest", "viewer", project_id=project)
+    for role in ("viewer", "editor", "owner"):
+        storage.set_role(role, role, project_id="own")
+    storage.set_role("former", "editor", project_id="own")
+    storage.set_role("former", "none", project_id="own")
+    return RoleAccess(storage, admins=["admin"], runtime=RUNTIME.replace(steady_clock=clock))
+
+
+@pytest.fixture
+def issued(storage: LocalStorageService, access: RoleAccess) -> None:
+    """`own` has a device token and an invitation."""
+    storage.create_token(SECRET.id, SECRET.digest(), "editor", "tablet", project_id="own")
+    storage.create_invitation(SECRET.id, SECRET.digest(), "viewer", project_id="own")
+
+
+@pytest.fixture
+def api(storage: LocalStorageService, access: RoleAccess) -> Api:
+    return api_on(storage, access=access)
+
+
+def send(api: Api, route: Route, project: str, role: str) -> Response:
+    path = route.path.replace("{projectId}", project)
+    for name, value in PARAMETERS.items():
+        path = path.replace(f"{{{name}}}", value)
+    body = BODIES[route.handler](project) if route.handler in BODIES else None
+    headers = {} if body is None else {"content-type": "application/json"}
+    principal = None if role == "anonymous" else Principal(role)
+    content = b"" if body is None else json.dumps(body).encode()
+    return api.handle(Request(route.method, path, "", headers, content, principal))
+
+
+def test_every_route_is_in_the_matrix() -> None:
+    assert {*EXPECTED, *EVERYONE} == {route.handler for route in ROUTES if route.action != OPEN}
+
+
+@pytest.mark.usefixtures("issued")
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("project", PROJECTS)
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.action != OPEN], ids=lambda r: r.handler)
+def test_a_role_may_do_what_the_matrix_says(
+    api: Api, storage: LocalStorageService, route: Route, project: str, role: str
+) -> None:
+    before = [storage.get_head(project_id=name) for name in PROJECTS]
+    line = EVERYONE[route.handler] if route.handler in EVERYONE else EXPECTED[route.handler][project]
+    expected = int(line.split()[ROLES.index(role)])
+    response = send(api, route, project, role)
+    assert response.status == expected, response.content
+    if expected != 200:
+        assert [storage.get_head(project_id=name) for name in PROJECTS] == before
+    kind = {401: "unauthenticated", 404: "not-found", 403: "access-revoked" if role == "former" else "not-allowed"}
+    if expected in kind:
+        assert json.loads(response.content)["type"].endswith(f":{kind[expected]}")
+
+
+CREDENTIALS = ("_credential", "_credentials", "_replace_credential", "_change_credential")
+
+
+@pytest.mark.usefixtures("issued")
+@pytest.mark.parametrize("role", ["stranger", "viewer"])
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.handler in EXPECTED], ids=lambda r: r.handler)
+def test_a_foreign_project_looks_like_an_absent_one(
+    api: Api, storage: LocalStorageService, access: RoleAccess, route: Route, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bytes, and the same reads."""
+    if route.handler == "post_changes":  # who may create projects learns whether one exists
+        monkeypatch.setattr(access, "_creation", ADMINS)
+    reads: list[str] = []
+    for name in (
+        "_members",
+        "_get",
+        "_run",
+        "_head",
+        "_stats",
+        "_projects_of",
+        "_append",
+        "_mark",
+        "_grant",
+        *CREDENTIALS,
+    ):
+        method = getattr(storage, name)
+
+        def counted(*args: Any, name: str = name, method: Any = method) -> Any:
+            reads.append(name)
+            return method(*args)
+
+        monkeypatch.setattr(storage, name, counted)
+    foreign, absent = (send(api, route, project, role) for project in ("foreign", "absent"))
+    assert foreign == absent
+    assert reads == ["_members", "_members"]
+
+
+# Creating projects
+
+
+def test_whoever_appends_first_owns_the_project(api: Api, storage: LocalStorageService) -> None:
+    key = {"idempotency_key": "key-0123456789abcdef"}
+    body = body_from(post(api, [wire_change(projectId="mine")] * 2, principal="ada", **key))
+    assert body["createdSeqs"] == [2, 3]
+    assert storage.get_members(project_id="mine") == Members({"ada": Member("owner", 1)})
+    again = body_from(post(api, [wire_change(projectId="mine")] * 2, principal="ada", **key))
+    assert (again["createdSeqs"], again["replayed"]) == ([2, 3], True)
+    assert post(api, [wire_change(projectId="mine")], principal="bob").status == 404
+    assert body_from(post(api, [wire_change(projectId="mine")], principal="ada"))["createdSeqs"] == [4]
+
+
+def test_only_administrators_create_projects_where_it_is_so(storage: LocalStorageService, access: RoleAccess) -> None:
+    strict = RoleAccess(storage, admins=["admin"], creation=ADMINS, runtime=RUNTIME)
+    api = api_on(storage, access=strict)
+    assert post(api, [wire_change(projectId="mine")], principal="ada").status == 404
+    assert body_from(post(api, [wire_change(projectId="mine")], principal="admin"))["createdSeqs"] == [2]
+    with pytest.raises(InvalidInput, match="creation is not one of anyone, admins"):
+        RoleAccess(storage, creation="me")
+
+
+def test_a_project_from_before_access_control_belongs_to_nobody(api: Api, storage: LocalStorageService) -> None:
+    storage.create_change(new(project_id="old"))
+    for _ in range(2):
+        assert post(api, [wire_change(projectId="old")], principal="ada").status == 404
+    assert storage.get_head(project_id="old").seq == 1
+    send(api, next(route for route in ROUTES if route.handler == "put_member"), "old", "admin")
+    assert body_from(get(api, "/api/projects/old/changes", principal="guest"))["count"] == 2
+
+
+def test_whoever_is_second_to_create_a_project_is_refused(api: Api, storage: LocalStorageService) -> None:
+    """Both are told that the project is new, then one is faster."""
+    create_changes = storage.create_changes
+
+    def overtaken(*args: Any, **options: Any) -> Any:
+        storage.create_changes = create_changes  # type: ignore[method-assign]
+        create_changes([new(project_id="new")], owners={"new": "bob"})
+        return create_changes(*args, **options)
+
+    storage.create_changes = overtaken  # type: ignore[method-assign]
+    assert post(api, [wire_change(projectId="new")], principal="ada").status == 404
+    assert storage.get_members(project_id="new") == Members({"bob": Member("owner", 1)})
+    assert storage.get_head(project_id="new").seq == 2
+
+
+def test_reserved_types_are_refused_with_the_field_of_the_api(api: Api) -> None:
+    change = wire_change(projectId="own", entityType=MEMBER, entityId="viewer", data={"role": "owner"})
+    body = body_from(post(api, [change], principal="editor"), 403)
+    assert body["type"].endswith(":reserved-type")
+    assert body["error"].startswith("changes[0].entityType: ")
+
+
+# Devices
+
+
+def test_a_device_stays_in_its_project(api: Api, storage: LocalStorageService) -> None:
+    """Even where an owner has granted it a role elsewhere, and where everyone may create projects."""
+    device = "device:4fJ9sK2mQx8LbN3v"
+    for project in ("p", "own"):
+        storage.set_role(device, "editor", project_id=project)
+    assert post(api, [wire_change(projectId="p")], principal=device).status == 200
+    assert post(api, [wire_change(projectId="own")], principal=device).status == 404
+    assert post(api, [wire_change(projectId="new")], principal=device).status == 404
+    assert get(api, "/api/projects/own/changes", principal=device).status == 404
+    assert storage.get_head(project_id="new").seq == 0
+
+
+# Members
+
+
+def test_members_are_listed_changed_and_removed(api: Api, storage: LocalStorageService) -> None:
+    listed = body_from(get(api, "/api/projects/own/members", principal="viewer"))
+    assert [(member["principal"], member["role"]) for member in listed["members"]] == [
+        ("boss-own", "owner"),
+        ("editor", "editor"),
+        ("guest", "viewer"),
+        ("owner", "owner"),
+        ("viewer", "viewer"),
+    ]
+    assert listed["count"] == 5
+    assert body_from(get(api, "/api/projects/own/members/viewer", "DELETE", principal="viewer"))["role"] == "none"
+    assert get(api, "/api/projects/own/changes", principal="viewer").status == 403
+    assert get(api, "/api/projects/own/members/nobody", "DELETE", principal="owner").status == 404
+    change = storage.get_change(storage.get_head(project_id="own").seq, project_id="own")
+    assert (change.entity_id, change.change_by) == ("viewer", "viewer")
+
+
+def test_the_last_owner_cannot_be_removed(api: Api) -> None:
+    assert body_from(get(api, "/api/projects/own/members/owner", "DELETE", principal="boss-own"))["role"] == "none"
+    body = body_from(get(api, "/api/projects/own/members/boss-own", "DELETE", principal="boss-own"), 409)
+    assert body["type"].endswith(":last-owner")
+
+
+def test_a_list_has_ones_own_projects(api: Api) -> None:
+    post(api, [wire_change(projectId="mine")], principal="viewer")
+    assert body_from(get(api, "/api/projects", principal="viewer"))["projects"] == ["mine", "own"]
+    assert body_from(get(api, "/api/projects?limit=1", principal="viewer"))["cursor"] == "mine"
+    assert body_from(get(api, "/api/projects", principal="stranger"))["projects"] == []
+    assert body_from(get(api, "/api/projects", principal="admin"))["projects"] == ["foreign", "mine", "own"]
+
+
+def test_me(api: Api) -> None:
+    assert body_from(get(api, "/api/me", principal="viewer"))["principal"] == "viewer"
+    assert body_from(get(api, "/api/me", principal="admin"))["admin"]
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("environ", "verifies", "on"),
+    [
+        ({}, False, False),
+        ({}, True, True),
+        ({"ACCESS_CONTROL": "none"}, True, False),
+        ({"ACCESS_CONTROL": "roles"}, False, True),
+        ({"ACCESS_CONTROL": "roles", "ADMINS": "ada, bob", "PROJECT_CREATION": "admins"}, False, True),
+    ],
+)
+def test_the_settings_switch_access_control_on(
+    storage: LocalStorageService, environ: dict[str, str], verifies: bool, on: bool
+) -> None:
+    access = access_from_environment(storage, environ, verifies=verifies)
+    assert (access is not None) == on
+    if access is not None:
+        assert access.is_admin(Principal("bob")) == ("ADMINS" in environ)
+        creates = access.owners(Principal("cleo"), ["new"])
+        assert creates == ({} if "PROJECT_CREATION" in environ else {"new": "cleo"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"ACCESS_CONTROL": "yes"}, "ACCESS_CONTROL is 'yes', not roles or none"),
+        ({"ACCESS_CONTROL": "roles", "PROJECT_CREATION": "me"}, "PROJECT_CREATION is 'me', not anyone or admins"),
+        ({"ACCESS_CONTROL": "roles", "ADMINS": "ada,,bob"}, "ADMINS has a principal that is empty"),
+        ({"ADMINS": "ada"}, "ADMINS has no effect without ACCESS_CONTROL=roles"),
+        ({"PROJECT_CREATION": "anyone"}, "PROJECT_CREATION has no effect"),
+    ],
+)
+def test_settings_that_are_not_valid_are_named(
+    storage: LocalStorageService, environ: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=f"the setting {message}"):
+        access_from_environment(storage, environ, verifies=False)
+
+
+# What is remembered
+
+
+def reading(storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    reads: list[str] = []
+    get_members = storage.get_members
+
+    def counted(*, project_id: str | None = None) -> Members:
+        reads.append(str(project_id))
+        return get_members(project_id=project_id)
+
+    monkeypatch.setattr(storage, "get_members", counted)
+    return reads
+
+
+def allowed(access: RoleAccess, principal: str, project: str = "own") -> bool:
+    try:
+        access.authorize(Principal(principal), "read", project)
+    except Exception:
+        return False
+    return True
+
+
+def test_members_are_read_once_a_minute(
+    access: RoleAccess, storage: LocalStorageService, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = reading(storage, monkeypatch)
+    for _ in range(3):
+        assert allowed(access, "viewer")
+    assert len(reads) == 1
+    clock.now += REMEMBERED_SECONDS
+    assert allowed(access, "viewer")
+    assert len(reads) == 2
+
+
+def test_a_refusal_is_based_on_members_of_the_last_seconds(
+    access: RoleAccess, storage: LocalStorageService, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = reading(storage, monkeypatch)
+    assert not allowed(access, "late")
+    assert not allowed(access, "late")
+    assert len(reads) == 1
+    storage.set_role("late", "viewer", project_id="own")  # by another process
+    clock.now += REFUSED_SECONDS
+    assert allowed(access, "late")
+    assert len(reads) == 2
+
+
+def test_a_revocation_by_another_process_is_seen_within_a_minute(
+    access: RoleAccess, storage: LocalStorageService, clock: Clock
+) -> None:
+    assert allowed(access, "viewer")
+    storage.set_role("viewer", "none", project_id="own")
+    clock.now += REMEMBERED_SECONDS
+    assert not allowed(access, "viewer")
+
+
+def test_a_stale_read_does_not_bring_a_revoked_role_back(
+    access: RoleAccess, storage: LocalStorageService, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = storage.get_members(project_id="own")
+    access.members_changed("own", storage.set_role("viewer", "none", project_id="own"))
+    monkeypatch.setattr(storage, "get_members", lambda project_id: before)
+    clock.now += REFUSED_SECONDS - 0.1
+    access.project_exists("own")
+    assert not allowed(access, "viewer")
+
+
+def test_a_storage_that_does_not_respond_allows_nothing(
+    access: RoleAccess, storage: LocalStorageService, clock: Clock, monkeypatch: pytest.MonkeyPatch, api: Api
+) -> None:
+    assert allowed(access, "viewer")
+    clock.now += REMEMBERED_SECONDS
+
+    def fail(*, project_id: str) -> Members:
+        raise StorageUnavailable("no response")
+
+    monkeypatch.setattr(storage, "get_members", fail)
+    assert get(api, "/api/projects/own/changes", principal="viewer").status == 503
+
+
+def test_the_memory_is_bounded(access: RoleAccess) -> None:
+    for number in range(MAX_REMEMBERED + 10):
+        with pytest.raises(NotFound):
+            access.authorize(Principal("viewer"), "read", f"p{number}")
+    assert len(access._known) == MAX_REMEMBERED
