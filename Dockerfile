@@ -32,4 +32,4 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=5s \
 # nothing outside it, so this listens on all of its addresses. There is no access control: publish the port to
 # 127.0.0.1 (as above), or put a proxy in front that knows who may do what.
 ENTRYPOINT ["/opt/sltt/bin/sltt"]
-CMD ["serve", "--host", "0.0.0.0", "--open-to-network", "--storage", "sqlite:/data/changes.db"]
+CMD ["serve", "--host", "0.0.0.0", "--open-to-network", "--no-auth", "--storage", "sqlite:/data/changes.db"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import Path
 from time import time_ns
 
-from sltt_core.base.errors import SlttError
+from sltt_core.base.errors import InvalidInput
 from sltt_core.base.timestamps import now_utc
 from sltt_core.base.version import __version__
 
@@ -20,7 +19,10 @@ if TYPE_CHECKING:
 
 try:
     import click
-    from platformdirs import user_data_path
+
+    from sltt_core.cli.members import member
+    from sltt_core.cli.opening import STORAGE, errors_for_people, make_storage
+    from sltt_core.cli.tokens import invite, token
 except ModuleNotFoundError as missing:
     sys.exit(
         f"sltt: {missing.name} is not installed. The command needs it: install 'sltt-aws-backend[cli,server]' with pip."
@@ -29,10 +31,6 @@ except ModuleNotFoundError as missing:
 
 _BROKEN_PIPE = 141
 """128 + SIGPIPE."""
-
-
-def _default_storage() -> str:
-    return f"sqlite:{user_data_path('sltt', appauthor=False) / 'changes.db'}"
 
 
 class _Program(click.Group):
@@ -58,6 +56,7 @@ def main() -> None:
     Examples:
       sltt serve                                  serve a log in your data folder on port 8080
       sltt serve --storage sqlite:team.db --port 0    serve team.db on a free port
+      sltt member add ada --role owner --project ruth    say who may do what in a project
     """
 
 
@@ -72,13 +71,7 @@ def main() -> None:
     type=click.IntRange(0, 65535),
     help="Port to listen on; 0 picks a free one.",
 )
-@click.option(
-    "--storage",
-    "storage_url",
-    metavar="URL",
-    help="Where the log is: sqlite:PATH or dynamodb:TABLE. Environment variables say where the table is "
-    "(docs/table.md lists them). Default: a file in your data folder.",
-)
+@STORAGE
 @click.option("--project", metavar="ID", help="Serve only this project; requests may then omit its id.")
 @click.option("--name", default="sltt", show_default=True, help="Server name in responses.")
 @click.option(
@@ -115,8 +108,12 @@ def main() -> None:
 @click.option(
     "--open-to-network",
     is_flag=True,
-    help="Allow a --host that other machines can reach. There is no access control: everyone who can reach the "
-    "port, or who has a token if AUTH_ISSUER is set, can read and write everything.",
+    help="Allow a --host that other machines can reach. It needs access control, or --no-auth.",
+)
+@click.option(
+    "--no-auth",
+    is_flag=True,
+    help="Open to the network without access control: everyone who can reach the port can read and write everything.",
 )
 def serve(
     host: str,
@@ -130,6 +127,7 @@ def serve(
     max_connections: int | None,
     quiet: bool,
     open_to_network: bool,
+    no_auth: bool,
 ) -> None:
     """Serve a change log over the REST API until Ctrl-C.
 
@@ -141,11 +139,12 @@ def serve(
       USE_LOCAL_DYNAMODB=true sltt serve --storage dynamodb:team    a table on localhost:8000
       DYNAMODB_REGION=eu-west-1 sltt serve --storage dynamodb:team  a table on AWS
 
-    AUTH_ISSUER, AUTH_AUDIENCE and AUTH_JWKS make the server accept only requests with a token of that issuer
-    (docs/api.md, "Access").
+    ACCESS_CONTROL=roles makes the server accept only members of a project, who have a device token (`sltt token`);
+    AUTH_ISSUER, AUTH_AUDIENCE and AUTH_JWKS accept the tokens of an issuer, too (docs/access.md).
     """
     try:
         from sltt_core.api.bearer import authenticator_from_environment
+        from sltt_core.api.roles import access_from_environment
         from sltt_core.server.access_log import AccessLog
         from sltt_core.server.descriptors import raise_limit
         from sltt_core.server.log_lines import line_writer
@@ -154,20 +153,24 @@ def serve(
         raise click.ClickException(
             f"{missing.name} is not installed. `sltt serve` needs it: install 'sltt-aws-backend[cli,server]' with pip."
         ) from None
-    from sltt_core.server.storages import open_storage
-
-    try:
-        if storage_url is None:
-            storage_url = _default_storage()
-            Path(storage_url.removeprefix("sqlite:")).parent.mkdir(parents=True, exist_ok=True)
-        storage = open_storage(storage_url, project)
+    with errors_for_people(storage_url):
+        storage_url, storage = make_storage(storage_url, project)
         access_log = AccessLog(errors_only=quiet)
-        authenticator = authenticator_from_environment(fast=True)
+        authenticator = authenticator_from_environment(storage=storage, fast=True)
+        access = access_from_environment(storage, os.environ, verifies=authenticator is not None)
+        if open_to_network and authenticator is None and not no_auth:
+            raise InvalidInput(
+                "--open-to-network needs access control",
+                field="open_to_network",
+                hint="Set ACCESS_CONTROL=roles for device tokens, or AUTH_ISSUER, AUTH_AUDIENCE and AUTH_JWKS "
+                "(docs/access.md). Or add --no-auth: then everyone who can reach the port can do everything.",
+            )
         raise_limit()
         server = RestApiServer(
             storage=storage,
             server_name=name,
             authenticator=authenticator,
+            access=access,
             cors=cors,
             allow_hosts=allow_hosts,
             access_log=access_log,
@@ -175,11 +178,7 @@ def serve(
             max_connections=max_connections,
         )
         server.bind(port, host, open_to_network=open_to_network)
-    except SlttError as error:
-        raise _as_click_error(error) from None
-    except OSError as error:
-        raise click.ClickException(f"cannot open {storage_url}: {error.strerror}") from None
-    if open_to_network:
+    if open_to_network and authenticator is None:
         _warn(f"everyone who can reach {server.url} can read and write all projects: there is no access control")
     # A terminal or a pipe that nobody reads holds up neither the start nor the end.
     console = line_writer(sys.stdout, lambda count: f"{count} lines were dropped")
@@ -203,15 +202,6 @@ def _warn(text: str) -> None:
     lines.flush()
 
 
-def _as_click_error(error: SlttError) -> click.ClickException:
-    text = error.message
-    cause = error.__cause__
-    if isinstance(cause, SlttError) and cause.message not in text:
-        own_hint = vars(cause).get("hint")  # the hint of this error; the hint of its class is too general
-        text += f"\nCause: {cause.message}" + (f". {own_hint}" if own_hint else "")
-    return click.ClickException(f"{text}\nHint: {error.hint}" if error.hint else text)
-
-
 def _banner(url: str, log: str, project: str | None, authenticator: Authenticator | None) -> str:
     example = project or "ruth"
     named = "" if project else f'"projectId":"{example}",'
@@ -227,3 +217,7 @@ def _banner(url: str, log: str, project: str | None, authenticator: Authenticato
             f"  curl {url}/api/projects/{example}/stats{token}\n",
         ]
     )
+
+
+for group in (member, token, invite):
+    main.add_command(group)
