@@ -13,9 +13,18 @@ if TYPE_CHECKING:
 
 SEEDS = 1500
 """Largest number of schedules for one bug; most bugs need a few."""
+BEGIN = {
+    "verify looks once": 1120,
+    "link of the cursor ignored": 1140,
+    "missing change trusted": 740,
+    "second read eventually consistent": 210,
+}
+"""Where the search begins, to save time: just before the seed that found the bug last. It goes on from 0 after the last
+seed, so each bug has the same number of schedules."""
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_a_planted_bug_is_found(bug: Bug) -> None:
-    found = find(bug, range(SEEDS))
+    begin = BEGIN.get(bug.name, 0)
+    found = find(bug, (*range(begin, SEEDS), *range(begin)))
     assert found is not None, f"{bug.name} was not found with {SEEDS} seeds"
