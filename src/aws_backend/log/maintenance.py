@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import ConditionFailed
-from aws_backend.log.access_items import access_key, member_item
+from aws_backend.log.access_items import access_item, access_key, member_item
 from aws_backend.log.items import carried, log_end_values, registry_values, request_key, sequence_key
 from aws_backend.log.transactions import expectation, put_request, update
 
@@ -79,6 +79,11 @@ def put_named_request(table: LogTable, project_id: str, named: NamedRequest) -> 
     request = carried(named, table.runtime.new_token())
     payload = put_request(table.name, project_id, named.key, named.number, request)["Put"]
     return _succeeds(table, "PutItem", {**payload, "ReturnValuesOnConditionCheckFailure": "NONE"})
+
+
+def access_action(table: str, project_id: str, members: Members) -> Action:
+    """Return the action that puts the access item, whatever is there."""
+    return {"Put": {"TableName": table, "Item": access_item(project_id, members)}}
 
 
 def member_actions(table: str, project_id: str, members: Members, principals: Sequence[str]) -> list[Action]:

@@ -10,10 +10,10 @@ links are not reported as tampering.
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import TransactionCanceled
-from aws_backend.log.access_items import access_item
 from aws_backend.log.items import LogEnd
 from aws_backend.log.maintenance import (
     PAGE_CHANGES,
+    access_action,
     all_items_after,
     delete_request,
     member_actions,
@@ -211,8 +211,7 @@ class _Repair:
         end = state.end((repairs or 0) + 1)
         actions = [*state.actions]
         if self._members_differ:  # no grant can be in flight: it would change the sequence item
-            item = access_item(self._project_id, state.rebuilt.members)
-            actions.append({"Put": {"TableName": self._table.name, "Item": item}})
+            actions.append(access_action(self._table.name, self._project_id, state.rebuilt.members))
         try:
             self._write([*actions, repair_sequence(self._table.name, self._project_id, sequence, end)])
         except TransactionCanceled as error:
