@@ -69,7 +69,7 @@ def test_one_process_handles_several_events(start: Callable[..., LambdaProcess])
 def test_the_keys_of_an_issuer_are_loaded_with_the_first_token(start: Callable[..., LambdaProcess]) -> None:
     texts = {name: token(name) for name in ("RS256", "ES256", "HS256")}
     with running_issuer(key_set(rsa_jwk(), ec_jwk(), secret_jwk())) as issuer:
-        function = start(**{**SETTINGS, "AUTH_JWKS": issuer.url})
+        function = start(**{**SETTINGS, "AUTH_JWKS": issuer.url, "ACCESS_CONTROL": "none"})
         assert received(function.invoke(HEALTH)).status == 200
         assert received(function.invoke(READ)).status == 401
         assert issuer.requests == []

@@ -403,7 +403,7 @@ def test_progress_is_reported(table_log: DynamoDBLog) -> None:
 
 def test_every_kind_of_finding_is_tested() -> None:
     planted = {kind for _, kinds in DAMAGES.values() for kind in kinds}
-    elsewhere = {"original", "unlinked", "broken-link", "unreadable", "relinking"}
+    elsewhere = {"original", "unlinked", "broken-link", "unreadable", "relinking", "members"}
     generated = {"unreadable-end", "foreign"}  # test_damaged_items.py
     sqlite_only = {"orphan"}
     assert planted | elsewhere | generated | sqlite_only == set(KINDS)

@@ -51,7 +51,7 @@ def test_no_log_line_has_a_secret(tmp_path: Path, caplog: pytest.LogCaptureFixtu
                 access.error = error
                 for body in ({"code": code}, {"code": code + "x"}, {"code": [code]}, {"code": code, "more": code}):
                     statuses.append(client.post("/api/invitations/accept", json=body, headers=bearer).status_code)
-            assert statuses == [401, 401, 400, 400, 503, 503, 400, 400, 500, 500, 400, 400]
+            assert statuses == [403, 403, 400, 400, 503, 503, 400, 400, 500, 500, 400, 400]
         with pytest.raises(Exception, match="not valid") as caught:
             DeviceTokens(storage).use_token(token[:-1])
     finally:
