@@ -206,8 +206,10 @@ def known_types(connection: Connection, log: int | None, types: Iterable[str]) -
 
 
 def all_types(connection: Connection, log: int | None) -> set[str]:
-    """Return all entity types of a log."""
-    rows = connection.execute("SELECT entity_type FROM entity_types WHERE log = ?", (log,))
+    """Return all entity types of a log; a damaged row may hold another kind of value."""
+    rows = connection.execute(
+        "SELECT entity_type FROM entity_types WHERE log = ? AND typeof(entity_type) = 'text'", (log,)
+    )
     return {entity_type for (entity_type,) in rows}
 
 
