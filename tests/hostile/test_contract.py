@@ -51,7 +51,7 @@ def statuses() -> Iterator[Counter[int]]:
     """Count the statuses of an operation, and check that it got valid and invalid requests."""
     counted: Counter[int] = Counter()
     yield counted
-    assert counted[200] + counted[401]  # an invitation needs a principal, and the senders of these requests have none
+    assert counted[200] + counted[403]  # an invitation needs a principal, and the senders of these requests have none
     assert counted[400] + counted[405]
 
 
