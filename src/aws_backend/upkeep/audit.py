@@ -185,7 +185,7 @@ class Audit:
                 check_format(sequence, self._project_id)
             self._relinking = whole(sequence.get("relinking", {}))
             if self._relinking is not None:
-                self._add(self._finding("relinking", self._relinking, self._relinking))
+                self._add(self._checker.finding("relinking", self._relinking, self._relinking))
         self._checker = LogChecker(self._project_id, NAMES, self._relinking)
         for item in items_before_the_first(self._table, self._project_id):
             self._add_foreign(item)
@@ -206,20 +206,12 @@ class Audit:
         self._collected.add(finding)
         self.plan.add(finding)
 
-    def _finding(
-        self,
-        kind: str,
-        first: int | None = None,
-        last: int | None = None,
-        detail: str = "",
-        attribute: str | None = None,
-    ) -> Finding:
-        return self._checker.finding(kind, first, last, detail, attribute)
-
     def _add_foreign(self, item: Item) -> None:
         number = item["seq"]["N"]
         seq = whole(item["seq"])
-        self._add(self._finding("foreign", seq, seq, f"an item of the log has the number {number}", attribute="seq"))
+        self._add(
+            self._checker.finding("foreign", seq, seq, f"an item of the log has the number {number}", attribute="seq")
+        )
 
     # The changes
 
@@ -311,7 +303,7 @@ class Audit:
         else:
             first = int(item["firstSeq"]["N"])
             last = first + int(item["count"]["N"]) - 1
-        finding = self._finding("request", first, last, detail, attribute)
+        finding = self._checker.finding("request", first, last, detail, attribute)
         self._add(finding.replace(key=pk.split("#", 2)[2], chunk=whole(item["seq"])))
 
     def _check_recorded(self, named: NamedRequest) -> None:
@@ -336,7 +328,7 @@ class Audit:
             self._walk()  # another process has appended
         if sequence is None:
             if self._checker.seq:
-                self._add(self._finding("no-sequence"))
+                self._add(self._checker.finding("no-sequence"))
             return
         original = is_original(sequence)
         end = last_assigned(sequence)
@@ -346,7 +338,7 @@ class Audit:
         if original or wrong & {*_END_KINDS}:
             self._compare(end)
             if original:
-                self._add(self._finding("original"))
+                self._add(self._checker.finding("original"))
             return
         counts = [int(sequence[name]["N"]) for name in ("creates", "updates", "deletes")]
         types = {name: int(count["N"]) for name, count in sequence["entityTypes"]["M"].items()}
@@ -362,7 +354,7 @@ class Audit:
                 self._walk()  # another process has granted a role
             found = self._checker.check_members(recorded)
             if not found and wrong_members(self._table, self._project_id, self._checker.members):
-                found = [self._finding("members")]
+                found = [self._checker.finding("members")]
             if not found or recorded == before:
                 break
             before = recorded  # if it differs the next time, a role was granted meanwhile
@@ -385,7 +377,7 @@ class Audit:
             for finding in self._checker.check_end(recorded):
                 self._add(finding)
         elif end < at:
-            self._add(self._finding("value-behind", end + 1, at))
+            self._add(self._checker.finding("value-behind", end + 1, at))
 
     def _check_attributes(self, sequence: Item) -> set[str]:
         """Report the attributes of the sequence item that break a rule, and return their names."""
@@ -397,5 +389,5 @@ class Audit:
         for name in sorted(wrong):
             kind = _END_KINDS.get(name, "unreadable-end")
             detail = f"{name} of the sequence item is missing or not valid"
-            self._add(self._finding(kind, None, None, detail, attribute=name))
+            self._add(self._checker.finding(kind, None, None, detail, attribute=name))
         return wrong
