@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def test_cfn_lint_accepts_it() -> None:
 def test_aws_sam_translates_it(content: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     parameters = {name: str(entry["Default"]) for name, entry in content["Parameters"].items()}
-    source = {**content, "Transform": "AWS::Serverless-2016-10-31"}
+    source = deepcopy({**content, "Transform": "AWS::Serverless-2016-10-31"})
+    source["Resources"]["ApiLambdaFunction"]["Properties"]["CodeUri"] = "s3://bucket/lambda.zip"  # as `sam deploy` does
     translated = transform(source, parameters, _NoPolicies())
     kinds = [resource["Type"] for resource in translated["Resources"].values()]
     assert kinds.count("AWS::Lambda::Function") == kinds.count("AWS::Lambda::Alias") == 1
