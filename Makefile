@@ -15,10 +15,10 @@ PIP := $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo dynamodb package wheel simulate mutate test coverage check test-all bench lock format clean
+.PHONY: help install demo dynamodb deploy-check package wheel simulate mutate test coverage check test-all bench lock format clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 install: $(VENV)/.run ## Install the command: .venv/bin/sltt
 
@@ -41,6 +41,9 @@ test: $(VENV)/.dev .engines .venv-lambda/.ready ## Run the tests with coverage; 
 
 coverage: $(VENV)/.dev .engines .venv-lambda/.ready ## Measure the branches of src that the tests cover
 	$(TRACED) $(ARGS)
+
+deploy-check: $(VENV)/.dev .engines .venv-lambda/.ready ## Check what deploys to AWS, offline
+	$(PYTEST) tests/deploy $(ARGS)
 
 dynamodb: $(VENV)/.run .engines ## Start a local DynamoDB on port 8000; ARGS= takes its name and --port
 	$(BIN)/python -m scripts.engines $(ARGS)
