@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from threading import Lock
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 WRITE = "TransactWriteItems"
 KEY = "key-0123456789abcdef"
+SECONDS = 30.0
+"""Longest wait for another thread."""
 UNKNOWN = [OutcomeUnknown("gone"), BadResponse("garbled"), ServerFault("500"), TransactionInProgress("busy")]
 
 
@@ -291,13 +294,15 @@ def together(
 
     with ThreadPoolExecutor(len(appends)) as threads:
         futures = [threads.submit(guarded, appends[0])]
-        assert first.came.wait(30)
+        assert first.came.wait(SECONDS)
         for number, append in enumerate(appends[1:], start=1):
             futures.append(threads.submit(guarded, append))
+            until = monotonic() + SECONDS
             while len(queues["p"].waiting) < number:
-                pass
+                assert monotonic() < until, "the append did not come to the queue"
+                sleep(0.001)
         first.open.set()
-        return [future.result(30) for future in futures]
+        return [future.result(SECONDS) for future in futures]
 
 
 def append_each(storage: BaseStorageService, names: Iterable[str]) -> list[Callable[[], Any]]:
