@@ -168,3 +168,42 @@ def test_a_page_ends_before_a_gap(cursor: int) -> None:
     last, known, run = table.read(cursor)
     assert [change.seq for change in run] == list(range(cursor + 1, 4))
     assert (last, known) == (5, CHANGES[0].chain if cursor else GENESIS)
+
+
+def test_a_page_of_few_large_changes_has_what_fits() -> None:
+    large = log(*(new_change(data={"text": "x" * 5_000}) for _ in range(3)))
+    table = NotedTable([change_item(change) for change in large])
+    table.page_bytes = 2 * wire_size(large[0])
+    assert seqs(table.read(0)) == [1, 2]
+
+
+def test_a_process_remembers_the_last_number_that_it_has_read() -> None:
+    table = NotedTable(ITEMS)
+    table.read(0)
+    assert table.known_heads.get("ruth") == 5
+
+
+FOREIGN: Item = {**ITEMS[4], "seq": {"N": "5.5"}}
+"""An item that another program put among the changes."""
+
+
+def test_a_page_ends_before_an_item_whose_number_is_none_and_the_next_page_reports_it() -> None:
+    table = NotedTable([*ITEMS[:2], FOREIGN, ITEMS[4]])
+    last, _, run = table.read(0)
+    assert ([change.seq for change in run], last) == ([1, 2], 3)
+    table = NotedTable([ITEMS[1], FOREIGN, ITEMS[4]])
+    with pytest.raises(LogDamaged, match=r"^project ruth has an item with the number 5\.5$"):
+        table.read(2)
+
+
+def test_a_first_item_whose_number_is_none_is_reported() -> None:
+    table = NotedTable([FOREIGN])
+    with pytest.raises(LogDamaged, match=r"^project ruth has an item with the number 5\.5$"):
+        table.read(0)
+
+
+def test_a_damaged_sequence_item_is_reported_with_its_project() -> None:
+    table = NotedTable(ITEMS[1:2], end=end(5), together=(None, {**sequence(4), "value": {"S": "four"}}))
+    table.known_heads.note("ruth", 4)
+    with pytest.raises(LogDamaged, match="project ruth"):
+        table.read(2)

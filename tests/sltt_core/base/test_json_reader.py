@@ -18,6 +18,7 @@ from sltt_core.base.json_reader import (
     decode_utf8,
     has_lone_surrogate,
     is_deeper,
+    is_object,
     quote,
     read,
     where,
@@ -622,3 +623,62 @@ def test_brackets_that_close_reduce_the_depth(kinds: str) -> None:
 def test_the_line_and_column_count_from_the_begin_of_the_text() -> None:
     assert where("\nab", 1) == "line 2, column 1"
     assert where("\nab", 0) == "line 1, column 1"
+
+
+# Whole objects, and long values.
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("{}", True),
+        ('{"a":{"b":[1,"}"]}}', True),
+        ('{"a":1e999,"a":2}', True),  # only the syntax counts
+        ("", False),
+        ("[]", False),
+        ("1", False),
+        ('"{}"', False),
+        (" {}", False),
+        ("{} ", False),
+        ("{}{}", False),
+        ("{", False),
+        ('{"a"}', False),
+        ('{"a":NaN}', False),
+        ('{"a":' + "[" * 200_000, False),
+    ],
+)
+def test_a_text_is_an_object_if_nothing_is_around_it(text: str, found: bool) -> None:
+    assert is_object(text) is found
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "skipped"),
+    [
+        ('["abcdef" , 1]', 7, '"abcdef"'),
+        ('["abcdef" , 1]', 8, None),
+        ('["abcdef" , 1]', 100, None),
+        ('["abcdef" , 1]', 0, '"abcdef"'),
+        ('   [{"a":NaN,"a":1e999}]', 10, '{"a":NaN,"a":1e999}'),  # the stricter rules do not count
+    ],
+)
+def test_a_value_that_is_too_long_is_skipped_and_returned(text: str, limit: int, skipped: str | None) -> None:
+    reader = Reader(text)
+    next(reader.elements())
+    start = reader.at
+    assert reader.skip_longer(limit) == skipped
+    assert reader.at == start + len(skipped or "")
+
+
+def test_a_value_that_cannot_be_too_long_is_not_scanned() -> None:
+    assert Reader("  nope").skip_longer(4) is None
+    with pytest.raises(JsonProblem):
+        Reader("  nope").skip_longer(3)
+
+
+@pytest.mark.parametrize("count", [15, 16, 17, 33, 1_000])
+def test_white_space_of_any_length_is_skipped(count: int) -> None:
+    space = " \n\t\r" * count
+    reader = Reader(f"{space}[{space}1{space}]")
+    assert reader.at == 4 * count
+    assert [reader.value() for _ in reader.elements()] == [1]
+    reader.finish()

@@ -15,16 +15,19 @@ from sltt_core.log.batches import (
     BatchAppend,
     Chunk,
     StoredChunk,
+    chunk_of,
     cut,
     first_excess_type,
     number_changes,
+    project_exists,
     too_many_entity_types,
 )
 from sltt_core.log.pages import EMPTY_LOG, Head
 from sltt_core.log.restored import why_not_next
 from sltt_core.model.chain import GENESIS, check_links
 from sltt_core.model.changes import Change, NewChange, fingerprint, item_size
-from sltt_core.model.fields import MAX_ENTITY_TYPES
+from sltt_core.model.fields import MAX_ENTITY_TYPES, MAX_ITEM_BYTES
+from sltt_core.model.grants import new_grant
 from tests.sltt_core.samples import NOW, change, log, new_change
 
 KEY = "a-key-of-16-chars"
@@ -385,6 +388,62 @@ def test_changes_are_numbered_linked_and_completed() -> None:
     assert number_changes(chunk, Head(41, "i" * 22), NOW)[0].chain != first.chain
 
 
+# What else the log holds: the names of requests, and grants.
+
+
+@pytest.mark.parametrize(
+    ("sizes", "named"),
+    [
+        ((MAX_ITEM_BYTES - 256,), True),
+        ((MAX_ITEM_BYTES - 255,), False),
+        ((MAX_ITEM_BYTES - 256, 300), True),
+        ((MAX_ITEM_BYTES - 255, 300), False),
+        ((300, MAX_ITEM_BYTES - 255), True),
+    ],
+)
+def test_the_first_change_names_the_request_if_it_has_room(sizes: tuple[int, ...], named: bool) -> None:
+    chunk = Chunk("ruth", KEY, 2, 7, "f", tuple(map(sized, sizes)), sum(sizes))
+    names = [stored.request_key for stored in number_changes(chunk, EMPTY_LOG, NOW)]
+    assert names == [f"{KEY} 2 7 {len(sizes)} f" if named else None, *[None] * (len(sizes) - 1)]
+    assert all(item_size(stored) <= MAX_ITEM_BYTES for stored in number_changes(chunk, EMPTY_LOG, NOW))
+
+
+def test_changes_without_a_key_name_no_request() -> None:
+    (stored,) = number_changes(chunk_of("ruth", new_change()), EMPTY_LOG, NOW)
+    assert stored.request_key is None
+
+
+def test_a_chunk_with_an_owner_begins_with_the_grant() -> None:
+    changes = (new_change(entity_id="a"), new_change(entity_id="b"))
+    chunk = Chunk("ruth", KEY, 0, 0, "f", changes, 600, "ann")
+    granted, first, second = number_changes(chunk, EMPTY_LOG, NOW)
+    grants = Chunk("ruth", None, 0, 0, "", (new_grant("ruth", "ann", "owner", "ann"),), 300)
+    assert granted == number_changes(grants, EMPTY_LOG, NOW)[0]
+    assert (first.entity_id, first.request_key) == ("a", f"{KEY} 0 0 2 f")
+    assert (second.entity_id, second.request_key) == ("b", None)
+    assert check_links(GENESIS, [granted, first, second]) == second.chain
+
+
+def test_the_first_chunk_of_a_project_names_its_new_owner() -> None:
+    asked: list[Chunk] = []
+
+    def append(chunk: Chunk) -> StoredChunk:
+        asked.append(chunk)
+        return StoredChunk(chunk.offset + 1, len(chunk.changes), chunk.fingerprint, None, chunk.offset)
+
+    BatchAppend(ready(batch_for("aaab")), None, append, 2, owners={"a": "ann", "c": "cid"}).run()
+    assert [(chunk.project_id, chunk.owner) for chunk in asked] == [("a", "ann"), ("a", None), ("b", None)]
+
+
+def test_the_error_for_a_project_that_exists_names_it() -> None:
+    assert str(project_exists("ruth")) == "project ruth has changes already"
+
+
+def test_a_chunk_of_one_change_has_its_size_and_no_key() -> None:
+    item = new_change(project_id=None, data={"a": "x" * 100})
+    assert chunk_of("ruth", item) == Chunk("ruth", None, 0, 0, "", (item,), item_size(item))
+
+
 # Entity types.
 
 
@@ -402,6 +461,7 @@ def test_changes_are_numbered_linked_and_completed() -> None:
         (0, [str(number) for number in range(201)], 200),
         (250, ["0"], None),
         (250, ["0", "new"], 1),
+        (200, ["sltt.member", "0", "new"], 2),
     ],
 )
 def test_a_project_has_at_most_200_entity_types(known: int, types: list[str], place: int | None) -> None:
