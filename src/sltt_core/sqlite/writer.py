@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 GROUP_JOBS = 256
 """Writes that share a transaction at most."""
+BEGIN = "BEGIN IMMEDIATE"
+"""Waits for other processes that write. A plain `BEGIN` would wait at the first write, when it may be too late."""
+COMMIT = "COMMIT"
+ROLLBACK = "ROLLBACK"
+BEGIN_JOB = "SAVEPOINT job"
+COMMIT_JOB = "RELEASE job"
+ROLLBACK_JOB = "ROLLBACK TO job"
 
 
 class Writer:
@@ -124,17 +131,17 @@ class Writer:
     def _transact(self, connection: sqlite3.Connection, group: Sequence[Job]) -> None:
         try:
             if connection.in_transaction:  # an interruption came before its end
-                connection.execute("ROLLBACK")
-            connection.execute("BEGIN IMMEDIATE")
+                connection.execute(ROLLBACK)
+            connection.execute(BEGIN)
             try:
                 sqlite_file.check_format(connection, self._database.path)
                 self._begin(connection)
                 for job in group:
                     self._run(connection, job)
-                connection.execute("COMMIT")
+                connection.execute(COMMIT)
             except BaseException:
                 if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                    connection.execute(ROLLBACK)
                 raise
         except sqlite3.Error as error:
             raise sqlite_file.explain(error, self._database.path) from error
@@ -146,19 +153,19 @@ class Writer:
         An error of SQLite that ends the transaction is raised: it ends the work of the whole group.
         """
         job.started = True
-        connection.execute("SAVEPOINT job")
+        connection.execute(BEGIN_JOB)
         try:
             job.result = job.work(connection)
         except Exception as error:
             if not connection.in_transaction:
                 raise
-            connection.execute("ROLLBACK TO job")
+            connection.execute(ROLLBACK_JOB)
             if isinstance(error, sqlite3.Error):
                 job.error = sqlite_file.explain(error, self._database.path)
                 job.error.__cause__ = error
             else:
                 job.error = error
-        connection.execute("RELEASE job")
+        connection.execute(COMMIT_JOB)
 
 
 class Job:
