@@ -24,8 +24,10 @@ SECONDS = 3.0 if MUTATION in os.environ else 20.0
 DONE = StoredChunk(1, 1, "f", None, 0)
 
 
-def append(key: str, changes: int = 1, size: int = 1, number: int = 0, turn: Any = None) -> Append:
-    member = Member(Chunk("p", key, number, 0, "f", (new_change(),) * changes, size), key, 0)
+def append(
+    key: str, changes: int = 1, size: int = 1, number: int = 0, turn: Any = None, owner: str | None = None
+) -> Append:
+    member = Member(Chunk("p", key, number, 0, "f", (new_change(),) * changes, size, owner), key, 0)
     if turn is None:
         turn = Lock()
         turn.acquire()
@@ -147,6 +149,34 @@ def test_a_group_has_as_many_appends_as_fit_in_order(
     assert writer.groups == [["first"], *groups]
     assert writer.project is not None
     assert (list(writer.project.waiting), writer.project.busy) == ([], False)
+
+
+@pytest.mark.parametrize(("changes", "groups"), [(45, [["a", "b"]]), (46, [["a"], ["b"]])])
+def test_a_grant_to_an_owner_takes_three_actions(writer: Writer, changes: int, groups: list[list[str]]) -> None:
+    """1 + (1 + 49) + (1 + 45 + 3) = 100."""
+    started = [
+        writer.lead(append("first")),
+        writer.wait(append("a", 49), 0),
+        writer.wait(append("b", changes, owner="ann"), 1),
+    ]
+    writer.go_on.set()
+    for future in started:
+        future.result(SECONDS)
+    assert writer.groups == [["first"], *groups]
+
+
+def test_the_child_of_a_fork_does_not_wait_for_a_leader_of_its_parent(writer: Writer) -> None:
+    parent = writer.lead(append("parent"))
+    writer.queue._lock.acquire()  # another thread of the parent has it
+    lock = writer.queue._lock
+    writer.queue._after_fork()
+    writer.work = [finish]
+    child = writer.start(append("child"))
+    writer.go_on.set()
+    assert child.result(SECONDS)[0] == DONE
+    assert [*map(set, writer.groups)] == [{"parent"}, {"child"}]
+    lock.release()
+    assert parent.result(SECONDS)[0] == DONE
 
 
 def test_the_first_that_waits_leads_next(writer: Writer) -> None:
