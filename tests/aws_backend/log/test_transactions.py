@@ -26,22 +26,27 @@ from aws_backend.log.transactions import (
     advance,
     build,
     build_verbatim,
+    expectation,
+    grant,
     put_request,
     read_reasons,
+    update_item,
 )
-from sltt_core.base.errors import NotALog
-from sltt_core.log.batches import CHUNK_CHANGES, Chunk
+from sltt_core.base.errors import LogDamaged, NotALog
+from sltt_core.log.batches import CHUNK_CHANGES, Chunk, StoredChunk
+from sltt_core.log.requests import NamedRequest
 from sltt_core.model.chain import GENESIS, check_links
-from sltt_core.model.grants import NO_MEMBERS
+from sltt_core.model.grants import NO_MEMBERS, Members, new_grant
+from sltt_core.model.grants import Member as Granted
 from tests.sltt_core.samples import NOW, log, new_change
 
 NONE = {"Code": "None"}
 FAILED = {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
 
 
-def member(count: int = 1, key: str = "k" * 16, number: int = 0, **given: Any) -> Member:
+def member(count: int = 1, key: str = "k" * 16, number: int = 0, owner: str | None = None, **given: Any) -> Member:
     changes = tuple(new_change(entity_id=f"e{place}", **given) for place in range(count))
-    return Member(Chunk("ruth", key, number, 7, "f" * 64, changes, 0), key, 1_775_000_000)
+    return Member(Chunk("ruth", key, number, 7, "f" * 64, changes, 0, owner), key, 1_775_000_000)
 
 
 def built(*members: Member, before: LogEnd = NO_LOG) -> Built:
@@ -186,7 +191,124 @@ def test_a_restored_log_is_written_as_it_is(count: int) -> None:
     assert transaction.after.head.as_tuple() == (2 + count, changes[-1].chain)
 
 
+def test_restored_changes_bring_the_items_of_their_requests() -> None:
+    before = end(3)
+    changes = log(*(new_change(entity_id=f"e{place}") for place in range(3)), after=before.head)
+    requests = [
+        NamedRequest("k" * 16, 4, StoredChunk(3, 2, "f" * 64, None, 7), NOW),
+        NamedRequest("l" * 16, 0, StoredChunk(5, 1, "e" * 64, None, 0), NOW),
+    ]
+    transaction = build_verbatim("table", changes, requests, before, NO_MEMBERS, "t" * 32)
+    puts = [action["Put"] for action in transaction.actions[4:]]
+    assert [set(put) for put in puts] == [{"TableName", "Item"}] * 2, "the item may be there"
+    assert {put["TableName"] for put in puts} == {"table"}
+    assert [put["Item"]["pk"]["S"] + put["Item"]["seq"]["N"] for put in puts] == [
+        f"REQUEST#ruth#{'k' * 16}4",
+        f"REQUEST#ruth#{'l' * 16}0",
+    ]
+    expires = int(requests[0].expires)
+    assert [request_of(put["Item"]) for put in puts] == [
+        Request(3, 2, 7, "f" * 64, "t" * 32, NOW, expires),
+        Request(5, 1, 0, "e" * 64, "t" * 32, NOW, expires),
+    ]
+
+
+def test_restored_grants_change_the_members() -> None:
+    before = end(3)
+    changes = log(new_change(), new_grant("ruth", "bea", "viewer", None), after=before.head)
+    members = Members({"ann": Granted("owner", 1)})
+    transaction = build_verbatim("table", changes, [], before, members, "t" * 32)
+    assert transaction.actions[3:] == grant("table", members, changes)
+    assert len(transaction.actions) == 5
+
+
+# Grants
+
+
+def test_a_first_grant_puts_the_access_item_and_that_of_the_member() -> None:
+    changes = log(new_grant("ruth", "ann", "owner", "ann"), new_change())
+    assert grant("table", NO_MEMBERS, changes) == [
+        {
+            "Put": {
+                "TableName": "table",
+                "Item": {
+                    "pk": {"S": "ACCESS#ruth"},
+                    "seq": {"N": "0"},
+                    "members": {"M": {"ann": {"M": {"role": {"S": "owner"}, "since": {"N": "1"}}}}},
+                    "version": {"N": "1"},
+                },
+                "ConditionExpression": "attribute_not_exists(pk) OR #version = :version",
+                "ExpressionAttributeNames": {"#version": "version"},
+                "ExpressionAttributeValues": {":version": {"N": "0"}},
+            }
+        },
+        {
+            "Put": {
+                "TableName": "table",
+                "Item": {
+                    "pk": {"S": "MEMBER#ruth#ann"},
+                    "seq": {"N": "0"},
+                    "projectId": {"S": "ruth"},
+                    "registry": {"S": "PRINCIPAL#ann"},
+                },
+            }
+        },
+    ]
+
+
+def test_a_later_grant_requires_the_members_that_it_was_decided_on() -> None:
+    before = Members({"ann": Granted("owner", 1), "bea": Granted("viewer", 1), "cid": Granted("viewer", 2)})
+    changes = log(new_grant("ruth", "bea", "none", "ann"), after=end(3).head)
+    access, bea = grant("table", before, changes)
+    assert access["Put"]["ConditionExpression"] == "#version = :version"
+    assert access["Put"]["ExpressionAttributeValues"] == {":version": {"N": "2"}}
+    assert access["Put"]["Item"]["version"] == {"N": "3"}
+    assert set(access["Put"]["Item"]["members"]["M"]) == {"ann", "bea", "cid"}
+    assert "registry" not in bea["Put"]["Item"], "a former member does not list the project"
+
+
+def test_changes_that_grant_nothing_have_no_actions_for_members() -> None:
+    assert grant("table", NO_MEMBERS, log(new_change())) == []
+
+
+def test_a_chunk_with_an_owner_grants_in_the_same_transaction() -> None:
+    transaction = built(member(2, owner="ann"), member(1, "l" * 16))
+    assert [change.seq for numbered in transaction.changes for change in numbered] == [2, 3, 4]
+    request = request_of(transaction.actions[1]["Put"]["Item"])
+    assert (request.first_seq, request.count) == (2, 2)
+    granted = log(new_grant("ruth", "ann", "owner", "ann"))
+    assert transaction.actions[7:] == grant("table", NO_MEMBERS, granted)
+    assert len(transaction.actions) == 9
+    assert transaction.after.value == 5
+
+
 # The actions, whole
+
+
+def test_an_update_of_an_item() -> None:
+    key = sequence_key("ruth")
+    assert update_item("table", key, {"a": {"N": "2"}}, {"a": {"N": "1"}, "b": None}) == {
+        "Update": {
+            "TableName": "table",
+            "Key": key,
+            "UpdateExpression": "SET #a = :a",
+            "ConditionExpression": "#a = :was_a AND attribute_not_exists(#b)",
+            "ExpressionAttributeNames": {"#a": "a", "#b": "b"},
+            "ExpressionAttributeValues": {":a": {"N": "2"}, ":was_a": {"N": "1"}},
+        }
+    }
+
+
+def test_an_expectation_is_a_condition_with_its_names_and_values() -> None:
+    assert expectation({"a": {"N": "1"}, "b": None}) == {
+        "ConditionExpression": "#a = :was_a AND attribute_not_exists(#b)",
+        "ExpressionAttributeNames": {"#a": "a", "#b": "b"},
+        "ExpressionAttributeValues": {":was_a": {"N": "1"}},
+    }
+    assert expectation({"b": None}) == {
+        "ConditionExpression": "attribute_not_exists(#b)",
+        "ExpressionAttributeNames": {"#b": "b"},
+    }, "DynamoDB refuses an empty map of values"
 
 
 def test_the_update_of_the_sequence_item() -> None:
@@ -267,3 +389,30 @@ def test_reasons_are_read_by_their_places() -> None:
     )
     both = read_reasons([{"Code": "TransactionConflict"}, {"Code": "ThrottlingError"}], transaction, members)
     assert both == Refusal({}, None, True, True, None)
+
+
+def test_members_that_contradict_the_log_are_damage() -> None:
+    """The log has no change yet, so that nobody can have a role."""
+    members = [member(2, owner="ann")]
+    transaction = built(*members)
+    reasons = [NONE] * len(transaction.actions)
+    assert len(reasons) == 7
+    reasons[5] = FAILED
+    with pytest.raises(LogDamaged) as caught:
+        read_reasons(reasons, transaction, members)
+    assert str(caught.value) == "the access item of project ruth has members that its log does not have"
+
+
+def test_members_that_changed_with_the_log_are_a_lost_race() -> None:
+    true = end(9)
+    item = {**sequence_key("ruth"), **log_end_values(true), **registry_values("ruth")}
+    members = [member(2, owner="ann")]
+    transaction = built(*members)
+    refusal = read_reasons([{**FAILED, "Item": item}, NONE, NONE, NONE, FAILED, FAILED, NONE], transaction, members)
+    assert refusal == Refusal({}, true, False, False, 3)
+
+
+def test_the_last_change_of_a_transaction_can_be_taken() -> None:
+    members = [member(2, owner="ann")]
+    reasons = [NONE, NONE, NONE, NONE, FAILED, NONE, NONE]
+    assert read_reasons(reasons, built(*members), members) == Refusal({}, None, False, False, 3)
