@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from sltt_core.api.access import ACTIONS, LIST, OPEN, Access, AllowAll, Principal
+from sltt_core.api.access import ACTIONS, LIST, OPEN, Access, AllowAll, Principal, check_access
 from sltt_core.api.handlers import BODIES, HANDLERS
 from sltt_core.api.http import Request
 from sltt_core.api.routes import PROJECT, ROUTES, Route
 from sltt_core.base.errors import NotAllowed, NotFound
 from sltt_core.sqlite.storage import LocalStorageService
+from tests.contract.logs import new
 from tests.sltt_core.api.client import Asks, api_on, body_from, get, post
 from tests.sltt_core.samples import wire_change
 
@@ -86,6 +87,36 @@ def test_the_base_class_of_access_is_abstract() -> None:
 def test_allow_all_allows_everything_and_shows_everything() -> None:
     AllowAll().authorize(None, "append", "ruth")  # or it would raise
     assert AllowAll().visible(Principal("anna"), None) is None
+
+
+def test_an_access_has_no_administrators_and_no_owners_unless_it_says_so() -> None:
+    access = AllowAll()
+    assert access.is_admin(Principal("ann")) is False
+    assert access.owners(Principal("ann"), ["a"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("action", "parameters", "projects"),
+    [
+        ("open", {"projectId": "a"}, []),
+        ("read", {"projectId": "a"}, ["a"]),
+        ("list", {}, [None]),
+        ("append", {"changes": [new(project_id=name) for name in "baab"]}, ["b", "a"]),
+        ("append", {"changes": [new(project_id="a")], "projectId": "b"}, ["a"]),
+        ("append", {"changes": []}, []),
+    ],
+)
+def test_each_project_of_a_request_is_checked_once(
+    action: str, parameters: dict[str, object], projects: list[str | None]
+) -> None:
+    asked: list[tuple[object, str, str | None]] = []
+
+    class Asked(AllowAll):
+        def authorize(self, principal: Principal | None, action: str, project_id: str | None) -> None:
+            asked.append((principal, action, project_id))
+
+    check_access(Asked(), Principal("ann"), action, parameters)
+    assert asked == [(Principal("ann"), action, project_id) for project_id in projects]
 
 
 def test_access_gets_the_claims(storage: LocalStorageService) -> None:

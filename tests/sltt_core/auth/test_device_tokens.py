@@ -42,6 +42,7 @@ def test_the_secret_has_256_bits_and_no_two_tokens_are_the_same() -> None:
     first, last = new_token(lambda count: bytes(count)), new_token(lambda count: b"\xff" * count)
     assert first.reveal()[22:65] == "0" * 43
     assert int_of(last.reveal()[22:65]) == 2**256 - 1
+    assert int_of(last.id) == (2**128 - 1) % 62**16
 
 
 def int_of(text: str) -> int:
@@ -114,6 +115,39 @@ def test_another_text_is_not_a_token(text: str) -> None:
     with pytest.raises(ValueError, match="device token") as caught:
         parse_token(text)
     assert len(text) < 20 or text not in str(caught.value)
+
+
+def with_checksum(body: str) -> str:
+    """A text with the checksum that it has as a token."""
+    number = zlib.crc32(body.encode())
+    return body + "".join(DIGITS[number // 62**place % 62] for place in reversed(range(6)))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "token_id", "secret"),
+    [
+        ("", "0" * 16, "0" * 43),
+        ("SLTT_", "0" * 16, "0" * 43),
+        ("sltt_", "0" * 15, "0" * 43),
+        ("sltt_", "0" * 17, "0" * 43),
+        ("sltt_", "0" * 16, "0" * 42),
+        ("sltt_", "0" * 16, "0" * 44),
+        ("sltt_", "0" * 15, "0" * 44),
+        ("sltt_", "0" * 15 + "-", "0" * 43),
+        ("sltt_", "0" * 16, "_" + "0" * 42),
+        ("sltt_", "é" * 16, "0" * 43),
+    ],
+)
+def test_a_right_checksum_does_not_make_a_token_of_another_form(prefix: str, token_id: str, secret: str) -> None:
+    with pytest.raises(ValueError, match=r"^the text is not a device token: sltt_<id>_<secret><checksum>$"):
+        parse_token(with_checksum(f"{prefix}{token_id}_{secret}"))
+    assert parse_token(with_checksum(f"sltt_{'0' * 16}_{'0' * 43}")).id == "0" * 16
+
+
+def test_a_wrong_checksum_is_named() -> None:
+    text = with_checksum(f"sltt_{'0' * 16}_{'0' * 43}")
+    with pytest.raises(ValueError, match=r"^the checksum of the device token is wrong: the text was altered or cut$"):
+        parse_token(text[:-1] + "0")
 
 
 @given(st.text())

@@ -119,6 +119,24 @@ def test_nothing_of_a_long_token_is_read(time: Time, monkeypatch: pytest.MonkeyP
         time.verifier().verify("x" * (MAX_TOKEN_BYTES + 1))
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("x" * (MAX_TOKEN_BYTES + 1), "the token is too long or not ASCII"),
+        (token("HS256") + "é", "the token is too long or not ASCII"),
+        ("x" * MAX_TOKEN_BYTES, "the token is not a signed JWT in compact form"),
+        (token("HS256", sign=lambda signed: bytes(32)), "the token's signature is not by a known key"),
+        (token("HS256", kid="unknown"), "the token's signature is not by a known key"),
+        (token("HS256", payload=b"[]"), "the token's payload is not a valid JSON object"),
+    ],
+    ids=["long", "not ASCII", "form", "signature", "key", "payload"],
+)
+def test_a_token_that_is_refused_has_a_reason(time: Time, text: str, reason: str) -> None:
+    with pytest.raises(InvalidToken) as caught:
+        time.verifier().verify(text)
+    assert str(caught.value) == reason
+
+
 def test_a_token_without_kid_may_use_the_only_key() -> None:
     good, other = token("HS256", kid=...), token("RS256", kid=...)
     verifier = Verifier(ISSUER, AUDIENCE, parse_key_set(key_set(secret_jwk()), secrets=True))
@@ -205,6 +223,24 @@ def test_the_tokens_that_are_remembered_are_bounded(time: Time) -> None:
     assert time.found == 3
     assert [verifier.verify(text).subject for text in reversed(texts)] == ["c", "b", "a"]
     assert time.found == 4  # the oldest was forgotten
+
+
+def test_threads_that_verify_one_token_at_once_forget_no_other(time: Time) -> None:
+    verifier = time.verifier(max_cached=2)
+    first, second = (token("HS256", payload=claims(NOW, sub=name)) for name in "ab")
+    verifier.verify(first)
+    find = time.find
+
+    def find_while_another_verifies(key_id: str | None, algorithm: str) -> Key | None:
+        time.find = find  # type: ignore[method-assign]
+        verifier.verify(second)
+        return find(key_id, algorithm)
+
+    time.find = find_while_another_verifies  # type: ignore[method-assign]
+    verifier.verify(second)
+    assert time.found == 3
+    verifier.verify(first)
+    assert time.found == 3
 
 
 # Secrets
