@@ -15,11 +15,13 @@ from scripts.lambda_runtime import LambdaProcess
 from sltt_core.api.app import Api
 from sltt_core.api.bearer import authenticator_from_environment
 from sltt_core.api.http import Request
+from sltt_core.api.roles import access_from_environment
 from sltt_core.server.rest_api_server import RestApiServer
 from tests.aws_backend.function.gateways import (
     Invocation,
     Sent,
     Undecodable,
+    authorize,
     http_1_event,
     http_2_event,
     received,
@@ -49,10 +51,14 @@ class Response(NamedTuple):
         return json.loads(self.body)
 
 
-def _with_authenticator(options: dict[str, Any]) -> dict[str, Any]:
-    """Replace the option `settings`, environment variables of authentication, by what they describe."""
+def _with_access(options: dict[str, Any], storage: BaseStorageService) -> dict[str, Any]:
+    """Replace the option `settings`, environment variables of access control, by what they describe."""
     settings = options.pop("settings", None)
-    return options if settings is None else {**options, "authenticator": authenticator_from_environment(settings)}
+    if settings is None:
+        return options
+    authenticator = authenticator_from_environment(settings, storage=storage)
+    access = access_from_environment(storage, settings, verifies=authenticator is not None)
+    return {**options, "authenticator": authenticator, "access": access}
 
 
 class AppEntryPoint:
@@ -64,7 +70,7 @@ class AppEntryPoint:
     def __init__(self, folder: Path, project_id: str | None = None, **options: Any) -> None:
         self.log = self.log_type(folder)
         self.storage = self.log.open(project_id)
-        self._api = Api(self.storage, NAME, **_with_authenticator(options))
+        self._api = Api(self.storage, NAME, **_with_access(options, self.storage))
 
     def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Response:
         path, _, query = target.partition("?")
@@ -85,7 +91,7 @@ class ServerEntryPoint:
     def __init__(self, folder: Path, project_id: str | None = None, **options: Any) -> None:
         self.log = self.log_type(folder)
         self.storage = self.log.make(project_id)
-        self._server = RestApiServer(storage=self.storage, server_name=NAME, **_with_authenticator(options))
+        self._server = RestApiServer(storage=self.storage, server_name=NAME, **_with_access(options, self.storage))
         self._server.start(port=0)
         self.url = self._server.url
         self._client = httpx.Client(timeout=30)
@@ -114,15 +120,26 @@ class EventEntryPoint:
     def __init__(self, folder: Path, project_id: str | None = None, **options: Any) -> None:
         self.log = self.log_type(folder)
         self.storage = self.log.open(project_id, page_bytes=MAX_PAGE_BYTES)
-        api = Api(self.storage, NAME, **_with_authenticator(options))
+        api = Api(self.storage, NAME, **_with_access(options, self.storage))
         self._function = Function(api, self.storage, Gateway(rest_binary=True), max_wait=60.0)
 
-    def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Response:
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        principal: str | None = None,
+    ) -> Response:
+        """Send a request. `principal` is one that the gateway's authorizer has verified."""
         sent = Sent(method, target, body, {"host": "localhost", **(headers or {})})
         try:
             event = self.event(sent)
         except Undecodable as undecodable:
             pytest.skip(f"this gateway cannot deliver the request: {undecodable}")
+        if principal is not None:
+            authorize(event, principal)
         return Response(*received(self.call(event)))
 
     def call(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -184,7 +201,7 @@ class ProcessEntryPoint(EventEntryPoint):
         self.log.close()
 
 
-def on(entry_point: type[AppEntryPoint] | type[ServerEntryPoint], log_type: type[Log]) -> Callable[..., EntryPoint]:
+def on(entry_point: type[EntryPoint], log_type: type[Log]) -> Callable[..., EntryPoint]:
     """Return an entry point with another kind of log."""
     made: Callable[..., EntryPoint] = type(
         entry_point.__name__, (entry_point,), {"log_type": log_type, "name": f"{entry_point.name}-{log_type.name}"}

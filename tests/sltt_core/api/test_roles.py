@@ -1,14 +1,12 @@
-"""What each role may do on each route, in every kind of project; and what is remembered of the members."""
+"""Roles: what hides a project, who creates one, and what is remembered. The matrix of roles is in `tests/http`."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sltt_core.api.access import OPEN, Principal
-from sltt_core.api.device_tokens import code_of
+from sltt_core.api.access import Principal
 from sltt_core.api.http import Request, Response
 from sltt_core.api.roles import (
     ADMINS,
@@ -19,59 +17,16 @@ from sltt_core.api.roles import (
     access_from_environment,
 )
 from sltt_core.api.routes import ROUTES, Route
-from sltt_core.auth.device_tokens import new_token
 from sltt_core.base.errors import InvalidInput, NotFound, StorageUnavailable
 from sltt_core.model.grants import MEMBER, Member, Members
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.contract.logs import new
+from tests.http.role_matrix import DEVICE, EXPECTED, REVOKED, Cell, prepare
 from tests.sltt_core.api.client import RUNTIME, api_on, body_from, get, post
 from tests.sltt_core.samples import wire_change
 
 if TYPE_CHECKING:
     from sltt_core.api.app import Api
-
-ROLES = ("anonymous", "stranger", "former", "viewer", "editor", "owner", "admin")
-PROJECTS = ("own", "foreign", "absent")
-
-# The statuses for each role in ROLES, by handler and project. A new route needs its lines here.
-READ = {"own": "401 404 403 200 200 200 200", "foreign": "401 404 404 404 404 404 200"}
-GRANT = {"own": "401 404 403 403 403 200 200", "foreign": "401 404 404 404 404 404 200"}
-APPEND = {"own": "401 404 403 403 200 200 200", "foreign": "401 404 404 404 404 404 200"}
-# The token and the invitation are those of `own`. Not even an administrator reaches them by another project's routes.
-ISSUED = {"own": "401 404 403 403 403 200 200", "foreign": "401 404 404 404 404 404 404"}
-EXPECTED: dict[str, dict[str, str]] = {
-    "post_changes": {**APPEND, "absent": "401 200 200 200 200 200 200"},
-    "get_changes": {**READ, "absent": "401 404 404 404 404 404 200"},
-    "get_change": {**READ, "absent": "401 404 404 404 404 404 404"},
-    "get_stats": {**READ, "absent": "401 404 404 404 404 404 200"},
-    "list_members": {**READ, "absent": "401 404 404 404 404 404 200"},
-    "put_member": {**GRANT, "absent": "401 404 404 404 404 404 200"},
-    "delete_member": {**GRANT, "absent": "401 404 404 404 404 404 404"},
-    "list_tokens": {**GRANT, "absent": "401 404 404 404 404 404 200"},
-    "create_token": {**GRANT, "absent": "401 404 404 404 404 404 200"},
-    "revoke_token": {**ISSUED, "absent": "401 404 404 404 404 404 404"},
-    "list_invitations": {**GRANT, "absent": "401 404 404 404 404 404 200"},
-    "create_invitation": {**GRANT, "absent": "401 404 404 404 404 404 200"},
-    "withdraw_invitation": {**ISSUED, "absent": "401 404 404 404 404 404 404"},
-    "mark_as_outdated": {**APPEND, "absent": "401 404 404 404 404 404 404"},
-}
-EVERYONE = {
-    "get_projects": "401 200 200 200 200 200 200",
-    "me": "401 200 200 200 200 200 200",
-    "accept_invitation": "401 200 200 200 200 200 200",
-}
-"""The routes without a project that need a principal."""
-SECRET = new_token(lambda count: b"7" * count)
-"""That of a device token and of an invitation."""
-BODIES: dict[str, Any] = {
-    "post_changes": lambda project: [wire_change(projectId=project)],
-    "put_member": lambda project: {"role": "viewer"},
-    "mark_as_outdated": lambda project: {"outdatedBy": 2},
-    "create_token": lambda project: {"name": "tablet", "role": "editor"},
-    "create_invitation": lambda project: {"role": "editor"},
-    "accept_invitation": lambda project: {"code": code_of(SECRET)},
-}
-PARAMETERS = {"seq": "1", "principal": "guest", "tokenId": SECRET.id, "invitationId": SECRET.id}
 
 
 class Clock:
@@ -88,22 +43,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 def access(storage: LocalStorageService, clock: Clock) -> RoleAccess:
-    """`own` has a member of each role; `foreign` has others; `absent` has nothing."""
-    for project in ("own", "foreign"):
-        storage.create_changes([new(project_id=project), new(project_id=project)], owners={project: f"boss-{project}"})
-        storage.set_role("guest", "viewer", project_id=project)
-    for role in ("viewer", "editor", "owner"):
-        storage.set_role(role, role, project_id="own")
-    storage.set_role("former", "editor", project_id="own")
-    storage.set_role("former", "none", project_id="own")
+    """The members of the matrix."""
+    prepare(storage)
     return RoleAccess(storage, admins=["admin"], runtime=RUNTIME.replace(steady_clock=clock))
-
-
-@pytest.fixture
-def issued(storage: LocalStorageService, access: RoleAccess) -> None:
-    """`own` has a device token and an invitation."""
-    storage.create_token(SECRET.id, SECRET.digest(), "editor", "tablet", project_id="own")
-    storage.create_invitation(SECRET.id, SECRET.digest(), "viewer", project_id="own")
 
 
 @pytest.fixture
@@ -112,43 +54,15 @@ def api(storage: LocalStorageService, access: RoleAccess) -> Api:
 
 
 def send(api: Api, route: Route, project: str, role: str) -> Response:
-    path = route.path.replace("{projectId}", project)
-    for name, value in PARAMETERS.items():
-        path = path.replace(f"{{{name}}}", value)
-    body = BODIES[route.handler](project) if route.handler in BODIES else None
+    cell = Cell(route, route.method, project, role, 200)
+    body = cell.body(project)
     headers = {} if body is None else {"content-type": "application/json"}
-    principal = None if role == "anonymous" else Principal(role)
-    content = b"" if body is None else json.dumps(body).encode()
-    return api.handle(Request(route.method, path, "", headers, content, principal))
-
-
-def test_every_route_is_in_the_matrix() -> None:
-    assert {*EXPECTED, *EVERYONE} == {route.handler for route in ROUTES if route.action != OPEN}
-
-
-@pytest.mark.usefixtures("issued")
-@pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("project", PROJECTS)
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.action != OPEN], ids=lambda r: r.handler)
-def test_a_role_may_do_what_the_matrix_says(
-    api: Api, storage: LocalStorageService, route: Route, project: str, role: str
-) -> None:
-    before = [storage.get_head(project_id=name) for name in PROJECTS]
-    line = EVERYONE[route.handler] if route.handler in EVERYONE else EXPECTED[route.handler][project]
-    expected = int(line.split()[ROLES.index(role)])
-    response = send(api, route, project, role)
-    assert response.status == expected, response.content
-    if expected != 200:
-        assert [storage.get_head(project_id=name) for name in PROJECTS] == before
-    kind = {401: "unauthenticated", 404: "not-found", 403: "access-revoked" if role == "former" else "not-allowed"}
-    if expected in kind:
-        assert json.loads(response.content)["type"].endswith(f":{kind[expected]}")
+    return api.handle(Request(route.method, cell.target(project), "", headers, body or b"", Principal(role)))
 
 
 CREDENTIALS = ("_credential", "_credentials", "_replace_credential", "_change_credential")
 
 
-@pytest.mark.usefixtures("issued")
 @pytest.mark.parametrize("role", ["stranger", "viewer"])
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.handler in EXPECTED], ids=lambda r: r.handler)
 def test_a_foreign_project_looks_like_an_absent_one(
@@ -258,12 +172,13 @@ def test_members_are_listed_changed_and_removed(api: Api, storage: LocalStorageS
     listed = body_from(get(api, "/api/projects/own/members", principal="viewer"))
     assert [(member["principal"], member["role"]) for member in listed["members"]] == [
         ("boss-own", "owner"),
+        *((f"device:{token.id}", "editor") for token in sorted((DEVICE, REVOKED), key=lambda token: token.id)),
         ("editor", "editor"),
         ("guest", "viewer"),
         ("owner", "owner"),
         ("viewer", "viewer"),
     ]
-    assert listed["count"] == 5
+    assert listed["count"] == 7
     assert body_from(get(api, "/api/projects/own/members/viewer", "DELETE", principal="viewer"))["role"] == "none"
     assert get(api, "/api/projects/own/changes", principal="viewer").status == 403
     assert get(api, "/api/projects/own/members/nobody", "DELETE", principal="owner").status == 404
