@@ -309,7 +309,8 @@ RestApiServer(*, storage: BaseStorageService, server_name: str = 'sltt', port: i
     '127.0.0.1', open_to_network: bool = False, allow_hosts: Sequence[str] = (), access: Access | None = None,
     authenticator: Authenticator | None = None, cors: Sequence[str] = (), access_log: AccessLog | None = None,
     header_seconds: float = 10.0, body_seconds: float = 300.0, unread_seconds: float = 30.0, keep_alive_seconds:
-    int = 75, max_connections: int | None = None, max_unsent_bytes: int = 128000000) -> None
+    int = 75, max_connections: int | None = None, max_unsent_bytes: int = 128000000, bad_credentials:
+    BadCredentials | None = None) -> None
 RestApiServer.bind(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None =
     None) -> None
 RestApiServer.refused -> dict[str, int]

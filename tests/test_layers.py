@@ -27,7 +27,7 @@ ROOMS = {
     "sltt_core.api": "access roles device_tokens http bearer waiting problems coding cors bodies routes schemas "
     "openapi context member_handlers credential_handlers handlers app",
     "sltt_core.server": "hosts allowed_hosts log_lines access_log watcher descriptors framing load protocol lanes "
-    "sending asgi rest_api_server storages",
+    "sending bad_credentials asgi rest_api_server storages",
     "sltt_core.cli": "opening members tokens main",
     "aws_backend": "",
     "aws_backend.dynamodb": "tls errors responses sigv4 retry client credential_documents profiles metadata_sources "

@@ -46,7 +46,7 @@ from sltt_core.log import batches, pages
 from sltt_core.model import fields
 from sltt_core.model.chain import GENESIS, link
 from sltt_core.model.changes import Change, NewChange
-from sltt_core.server import asgi, framing, load, protocol, rest_api_server
+from sltt_core.server import asgi, bad_credentials, framing, load, protocol, rest_api_server
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.conftest import engine_url
 from tests.design_model import __main__ as design_model
@@ -116,6 +116,9 @@ LIMITS = {
     "Seconds that `/ready` waits for the storage, then `storage-unavailable`": asgi.READY_SECONDS,
     "Seconds that any other request waits for the storage, then `storage-unavailable`": asgi.LONGEST_SECONDS,
     "Seconds for requests in flight when the server stops": rest_api_server.SHUTDOWN_SECONDS,
+    "Bad credentials of one address in a minute without a delay": bad_credentials.FREE,
+    "Seconds of the longest delay": bad_credentials.MAX_DELAY_SECONDS,
+    "Addresses that are remembered; of IPv6, networks of 64 bits": bad_credentials.MAX_ADDRESSES,
     "Different entity types in a project": fields.MAX_ENTITY_TYPES,
     "Depth of nested objects and arrays in `data`": json_reader.MAX_DEPTH,
     "Days that an idempotency key is remembered": batches.KEY_DAYS,
@@ -427,6 +430,7 @@ def test_every_setting_is_documented() -> None:
 def test_the_limits_are_as_documented() -> None:
     expected = {name: f"{value:,.0f}" for name, value in LIMITS.items()}
     places = {"README.md": "## Limits", "docs/changes.md": "## Sizes", "docs/api.md": "## Limits"}
+    places |= {"docs/access.md": "## Bad credentials"}
     named = set()
     for document, heading in places.items():
         for name, value in rows(section(document, heading))[1:]:

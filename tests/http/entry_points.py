@@ -16,6 +16,7 @@ from sltt_core.api.app import Api
 from sltt_core.api.bearer import authenticator_from_environment
 from sltt_core.api.http import Request
 from sltt_core.api.roles import access_from_environment
+from sltt_core.server.bad_credentials import BadCredentials
 from sltt_core.server.rest_api_server import RestApiServer
 from tests.aws_backend.function.gateways import (
     Invocation,
@@ -82,6 +83,10 @@ class AppEntryPoint:
         self.log.close()
 
 
+async def _no_pause(seconds: float) -> None:
+    """Delay nothing: tests send many bad credentials."""
+
+
 class ServerEntryPoint:
     """The API on a real server with a real port."""
 
@@ -91,7 +96,12 @@ class ServerEntryPoint:
     def __init__(self, folder: Path, project_id: str | None = None, **options: Any) -> None:
         self.log = self.log_type(folder)
         self.storage = self.log.make(project_id)
-        self._server = RestApiServer(storage=self.storage, server_name=NAME, **_with_access(options, self.storage))
+        self._server = RestApiServer(
+            storage=self.storage,
+            server_name=NAME,
+            bad_credentials=BadCredentials(pause=_no_pause),
+            **_with_access(options, self.storage),
+        )
         self._server.start(port=0)
         self.url = self._server.url
         self._client = httpx.Client(timeout=30)

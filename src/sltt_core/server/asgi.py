@@ -20,6 +20,7 @@ from sltt_core.base.errors import (
     StorageUnavailable,
 )
 from sltt_core.server.access_log import AccessEntry
+from sltt_core.server.bad_credentials import BadCredentials
 from sltt_core.server.lanes import PROBE, READ, THREADS, WRITE, Lanes, lane_of
 from sltt_core.server.load import SLICE_BYTES, Load
 from sltt_core.server.protocol import EXTENSION
@@ -86,8 +87,9 @@ class AsgiApp:
         response_seconds: float = RESPONSE_SECONDS,
         keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
         load: Load | None = None,
+        bad_credentials: BadCredentials | None = None,
     ) -> None:
-        """`hosts` decides which `Host` headers are accepted.
+        """`hosts` decides which `Host` headers are accepted. `bad_credentials` delays refusals.
 
         `report` is called for a request with an error that concerns the operator, if there is no access log.
         `idle_seconds` and `body_seconds` bound the time for the next piece of a body and for the whole body;
@@ -105,6 +107,7 @@ class AsgiApp:
         self._response_seconds = response_seconds
         self._keep_alive_seconds = keep_alive_seconds
         self._load = Load() if load is None else load
+        self._bad_credentials = BadCredentials() if bad_credentials is None else bad_credentials
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one request, or the start and the end of the server (ASGI lifespan)."""
@@ -197,6 +200,9 @@ class AsgiApp:
                 break  # it cannot be told whether the client still waits, but it may still read
             await self._wait(response.wait, seconds, receive)
             response = await self._handle(request)
+        delay = self._bad_credentials.count(request, response, peer)
+        if delay and not self._watcher.closed and not await self._bad_credentials.wait(delay, receive):
+            raise ClientGone
         return response
 
     async def _handle(self, request: Request) -> Response:

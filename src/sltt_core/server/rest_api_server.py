@@ -19,6 +19,7 @@ from sltt_core.base.timestamps import now_utc
 from sltt_core.server.access_log import json_line
 from sltt_core.server.allowed_hosts import AllowedHosts
 from sltt_core.server.asgi import BODY_SECONDS, IDLE_SECONDS, KEEP_ALIVE_SECONDS, RESPONSE_SECONDS, AsgiApp
+from sltt_core.server.bad_credentials import BadCredentials
 from sltt_core.server.descriptors import room_for_connections, room_for_refused
 from sltt_core.server.hosts import is_loopback
 from sltt_core.server.load import MAX_CONNECTIONS, MAX_UNSENT_BYTES, Load, Refusals
@@ -71,6 +72,7 @@ class RestApiServer:
         keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
         max_connections: int | None = None,
         max_unsent_bytes: int = MAX_UNSENT_BYTES,
+        bad_credentials: BadCredentials | None = None,
     ) -> None:
         """Store the settings; `start` and `bind` open the port and the storage.
 
@@ -83,7 +85,9 @@ class RestApiServer:
         `keep_alive_seconds` is how long a connection is kept for a further request. `max_connections` bounds the
         connections, by default 1,000 or as many as the limit of file descriptors allows; a server cannot raise that
         limit, which belongs to the process. `max_unsent_bytes` bounds the bytes of all responses that clients have not
-        read. Beyond the last two, the response is a 503. Raises `InvalidInput` for a setting that is not valid.
+        read. Beyond the last two, the response is a 503. `bad_credentials` delays the responses to an address that
+        sends many bad credentials; tests replace its clock and its pause. Raises `InvalidInput` for a setting that is
+        not valid.
         """
         self._port = port
         self._host = host
@@ -107,6 +111,7 @@ class RestApiServer:
         self._keep_alive_seconds = keep_alive_seconds
         self._max_connections = max_connections
         self._max_unsent_bytes = max_unsent_bytes
+        self._bad_credentials = BadCredentials() if bad_credentials is None else bad_credentials
         self._refusals = Refusals(_log.error)
         self._uvicorn: uvicorn.Server | None = None
         self._socket: socket.socket | None = None
@@ -203,6 +208,7 @@ class RestApiServer:
             response_seconds=min(RESPONSE_SECONDS, self._body_seconds),
             keep_alive_seconds=self._keep_alive_seconds,
             load=load,
+            bad_credentials=self._bad_credentials,
         )
         config = uvicorn.Config(
             app,
@@ -224,7 +230,7 @@ class RestApiServer:
             lifespan="on",
             ws="none",
         )
-        self._uvicorn = _Server(config, watcher)
+        self._uvicorn = _Server(config, watcher, self._bad_credentials)
         self._reports = ServerReports()
         self._reports.attach()
 
@@ -317,12 +323,14 @@ class RestApiServer:
 class _Server(uvicorn.Server):
     """A uvicorn server that ends waiting requests before it waits for the requests in flight."""
 
-    def __init__(self, config: uvicorn.Config, watcher: Watcher) -> None:
+    def __init__(self, config: uvicorn.Config, watcher: Watcher, bad_credentials: BadCredentials) -> None:
         super().__init__(config)
         self._watcher = watcher
+        self._bad_credentials = bad_credentials
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._watcher.close()
+        self._bad_credentials.close()
         await super().shutdown(sockets)
 
 
