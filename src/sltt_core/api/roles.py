@@ -37,9 +37,11 @@ class _Known(Record):
 
     members: Members
     at: float
-    """When they were read, in seconds of the steady clock."""
+    """Just before they were read, in seconds of the steady clock: they are as old as that, however long it took."""
     exists: bool
     """Whether the project has changes, as far as is known."""
+    learned: float
+    """When this server learned of their last grant."""
 
 
 class RoleAccess(Access):
@@ -117,11 +119,13 @@ class RoleAccess(Access):
 
     def project_exists(self, project_id: str) -> None:
         """Remember that the project has changes, and read its members again."""
-        self._remember(project_id, self._storage.get_members(project_id=project_id), exists=True)
+        self._read(project_id, exists=True)
 
     def members_changed(self, project_id: str, members: Members) -> None:
-        """Remember the members of a project."""
-        self._remember(project_id, members, exists=True)
+        """Remember the members of a project, as old as those that were known: nobody knows when they were read."""
+        known = self._known.get(project_id)
+        at = float("-inf") if known is None else known.at
+        self._remember(project_id, members, at, exists=True)
 
     def _refusal(self, known: _Known, principal: Principal, action: str) -> NotFound | NotAllowed | None:
         member = known.members.roles.get(principal.id)
@@ -151,19 +155,30 @@ class RoleAccess(Access):
         known = self._known.get(project_id)
         if known is not None and self._steady_clock() - known.at < age:
             return known
-        members = self._storage.get_members(project_id=project_id)
-        return self._remember(project_id, members, exists=known is not None and known.exists)
+        return self._read(project_id, exists=known is not None and known.exists)
 
-    def _remember(self, project_id: str, members: Members, *, exists: bool) -> _Known:
-        """Remember the members of a project. A read can be older than a grant that this server made just before."""
+    def _read(self, project_id: str, *, exists: bool) -> _Known:
+        at = self._steady_clock()
+        return self._remember(project_id, self._storage.get_members(project_id=project_id), at, exists=exists)
+
+    def _remember(self, project_id: str, members: Members, at: float, *, exists: bool) -> _Known:
+        """Remember the members of a project, read at this time.
+
+        Those of an eventually consistent read can be older than a grant that this server has made or seen just before:
+        then the newer ones remain.
+        """
         with self._lock:
             before = self._known.pop(project_id, None)
-            now = self._steady_clock()
-            if before is not None and before.members.version > members.version and now - before.at < REFUSED_SECONDS:
-                members = before.members
+            learned = self._steady_clock()
+            if before is not None:
+                newer = before.members.version - members.version
+                if newer > 0 and at - before.learned < REFUSED_SECONDS:
+                    members, at = before.members, before.at
+                if newer >= 0:
+                    learned = before.learned
             elif len(self._known) >= MAX_REMEMBERED:
                 del self._known[next(iter(self._known))]
-            known = self._known[project_id] = _Known(members, now, exists)
+            known = self._known[project_id] = _Known(members, at, exists, learned)
             return known
 
 

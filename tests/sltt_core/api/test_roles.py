@@ -303,6 +303,54 @@ def test_a_revocation_by_another_process_is_seen_within_a_minute(
     assert not allowed(access, "viewer")
 
 
+def test_the_time_of_a_slow_read_counts(
+    access: RoleAccess, storage: LocalStorageService, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The members are those of its beginning. They were remembered for 60 s from its end on."""
+    read = storage.get_members
+
+    def slowly(*, project_id: str) -> Members:
+        members = read(project_id=project_id)
+        clock.now += 9.0
+        return members
+
+    monkeypatch.setattr(storage, "get_members", slowly)
+    assert allowed(access, "viewer")
+    storage.set_role("viewer", "none", project_id="own")  # by another process
+    clock.now += REMEMBERED_SECONDS - 9.0
+    assert not allowed(access, "viewer")
+
+
+def test_an_own_grant_does_not_make_the_members_younger(
+    access: RoleAccess, storage: LocalStorageService, clock: Clock
+) -> None:
+    """Its response may be late, and another process may have made a grant meanwhile."""
+    assert allowed(access, "viewer")
+    clock.now += REMEMBERED_SECONDS - 1
+    members = storage.set_role("new", "viewer", project_id="own")
+    storage.set_role("viewer", "none", project_id="own")  # by another process
+    access.members_changed("own", members)
+    clock.now += 1
+    assert not allowed(access, "viewer")
+
+
+def test_a_read_that_began_before_an_own_grant_does_not_undo_it(
+    access: RoleAccess, storage: LocalStorageService, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = storage.get_members
+
+    def overtaken(*, project_id: str) -> Members:
+        members = read(project_id=project_id)
+        access.members_changed("own", storage.set_role("viewer", "none", project_id="own"))
+        clock.now += 2 * REFUSED_SECONDS
+        return members
+
+    monkeypatch.setattr(storage, "get_members", overtaken)
+    access.project_exists("own")
+    monkeypatch.setattr(storage, "get_members", read)
+    assert not allowed(access, "viewer")
+
+
 def test_a_stale_read_does_not_bring_a_revoked_role_back(
     access: RoleAccess, storage: LocalStorageService, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
