@@ -11,8 +11,11 @@ from time import monotonic
 from typing import Any
 
 from scripts.pipes import run_program
-from tests.simulation.bugs import BUGS, find
-from tests.simulation.checker import CHECKS, violations
+from tests.simulation import permissions
+from tests.simulation.bugs import BUGS
+from tests.simulation.checker import CHECKS, WITH_MEMBERS, violations
+from tests.simulation.planting import find
+from tests.simulation.team import TeamWorld
 from tests.simulation.world import World
 
 PROGRESS_SECONDS = 2.0
@@ -22,6 +25,7 @@ EXAMPLES = """examples:
   make simulate SEEDS=1000                run the schedules of the seeds 0 to 999
   make simulate SEEDS=1000 ARGS='--from 5000'
   make simulate SEED=744                  replay one, with its trace
+  make simulate ARGS='--members'          run schedules with members, whose requests go through the API
   make simulate ARGS='--planted'          find the planted bugs, each from seeds alone
 
 exit codes: 0 every promise held (or every planted bug was found), 1 otherwise, 2 wrong argument, 130 Ctrl-C
@@ -31,7 +35,8 @@ exit codes: 0 every promise held (or every planted bug was found), 1 otherwise, 
 class Tally:
     """The totals of many schedules."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: type[World]) -> None:
+        self.world = world
         self.schedules = self.requests = self.calls = self.crashes = 0
         self.virtual_seconds = 0.0
         self.faults: Counter[str] = Counter()
@@ -42,10 +47,10 @@ class Tally:
         # A world is one large reference cycle; automatic collection costs 20 % of the time.
         if seed % COLLECT_EVERY == 0:
             gc.collect()
-        outcome = World(seed).run()
+        outcome = self.world(seed).run()
         self.schedules += 1
         self.requests += outcome.requests
-        self.calls += len(outcome.history.calls)
+        self.calls += len(outcome.history.calls) + len(outcome.history.sent)
         self.virtual_seconds += outcome.seconds
         self.faults.update(outcome.faults)
         self.violations += [(seed, violation) for violation in violations(outcome.history)]
@@ -54,7 +59,7 @@ class Tally:
         seeds = len({seed for seed, _ in self.violations})
         return (
             f"{self.schedules:,} schedules, {self.calls:,} calls, {self.requests:,} requests, "
-            f"{sum(self.faults.values()):,} faults of {len(self.faults)} kinds, {len(CHECKS)} promises: "
+            f"{sum(self.faults.values()):,} faults of {len(self.faults)} kinds, {len(checked(self.world))} promises: "
             f"{len(self.violations)} violations" + (f" in {seeds} schedules" if seeds else "")
         )
 
@@ -70,9 +75,14 @@ class Tally:
         }
 
 
-def run_many(first: int, count: int, as_json: bool) -> int:
+def checked(world: type[World]) -> set[str]:
+    """Return the promises that are checked in one kind of schedules."""
+    return WITH_MEMBERS if world is TeamWorld else set(CHECKS) - set(permissions.CHECKS)
+
+
+def run_many(world: type[World], first: int, count: int, as_json: bool) -> int:
     """Run the schedules of many seeds and print the totals; return the exit code."""
-    tally = Tally()
+    tally = Tally(world)
     reported = monotonic()
     stopped = False
     gc.disable()
@@ -91,7 +101,8 @@ def run_many(first: int, count: int, as_json: bool) -> int:
         for name, number in tally.faults.most_common():
             print(f"  {number:>11,}  {name}")
         for seed, violation in tally.violations[:SHOWN]:
-            print(f"seed {seed}: {violation}\n  replay it: make simulate SEED={seed}")
+            members = " ARGS=--members" if tally.world is TeamWorld else ""
+            print(f"seed {seed}: {violation}\n  replay it: make simulate SEED={seed}{members}")
         if len(tally.violations) > SHOWN:
             print(f"… and {len(tally.violations) - SHOWN} more")
         print(f"{tally} ({monotonic() - tally.began:.0f} s)" + (", stopped by Ctrl-C" if stopped else ""))
@@ -104,9 +115,9 @@ def _progress(text: str) -> None:
         sys.stderr.flush()
 
 
-def replay(seed: int, as_json: bool) -> int:
+def replay(world: type[World], seed: int, as_json: bool) -> int:
     """Run one schedule and print its trace; return the exit code."""
-    outcome = World(seed, tracing=True).run()
+    outcome = world(seed, tracing=True).run()
     found = violations(outcome.history)
     if as_json:
         print(
@@ -125,8 +136,9 @@ def replay(seed: int, as_json: bool) -> int:
         print("\n".join(outcome.trace))
         for violation in found:
             print(f"violation: {violation}")
+        calls = len(outcome.history.calls) + len(outcome.history.sent)
         print(
-            f"seed {seed}: {len(outcome.history.calls)} calls, {outcome.requests} requests, "
+            f"seed {seed}: {calls} calls, {outcome.requests} requests, "
             f"{outcome.seconds:.1f} s of virtual time, {len(found)} violations; trace {outcome.digest[:16]}"
         )
     return int(bool(found))
@@ -164,17 +176,19 @@ def main() -> int:
     parser.add_argument("--seeds", type=_count, default=1000, metavar="N", help="how many schedules (default: 1000)")
     parser.add_argument("--from", type=int, default=0, metavar="SEED", dest="first", help="the first seed (default: 0)")
     parser.add_argument("--seed", type=int, metavar="SEED", help="replay this schedule and print its trace")
+    parser.add_argument("--members", action="store_true", help="run the schedules with members and the API")
     parser.add_argument("--planted", action="store_true", help="look for each planted bug with up to N seeds")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
+    world = TeamWorld if given.members else World
     if given.seed is not None and given.planted:
         parser.error("--seed and --planted exclude each other")
     try:
         if given.planted:
             return find_planted(given.seeds, given.json)
         if given.seed is not None:
-            return replay(given.seed, given.json)
-        return run_many(given.first, given.seeds, given.json)
+            return replay(world, given.seed, given.json)
+        return run_many(world, given.first, given.seeds, given.json)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 130

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
-from unittest.mock import patch
+from typing import Any
 
 from aws_backend.log import appender, items, transactions
 from aws_backend.log import table as log_table
@@ -24,9 +21,8 @@ from sltt_core.log.arguments import checked_batch
 from sltt_core.log.batches import BatchAppend, Chunk, StoredChunk, number_changes
 from sltt_core.log.pages import Head, page_of
 from tests.dynamodb_model.model import Model
-from tests.simulation.checker import violations
-from tests.simulation.process import Parts
-from tests.simulation.world import World
+from tests.simulation.planting import Bug, patched, with_model, with_storage
+from tests.simulation.team_bugs import TEAM_BUGS
 
 
 class CounterThenPut(DynamoDBStorageService):
@@ -103,33 +99,6 @@ class ForgetfulModel(Model):
         if self.version % 11 == 5:
             for change in changes:
                 change.slot.versions.pop()
-
-
-def _storage(cls: Callable[..., DynamoDBStorageService]) -> Callable[[], Any]:
-    @contextmanager
-    def planted() -> Iterator[Parts]:
-        yield Parts(storage=cls)
-
-    return planted
-
-
-def _model(cls: Callable[..., Model]) -> Callable[[], Any]:
-    @contextmanager
-    def planted() -> Iterator[Parts]:
-        yield Parts(model=cls)
-
-    return planted
-
-
-def _patched(*patches: tuple[Any, str, Any]) -> Callable[[], Any]:
-    @contextmanager
-    def planted() -> Iterator[Parts]:
-        with ExitStack() as stack:
-            for where, name, what in patches:
-                stack.enter_context(patch.object(where, name, what))
-            yield Parts()
-
-    return planted
 
 
 def _cut_without_gaps(self: Any, page_bytes: int) -> Any:
@@ -334,107 +303,86 @@ def _no_deadline(self: Any) -> float:
     return float(self.runtime.steady_clock() + 3600.0)
 
 
-def find(bug: Bug, seeds: Iterable[int]) -> tuple[int, str] | None:
-    """Return the first seed with which the checker finds a bug, and the violation; `None` if no seed finds it."""
-    for seed in seeds:
-        with bug.planted() as parts:
-            outcome = World(seed, parts).run()
-        for violation in violations(outcome.history):
-            if not violation.startswith("no unexpected errors"):  # an exception does not count as found
-                return seed, violation
-    return None
-
-
-class Bug(NamedTuple):
-    """A bug, and the function that plants it."""
-
-    name: str
-    breaks: str
-    """What is wrong."""
-    planted: Callable[[], Any]
-    """Returns a context manager that plants the bug and yields the `Parts` of a world."""
-
-
 BUGS = (
     Bug(
         "counter, then put",
         "The append of the original backend: the number and the change are two writes.",
-        _storage(CounterThenPut),
+        with_storage(CounterThenPut),
     ),
     Bug(
         "no gap rule",
         "A reader gets the changes after a gap, and continues after them.",
-        _patched((_View, "cut", _cut_without_gaps), (_View, "is_plausible", _plausible_with_gaps)),
+        patched((_View, "cut", _cut_without_gaps), (_View, "is_plausible", _plausible_with_gaps)),
     ),
     Bug(
         "token reused across rebuilt transactions",
         "The token is derived from the key, so a transaction that is built again has the token of a different request.",
-        _patched((appender, "build", _token_of_the_key)),
+        patched((appender, "build", _token_of_the_key)),
     ),
     Bug(
         "unknown outcome treated as failure",
         "An append that may have succeeded is stored again under a new key.",
-        _patched((Appender, "_settle", _treated_as_failure)),
+        patched((Appender, "_settle", _treated_as_failure)),
     ),
     Bug(
         "unknown outcome treated as success",
         "An append that may have failed is acknowledged.",
-        _patched((Appender, "_settle", _treated_as_success)),
+        patched((Appender, "_settle", _treated_as_success)),
     ),
     Bug(
         "chunk sizes recomputed on retry",
         "A retry uses its own chunk size instead of the stored one.",
-        _patched((BatchAppend, "_run_part", _run_part_by_own_sizes)),
+        patched((BatchAppend, "_run_part", _run_part_by_own_sizes)),
     ),
     Bug(
         "stale head trusted",
         "An eventually consistent read of the end of the log is not checked.",
-        _patched((LogTable, "read_end", _read_end_weakly)),
+        patched((LogTable, "read_end", _read_end_weakly)),
     ),
     Bug(
         "sequence advanced without a condition",
         "The last writer wins.",
-        _patched((transactions, "advance", _without_condition)),
+        patched((transactions, "advance", _without_condition)),
     ),
     Bug(
         "request put without a condition",
         "A batch can be stored again under the same key.",
-        _patched((transactions, "put_request", _put_over)),
+        patched((transactions, "put_request", _put_over)),
     ),
     Bug(
         "replay inside a group commit",
         "If one member of a group was stored before, the whole group is treated as stored.",
-        _patched((Appender, "_apply_refusal", _all_replayed)),
+        patched((Appender, "_apply_refusal", _all_replayed)),
     ),
     Bug(
         "repair that scans, then sets",
         "Counts and end are set to the result of a scan, although changes may have been appended since.",
-        _storage(RepairThatScansThenSets),
+        with_storage(RepairThatScansThenSets),
     ),
     Bug(
         "empty page trusted",
         "An empty page is not read again, although this process has written more changes.",
-        _patched((_View, "is_plausible", _plausible_when_empty)),
+        patched((_View, "is_plausible", _plausible_when_empty)),
     ),
     Bug(
         "second read eventually consistent",
         "An implausible page is read again, but not with strong consistency.",
-        _patched((LogReader, "_query", _query_weakly)),
+        patched((LogReader, "_query", _query_weakly)),
     ),
     Bug(
         "missing change trusted",
         "A change that a stale read does not return is reported as missing.",
-        _patched((DynamoDBStorageService, "_get", _get_once)),
+        patched((DynamoDBStorageService, "_get", _get_once)),
     ),
     Bug(
         "mark without a condition",
         "A lower number overwrites a higher one.",
-        _patched((DynamoDBStorageService, "_mark", _mark_without_condition)),
+        patched((DynamoDBStorageService, "_mark", _mark_without_condition)),
     ),
     Bug(
         "key shared by all projects",
         "A batch for two projects finds its key in the other project.",
-        _patched(
+        patched(
             (transactions, "request_key", _key_of_all_projects),
             (log_table, "request_key", _key_of_all_projects),
         ),
@@ -442,80 +390,85 @@ BUGS = (
     Bug(
         "followers forgotten",
         "The leader of a group ends without waking the next thread.",
-        _patched((AppendQueue, "_hand_over", _wake_nobody)),
+        patched((AppendQueue, "_hand_over", _wake_nobody)),
     ),
     Bug(
         "only the first change counted",
         "Only the first change of a transaction is counted by its operation.",
-        _patched((transactions, "advanced", _count_the_first)),
+        patched((transactions, "advanced", _count_the_first)),
     ),
     Bug(
         "fingerprint ignored",
         "A key that was used with another batch returns the numbers of that batch.",
-        _patched((batches, "fingerprint", _same_for_all)),
+        patched((batches, "fingerprint", _same_for_all)),
     ),
-    Bug("keys expire after a day", "A replay after a year is stored again.", _patched((appender, "KEY_DAYS", 1))),
+    Bug("keys expire after a day", "A replay after a year is stored again.", patched((appender, "KEY_DAYS", 1))),
     Bug(
         "one request item for all chunks",
         "The request items of a batch with several chunks have the same key.",
-        _patched((transactions, "request_key", _one_request_item), (log_table, "request_key", _one_request_item)),
+        patched((transactions, "request_key", _one_request_item), (log_table, "request_key", _one_request_item)),
     ),
     Bug(
         "a group weighs nothing",
         "A group of appends is limited by the number of its actions only.",
-        _patched((Append, "__init__", _weightless)),
+        patched((Append, "__init__", _weightless)),
     ),
     Bug(
         "a chunk weighs nothing",
         "A chunk is limited by the number of its changes only.",
-        _patched((batches, "cut", _cut_by_number)),
+        patched((batches, "cut", _cut_by_number)),
     ),
     Bug(
         "verify looks once",
         "`verify` reports a gap without looking again.",
-        _patched((Audit, "_check_gap", _look_once)),
+        patched((Audit, "_check_gap", _look_once)),
     ),
     Bug(
         "verify reads twice",
         "`verify` compares the end of the log with changes that it read at another moment.",
-        _patched((audit, "read_with_sequence", _two_reads)),
+        patched((audit, "read_with_sequence", _two_reads)),
     ),
     Bug(
         "bad changes left out",
         "A batch is stored without its changes that are not valid.",
-        _patched((log_storage, "checked_batch", _without_the_bad)),
+        patched((log_storage, "checked_batch", _without_the_bad)),
     ),
     Bug(
         "data of the first change",
         "All changes of a chunk are stored with the data of the first.",
-        _patched((transactions, "number_changes", _first_data)),
+        patched((transactions, "number_changes", _first_data)),
     ),
     Bug(
         "clock read once",
         "Every change is stored with the time of the first.",
-        _patched((appender, "now_utc", lambda clock: "2023-11-14T22:13:20.000Z")),
+        patched((appender, "now_utc", lambda clock: "2023-11-14T22:13:20.000Z")),
     ),
     Bug(
         "head from two reads",
         "The number and the link of the log's end come from two reads.",
-        _patched((DynamoDBStorageService, "_head", _head_of_two_reads)),
+        patched((DynamoDBStorageService, "_head", _head_of_two_reads)),
     ),
     Bug(
         "cursor one ahead",
         "The cursor of a page skips a change.",
-        _patched((log_storage, "page_of", _next_but_one)),
+        patched((log_storage, "page_of", _next_but_one)),
     ),
     Bug(
         "link of the cursor ignored",
         "A reader of a log that was restored gets the changes of the other history.",
-        _patched((log_storage, "page_of", _any_history)),
+        patched((log_storage, "page_of", _any_history)),
     ),
     Bug(
         "unknown outcome reported as busy",
         "An append that may have succeeded gets an error that says that nothing was written.",
-        _patched((Appender, "_settle", _settle_as_busy)),
+        patched((Appender, "_settle", _settle_as_busy)),
     ),
-    Bug("no deadline", "A request is repeated without a time limit.", _patched((LogTable, "deadline", _no_deadline))),
-    Bug("half transactions", "The database carries out only the beginning of a transaction.", _model(HalfTransactions)),
-    Bug("forgotten write", "The database loses a write that it has acknowledged.", _model(ForgetfulModel)),
+    Bug("no deadline", "A request is repeated without a time limit.", patched((LogTable, "deadline", _no_deadline))),
+    Bug(
+        "half transactions",
+        "The database carries out only the beginning of a transaction.",
+        with_model(HalfTransactions),
+    ),
+    Bug("forgotten write", "The database loses a write that it has acknowledged.", with_model(ForgetfulModel)),
+    *TEAM_BUGS,
 )

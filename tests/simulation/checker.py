@@ -21,6 +21,8 @@ from sltt_core.base.errors import (
 )
 from sltt_core.model.chain import GENESIS, link_of
 from sltt_core.model.changes import Change, item_size
+from sltt_core.model.grants import MEMBER
+from tests.simulation import permissions
 from tests.simulation.history import Batch, Call, History
 
 SLACK = 1.0
@@ -28,6 +30,8 @@ SLACK = 1.0
 
 PARTS_OF = {"verify": 30, "repair": 60, "mark_as_outdated": 2}
 """Methods with several parts, each of which has the time limit of a request: the largest number of parts."""
+PARTS_OF_A_REQUEST = 12
+"""The same for a request to the API: it reads the members up to five times, and appends up to four changes."""
 
 Check = Callable[[History], Iterator[str]]
 
@@ -37,6 +41,8 @@ def violations(history: History) -> list[str]:
     found = []
     for name, check in CHECKS.items():
         if history.restored and name not in AFTER_A_RESTORE:
+            continue
+        if name not in WITH_MEMBERS if history.sent else name in permissions.CHECKS:
             continue
         found += [f"{name}: {violation}" for violation in check(history)]
     return found
@@ -68,6 +74,10 @@ def no_unexpected_errors(history: History) -> Iterator[str]:
             continue
         if error is not None and (not isinstance(error, SlttError) or isinstance(error, InvalidInput)):
             yield repr(call)
+    for sent in history.sent:
+        wrong = sent.error is not None and not isinstance(sent.error, SlttError)
+        if wrong or isinstance(sent.error, (LogDamaged, NotALog)) or sent.status in (400, 405, 422):
+            yield repr(sent)
 
 
 def no_livelock(history: History) -> Iterator[str]:
@@ -83,6 +93,11 @@ def no_livelock(history: History) -> Iterator[str]:
         took = call.ended[1] - call.began - call.slept
         if took > parts * (call.time_limit + SLACK):
             yield f"{took:.1f} s of {call.time_limit}: {call!r}"
+    for sent in history.sent:
+        if sent.ended is not None:
+            took = sent.ended[1] - sent.began - sent.slept
+            if took > PARTS_OF_A_REQUEST * (sent.time_limit + SLACK):
+                yield f"{took:.1f} s of {sent.time_limit}: {sent!r}"
 
 
 def dense(history: History) -> Iterator[str]:
@@ -118,7 +133,8 @@ def acknowledged_is_present(history: History) -> Iterator[str]:
 
 def stored_once(history: History) -> Iterator[str]:
     """No change is in the logs twice."""
-    counts = Counter(change.cid for log in history.final.values() for change in log.changes)
+    changes = [change for log in history.final.values() for change in log.changes]
+    counts = Counter(change.cid for change in changes if change.entity_type != MEMBER)
     for cid, count in counts.items():
         if count > 1:
             yield f"change {cid} is stored {count} times"
@@ -450,7 +466,19 @@ CHECKS: dict[str, Check] = {
     "projects are separate": projects_are_separate,
     "marks only grow": marks_only_grow,
     "verify is right": verify_is_right,
+    **permissions.CHECKS,
 }
+WITH_MEMBERS = {
+    "no unexpected errors",
+    "no livelock",
+    "dense",
+    "chain unbroken",
+    "stored once",
+    "statistics equal the log",
+    "verify is right",
+    *permissions.CHECKS,
+}
+"""Promises that are checked in the schedules with members."""
 AFTER_A_RESTORE = {
     "no unexpected errors",
     "no livelock",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sltt_core.log.pages import ChangeStats
@@ -73,6 +75,63 @@ class Call:
         return f"{self.host} {self.by} {self.method} {self.arguments} -> {outcome}"
 
 
+class Sent:
+    """One request that was passed to the API of a process. One that waits is passed several times."""
+
+    __slots__ = (
+        "action",
+        "began",
+        "cids",
+        "ended",
+        "error",
+        "grants",
+        "host",
+        "listed",
+        "principal",
+        "project",
+        "refusal",
+        "slept",
+        "started",
+        "status",
+        "time_limit",
+        "version",
+    )
+
+    def __init__(self, host: str, principal: str, action: str, project: str, started: int, began: float) -> None:
+        self.host = host
+        self.principal = principal
+        self.action = action
+        """`read`, `append`, `grant` or `list`; `leave` is a grant of `none` to the sender."""
+        self.project = project
+        self.cids: tuple[str, ...] = ()
+        """The changes that it appends."""
+        self.grants: tuple[str, str] | None = None
+        """The principal and the role, if it is a grant."""
+        self.started = started
+        """Its position in the order of the beginnings and ends of all calls."""
+        self.began = began
+        self.slept = 0.0
+        """How many seconds its process slept meanwhile."""
+        self.time_limit = 0.0
+        """The time limit of a request to the storage, in seconds."""
+        self.ended: tuple[int, float] | None = None
+        """The position of its response in the same order, and the time; `None` if the process died before."""
+        self.status: int | None = None
+        self.error: BaseException | None = None
+        """The error behind the response, if the sender did not cause it."""
+        self.refusal: str | None = None
+        """Why it was refused; empty if it was not, `None` if nothing was decided."""
+        self.version = 0
+        """The version of the members in the response to a grant."""
+        self.listed: list[str] | None = None
+        """The projects in the response to a list."""
+
+    def __repr__(self) -> str:
+        what = self.grants or self.cids or self.listed or ""
+        outcome = "died" if self.ended is None else f"{self.status} {self.refusal or ''} at {self.ended[1]:.3f}"
+        return f"{self.host} {self.principal} {self.action} {self.project} {what} at {self.began:.3f} -> {outcome}"
+
+
 class Transaction(NamedTuple):
     """An append that was sent to DynamoDB."""
 
@@ -133,3 +192,11 @@ class History(NamedTuple):
     """The position of the moment when 399 days have passed; `None` if the schedule ends before."""
     repeated: bool = False
     """Whether the network delivered a request twice."""
+    sent: tuple[Sent, ...] = ()
+    """The requests to the API, in a schedule with members."""
+    written_at: Mapping[str, list[float]] = MappingProxyType({})
+    """When each change of a project was written, in virtual time; in a schedule with members."""
+    lost: Mapping[str, float] = MappingProxyType({})
+    """How many seconds the steady clock of each process stood still."""
+    lag: float = 0.0
+    """How many seconds an eventually consistent read may be behind, in a schedule with members."""

@@ -6,6 +6,7 @@ import json
 from calendar import timegm
 from collections.abc import Callable
 from functools import lru_cache
+from math import inf
 from time import strptime
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ class Network:
         self._faults = faults
         self._random = scheduler.random
         self._note = note
+        self.lag = inf
+        """How many seconds an eventually consistent read may be behind."""
         self.request_count = 0
         self._requests: set[bytes] = set()
         self.transactions: list[Transaction] = []
@@ -170,10 +173,16 @@ class Network:
         def see(slot: Slot) -> Item | None:
             if not slot.versions or slot.versions[-1].number <= oldest:
                 return latest(slot)
-            number = self._random.randint(oldest, newest)
+            settled = self._settled(slot)
+            number = max(settled, self._random.randint(oldest, newest))
             return latest(slot) if number >= slot.versions[-1].number else slot.at(number)
 
         return see
+
+    def _settled(self, slot: Slot) -> int:
+        """Return the number of the last write of an item that every replica has by now; 0 if there may be none."""
+        before = self._model.now() - self.lag
+        return next((version.number for version in reversed(slot.versions) if version.time <= before), 0)
 
     def _half_seen(self, slot: Slot) -> Item | None:
         """Return an item that a transaction in flight holds, as it is before or after the transaction."""

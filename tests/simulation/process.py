@@ -58,7 +58,7 @@ class Process:
             early = life * random.random()
         # The time at which they expire is true time; the clock of the process may differ.
         tokens = TokenService(lambda: scheduler.now, life, life - early)
-        runtime = Runtime(
+        self.runtime = runtime = Runtime(
             clock=clock,
             steady_clock=steady,
             pause=scheduler.sleep,

@@ -20,8 +20,9 @@ from sltt_core.log.batches import Appended
 from sltt_core.log.pages import ChangeStats, Head, Page
 from sltt_core.model.chain import GENESIS, link_of
 from sltt_core.model.changes import Change, NewChange
+from sltt_core.model.grants import MEMBER
 from tests.simulation.checker import CHECKS, violations
-from tests.simulation.history import Batch, Call, History, Logs, Restored, Transaction
+from tests.simulation.history import Batch, Call, History, Logs, Restored, Sent, Transaction
 from tests.simulation.scheduler import EPOCH
 
 if TYPE_CHECKING:
@@ -143,6 +144,95 @@ def sent(history: History, began: float = EPOCH, **fields: Any) -> History:
     return history._replace(batches=batches, calls=calls)
 
 
+def granted(principal: str, role: str, by: str) -> Change:
+    return Change.of(("p", 0, MEMBER, principal, "update", NOW, NOW, f'{{"role":"{role}"}}', None, None, by, "", None))
+
+
+def chained(changes: list[Change]) -> tuple[Change, ...]:
+    found: list[Change] = []
+    previous = GENESIS
+    for seq, change in enumerate(changes, 1):
+        numbered = change.replace(seq=seq)
+        previous = link_of(previous, numbered)
+        found.append(numbered.replace(chain=previous))
+    return tuple(found)
+
+
+NOTE = P[0].replace(change_by="ann", cid="0.0")
+
+
+def with_members(*requests: Sent, first: str = "owner", second: str = "viewer", third: str = "none") -> History:
+    """A history with members: ann creates p, gives bob a role at 100, and takes it away at 200; he makes a request."""
+    log = chained([granted("ann", first, "ann"), NOTE, granted("bob", second, "ann"), granted("bob", third, "ann")])
+    types = {"document": 1, MEMBER: 3}
+    final = {"p": Logs(log, ChangeStats(4, 1, 3, 0), types, None, ())}
+    sent = [
+        request("ann", "append", 0, cids=("0.0",)),
+        request("ann", "grant", 99, grants=("bob", second), version=3),
+        request("ann", "grant", 199, grants=("bob", third), version=4),
+        *requests,
+    ]
+    written_at: dict[str, list[float]] = {"p": [0.5, 0.5, 100.0, 200.0]}
+    return sound()._replace(calls=[], batches=[], final=final, projects=("p",), sent=tuple(sent), written_at=written_at)
+
+
+def request(
+    principal: str, action: str, at: int, refusal: str | None = "", host: str = "process-1", **fields: Any
+) -> Sent:
+    sent = Sent(host, principal, action, "p", at, float(at))
+    sent.ended, sent.status, sent.refusal, sent.time_limit = (at + 1, at + 1.0), 403 if refusal else 200, refusal, 1.0
+    for name, value in fields.items():
+        setattr(sent, name, value)
+    return sent
+
+
+ALLOWED_WITH_MEMBERS = [
+    request("bob", "read", 150),
+    request("bob", "read", 150, host="process-2"),
+    request("bob", "read", 260, host="process-2"),
+    request("bob", "read", 203, "access-revoked"),
+    request("bob", "read", 104, "not-found", host="process-2"),
+    request("bob", "read", 90, "not-found"),
+    request("bob", "append", 150, "not-allowed"),
+    request("bob", "list", 150, listed=["p"]),
+    request("bob", "list", 250, listed=[]),
+    request("bob", "append", 150, None, cids=("0.7",)),
+]
+FORBIDDEN = [
+    ("roles are obeyed", request("bob", "read", 203)),
+    ("roles are obeyed", request("bob", "read", 262, host="process-2")),
+    ("roles are obeyed", request("bob", "read", 90)),
+    ("roles are obeyed", request("bob", "append", 150)),
+    ("roles are obeyed", request("bob", "grant", 150, grants=("eve", "viewer"))),
+    ("refusals are true", request("bob", "read", 103, "not-found")),
+    ("refusals are true", request("bob", "read", 107, "not-found", host="process-2")),
+    ("refusals are true", request("bob", "read", 150, "access-revoked")),
+    ("refusals are true", request("ann", "append", 150, "not-allowed")),
+    ("lists are one's own", request("bob", "list", 150, listed=[])),
+    ("lists are one's own", request("bob", "list", 250, listed=["p"])),
+    ("no unexpected errors", request("bob", "read", 150, error=KeyError("x"))),
+    ("no livelock", request("bob", "read", 150, ended=(151, 400.0))),
+]
+
+
+@pytest.mark.parametrize("sent", ALLOWED_WITH_MEMBERS, ids=repr)
+def test_what_the_log_allows_is_not_a_violation(sent: Sent) -> None:
+    assert violations(with_members(sent)) == []
+
+
+def unasked() -> History:
+    """A history in which nobody sent the request that took the role away."""
+    history = with_members()
+    return history._replace(sent=history.sent[:2])
+
+
+def by_a_viewer() -> History:
+    """A history with a change of a member that may only read."""
+    history = with_members(request("bob", "append", 150, None, cids=("0.7",)))
+    log = chained([*history.final["p"].changes[:3], NOTE.replace(change_by="bob", cid="0.7")])
+    return history._replace(final={"p": history.final["p"]._replace(changes=log)})
+
+
 BROKEN: list[tuple[str, Callable[[History], History]]] = [
     ("no unexpected errors", lambda h: h._replace(failures=[RuntimeError()])),
     ("no unexpected errors", lambda h: response(h, 4, KeyError("x"))),
@@ -198,6 +288,10 @@ BROKEN: list[tuple[str, Callable[[History], History]]] = [
     ("every view is a growing prefix", lambda h: response(h, 4, Page(P[:2], 2, P[1].chain, 3))),
     ("marks only grow", marked),
     ("verify is right", lambda h: h._replace(final=h.final | {"p": logs(P)._replace(findings=("hole",))})),
+    *[(promise, lambda _, sent=sent: with_members(sent)) for promise, sent in FORBIDDEN],
+    ("writes are allowed", lambda _: unasked()),
+    ("writes are allowed", lambda _: by_a_viewer()),
+    ("owners remain", lambda _: with_members(first="editor")),
 ]
 
 

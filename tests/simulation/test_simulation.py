@@ -15,6 +15,7 @@ import pytest
 
 from tests.simulation.checker import violations
 from tests.simulation.faults import FAULTS
+from tests.simulation.team import TeamWorld
 from tests.simulation.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +27,20 @@ BLOCK = 100
 def test_every_promise_holds(first: int) -> None:
     for seed in range(first, first + BLOCK):
         assert violations(World(seed).run().history) == [], f"replay it: make simulate SEED={seed}"
+
+
+@pytest.mark.parametrize("first", range(0, 4 * BLOCK, BLOCK))
+def test_every_promise_about_members_holds(first: int) -> None:
+    requests: Counter[object] = Counter()
+    for seed in range(first, first + BLOCK):
+        outcome = TeamWorld(seed).run()
+        assert violations(outcome.history) == [], f"replay it: make simulate SEED={seed} ARGS=--members"
+        requests.update((sent.action, sent.refusal) for sent in outcome.history.sent)
+        requests.update(sent.ended is None for sent in outcome.history.sent)
+    refused = [(action, why) for action in ("read", "append", "grant") for why in ("not-found", "access-revoked")]
+    allowed = [(action, "") for action in ("read", "append", "grant", "leave", "list")]
+    expected = [*refused, *allowed, ("append", "not-allowed"), ("grant", "not-allowed"), ("read", None), True]
+    assert not [outcome for outcome in expected if not requests[outcome]]
 
 
 def test_every_fault_and_every_outcome_occurs() -> None:
@@ -53,6 +68,7 @@ def test_a_seed_always_gives_the_same_trace(seed: int) -> None:
     assert first.digest == second.digest
     assert len(second.trace) > 50
     assert World(seed + 1).run().digest != first.digest
+    assert TeamWorld(seed).run().digest == TeamWorld(seed).run().digest
 
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -85,6 +101,7 @@ def test_the_command_prints_the_result() -> None:
     assert ": 0 violations" in done.stdout
     counted = json.loads(run("--seeds", "3", "--from", "10", "--json").stdout)
     assert (counted["schedules"], counted["violations"]) == (3, [])
+    assert run("--seeds", "2", "--members").stdout.splitlines()[-1].startswith("2 schedules, ")
     trace = run("--seed", "10").stdout
     assert " call process-" in trace
     assert "seed 10: " in trace.splitlines()[-1]

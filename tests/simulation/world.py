@@ -84,6 +84,24 @@ class World:
             self.scheduler.finish()
 
     def _run(self) -> Outcome:
+        self._start_clients()
+        self.scheduler.run()
+        stuck = len(self.scheduler.stuck)
+        self._settle()
+        if not self.restored:
+            self._replay_late()
+        stuck += len(self.scheduler.stuck)
+        return Outcome(
+            self._history(stuck),
+            self._hash.hexdigest(),
+            self.scheduler.steps,
+            self.network.request_count,
+            self.scheduler.now - EPOCH,
+            {name: count for name, count in sorted(self.faults.counts.items()) if count},
+            self._trace or [],
+        )
+
+    def _start_clients(self) -> None:
         random = self.random
         for _ in range(random.randint(1, 3)):
             self._start_process()
@@ -105,14 +123,11 @@ class World:
         if random.random() < RESTORE:
             self.faults.counts["restored to a point in time"] += 1
             self.scheduler.later(random.choice((0.05, 0.5, 3.0)), self._restore)
-        self.scheduler.run()
-        stuck = len(self.scheduler.stuck)
-        self._settle()
-        if not self.restored:
-            self._replay_late()
-        stuck += len(self.scheduler.stuck)
+
+    def _history(self, stuck: int) -> History:
+        """Return the record of the schedule, with the logs as they are now."""
         final, projects = self._read_final_state()
-        history = History(
+        return History(
             self.seed,
             self.calls,
             self.batches,
@@ -126,15 +141,6 @@ class World:
             self._settled,
             self._late,
             self.faults.counts["delivered twice"] > 0,
-        )
-        return Outcome(
-            history,
-            self._hash.hexdigest(),
-            self.scheduler.steps,
-            self.network.request_count,
-            self.scheduler.now - EPOCH,
-            {name: count for name, count in sorted(self.faults.counts.items()) if count},
-            self._trace or [],
         )
 
     # Processes
