@@ -16,11 +16,14 @@ from weakref import ref
 
 from sltt_core.base.errors import StorageError, StorageUnavailable
 from sltt_core.sqlite import file as sqlite_file
+from sltt_core.sqlite.schema import LOG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
     from sqlite3 import Connection
+
+    from sltt_core.sqlite.schema import FileKind
 
     Identity = tuple[int, int] | None
     """Device and inode; `None` when there is no file."""
@@ -39,11 +42,13 @@ class Database:
         "_wal",
         "_wal_path",
         "busy_seconds",
+        "kind",
         "lock",
     )
 
-    def __init__(self, path: Path, busy_seconds: float) -> None:
+    def __init__(self, path: Path, busy_seconds: float, kind: FileKind = LOG) -> None:
         self._path = path
+        self.kind = kind
         self._wal_path = ""
         self.busy_seconds = busy_seconds
         self.lock = Lock()
@@ -68,7 +73,7 @@ class Database:
     def open(self) -> None:
         """Create or upgrade the file, and open the anchor; raises the errors of `sltt_core.sqlite.file.prepare`."""
         with self.lock:
-            sqlite_file.prepare(self._path, self.busy_seconds)
+            sqlite_file.prepare(self._path, self.busy_seconds, self.kind)
             self._file = None
             self._is_open = True
             self._open_anchor()
@@ -111,6 +116,10 @@ class Database:
                 raise self._moved()
             return connection
 
+    def check_format(self, connection: Connection) -> None:
+        """Raise `NotALog` when a newer program has upgraded the file."""
+        sqlite_file.check_format(connection, self._path, self.kind)
+
     def version(self) -> tuple[int, int]:
         """Return two numbers that are different after the next commit of any connection but the anchor."""
         with self.lock:
@@ -139,7 +148,7 @@ class Database:
             before = _identity(self._path)
             anchor = sqlite_file.connect(self._path, self.busy_seconds)
             try:
-                sqlite_file.check_format(anchor, self._path)  # reads the file, so SQLite has opened the WAL
+                self.check_format(anchor)  # reads the file, so SQLite has opened the WAL
                 found, wal = _identity(self._path), _identity(self._wal_path)
                 if found is None or wal is None or found != before or self._file not in (None, found):
                     raise self._moved()

@@ -19,11 +19,11 @@ from errno import EMFILE, ENFILE
 from pathlib import Path
 
 from sltt_core.base.errors import LogDamaged, NotALog, ServerBusy, SlttError, StorageBusy, StorageError
-from sltt_core.sqlite.schema import APPLICATION_ID, FORMAT, OLDEST_FORMAT, SCHEMA, UPGRADES
+from sltt_core.sqlite.schema import LOG, OLDEST_FORMAT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sltt_core.sqlite.schema import Upgrades
+    from sltt_core.sqlite.schema import FileKind
 
 _SMALLEST = 512
 """The smallest size of a database in bytes: one page."""
@@ -40,27 +40,26 @@ class Connection(sqlite3.Connection):
             self.close()
 
 
-def prepare(path: Path, busy_seconds: float, upgrades: Upgrades = UPGRADES) -> None:
-    """Make sure that the path holds a log of the last format: create an empty one, or upgrade an older one.
+def prepare(path: Path, busy_seconds: float, kind: FileKind = LOG) -> None:
+    """Make sure that the path holds a file of the last format: create an empty one, or upgrade an older one.
 
-    `upgrades` is the table of steps; its length gives the last format. Waits up to `busy_seconds` for another
-    process that writes or upgrades.
+    Waits up to `busy_seconds` for another process that writes or upgrades.
 
     Raises `NotALog` when the path holds anything else, which is not altered; `StorageError` when the file cannot
     be created, opened or upgraded (a failed upgrade leaves the file as it was); `StorageBusy` when another process
     does not finish in time.
     """
-    if not _exists(path) and not _create(path) and not _exists(path):
+    if not _exists(path) and not _create(path, kind) and not _exists(path):
         raise StorageError(f"cannot create {path}: another process creates and deletes it")
     application_id, version = _header(path)
-    if application_id != APPLICATION_ID:
-        raise NotALog(f"{path.name} is a database of another program", hint=_OTHER_FILE)
+    if application_id != kind.application_id:
+        raise NotALog(f"{path.name} is not {kind.name}, but a database of another program", hint=_OTHER_FILE)
     # While another process has the file open, the header may be older than the file: an upgrade is in the WAL first.
-    last = OLDEST_FORMAT + len(upgrades)
+    last = kind.last_format
     if not OLDEST_FORMAT <= version <= last:
         raise _unknown_format(path, version, last)
     if version < last:
-        _upgrade(path, busy_seconds, upgrades)
+        _upgrade(path, busy_seconds, kind)
 
 
 def connect(path: Path, busy_seconds: float) -> Connection:
@@ -77,7 +76,7 @@ def connect(path: Path, busy_seconds: float) -> Connection:
     return connection
 
 
-def check_format(connection: sqlite3.Connection, path: Path) -> None:
+def check_format(connection: sqlite3.Connection, path: Path, kind: FileKind = LOG) -> None:
     """Raise `NotALog` when a newer program has upgraded the file, before this one opened it or since.
 
     A file that is in use may be newer than its header says.
@@ -86,8 +85,8 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
         version = _version(connection)
     except sqlite3.Error as error:
         raise explain(error, path) from error
-    if version != FORMAT:
-        raise _unknown_format(path, version, FORMAT)
+    if version != kind.last_format:
+        raise _unknown_format(path, version, kind.last_format)
 
 
 def explain(error: sqlite3.Error, path: Path) -> SlttError:
@@ -203,8 +202,8 @@ def _open(path: Path, mode: str, busy_seconds: float) -> Connection:
     return connection
 
 
-def _create(path: Path) -> bool:
-    """Create an empty log next to the path and link it there; return whether no other process was faster."""
+def _create(path: Path, kind: FileKind) -> bool:
+    """Create an empty file next to the path and link it there; return whether no other process was faster."""
     if not path.parent.is_dir():
         raise StorageError(f"there is no folder {path.parent}", hint="Create it first, or name another file.")
     for suffix in ("-wal", "-journal"):
@@ -222,7 +221,8 @@ def _create(path: Path) -> bool:
         os.close(descriptor)
         with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
             connection.executescript(
-                f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
+                f"BEGIN; {kind.schema} PRAGMA application_id = {kind.application_id}; "
+                f"PRAGMA user_version = {kind.last_format}; COMMIT;"
             )
             connection.execute("PRAGMA journal_mode = WAL")
         try:
@@ -238,9 +238,9 @@ def _create(path: Path) -> bool:
         os.unlink(draft)
 
 
-def _upgrade(path: Path, busy_seconds: float, upgrades: Upgrades) -> None:
+def _upgrade(path: Path, busy_seconds: float, kind: FileKind) -> None:
     """Take a file to the last format in one transaction; do nothing when another process was faster."""
-    last = OLDEST_FORMAT + len(upgrades)
+    last = kind.last_format
     with closing(connect(path, busy_seconds)) as connection:
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -248,7 +248,7 @@ def _upgrade(path: Path, busy_seconds: float, upgrades: Upgrades) -> None:
                 version = _version(connection)  # the header was read without the lock
                 if version > last:
                     raise _unknown_format(path, version, last)
-                for statements in upgrades[version - OLDEST_FORMAT :]:
+                for statements in kind.upgrades[version - OLDEST_FORMAT :]:
                     for statement in statements:
                         connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {last}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sltt_core.base.record import Record
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,3 +139,22 @@ CREATE VIEW change_log AS                  -- for people: the log as the API sho
            outdated_by AS outdatedBy, cid, change_by AS changeBy, changes.chain
     FROM changes JOIN logs ON log = id >> 40;
 """
+
+
+class FileKind(Record):
+    """A kind of file: what its header says, and its tables."""
+
+    name: str
+    """What such a file is, for errors: `a change log`."""
+    application_id: int
+    schema: str
+    """The SQL statements that create the tables of the last format."""
+    upgrades: Upgrades
+
+    @property
+    def last_format(self) -> int:
+        """The format this program reads and writes."""
+        return OLDEST_FORMAT + len(self.upgrades)
+
+
+LOG = FileKind("a change log", APPLICATION_ID, SCHEMA, UPGRADES)

@@ -33,6 +33,7 @@ from sltt_core.sqlite.database import Database
 from sltt_core.sqlite.notifier import Notifier
 from sltt_core.sqlite.paths import check_path, check_url_path
 from sltt_core.sqlite.readers import Readers
+from sltt_core.sqlite.schema import LOG
 from sltt_core.sqlite.verification import Verification
 from sltt_core.sqlite.writer import Writer
 
@@ -64,6 +65,8 @@ class LocalStorageService(BaseStorageService):
     """
 
     storage_type = "sqlite"
+    _file_kind = LOG
+    """What the file is; a subclass may keep its logs in a file of another kind."""
 
     def __init__(
         self,
@@ -85,7 +88,7 @@ class LocalStorageService(BaseStorageService):
         )
         self.path = check_path(path)
         self._given = str(path)
-        self._database = Database(self.path, busy_seconds)
+        self._database = Database(self.path, busy_seconds, self._file_kind)
         self._notifier = Notifier(self._database)
         self._readers = Readers(self._database)
         self._writer = Writer(self._database, self._count_day, self._notifier.notify)

@@ -134,7 +134,7 @@ class Writer:
                 connection.execute(ROLLBACK)
             connection.execute(BEGIN)
             try:
-                sqlite_file.check_format(connection, self._database.path)
+                self._database.check_format(connection)
                 self._begin(connection)
                 for job in group:
                     self._run(connection, job)

@@ -12,7 +12,7 @@ from sltt_core.base.errors import NotALog, StorageBusy, StorageError
 from sltt_core.base.runtime import Runtime
 from sltt_core.log.batches import Appended
 from sltt_core.sqlite.file import prepare
-from sltt_core.sqlite.schema import FORMAT, UPGRADES
+from sltt_core.sqlite.schema import FORMAT, LOG, UPGRADES
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.contract.logs import batch, everything, new
 from tests.together import run_together
@@ -28,10 +28,10 @@ PREPARE = f"""
 import sys
 from pathlib import Path
 from sltt_core.sqlite.file import prepare
-from sltt_core.sqlite.schema import UPGRADES
+from sltt_core.sqlite.schema import LOG, UPGRADES
 print("ready", flush=True)
 sys.stdin.readline()
-prepare(Path(sys.argv[1]), 30, (*UPGRADES, {ADD!r}))
+prepare(Path(sys.argv[1]), 30, LOG.replace(upgrades=(*UPGRADES, {ADD!r})))
 """
 
 
@@ -136,20 +136,20 @@ def test_a_file_of_the_last_format_is_left_alone(path: Path) -> None:
 
 
 def test_an_older_file_is_upgraded_once(path: Path) -> None:
-    prepare(path, 0, (*UPGRADES, ADD))
+    prepare(path, 0, LOG.replace(upgrades=(*UPGRADES, ADD)))
     assert version(path) == header_version(path) == FORMAT + 1
     assert requests(path) == ["none"] * 3
     before = files(path)
-    prepare(path, 0, (*UPGRADES, ADD))
+    prepare(path, 0, LOG.replace(upgrades=(*UPGRADES, ADD)))
     assert files(path) == before
 
 
 def test_the_steps_are_done_in_order_from_any_format(path: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.db"
     other.write_bytes(path.read_bytes())
-    prepare(path, 0, (*UPGRADES, ADD, COUNT))
-    prepare(other, 0, (*UPGRADES, ADD))
-    prepare(other, 0, (*UPGRADES, ADD, COUNT))
+    prepare(path, 0, LOG.replace(upgrades=(*UPGRADES, ADD, COUNT)))
+    prepare(other, 0, LOG.replace(upgrades=(*UPGRADES, ADD)))
+    prepare(other, 0, LOG.replace(upgrades=(*UPGRADES, ADD, COUNT)))
     assert version(path) == version(other) == FORMAT + 2
     assert content(path) == content(other)
     assert any("'none'" in line and "steps" in line for line in content(path))
@@ -167,9 +167,9 @@ def test_an_upgrade_that_is_not_in_the_header_yet_is_not_done_again(path: Path) 
     with closing(sqlite3.connect(path)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM changes").fetchall()  # needs the old pages, the header's among them
-        prepare(path, 0, (*UPGRADES, ADD))
+        prepare(path, 0, LOG.replace(upgrades=(*UPGRADES, ADD)))
         assert header_version(path) == FORMAT
-        prepare(path, 0, (*UPGRADES, ADD))
+        prepare(path, 0, LOG.replace(upgrades=(*UPGRADES, ADD)))
     assert version(path) == FORMAT + 1
     assert requests(path) == ["none"] * 3
 
@@ -177,7 +177,7 @@ def test_an_upgrade_that_is_not_in_the_header_yet_is_not_done_again(path: Path) 
 def test_a_failed_upgrade_leaves_the_file_as_it_was(path: Path) -> None:
     before, octets = content(path), path.read_bytes()
     with pytest.raises(StorageError, match="no such table: nowhere"):
-        prepare(path, 0, (*UPGRADES, ADD, FAIL))
+        prepare(path, 0, LOG.replace(upgrades=(*UPGRADES, ADD, FAIL)))
     assert path.read_bytes() == octets
     assert content(path) == before
     assert version(path) == FORMAT
@@ -189,7 +189,7 @@ def test_an_upgrade_waits_for_a_writer_and_then_says_so(path: Path) -> None:
     with closing(sqlite3.connect(path)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageBusy):
-            prepare(path, 0.05, (*UPGRADES, ADD))
+            prepare(path, 0.05, LOG.replace(upgrades=(*UPGRADES, ADD)))
     assert version(path) == FORMAT
 
 
@@ -199,7 +199,7 @@ def test_a_format_without_a_path_from_it_is_refused_unaltered(path: Path, number
         connection.execute(f"PRAGMA user_version = {number}")
     before = files(path)
     with pytest.raises(NotALog, match=f"format {number}; this program knows {FORMAT + 1}"):
-        prepare(path, 0, (*UPGRADES, ADD))
+        prepare(path, 0, LOG.replace(upgrades=(*UPGRADES, ADD)))
     assert files(path) == before
 
 
@@ -217,7 +217,7 @@ def test_a_newer_format_that_is_not_in_the_header_yet_is_refused(path: Path) -> 
 def test_a_file_that_a_newer_program_upgrades_meanwhile_is_not_written_to(path: Path) -> None:
     with LocalStorageService(path) as storage:
         storage.create_change(new())
-        prepare(path, 0, (*UPGRADES, ADD))
+        prepare(path, 0, LOG.replace(upgrades=(*UPGRADES, ADD)))
         with pytest.raises(NotALog, match=f"format {FORMAT + 1}"):
             storage.create_change(new())
         assert len(everything(storage)) == 4
