@@ -168,6 +168,8 @@ Api.failed(self, error: Exception, request: Request) -> Response
 Api.handle(self, request: Request) -> Response
 Api.problem(self, error: SlttError, request: Request) -> Response
 Api.request_id(self, headers: Mapping[str, str]) -> str
+ApiProblem(status: int, type: str, title: str, detail: str, extensions: Mapping[str, Any]) -> None
+AppendResult(seqs: tuple[int, ...], replayed: bool, timestamp: str)
 Appended(seqs: tuple[int, ...], replayed: bool)
 Authenticator()
 Authenticator.authenticate(self, headers: Mapping[str, str]) -> Principal
@@ -224,6 +226,7 @@ BaseStorageService.wait_for_changes(self, cursor: int, timeout: float, *, projec
 BaseStorageService.wait_for_write(self, mark: object, seconds: float) -> None
 BaseStorageService.withdraw_invitation(self, invitation_id: str, *, project_id: str | None = None) -> Invitation
 BaseStorageService.write_mark(self) -> object
+Cancelled(message: str, *, sent: bool) -> None
 ChainMismatch(message: str, *, hint: str | None = None) -> None
 Change(project_id: str, seq: int, entity_type: str, entity_id: str, operation: str, timestamp: str, cloud_at:
     str, data_json: str, outdated_by: int | None, cid: str | None, change_by: str | None, chain: str,
@@ -234,14 +237,39 @@ ChangeFilter(entity_types: frozenset[str] = frozenset(), entity_ids: frozenset[s
     bool = True)
 ChangeFilter.matches(self, change: Change) -> bool
 ChangeStats(total: int, creates: int, updates: int, deletes: int)
+Client(server: str, *, token: str | None = None, headers: Mapping[str, str] = dict, timeout: float = 30.0, user:
+    str | None = None, runtime: Runtime = Runtime, transport: Any = None, cancelled: Callable[[], bool] | None =
+    None) -> None
+Client.accept_invitation(self, code: str) -> tuple[str, RemoteMember]
+Client.append(self, changes: Iterable[NewChange | Mapping[str, Any]], *, key: str | None = None, if_head: int |
+    None = None) -> AppendResult
+Client.append_body(self, body: bytes, *, key: str, if_head: int | None = None) -> AppendResult
+Client.change(self, project_id: str, seq: int) -> Change
+Client.changes_after(self, project_id: str, cursor: int = 0, *, limit: int = 1000, chain: str | None = None,
+    wait: float = 0, data_text: bool = True) -> RemotePage
+Client.close(self) -> None
+Client.heads(self, ends: Mapping[str, tuple[int, str | None]], *, wait: float = 0) -> Heads
+Client.health(self) -> Health
+Client.mark_as_outdated(self, project_id: str, seq: int, outdated_by: int) -> Change
+Client.me(self) -> Me
+Client.members(self, project_id: str) -> tuple[RemoteMember, ...]
+Client.projects(self, cursor: str | None = None, limit: int = 1000) -> ProjectsPage
+Client.remove_member(self, project_id: str, principal: str) -> RemoteMember
+Client.request(self, method: str, path: str, *, query: Mapping[str, object] | Iterable[tuple[str, object]] = (),
+    headers: Mapping[str, str] = dict, body: bytes | None = None, wait: float = 0) -> RemoteResponse
+Client.set_role(self, project_id: str, principal: str, role: str) -> RemoteMember
+Client.stats(self, project_id: str) -> RemoteStats
 CredentialExists(what: str, credential_id: str) -> None
 Finding(kind: str, first: int | None, last: int | None, detail: str = '', project_id: str = '', attribute: str |
     None = None, key: str | None = None, chunk: int | None = None)
 Finding.joined(self, following: Finding) -> Finding | None
 Finding.repairable -> bool
+ForeignResponse(message: str, *, status: int, location: str | None = None) -> None
 GENESIS: str
 Head(seq: int, chain: str)
 HeadersTooLarge(message: str, *, hint: str | None = None) -> None
+Heads(heads: Mapping[str, Head], diverged: tuple[str, ...], waited: float, max_wait: float, timestamp: str)
+Health(status: str, server: str, storage_type: str, timestamp: str)
 HostNotAllowed(message: str, *, hint: str | None = None) -> None
 InvalidBatch(problems: Sequence[Problem], *, hint: str | None = None) -> None
 InvalidBatch.failed_at_index -> int | None
@@ -263,6 +291,7 @@ LocalStorageService.place -> str
 LocalStorageService.wait_for_write(self, mark: object, seconds: float) -> None
 LocalStorageService.write_mark(self) -> object
 LogDamaged(message: str, *, hint: str | None = None) -> None
+Me(principal: str | None, admin: bool)
 Member(role: str, since: int)
 Members(roles: Mapping[str, Member])
 Members.after(self, changes: Iterable[Change]) -> Members
@@ -292,6 +321,12 @@ Record(*args: Any, **kwargs: Any) -> Self
 Record.as_tuple(self) -> tuple[Any, ...]
 Record.of(values: Iterable[Any]) -> Self
 Record.replace(self, **changes: Any) -> Self
+RemoteError(message: str, *, hint: str | None = None) -> None
+RemoteMember(principal: str, role: str, since: int)
+RemotePage(changes: tuple[Change, ...], through: int, chain: str | None, cursor: int | None, waited: float,
+    max_wait: float, timestamp: str)
+RemoteStats(changes: ChangeStats, entity_types: Mapping[str, int], head: Head | None, storage_type: str,
+    timestamp: str)
 Report(project_id: str, changes: int, findings: tuple[Finding, ...], done: tuple[str, ...] = ())
 Report.repairable -> bool
 Report.sound -> bool
@@ -332,6 +367,7 @@ Runtime(clock: Clock = time_ns, steady_clock: Callable[[], float] = monotonic, p
     Callable[[], Any] = allocate_lock, transport: Callable[[Any, float], Any] | None = None, observer: Observer
     | None = None)
 ServerBusy(message: str, *, hint: str | None = None) -> None
+ServerUnreachable(message: str, *, sent: bool) -> None
 SlttError(message: str, *, hint: str | None = None) -> None
 SlttError.public_hint -> str
 SlttError.rename(self, names: Mapping[str, str]) -> None

@@ -65,6 +65,9 @@ if TYPE_CHECKING:
     from sltt_core.server.rest_api_server import RestApiServer
     from sltt_core.server.storages import open_storage
     from sltt_core.sqlite.storage import LocalStorageService
+    from sltt_core.sync.errors import ApiProblem, Cancelled, ForeignResponse, RemoteError, ServerUnreachable
+    from sltt_core.sync.remote import Client
+    from sltt_core.sync.results import AppendResult, Heads, Health, Me, RemoteMember, RemotePage, RemoteStats
 
 _ROOMS = {
     "api.access": "Access AllowAll Authenticator Principal",
@@ -92,6 +95,9 @@ _ROOMS = {
     "server.rest_api_server": "RestApiServer",
     "server.storages": "open_storage",
     "sqlite.storage": "LocalStorageService",
+    "sync.errors": "ApiProblem Cancelled ForeignResponse RemoteError ServerUnreachable",
+    "sync.remote": "Client",
+    "sync.results": "AppendResult Heads Health Me RemoteMember RemotePage RemoteStats",
 }
 """The public names, by the modules that define them."""
 
@@ -102,17 +108,24 @@ __all__ = [
     "AccessRevoked",
     "AllowAll",
     "Api",
+    "ApiProblem",
+    "AppendResult",
     "Appended",
     "Authenticator",
     "BaseStorageService",
+    "Cancelled",
     "ChainMismatch",
     "Change",
     "ChangeFilter",
     "ChangeStats",
+    "Client",
     "CredentialExists",
     "Finding",
+    "ForeignResponse",
     "Head",
     "HeadersTooLarge",
+    "Heads",
+    "Health",
     "HostNotAllowed",
     "InvalidBatch",
     "InvalidInput",
@@ -122,6 +135,7 @@ __all__ = [
     "LastOwner",
     "LocalStorageService",
     "LogDamaged",
+    "Me",
     "Member",
     "Members",
     "MethodNotAllowed",
@@ -137,6 +151,10 @@ __all__ = [
     "ProjectExists",
     "ProjectsPage",
     "Record",
+    "RemoteError",
+    "RemoteMember",
+    "RemotePage",
+    "RemoteStats",
     "Report",
     "Request",
     "RequestTimeout",
@@ -146,6 +164,7 @@ __all__ = [
     "RoleAccess",
     "Runtime",
     "ServerBusy",
+    "ServerUnreachable",
     "SlttError",
     "StorageBusy",
     "StorageError",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sltt_core.api.routes import Parameter, Route
 
-_RESPONSES = {
+RESPONSES = {
     "health": "Health",
     "ready": "Ready",
     "help_page": "Help",
@@ -146,7 +146,7 @@ def document(server: str, project_id: str | None = None, *, with_auth: bool = Fa
 def _operation(route: Route) -> dict[str, Any]:
     good: dict[str, Any] = {
         "description": "Success",
-        "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{_RESPONSES[route.handler]}"}}},
+        "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{RESPONSES[route.handler]}"}}},
     }
     responses: dict[str, Any] = {"200": good}
     parameters = [_parameter(parameter) for parameter in route.parameters]

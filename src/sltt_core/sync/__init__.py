@@ -1,0 +1,1 @@
+"""The device's half of sync, and the client of the REST API."""

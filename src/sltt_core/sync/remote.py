@@ -1,0 +1,354 @@
+"""`Remote`: a client of the REST API, exported as `Client`. It is blocking, and several threads may use one object.
+
+Every append has an idempotency key, so a request that got no response can be sent again. The client itself sends a
+request once, except on a kept connection that turns out to be dead (`HttpTransport`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Self
+from urllib.parse import quote, urlencode
+
+from sltt_core.api.http import JSON
+from sltt_core.base.errors import InvalidInput
+from sltt_core.base.runtime import SYSTEM
+from sltt_core.base.version import __version__
+from sltt_core.http_client.transport import (
+    BadResponse,
+    ConnectFailed,
+    HttpTransport,
+    OutcomeUnknown,
+    parse_origin,
+)
+from sltt_core.log.pages import MAX_LIMIT, ChangeStats, Head, ProjectsPage
+from sltt_core.model.changes import Change, NewChange
+from sltt_core.model.fields import NEW_FIELDS
+from sltt_core.sync.documents import RemoteResponse
+from sltt_core.sync.errors import Cancelled, ForeignResponse, ServerUnreachable
+from sltt_core.sync.results import (
+    AppendResult,
+    Heads,
+    Health,
+    Me,
+    RemoteMember,
+    RemotePage,
+    RemoteStats,
+    changes_of,
+    read_change,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+
+    from sltt_core.base.runtime import Runtime
+    from sltt_core.http_client.transport import Origin
+
+MAX_BODY_BYTES = 20_000_000
+"""The most bytes of a response's body."""
+CONNECT_SECONDS = 10.0
+"""The longest time to open a connection, in seconds."""
+
+
+class Remote:
+    """A client of one server."""
+
+    def __init__(
+        self,
+        server: str,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str] = {},
+        timeout: float = 30.0,
+        user: str | None = None,
+        runtime: Runtime = SYSTEM,
+        transport: Any = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        """`server` is the URL of the API, for example `https://sync.example.org` or one with a path before `/api`.
+
+        `token` is sent as a bearer token. `headers` are sent with each request. `timeout` bounds a request in seconds;
+        a `wait` is added to it. `user` is the `changeBy` of changes that name nobody. `transport` replaces the
+        connection to the server (an object with `send` and `close` as `HttpTransport` has). `cancelled` is asked while
+        a request runs; when it returns `True`, the request ends with `Cancelled`. Raises `InvalidInput` for a `server`,
+        a `token` or a header that is not valid.
+        """
+        self.server = server
+        self._origin, self._prefix = parse_server(server)
+        self._user = user
+        self._timeout = timeout
+        self._runtime = runtime
+        self._cancelled = cancelled or (lambda: False)
+        self._headers = {"host": self._origin.authority, "user-agent": f"sltt/{__version__}", "accept": JSON}
+        if token is not None:
+            self._headers["authorization"] = f"Bearer {token}"
+        self._headers |= {name.lower(): value for name, value in headers.items()}
+        _check_headers(self._headers)
+        make = runtime.transport or self._new_transport
+        self._transport = transport if transport is not None else make(self._origin, timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. A later request opens a new one."""
+        self._transport.close()
+
+    # Requests
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | Iterable[tuple[str, object]] = (),
+        headers: Mapping[str, str] = {},
+        body: bytes | None = None,
+        wait: float = 0,
+    ) -> RemoteResponse:
+        """Send a request and return its response, whatever its status.
+
+        `path` is percent-encoded and begins with `/`; `query` has the names and values, not encoded. `wait` is how long
+        the server may wait in addition to the time limit, in seconds. Raises `ServerUnreachable`, `ForeignResponse`
+        for a response that is not valid HTTP, and `Cancelled`.
+        """
+        pairs = urlencode(list(query.items() if hasattr(query, "items") else query))
+        target = f"{self._prefix}{path}?{pairs}" if pairs else self._prefix + path
+        sent = {**self._headers, **{name.lower(): value for name, value in headers.items()}}
+        if body is not None:
+            sent["content-length"] = str(len(body))
+        _check_headers({**sent, "path": target})
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
+        message = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b"")
+        if self._cancelled():
+            raise Cancelled("the request was cancelled before it was sent", sent=False)
+        deadline = self._runtime.steady_clock() + self._timeout + wait
+        repeatable = method in ("GET", "PUT", "DELETE") or "idempotency-key" in sent
+        try:
+            response = self._transport.send(message, deadline=deadline, repeatable=repeatable)
+        except ConnectFailed as error:
+            raise ServerUnreachable(error.message, sent=False) from error
+        except OutcomeUnknown as error:
+            raise ServerUnreachable(f"{self._origin.host}: {error.message}", sent=True) from error
+        except BadResponse as error:
+            raise ForeignResponse(f"{self._origin.host}: {error.message}", status=0) from error
+        return RemoteResponse(method, path, response.status, response.headers, response.body)
+
+    # Changes
+
+    def append(
+        self,
+        changes: Iterable[NewChange | Mapping[str, Any]],
+        *,
+        key: str | None = None,
+        if_head: int | None = None,
+    ) -> AppendResult:
+        """Append a batch. A change is a `NewChange`, or a mapping with the names of the API (`projectId`, …).
+
+        `key` is the idempotency key; without one, the client makes one, and the caller cannot send the batch again
+        after an error. With `if_head`, the batch is appended only if the log of its project ends there.
+
+        Raises `ApiProblem`, for example of the type `invalid-batch`, `ServerUnreachable`, `ForeignResponse` and
+        `Cancelled`.
+        """
+        return self.append_body(
+            batch_body(changes, self._user), key=self._runtime.new_token() if key is None else key, if_head=if_head
+        )
+
+    def append_body(self, body: bytes, *, key: str, if_head: int | None = None) -> AppendResult:
+        """Append a batch that is written already: exactly these bytes. Otherwise like `append`."""
+        headers = {"content-type": JSON, "idempotency-key": key}
+        if if_head is not None:
+            headers["if-head"] = str(if_head)
+        found = self.request("POST", "/api/changes", headers=headers, body=body).document()
+        return AppendResult(tuple(found["createdSeqs"]), found["replayed"], found["timestamp"])
+
+    def changes_after(
+        self,
+        project_id: str,
+        cursor: int = 0,
+        *,
+        limit: int = MAX_LIMIT,
+        chain: str | None = None,
+        wait: float = 0,
+        data_text: bool = True,
+    ) -> RemotePage:
+        """Return the page of changes after a cursor; the log's end has an empty one.
+
+        `chain` is the link at the cursor: the server responds with an `ApiProblem` of the type `chain-mismatch` if its
+        log has another. With `wait`, the server waits so many seconds for a change if there is none.
+        """
+        query: dict[str, object] = {"cursor": cursor, "limit": limit}
+        if chain is not None:
+            query["chain"] = chain
+        if wait:
+            query["wait"] = f"{wait:.3f}"
+        response = self.request("GET", f"{project_path(project_id)}/changes", query=query, wait=wait)
+        found = response.document()
+        changes = changes_of(response, found["changes"])
+        if len(changes) != found["count"] or any(change.project_id != project_id for change in changes):
+            raise ForeignResponse(f"the page is not one of project {project_id}", status=response.status)
+        return RemotePage(
+            changes,
+            found["through"],
+            found.get("chain"),
+            found.get("cursor"),
+            found.get("waited", 0.0),
+            found.get("maxWait", 0.0),
+            found["timestamp"],
+        )
+
+    def change(self, project_id: str, seq: int) -> Change:
+        """Return one change; raises `ApiProblem` of the type `not-found` if it is not in the log."""
+        response = self.request("GET", f"{project_path(project_id)}/changes/{seq}")
+        return _change(response)
+
+    def mark_as_outdated(self, project_id: str, seq: int, outdated_by: int) -> Change:
+        """Record that a later change made a change obsolete; return the latter."""
+        body = json.dumps({"outdatedBy": outdated_by}).encode()
+        path = f"{project_path(project_id)}/changes/{seq}/outdated"
+        return _change(self.request("POST", path, headers={"content-type": JSON}, body=body))
+
+    def heads(self, ends: Mapping[str, tuple[int, str | None]], *, wait: float = 0) -> Heads:
+        """Return the ends of the logs that moved since `ends`: by project, the last number and its link if known."""
+        query: list[tuple[str, object]] = [("at", at_text(project, *end)) for project, end in ends.items()]
+        if wait:
+            query.append(("wait", f"{wait:.3f}"))
+        found = self.request("GET", "/api/heads", query=query, wait=wait).document()
+        heads = {project: Head(head["seq"], head["chain"]) for project, head in found["heads"].items()}
+        return Heads(heads, tuple(found["diverged"]), found["waited"], found["maxWait"], found["timestamp"])
+
+    # Projects
+
+    def projects(self, cursor: str | None = None, limit: int = MAX_LIMIT) -> ProjectsPage:
+        """Return the ids of the projects after `cursor`, sorted."""
+        query = {"limit": limit} if cursor is None else {"limit": limit, "cursor": cursor}
+        found = self.request("GET", "/api/projects", query=query).document()
+        return ProjectsPage(tuple(found["projects"]), found.get("cursor"))
+
+    def stats(self, project_id: str) -> RemoteStats:
+        """Return the counts of a project's log, and its end."""
+        found = self.request("GET", f"{project_path(project_id)}/stats").document()
+        counts, head = found["changeStats"], found.get("head")
+        return RemoteStats(
+            ChangeStats(*(counts[name] for name in ChangeStats.fields)),
+            found["entityTypeStats"],
+            None if head is None else Head(head["seq"], head["chain"]),
+            found["storageType"],
+            found["timestamp"],
+        )
+
+    # Members
+
+    def me(self) -> Me:
+        """Return who the sender of this client's requests is."""
+        found = self.request("GET", "/api/me").document()
+        return Me(found["principal"], found["admin"])
+
+    def members(self, project_id: str) -> tuple[RemoteMember, ...]:
+        """Return the members of a project, sorted by principal."""
+        found = self.request("GET", f"{project_path(project_id)}/members").document()
+        return tuple(_member(one) for one in found["members"])
+
+    def set_role(self, project_id: str, principal: str, role: str) -> RemoteMember:
+        """Give a principal a role in a project."""
+        body = json.dumps({"role": role}).encode()
+        path = f"{project_path(project_id)}/members/{quote(principal, safe='')}"
+        return _member(self.request("PUT", path, headers={"content-type": JSON}, body=body).document())
+
+    def remove_member(self, project_id: str, principal: str) -> RemoteMember:
+        """Take the role of a principal away."""
+        path = f"{project_path(project_id)}/members/{quote(principal, safe='')}"
+        return _member(self.request("DELETE", path).document())
+
+    def accept_invitation(self, code: str) -> tuple[str, RemoteMember]:
+        """Accept an invitation; return the project and the membership."""
+        body = json.dumps({"code": code}).encode()
+        headers = {"content-type": JSON}
+        found = self.request("POST", "/api/invitations/accept", headers=headers, body=body).document()
+        return found["projectId"], _member(found)
+
+    # The server
+
+    def health(self) -> Health:
+        """Return whether the server responds, and what it is."""
+        found = self.request("GET", "/health").document()
+        return Health(found["status"], found["server"], found["storageType"], found["timestamp"])
+
+    def _new_transport(self, origin: Origin, seconds: float) -> HttpTransport:
+        return HttpTransport(
+            origin,
+            connect_seconds=min(CONNECT_SECONDS, seconds),
+            read_seconds=seconds + 60,
+            max_body=MAX_BODY_BYTES,
+            steady_clock=self._runtime.steady_clock,
+        )
+
+
+def parse_server(url: str) -> tuple[Origin, str]:
+    """Return the origin of an API's URL, and the path before its routes; raises `InvalidInput`."""
+    scheme, found, rest = url.strip().partition("://")
+    host, slash, path = rest.partition("/")
+    if found and all("!" <= c <= "~" and c not in "?#" for c in path):
+        try:
+            return parse_origin(f"{scheme}://{host}"), f"/{path}".rstrip("/") if slash else ""
+        except ValueError:  # its message has the URL, which may contain a password
+            pass
+    raise InvalidInput(
+        "server is not the URL of an API, such as https://sync.example.org", field="server", hint="Leave out the query."
+    )
+
+
+def batch_body(changes: Iterable[NewChange | Mapping[str, Any]], user: str | None = None) -> bytes:
+    """Return the body of a request that appends a batch; `user` is the `changeBy` of changes that name nobody."""
+    return f"[{','.join([_written(change, user) for change in changes])}]".encode("utf-8", "surrogatepass")
+
+
+def _written(change: NewChange | Mapping[str, Any], user: str | None) -> str:
+    """Return the JSON of a change as a client sends it, with the text of a `NewChange`'s data verbatim."""
+    by = {} if user is None else {"changeBy": user}
+    if not isinstance(change, NewChange):
+        return json.dumps({**by, **change}, ensure_ascii=False, allow_nan=False)
+    values = zip((field.wire for field in NEW_FIELDS), change.as_tuple(), strict=True)
+    given = {name: value for name, value in values if value is not None}
+    data = given.pop("data")
+    return f'{json.dumps({**by, **given}, ensure_ascii=False)[:-1]}, "data": {data}}}'
+
+
+def project_path(project_id: str) -> str:
+    """Return the path of a project's routes."""
+    return f"/api/projects/{quote(project_id, safe='')}"
+
+
+def at_text(project_id: str, seq: int, link: str | None) -> str:
+    """Return the end of a log as the parameter `at` has it: `ruth:41`, or `ruth:41:LINK`."""
+    return f"{project_id}:{seq}" if link is None else f"{project_id}:{seq}:{link}"
+
+
+def _change(response: RemoteResponse) -> Change:
+    response.document()
+    try:
+        return read_change(response.body.decode())
+    except ValueError as error:
+        raise ForeignResponse(f"the change is not of this API: {error}", status=response.status) from None
+
+
+def _member(found: Mapping[str, Any]) -> RemoteMember:
+    return RemoteMember(found["principal"], found["role"], found["since"])
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if any(not " " <= character <= "\u00ff" or character == "\x7f" for character in value):
+            raise InvalidInput(f"the header {name} contains a character that HTTP does not allow", field=name)
+
+
+Client = Remote
+"""The public name."""
