@@ -171,6 +171,35 @@ Api.request_id(self, headers: Mapping[str, str]) -> str
 ApiProblem(status: int, type: str, title: str, detail: str, extensions: Mapping[str, Any]) -> None
 AppendResult(seqs: tuple[int, ...], replayed: bool, timestamp: str)
 Appended(seqs: tuple[int, ...], replayed: bool)
+Arrived(project_id: str, first: int, last: int, own: int)
+AsyncDevice(*args: Any, **options: Any) -> None
+AsyncDevice.drop(self, cid: str) -> Outsync
+AsyncDevice.edit(self, cid: str, data: Mapping[str, object] | str) -> Outsync
+AsyncDevice.follow(self, *project_ids: str) -> None
+AsyncDevice.outbox(self, project_id: str | None = None, *states: str) -> list[Outsync]
+AsyncDevice.pause(self, project_id: str) -> None
+AsyncDevice.project(self, project_id: str) -> AsyncProject
+AsyncDevice.purge(self, project_id: str) -> None
+AsyncDevice.rejected(self, project_id: str | None = None) -> list[Outsync]
+AsyncDevice.resync(self, project_id: str) -> ProjectResult
+AsyncDevice.retry(self, cid: str) -> Outsync
+AsyncDevice.start(self) -> None
+AsyncDevice.status(self) -> SyncStatus
+AsyncDevice.stop(self) -> None
+AsyncDevice.sync(self, *project_ids: str) -> SyncResult
+AsyncDevice.watch(self, project_id: str | None = None) -> AsyncIterator[AsyncIterator[Record]]
+AsyncProject(project: DeviceProject) -> None
+AsyncProject.changes(self, after: int = 0) -> list[Change]
+AsyncProject.create(self, entity_type: str, entity_id: str, data: Mapping[str, object] | str | None = None, /,
+    **fields: object) -> Outsync
+AsyncProject.delete(self, entity_type: str, entity_id: str, data: Mapping[str, object] | str | None = None, /,
+    **fields: object) -> Outsync
+AsyncProject.outbox(self) -> list[Outsync]
+AsyncProject.rejected(self) -> list[Outsync]
+AsyncProject.sync(self) -> ProjectResult
+AsyncProject.transaction(self) -> AsyncIterator[Unit]
+AsyncProject.update(self, entity_type: str, entity_id: str, data: Mapping[str, object] | str | None = None, /,
+    **fields: object) -> Outsync
 Authenticator()
 Authenticator.authenticate(self, headers: Mapping[str, str]) -> Principal
 Authenticator.metadata(self, headers: Mapping[str, str]) -> dict[str, Any]
@@ -260,6 +289,97 @@ Client.request(self, method: str, path: str, *, query: Mapping[str, object] | It
 Client.set_role(self, project_id: str, principal: str, role: str) -> RemoteMember
 Client.stats(self, project_id: str) -> RemoteStats
 CredentialExists(what: str, credential_id: str) -> None
+Device(path: str | Path, server: str | None = None, *, user: str | None = None, token: str | None = None,
+    headers: Mapping[str, str] = dict, client: Remote | None = None, runtime: Runtime = Runtime, busy_seconds:
+    float = 10.0, ranges: int = 4) -> None
+Device.close(self) -> None
+Device.device_id -> str
+Device.drop(self, cid: str) -> Outsync
+Device.edit(self, cid: str, data: Mapping[str, object] | str) -> Outsync
+Device.follow(self, *project_ids: str) -> None
+Device.log -> DeviceLog
+Device.open(self) -> None
+Device.outbox(self, project_id: str | None = None, states: Collection[str] = ('waiting', 'frozen', 'sent',
+    'held', 'withheld', 'rejected')) -> list[Outsync]
+Device.pause(self, project_id: str) -> None
+Device.project(self, project_id: str) -> DeviceProject
+Device.purge(self, project_id: str) -> None
+Device.rejected(self, project_id: str | None = None) -> list[Outsync]
+Device.resync(self, project_id: str) -> ProjectResult
+Device.retry(self, cid: str) -> Outsync
+Device.start(self) -> None
+Device.status(self) -> SyncStatus
+Device.stop(self) -> None
+Device.sync(self, *project_ids: str) -> SyncResult
+Device.watch(self, project_id: str | None = None) -> Iterator[Events]
+DeviceLog(path: str | Path, project_id: str | None = None, *, runtime: Runtime = Runtime, busy_seconds: float =
+    10.0, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000) -> None
+DeviceLog.create_change(self, *_: Any, **__: Any) -> NoReturn
+DeviceLog.create_changes(self, *_: Any, **__: Any) -> NoReturn
+DeviceLog.initialize(self) -> None
+DeviceLog.mark_as_outdated(self, *_: Any, **__: Any) -> NoReturn
+DeviceLog.open(self) -> None
+DeviceLog.readers -> Readers
+DeviceLog.restore_changes(self, *_: Any, **__: Any) -> NoReturn
+DeviceLog.writer -> Writer
+DeviceProject(device: Device, project_id: str) -> None
+DeviceProject.changes(self, after: int = 0) -> Iterator[Change]
+DeviceProject.collect(self) -> Iterator[tuple[Unit, bool]]
+DeviceProject.create(self, entity_type: str, entity_id: str, data: Mapping[str, object] | str | None = None, /,
+    **fields: object) -> Outsync
+DeviceProject.delete(self, entity_type: str, entity_id: str, data: Mapping[str, object] | str | None = None, /,
+    **fields: object) -> Outsync
+DeviceProject.outbox(self, states: Collection[str] = ('waiting', 'frozen', 'sent', 'held', 'withheld',
+    'rejected')) -> list[Outsync]
+DeviceProject.rejected(self) -> list[Outsync]
+DeviceProject.status(self) -> ProjectStatus | None
+DeviceProject.sync(self) -> ProjectResult
+DeviceProject.transaction(self) -> Iterator[Unit]
+DeviceProject.update(self, entity_type: str, entity_id: str, data: Mapping[str, object] | str | None = None, /,
+    **fields: object) -> Outsync
+DeviceStore(path: str | Path, *, runtime: Runtime = Runtime, busy_seconds: float = 10.0) -> None
+DeviceStore.accept(self, batch: Batch, seqs: Sequence[int]) -> list[Outsync]
+DeviceStore.add_unit(self, unit: Sequence[Outsync]) -> None
+DeviceStore.batches(self, project_id: str) -> list[Batch]
+DeviceStore.close(self) -> None
+DeviceStore.counts(self, project_id: str) -> dict[str, int]
+DeviceStore.device_id -> str
+DeviceStore.drop(self, cid: str) -> Outsync
+DeviceStore.follow(self, project_id: str) -> None
+DeviceStore.fork(self, project_id: str, seq: int) -> int | None
+DeviceStore.head(self, project_id: str) -> Head
+DeviceStore.in_batch(self, batch: Batch) -> list[Outsync]
+DeviceStore.lost(self, project_id: str) -> list[forks.Fork]
+DeviceStore.lost_chunks(self, fork: forks.Fork) -> list[forks.Chunk]
+DeviceStore.new_edit(self, project_id: str, entity_type: str, entity_id: str, operation: str, data: Mapping[str,
+    object] | str, user: str | None, unit: int | None = None) -> Outsync
+DeviceStore.next_batch(self, project_id: str, principal: str, *, max_bytes: int = 1000000, author: str | None =
+    None) -> Batch | None
+DeviceStore.note_server(self, url: str | None) -> None
+DeviceStore.note_synced(self, project_ids: Sequence[str]) -> None
+DeviceStore.note_time(self, offset: int) -> None
+DeviceStore.open(self) -> None
+DeviceStore.outsync(self, cid: str) -> Outsync
+DeviceStore.outsyncs(self, project_id: str | None = None, states: Collection[str] = ('waiting', 'frozen',
+    'sent', 'held', 'withheld', 'rejected'), *, after: int = 0, limit: int = -1) -> list[Outsync]
+DeviceStore.purge(self, project_id: str) -> None
+DeviceStore.put_page(self, project_id: str, after: Head, changes: Sequence[Change], heard: int = 0) -> Arrival |
+    None
+DeviceStore.refuse(self, batch: Batch, problems: Mapping[int, str]) -> list[Outsync]
+DeviceStore.rejoin(self, project_id: str) -> None
+DeviceStore.replace_data(self, cid: str, data: Mapping[str, object] | str) -> Outsync
+DeviceStore.retry(self, cid: str) -> Outsync
+DeviceStore.settle(self, batch: Batch) -> None
+DeviceStore.state_of(self, project_id: str) -> str
+DeviceStore.status(self) -> SyncStatus
+DeviceStore.stop(self, project_id: str, state: str, kind: str, detail: str) -> None
+DeviceStore.thaw(self, batch: Batch) -> None
+Diverged(project_id: str, reason: str)
+DownsyncResult(changes: int, own: int, through: int, trouble: Trouble | None = None)
+Events(project_id: str | None = None) -> None
+Events.get(self, timeout: float | None = None) -> Record | None
+Events.put(self, event: Record | None) -> None
+Failed(reason: str)
 Finding(kind: str, first: int | None, last: int | None, detail: str = '', project_id: str = '', attribute: str |
     None = None, key: str | None = None, chunk: int | None = None)
 Finding.joined(self, following: Finding) -> Finding | None
@@ -306,6 +426,17 @@ NewChange.replace(self, **changes: Any) -> NewChange
 NotALog(message: str, *, hint: str | None = None) -> None
 NotAllowed(message: str, *, hint: str | None = None) -> None
 NotFound(message: str, *, hint: str | None = None) -> None
+Offline(reason: str, retry_seconds: float | None)
+Online()
+Outsync(local: int, unit: int, project_id: str, entity_type: str, entity_id: str, operation: str, timestamp:
+    str, data_json: str, change_by: str | None, cid: str, base_seq: int, state: str, batch: int | None, seq: int
+    | None, problem_json: str | None)
+Outsync.data -> dict[str, Any]
+Outsync.is_stored_as(self, change: Change) -> bool
+Outsync.problem -> dict[str, Any] | None
+Outsync.to_json(self) -> str
+OutsyncResult(sent: tuple[str, ...] = (), replayed: tuple[str, ...] = (), rejected: tuple[str, ...] = (), held:
+    int = 0, withheld: int = 0, waiting: int = 0, trouble: Trouble | None = None)
 Page(changes: Sequence[Change], through: int, chain: str | None, cursor: int | None)
 Page.changes_json(self) -> str
 Page.state(self, cursor: int) -> str
@@ -315,12 +446,19 @@ PartialAppend.rename(self, names: Mapping[str, str]) -> None
 PayloadTooLarge(message: str, *, field: str | None = None, hint: str | None = None) -> None
 Principal(id: str, claims: Mapping[str, object] = dict)
 Problem(index: int | None, field: str, reason: str, too_large: bool = False)
+Progress(project_id: str, direction: Literal['up', 'down'], done: int, total: int | None)
 ProjectExists(message: str, *, hint: str | None = None) -> None
+ProjectResult(project_id: str, outcome: Outcome, downsync: DownsyncResult, outsync: OutsyncResult)
+ProjectResult.trouble -> Trouble | None
+ProjectStatus(project_id: str, state: str, cursor: int, head: int, heard_at: str | None, synced_at: str | None,
+    outbox: Mapping[str, int], problem: Mapping[str, Any] | None)
+ProjectStatus.lag -> int
 ProjectsPage(projects: tuple[str, ...], cursor: str | None)
 Record(*args: Any, **kwargs: Any) -> Self
 Record.as_tuple(self) -> tuple[Any, ...]
 Record.of(values: Iterable[Any]) -> Self
 Record.replace(self, **changes: Any) -> Self
+Rejected(project_id: str, cid: str, reason: str)
 RemoteError(message: str, *, hint: str | None = None) -> None
 RemoteMember(principal: str, role: str, since: int)
 RemotePage(changes: tuple[Change, ...], through: int, chain: str | None, cursor: int | None, waited: float,
@@ -371,15 +509,28 @@ ServerUnreachable(message: str, *, sent: bool) -> None
 SlttError(message: str, *, hint: str | None = None) -> None
 SlttError.public_hint -> str
 SlttError.rename(self, names: Mapping[str, str]) -> None
+Stopped(project_id: str, outcome: str, reason: str)
 StorageBusy(message: str, *, hint: str | None = None) -> None
 StorageError(message: str, *, hint: str | None = None) -> None
 StorageError.public_hint -> str
 StorageThrottled(message: str, *, hint: str | None = None) -> None
 StorageUnavailable(message: str, *, hint: str | None = None) -> None
+SyncResult(projects: Mapping[str, ProjectResult], trouble: Trouble | None = None)
+SyncResult.ok -> bool
+SyncResult.outcome -> Outcome
+SyncResult.received -> int
+SyncResult.rejected -> tuple[str, ...]
+SyncResult.sent -> int
+SyncStatus(device_id: str, server: str | None, clock_offset: int | None, projects: Mapping[str, ProjectStatus])
 Token(id: str, hash: str, project_id: str, role: str, created_by: str | None, created_at: str, expires: int,
     principal: str, name: str, revoked_at: str | None = None)
 TooManyWriters(message: str, *, hint: str | None = None) -> None
+Trouble(outcome: Outcome, kind: str, detail: str, retry_after: float | None = None)
 Unauthenticated(message: str, *, hint: str | None = None) -> None
+Unit(device: Device, project_id: str) -> None
+Unit.commit(self) -> None
+Unit.edit(self, operation: str, entity_type: str, entity_id: str, data: Mapping[str, object] | str | None =
+    None, fields: Mapping[str, object] = dict) -> Outsync
 UnknownCoding(message: str, *, hint: str | None = None) -> None
 UnsupportedMediaType(message: str, *, field: str | None = None, hint: str | None = None) -> None
 access_from_environment(storage: BaseStorageService, environ: Mapping[str, str], *, verifies: bool, creation:

@@ -65,9 +65,24 @@ if TYPE_CHECKING:
     from sltt_core.server.rest_api_server import RestApiServer
     from sltt_core.server.storages import open_storage
     from sltt_core.sqlite.storage import LocalStorageService
+    from sltt_core.sync.aio import AsyncDevice, AsyncProject
+    from sltt_core.sync.device import Device, DeviceProject, Unit
     from sltt_core.sync.errors import ApiProblem, Cancelled, ForeignResponse, RemoteError, ServerUnreachable
+    from sltt_core.sync.events import Arrived, Diverged, Events, Failed, Offline, Online, Progress, Rejected, Stopped
+    from sltt_core.sync.outcomes import (
+        DownsyncResult,
+        OutsyncResult,
+        ProjectResult,
+        ProjectStatus,
+        SyncResult,
+        SyncStatus,
+        Trouble,
+    )
+    from sltt_core.sync.outsyncs import Outsync
     from sltt_core.sync.remote import Client
     from sltt_core.sync.results import AppendResult, Heads, Health, Me, RemoteMember, RemotePage, RemoteStats
+    from sltt_core.sync.store import DeviceStore
+    from sltt_core.sync.view import DeviceLog
 
 _ROOMS = {
     "api.access": "Access AllowAll Authenticator Principal",
@@ -95,9 +110,16 @@ _ROOMS = {
     "server.rest_api_server": "RestApiServer",
     "server.storages": "open_storage",
     "sqlite.storage": "LocalStorageService",
+    "sync.aio": "AsyncDevice AsyncProject",
+    "sync.device": "Device DeviceProject Unit",
     "sync.errors": "ApiProblem Cancelled ForeignResponse RemoteError ServerUnreachable",
+    "sync.events": "Arrived Diverged Events Failed Offline Online Progress Rejected Stopped",
+    "sync.outcomes": "DownsyncResult OutsyncResult ProjectResult ProjectStatus SyncResult SyncStatus Trouble",
+    "sync.outsyncs": "Outsync",
     "sync.remote": "Client",
     "sync.results": "AppendResult Heads Health Me RemoteMember RemotePage RemoteStats",
+    "sync.store": "DeviceStore",
+    "sync.view": "DeviceLog",
 }
 """The public names, by the modules that define them."""
 
@@ -111,6 +133,9 @@ __all__ = [
     "ApiProblem",
     "AppendResult",
     "Appended",
+    "Arrived",
+    "AsyncDevice",
+    "AsyncProject",
     "Authenticator",
     "BaseStorageService",
     "Cancelled",
@@ -120,6 +145,14 @@ __all__ = [
     "ChangeStats",
     "Client",
     "CredentialExists",
+    "Device",
+    "DeviceLog",
+    "DeviceProject",
+    "DeviceStore",
+    "Diverged",
+    "DownsyncResult",
+    "Events",
+    "Failed",
     "Finding",
     "ForeignResponse",
     "Head",
@@ -143,14 +176,22 @@ __all__ = [
     "NotALog",
     "NotAllowed",
     "NotFound",
+    "Offline",
+    "Online",
+    "Outsync",
+    "OutsyncResult",
     "Page",
     "PartialAppend",
     "PayloadTooLarge",
     "Principal",
     "Problem",
+    "Progress",
     "ProjectExists",
+    "ProjectResult",
+    "ProjectStatus",
     "ProjectsPage",
     "Record",
+    "Rejected",
     "RemoteError",
     "RemoteMember",
     "RemotePage",
@@ -166,13 +207,18 @@ __all__ = [
     "ServerBusy",
     "ServerUnreachable",
     "SlttError",
+    "Stopped",
     "StorageBusy",
     "StorageError",
     "StorageThrottled",
     "StorageUnavailable",
+    "SyncResult",
+    "SyncStatus",
     "Token",
     "TooManyWriters",
+    "Trouble",
     "Unauthenticated",
+    "Unit",
     "UnknownCoding",
     "UnsupportedMediaType",
     "__version__",

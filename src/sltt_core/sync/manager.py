@@ -1,0 +1,208 @@
+"""`SyncManager`: syncs a device in the background, for as long as a program wants it to.
+
+One thread syncs. Another waits at the server until a project moves (`GET /api/heads`). After a failure, both wait: a
+random time up to a bound that doubles (full jitter, https://aws.amazon.com/blogs/architecture/
+exponential-backoff-and-jitter/), and at least as long as the server's `Retry-After` says.
+"""
+
+from __future__ import annotations
+
+from threading import Event, Lock, Thread
+
+from sltt_core.base.errors import SlttError
+from sltt_core.base.runtime import SYSTEM
+from sltt_core.sync import events
+from sltt_core.sync.errors import Cancelled, RemoteError
+from sltt_core.sync.outcomes import CANCELLED, OFFLINE
+from sltt_core.sync.store import FOLLOWING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sltt_core.base.record import Record
+    from sltt_core.base.runtime import Runtime
+    from sltt_core.sync.outcomes import SyncResult
+    from sltt_core.sync.store import DeviceStore
+    from sltt_core.sync.syncer import Syncer
+
+FIRST_BACKOFF = 0.5
+"""The bound of the first pause after a failure, in seconds."""
+LONGEST_BACKOFF = 300.0
+"""The bound of every later pause at most, in seconds."""
+WAIT_SECONDS = 30.0
+"""How long a request waits at the server for news, in seconds; and how often a server that does not wait is asked."""
+
+
+class Backoff:
+    """The pauses after failures in a row."""
+
+    def __init__(self, random: Callable[[], float]) -> None:
+        """`random` returns a number from 0 up to 1."""
+        self._random = random
+        self._bound = FIRST_BACKOFF
+
+    def next(self, retry_after: float | None = None) -> float:
+        """Return the seconds until the next try, at least `retry_after`."""
+        pause = self._random() * self._bound
+        self._bound = min(LONGEST_BACKOFF, self._bound * 2)
+        return max(pause, retry_after or 0.0)
+
+    def reset(self) -> None:
+        """Begin again, after a success."""
+        self._bound = FIRST_BACKOFF
+
+
+class SyncManager:
+    """Syncs in the background between `start` and `stop`, and tells watchers what happens."""
+
+    def __init__(
+        self,
+        store: DeviceStore,
+        syncer: Syncer,
+        *,
+        runtime: Runtime = SYSTEM,
+        wait_seconds: float = WAIT_SECONDS,
+        wait: Callable[[Event, float], bool] = Event.wait,
+    ) -> None:
+        """`wait` waits for an event, at most for so many seconds; a test replaces it."""
+        self._store = store
+        self._syncer = syncer
+        self._backoff = Backoff(runtime.random)
+        self._wait_seconds = wait_seconds
+        self._wait = wait
+        self._lock = Lock()
+        self._watchers: list[events.Events] = []
+        self._threads: list[Thread] = []
+        self._stopping = Event()
+        self._work = Event()
+        self._idle = Event()
+        self._offline = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the device syncs in the background."""
+        return bool(self._threads)
+
+    def cancelled(self) -> bool:
+        """Return whether requests are to end now: `stop` was called, and did not finish yet."""
+        return self._stopping.is_set()
+
+    def start(self) -> None:
+        """Begin to sync in the background. Does nothing when it has begun."""
+        with self._lock:
+            if self._threads:
+                return
+            self._stopping.clear()
+            self._work.set()
+            self._threads = [
+                Thread(target=self._sync, name="sltt-sync", daemon=True),
+                Thread(target=self._listen, name="sltt-listen", daemon=True),
+            ]
+            for thread in self._threads:
+                thread.start()
+
+    def stop(self) -> None:
+        """End the sync in the background, and wait until its threads have ended. Does nothing when it has ended."""
+        with self._lock:
+            self._stopping.set()
+            self._work.set()
+            self._idle.set()
+            for thread in self._threads:
+                thread.join()
+            self._threads = []
+            self._stopping.clear()
+            for watcher in self._watchers:
+                watcher.put(None)
+
+    def wake(self) -> None:
+        """Sync now: an edit was made. After a failure, the pause is kept."""
+        self._work.set()
+
+    def watch(self, project_id: str | None = None) -> events.Events:
+        """Return the events from now on, of one project or of all; `unwatch` ends them."""
+        watcher = events.Events(project_id)
+        with self._lock:
+            self._watchers.append(watcher)
+        return watcher
+
+    def unwatch(self, watcher: events.Events) -> int:
+        """End the events of a watcher; return how many watchers are left."""
+        with self._lock:
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
+            watcher.put(None)
+            return len(self._watchers)
+
+    def notify(self, event: Record) -> None:
+        """Give an event to every watcher. Any thread may call it; the watchers receive it on theirs."""
+        for watcher in list(self._watchers):
+            watcher.put(event)
+
+    def _sync(self) -> None:
+        """Sync whenever there is something to do, until `stop`."""
+        paused = True  # once: the login may be another one now
+        while not self._stopping.is_set():
+            self._work.clear()
+            pause = 0.0
+            try:
+                pause = self._after(self._syncer.sync(paused=paused))
+                paused = False
+            except SlttError as error:
+                pause = self._backoff.next(error.retry_after)
+                self.notify(events.Failed(error.message))
+            if pause:
+                self._wait(self._stopping, pause)
+                continue
+            self._idle.set()
+            self._wait(self._work, self._wait_seconds)
+            self._idle.clear()
+        self._idle.set()
+
+    def _after(self, result: SyncResult) -> float:
+        """Tell watchers about the connection; return the seconds until the next try after a failure, else 0."""
+        troubles = [one.trouble for one in result.projects.values() if one.trouble is not None] + (
+            [] if result.trouble is None else [result.trouble]
+        )
+        failed = next((trouble for trouble in troubles if trouble.outcome == OFFLINE), None)
+        if failed is not None:
+            pause = self._backoff.next(failed.retry_after)
+            if not self._offline:
+                self.notify(events.Offline(failed.detail, pause))
+            self._offline = True
+            return pause
+        if any(trouble.outcome == CANCELLED for trouble in troubles):
+            return 0.0
+        self._backoff.reset()
+        if self._offline:
+            self._offline = False
+            self.notify(events.Online())
+        return 0.0
+
+    def _listen(self) -> None:
+        """Wait at the server for news while there is nothing to do, until `stop`."""
+        while not self._stopping.is_set():
+            self._idle.wait()
+            if self._stopping.is_set():
+                return
+            names = [name for name, known in self._store.status().projects.items() if known.state == FOLLOWING]
+            pause = self._wait_seconds
+            try:
+                found = self._syncer.moved(names, self._wait_seconds) if names else None
+            except Cancelled:
+                return
+            except RemoteError:
+                self._idle.clear()
+                self._work.set()  # the other thread finds out, and waits
+                continue
+            if found is not None and (found.heads or found.diverged):
+                self._idle.clear()
+                self._work.set()
+                continue
+            if found is not None:
+                pause -= found.waited
+            if pause > 0:  # the server waits for less, or not at all: ask by the clock, and do not spin
+                self._wait(self._stopping, pause)
+                if found is None:
+                    self._idle.clear()
+                    self._work.set()
