@@ -12,7 +12,7 @@ from sltt_core.sync.downsync import RANGES
 from sltt_core.sync.manager import SyncManager
 from sltt_core.sync.outsyncs import HELD, REJECTED, STATES, WITHHELD
 from sltt_core.sync.remote import Remote
-from sltt_core.sync.store import PAUSED, DeviceStore, check_user
+from sltt_core.sync.store import BY_USER, PAUSED, DeviceStore, check_user
 from sltt_core.sync.syncer import Syncer
 
 TYPE_CHECKING = False
@@ -121,7 +121,9 @@ class Device:
 
     def pause(self, project_id: str) -> None:
         """Sync a project only when it is named, until `follow`. What the device has of it is kept."""
-        self.store.stop(checked(check_project_id, project_id, "project_id"), PAUSED, "paused", "the user paused it")
+        self.store.stop(
+            checked(check_project_id, project_id, "project_id"), PAUSED, BY_USER, "it was paused on this device"
+        )
 
     def purge(self, project_id: str) -> None:
         """Delete what came down of a project, and pause it. Edits in the outbox are kept."""

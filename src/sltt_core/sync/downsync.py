@@ -95,7 +95,7 @@ class Downsync:
                 or (page.cursor is not None and not changes)
             ):
                 raise LogDamaged(f"the page after {head.seq} of {project_id} ends at {page.through}, not where it says")
-            self._put(project_id, head, changes, max(heard or 0, page.through + (page.cursor is not None)), count)
+            self._put(project_id, head, changes, heard if page.cursor is not None else page.through, count)
             if page.cursor is None:
                 return
             if heard is None and len(changes) == self._page:
@@ -138,18 +138,17 @@ class Downsync:
             start, chain = page.changes[-1].seq, page.changes[-1].chain
         return found
 
-    def _put(self, project_id: str, after: Head, changes: Sequence[Change], heard: int, count: _Count) -> bool:
+    def _put(self, project_id: str, after: Head, changes: Sequence[Change], heard: int | None, count: _Count) -> bool:
         """Store the changes after `after`; return whether the log of the device still ended there."""
-        arrival = self._store.put_page(project_id, after, changes, heard)
+        arrival = self._store.put_page(project_id, after, changes, heard or 0)
         if arrival is None:
             return False
         if changes:
             own = len(arrival.confirmed)
             count.changes += len(changes)
             count.own += own
-            self._notify(
-                events.Progress(project_id, "down", count.changes, heard - after.seq + count.changes - len(changes))
-            )
+            total = None if heard is None else heard - after.seq + count.changes - len(changes)
+            self._notify(events.Progress(project_id, "down", count.changes, total))
             self._notify(events.Arrived(project_id, changes[0].seq, changes[-1].seq, own))
         return True
 

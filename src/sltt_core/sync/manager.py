@@ -68,6 +68,7 @@ class SyncManager:
         """`wait` waits for an event, at most for so many seconds; a test replaces it."""
         self._store = store
         self._syncer = syncer
+        self._random = runtime.random
         self._backoff = Backoff(runtime.random)
         self._wait_seconds = wait_seconds
         self._wait = wait
@@ -181,6 +182,8 @@ class SyncManager:
 
     def _listen(self) -> None:
         """Wait at the server for news while there is nothing to do, until `stop`."""
+        backoff = Backoff(self._random)
+        known: object = None
         while not self._stopping.is_set():
             self._idle.wait()
             if self._stopping.is_set():
@@ -191,18 +194,24 @@ class SyncManager:
                 found = self._syncer.moved(names, self._wait_seconds) if names else None
             except Cancelled:
                 return
-            except RemoteError:
-                self._idle.clear()
-                self._work.set()  # the other thread finds out, and waits
+            except RemoteError as error:  # the other thread finds out whether the server is out of reach
+                self._ask_again()
+                self._wait(self._stopping, backoff.next(error.retry_after))
                 continue
-            if found is not None and (found.heads or found.diverged):
-                self._idle.clear()
-                self._work.set()
+            backoff.reset()
+            if found is not None and (found.heads or found.diverged) and found.replace(waited=0, timestamp="") != known:
+                known = found.replace(waited=0, timestamp="")
+                self._ask_again()
                 continue
             if found is not None:
                 pause -= found.waited
             if pause > 0:  # the server waits for less, or not at all: ask by the clock, and do not spin
                 self._wait(self._stopping, pause)
+                known = None
                 if found is None:
-                    self._idle.clear()
-                    self._work.set()
+                    self._ask_again()
+
+    def _ask_again(self) -> None:
+        """Let the other thread sync, before this one looks again."""
+        self._idle.clear()
+        self._work.set()

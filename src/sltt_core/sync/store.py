@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 FOLLOWING = "following"
 PAUSED = "paused"
 DIVERGED = "diverged"
+BY_USER = "by-user"
+"""The `type` of the problem of a project that a person paused. A sync tries every other paused project again."""
 
 
 class Arrival(Record):
@@ -329,6 +331,7 @@ class DeviceStore:
                 rows.insert_changes(connection, log, changes)
                 confirmed, strangers = outbox.confirm(connection, project_id, changes)
                 outbox.unconfirmed(connection, project_id, through)
+                # After that: an edit of another content under the same cid is not the one that was sent.
                 copied = bool(strangers) or self._is_ahead(changes)
                 if copied:
                     self._rename(connection)
@@ -365,7 +368,10 @@ class DeviceStore:
         self._write(follow)
 
     def stop(self, project_id: str, state: str, kind: str, detail: str) -> None:
-        """Pause a project, or note that it has diverged, and why. The outbox is kept."""
+        """Pause a project, or note that it has diverged, and why. The outbox is kept.
+
+        `kind` is `BY_USER` for a pause that only `follow` ends.
+        """
 
         def stop(connection: Connection) -> None:
             _follow(connection, project_id)
@@ -385,7 +391,7 @@ class DeviceStore:
             _follow(connection, project_id)
             connection.execute(
                 f"UPDATE projects SET state = '{PAUSED}', problem = ?, head = 0 WHERE project_id = ?",
-                (problem_text("purged", "what came down of the project was deleted on this device"), project_id),
+                (problem_text(BY_USER, "what came down of the project was deleted on this device"), project_id),
             )
 
         self._write(purge)
@@ -424,6 +430,11 @@ class DeviceStore:
             )
 
         self._write(rejoin)
+
+    def is_paused_by_user(self, project_id: str) -> bool:
+        """Return whether only `follow` ends the pause of a project."""
+        known = self.status().projects.get(project_id)
+        return known is not None and known.state == PAUSED and (known.problem or {}).get("type") == BY_USER
 
     def state_of(self, project_id: str) -> str:
         """Return the state of a project; a project that the device does not know is followed when it is edited."""
@@ -491,7 +502,8 @@ class DeviceStore:
 
         A frozen or sent edit keeps it: the server may have it under this cid already.
         """
-        for edit in strangers:
+        for stranger in strangers:
+            edit = outbox.find(connection, stranger.cid)
             if edit.state not in (FROZEN, SENT):
                 outbox.replace(connection, edit.replace(cid=f"{self._device}.{edit.local}"))
 

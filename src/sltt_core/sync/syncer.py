@@ -107,7 +107,11 @@ class Syncer:
     def _sync(self, project_ids: Collection[str] | None, paused: bool) -> SyncResult:
         status = self._store.status()
         if project_ids is None:
-            project_ids = [name for name, known in status.projects.items() if known.state != PAUSED_STATE or paused]
+            project_ids = [
+                name
+                for name, known in status.projects.items()
+                if known.state != PAUSED_STATE or (paused and not self._store.is_paused_by_user(name))
+            ]
         results: dict[str, ProjectResult] = {}
         names = [name for name in project_ids if self._store.state_of(name) != DIVERGED_STATE]
         for name in project_ids:
@@ -145,7 +149,7 @@ class Syncer:
         down = self._pull(project_id, heard)
         up = OutsyncResult()
         if down.trouble is None:
-            if self._store.state_of(project_id) == PAUSED_STATE:
+            if self._store.state_of(project_id) == PAUSED_STATE and not self._store.is_paused_by_user(project_id):
                 self._store.follow(project_id)  # the server accepts it again
             up = self._push(project_id)
             if up.sent:
