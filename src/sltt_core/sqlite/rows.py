@@ -65,6 +65,23 @@ def find_change(connection: Connection, project_id: str, seq: int) -> Change | N
     return None if row is None else _change_of(row)
 
 
+def find_cids(connection: Connection, project_id: str, cids: Sequence[str]) -> set[str]:
+    """Return those of these cids that the log of a project has. Reads the whole log."""
+    found = find_log(connection, project_id)
+    if found is None:
+        return set()
+    log, head = found
+    present: set[str] = set()
+    for start in range(0, len(cids), MAX_TERMS):
+        some = cids[start : start + MAX_TERMS]
+        rows = connection.execute(
+            f"SELECT cid FROM changes WHERE id BETWEEN ? AND ? AND cid IN ({','.join('?' * len(some))})",
+            ((log << SEQ_BITS) + 1, (log << SEQ_BITS) + head.seq, *some),
+        )
+        present.update(cid for (cid,) in rows)
+    return present
+
+
 def find_run(
     connection: Connection, log: int, end: int, project_id: str, cursor: int, limit: int, max_bytes: int
 ) -> Run:

@@ -64,12 +64,25 @@ CREATE TABLE batches (                     -- committed before the first byte is
     body          BLOB NOT NULL,           -- the exact bytes
     tries         INTEGER NOT NULL DEFAULT 0
 );
-CREATE TABLE forks (                       -- the ends of logs that a server no longer has
-    log           INTEGER PRIMARY KEY,     -- the number of the log that holds them
+CREATE TABLE forks (                       -- where a server went on with another history
+    fork          INTEGER PRIMARY KEY,
     project_id    TEXT NOT NULL,
     seq           INTEGER NOT NULL,        -- the last number that both histories share
-    end           INTEGER NOT NULL,        -- the last number of the lost end
-    settled       INTEGER NOT NULL         -- 1 when the server has all of it again
+    settled       INTEGER NOT NULL         -- 1 when the server has all of the lost end again
+);
+CREATE TABLE lost (                        -- the ends of logs that a server lost
+    id            INTEGER PRIMARY KEY,     -- fork << 40 | seq; the other columns are those of changes
+    entity_type   TEXT NOT NULL,
+    entity_id     TEXT NOT NULL,
+    operation     TEXT NOT NULL,
+    timestamp     TEXT NOT NULL,
+    cloud_at      TEXT NOT NULL,
+    data_json     TEXT NOT NULL,
+    outdated_by   INTEGER,
+    cid           TEXT,
+    change_by     TEXT,
+    chain         TEXT NOT NULL,
+    request_key   TEXT
 );
 """
 

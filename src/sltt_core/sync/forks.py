@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from sltt_core.base.errors import InvalidInput
 from sltt_core.base.record import Record
 from sltt_core.log.batches import CHUNK_CHANGES
 from sltt_core.log.pages import EMPTY_LOG, Head
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import Change
-from sltt_core.model.fields import TOMBSTONE
+from sltt_core.model.fields import COLUMNS, TOMBSTONE
 from sltt_core.model.grants import MEMBER, RESERVED, granted_role
 from sltt_core.sqlite import rows
 from sltt_core.sqlite.schema import SEQ_BITS
@@ -24,19 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from sqlite3 import Connection
 
-_SEQ = (1 << SEQ_BITS) - 1
-
 
 class Fork(Record):
-    """The end of a log that a server no longer has."""
+    """A number after which a server went on with another history."""
 
-    log: int
-    """The number of the log that holds it."""
+    fork: int
+    """Its number on the device."""
     project_id: str
     seq: int
     """The last number that both histories share."""
-    end: int
-    """The last number of the lost end."""
 
 
 class Chunk(Record):
@@ -48,30 +43,28 @@ class Chunk(Record):
 
 
 def set_aside(connection: Connection, project_id: str, seq: int) -> int | None:
-    """Move the changes of a project after `seq` to a log of their own, and return its number; `None` if none is."""
+    """Move the changes of a project after `seq` out of its log; return the number of the fork; `None` if none is."""
     found = rows.find_log(connection, project_id)
     log, head = (0, EMPTY_LOG) if found is None else found
     if seq >= head.seq:
         return None
-    if seq < 0:
-        raise InvalidInput(f"seq is {seq}, less than 0", field="seq")
-    number = 1 + connection.execute("SELECT count(*) FROM forks").fetchone()[0]
-    # No project id has the sign `#`, so nothing finds this log by its name.
-    end = rows.insert_log(connection, f"{project_id}#{number}")
-    connection.execute("UPDATE logs SET value = ?, chain = ? WHERE log = ?", (head.seq + 1, head.chain, end))
+    inserted = connection.execute("INSERT INTO forks (project_id, seq, settled) VALUES (?, ?, 0)", (project_id, seq))
+    fork = inserted.lastrowid or 0
+    part = ((log << SEQ_BITS) + seq + 1, (log << SEQ_BITS) + head.seq)
+    columns = ", ".join(COLUMNS)
     connection.execute(
-        "UPDATE changes SET id = id + ? WHERE id > ? AND id <= ?",
-        ((end - log) << SEQ_BITS, (log << SEQ_BITS) + seq, (log << SEQ_BITS) + head.seq),
+        f"INSERT INTO lost (id, {columns}) SELECT id + ?, {columns} FROM changes WHERE id BETWEEN ? AND ?",
+        ((fork - log) << SEQ_BITS, *part),
     )
-    connection.execute("INSERT INTO forks VALUES (?, ?, ?, ?, 0)", (end, project_id, seq, head.seq))
+    connection.execute("DELETE FROM changes WHERE id BETWEEN ? AND ?", part)
     _count_again(connection, log, project_id, seq)
-    return end
+    return fork
 
 
 def unsettled(connection: Connection, project_id: str) -> list[Fork]:
     """Return the lost ends of a project that the server may lack, the latest first."""
     found = connection.execute(
-        "SELECT log, project_id, seq, end FROM forks WHERE project_id = ? AND settled = 0 ORDER BY log DESC",
+        "SELECT fork, project_id, seq FROM forks WHERE project_id = ? AND settled = 0 ORDER BY fork DESC",
         (project_id,),
     )
     return [Fork.of(row) for row in found]
@@ -97,13 +90,16 @@ def missing_chunks(connection: Connection, fork: Fork) -> list[Chunk]:
 
 def delete_logs(connection: Connection, project_id: str) -> None:
     """Delete the log of a project, and all that was set aside of it."""
-    logs = [row[0] for row in connection.execute("SELECT log FROM forks WHERE project_id = ?", (project_id,))]
+    for (fork,) in connection.execute("SELECT fork FROM forks WHERE project_id = ?", (project_id,)).fetchall():
+        connection.execute("DELETE FROM lost WHERE id BETWEEN ? AND ?", (fork << SEQ_BITS, (fork + 1 << SEQ_BITS) - 1))
+    connection.execute("DELETE FROM forks WHERE project_id = ?", (project_id,))
     found = rows.find_log(connection, project_id)
-    for log in [*logs, *([] if found is None else [found[0]])]:
-        connection.execute("DELETE FROM changes WHERE id BETWEEN ? AND ?", (log << SEQ_BITS, (log << SEQ_BITS) + _SEQ))
+    if found is not None:
+        log, head = found
+        first = log << SEQ_BITS
+        connection.execute("DELETE FROM changes WHERE id BETWEEN ? AND ?", (first, first + head.seq))
         connection.execute("DELETE FROM entity_types WHERE log = ?", (log,))
         connection.execute("DELETE FROM logs WHERE log = ?", (log,))
-    connection.execute("DELETE FROM forks WHERE project_id = ?", (project_id,))
     connection.execute("DELETE FROM members WHERE project_id = ?", (project_id,))
 
 
@@ -138,19 +134,20 @@ def _count_again(connection: Connection, log: int, project_id: str, seq: int) ->
 
 def _changes(connection: Connection, project_id: str, after: int) -> Iterator[Change]:
     found = rows.find_log(connection, project_id)
-    if found is not None:
-        yield from _rows(connection, found[0], project_id, after, found[1].seq)
+    if found is None:
+        return iter(())
+    return _rows(connection, "changes", found[0], project_id, after)
 
 
 def _lost(connection: Connection, fork: Fork) -> Iterator[Change]:
-    return _rows(connection, fork.log, fork.project_id, fork.seq, fork.end)
+    return _rows(connection, "lost", fork.fork, fork.project_id, fork.seq)
 
 
-def _rows(connection: Connection, log: int, project_id: str, after: int, end: int) -> Iterator[Change]:
-    base = log << SEQ_BITS
+def _rows(connection: Connection, table: str, number: int, project_id: str, after: int) -> Iterator[Change]:
+    base = number << SEQ_BITS
     found = connection.execute(
-        f"SELECT {rows.CHANGE} FROM changes WHERE id BETWEEN ? AND ? ORDER BY id",
-        (project_id, base + after + 1, base + end),
+        f"SELECT {rows.CHANGE} FROM {table} WHERE id BETWEEN ? AND ? ORDER BY id",
+        (project_id, base + after + 1, base + (1 << SEQ_BITS) - 1),
     )
     return map(Change.of, found)
 

@@ -295,8 +295,11 @@ class DeviceStore:
         """
 
         def settle(connection: Connection) -> None:
+            edits = outbox.in_batch(connection, batch.batch)
             outbox.settle(connection, batch.batch)
             self._rename(connection)
+            used = rows.find_cids(connection, batch.project_id, [edit.cid for edit in edits])
+            self._name_again(connection, [edit for edit in edits if edit.seq is None and edit.cid in used])
 
         self._write(settle)
 
@@ -399,13 +402,13 @@ class DeviceStore:
     def fork(self, project_id: str, seq: int) -> int | None:
         """Set aside what the device has after `seq`, the last number that it shares with the server's history.
 
-        Returns the number of the log that holds it, or `None` if there is nothing after `seq`.
+        Returns the number of the fork, or `None` if there is nothing after `seq`.
         """
 
         def fork(connection: Connection) -> int | None:
-            log = forks.set_aside(connection, project_id, seq)
+            number = forks.set_aside(connection, project_id, seq)
             outbox.rebase(connection, project_id, seq)
-            return log
+            return number
 
         return self._write(fork)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sltt_core.api.app import Api
@@ -14,12 +15,12 @@ from sltt_core.sync.device import Device
 from sltt_core.sync.remote import Remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from sltt_core.log.storage import BaseStorageService
 
-    Answer = Callable[[str, str, Callable[[], HttpResponse]], HttpResponse | None]
+Answer = Callable[[str, str, Callable[[], HttpResponse]], HttpResponse | None]
+"""What responds in place of the API, or lets it (`Server.answer`)."""
 
 
 class Server:

@@ -169,3 +169,10 @@ def test_a_reader_does_not_create_a_store(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="no store of a device"):
         DeviceLog(tmp_path / "d.db").initialize()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lost_changes_have_the_columns_of_changes() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(DEVICE.schema)
+        tables = [connection.execute(f"PRAGMA table_info({name})").fetchall() for name in ("changes", "lost")]
+    assert tables[0] == tables[1]
