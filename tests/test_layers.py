@@ -30,7 +30,7 @@ ROOMS = {
     "responses downsync outsync resync syncer manager device aio",
     "sltt_core.server": "hosts allowed_hosts log_lines access_log watcher descriptors framing load protocol lanes "
     "sending bad_credentials asgi rest_api_server storages",
-    "sltt_core.cli": "opening members tokens main",
+    "sltt_core.cli": "opening members tokens device_options syncing outbox main",
     "aws_backend": "",
     "aws_backend.dynamodb": "tls errors responses sigv4 retry client credential_documents profiles metadata_sources "
     "proxies connections token_sources credential_sources credentials",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 try:
     import click
 
+    from sltt_core.cli import outbox, syncing
     from sltt_core.cli.members import member
     from sltt_core.cli.opening import STORAGE, errors_for_people, make_storage
     from sltt_core.cli.tokens import invite, token
@@ -57,6 +58,8 @@ def main() -> None:
       sltt serve                                  serve a log in your data folder on port 8080
       sltt serve --storage sqlite:team.db --port 0    serve team.db on a free port
       sltt member add ada --role owner --project ruth    say who may do what in a project
+      sltt init --server http://127.0.0.1:8080 ruth    make this a device that works offline
+      sltt sync                                   send its edits, and read those of others
     """
 
 
@@ -219,5 +222,5 @@ def _banner(url: str, log: str, project: str | None, authenticator: Authenticato
     )
 
 
-for group in (member, token, invite):
-    main.add_command(group)
+for command in (member, token, invite, *syncing.COMMANDS, *outbox.COMMANDS):
+    main.add_command(command)

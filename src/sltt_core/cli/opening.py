@@ -53,12 +53,13 @@ def errors_for_people(storage_url: str | None) -> Iterator[None]:
     try:
         yield
     except SlttError as error:
-        raise _click_error(error) from None
+        raise click_error(error) from None
     except OSError as error:
         raise click.ClickException(f"cannot open {storage_url}: {error.strerror}") from None
 
 
-def _click_error(error: SlttError) -> click.ClickException:
+def click_error(error: SlttError) -> click.ClickException:
+    """Return an error of this project as click's, with its cause and its hint."""
     text = error.message
     cause = error.__cause__
     if isinstance(cause, SlttError) and cause.message not in text:

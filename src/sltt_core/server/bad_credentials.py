@@ -67,7 +67,8 @@ class BadCredentials:
     async def wait(self, seconds: float, receive: Receive) -> bool:
         """Wait for so many seconds, or until `close`; return whether the client is still there.
 
-        `receive` returns what the client does after its request (ASGI). The wait also ends when it resets the connection.
+        `receive` returns what the client does after its request (ASGI). The wait also ends when the client resets the
+        connection.
         """
         pause = asyncio.ensure_future(self._pause(seconds))
         gone = asyncio.ensure_future(receive())

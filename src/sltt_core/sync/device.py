@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sltt_core.base.runtime import Runtime
     from sltt_core.model.changes import Change
-    from sltt_core.sync.events import Events
+    from sltt_core.sync.events import Events, Notify
     from sltt_core.sync.outcomes import ProjectResult, ProjectStatus, SyncResult, SyncStatus
     from sltt_core.sync.outsyncs import Outsync
     from sltt_core.sync.view import DeviceLog
@@ -131,18 +131,18 @@ class Device:
 
     # Sync
 
-    def sync(self, *project_ids: str) -> SyncResult:
+    def sync(self, *project_ids: str, notify: Notify | None = None) -> SyncResult:
         """Sync these projects, or all: read what is new, send the outbox, and read what came of it.
 
+        `notify` is called with each event on the way, such as `Progress`, on a thread of the sync.
         Being offline is a result, not an error. Raises `InvalidInput` without a server, `NotFound` for a project that
         the device does not follow and that has diverged, and the errors of the store, such as a full disk.
         """
-        syncer, _ = self._sync_parts()
-        if not project_ids:
-            return syncer.sync(paused=True)
+        syncer, manager = self._sync_parts()
         for project_id in project_ids:
             checked(check_project_id, project_id, "project_id")
-        return syncer.sync(project_ids)
+        with manager.notifying(notify):
+            return syncer.sync(project_ids or None, paused=True)
 
     def resync(self, project_id: str) -> ProjectResult:
         """Bring a project together with a server that has another history than the device, for example a restored one.
@@ -154,6 +154,14 @@ class Device:
     def status(self) -> SyncStatus:
         """Return what the device knows, without a request."""
         return self.store.status()
+
+    def fetch(self) -> SyncStatus:
+        """Ask the server for the ends of the logs, and return the state. Nothing is read or sent.
+
+        Raises `InvalidInput` without a server, and `RemoteError` when there is no response of the server.
+        """
+        self._sync_parts()[0].fetch()
+        return self.status()
 
     def start(self) -> None:
         """Sync in the background until `stop`: at once after an edit, and when the server has news."""

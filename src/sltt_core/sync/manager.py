@@ -7,6 +7,7 @@ exponential-backoff-and-jitter/), and at least as long as the server's `Retry-Af
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from threading import Event, Lock, Thread
 
 from sltt_core.base.errors import SlttError
@@ -18,7 +19,7 @@ from sltt_core.sync.store import FOLLOWING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sltt_core.base.record import Record
     from sltt_core.base.runtime import Runtime
@@ -74,6 +75,7 @@ class SyncManager:
         self._wait = wait
         self._lock = Lock()
         self._watchers: list[events.Events] = []
+        self._callbacks: list[events.Notify] = []
         self._threads: list[Thread] = []
         self._stopping = Event()
         self._work = Event()
@@ -135,10 +137,23 @@ class SyncManager:
             watcher.put(None)
             return len(self._watchers)
 
+    @contextmanager
+    def notifying(self, notify: events.Notify | None) -> Iterator[None]:
+        """Call `notify` with each event of the block, on the thread where it happens."""
+        if notify is not None:
+            self._callbacks.append(notify)
+        try:
+            yield
+        finally:
+            if notify is not None:
+                self._callbacks.remove(notify)
+
     def notify(self, event: Record) -> None:
         """Give an event to every watcher. Any thread may call it; the watchers receive it on theirs."""
         for watcher in list(self._watchers):
             watcher.put(event)
+        for notify in list(self._callbacks):
+            notify(event)
 
     def _sync(self) -> None:
         """Sync whenever there is something to do, until `stop`."""

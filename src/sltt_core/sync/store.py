@@ -348,6 +348,13 @@ class DeviceStore:
 
         return self._write(put)
 
+    def note_heads(self, heads: Mapping[str, int]) -> None:
+        """Note the last numbers of the server's logs, as heard now."""
+        now = now_utc(self._runtime.clock)
+        noted = [(seq, now, project_id) for project_id, seq in heads.items()]
+        statement = "UPDATE projects SET head = ?, heard_at = ? WHERE project_id = ?"
+        self._write(lambda connection: connection.executemany(statement, noted))
+
     def note_synced(self, project_ids: Sequence[str]) -> None:
         """Note that a sync of projects ended well, now."""
         now = now_utc(self._runtime.clock)

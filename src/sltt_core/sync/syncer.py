@@ -88,6 +88,19 @@ class Syncer:
             down = DownsyncResult(0, 0, self._store.head(project_id).seq, trouble)
             return ProjectResult(project_id, trouble.outcome, down, OutsyncResult())
 
+    def fetch(self) -> None:
+        """Ask the server for the ends of the logs that the device follows, and note them; raises `RemoteError`."""
+        names = [name for name, known in self._store.status().projects.items() if known.state != PAUSED_STATE]
+        for start in range(0, len(names), MAX_ENDS):
+            some = names[start : start + MAX_ENDS]
+            found = self.moved(some)
+            heads = {name: self._store.head(name).seq for name in some}
+            if found is None:
+                heads = {name: self._remote.stats(name).changes.total for name in some}
+            else:
+                heads |= {name: head.seq for name, head in found.heads.items()}
+            self._store.note_heads(heads)
+
     def moved(self, ends: Sequence[str], wait: float = 0) -> Heads | None:
         """Return which of these projects moved, after waiting up to `wait` seconds; `None` if the server cannot tell.
 
