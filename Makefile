@@ -23,7 +23,7 @@ help: ## List the targets
 install: $(VENV)/.run ## Install the command: .venv/bin/sltt
 
 demo: $(VENV)/.run ## Watch it work, on this machine alone
-	$(BIN)/python examples/demo.py $(ARGS)
+	$(BIN)/python examples/hybrid_demo.py $(ARGS)
 
 package: ## Make the zip for AWS Lambda: dist/lambda.zip
 	@$(PYTHON) -m scripts.package $(ARGS)

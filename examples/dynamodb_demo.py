@@ -14,6 +14,7 @@ from secrets import token_hex
 
 from aws_backend.settings import open_dynamodb
 from aws_backend.storage import LOCAL_ENDPOINT
+from examples import hybrid_demo
 from examples.support.promises import Broken, require
 from examples.support.report import for_standard_output
 from scripts.pipes import run_program
@@ -215,6 +216,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--port", type=int, default=0, help="port of the server; 0: a free one (default)")
     parser.add_argument("--no-server", action="store_true", help="end after the demonstration")
+    parser.add_argument("--hybrid", action="store_true", help="show devices that work offline instead")
     return parser.parse_args()
 
 
@@ -227,6 +229,8 @@ def main() -> int:
     options = _arguments()
     signal.signal(signal.SIGTERM, _end)
     report = for_standard_output()
+    if options.hybrid:
+        return hybrid_demo.run(report, f"dynamodb:{options.table}", {"DYNAMODB_ENDPOINT": options.endpoint})
     try:
         storage = open_dynamodb(options.table, None, {"DYNAMODB_ENDPOINT": options.endpoint})
         with storage:

@@ -10,9 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-BANNER = re.compile(r"(http://(?:127\.0\.0\.1|localhost|\[::1\]):\d+)(?=\D)")
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BANNER = re.compile(r"^on (http://\S+)", re.MULTILINE)
 START_LIMIT = 30.0  # seconds
 STOP_LIMIT = 15.0
 CLEAN_EXITS = {0, 128 + signal.SIGINT, -signal.SIGINT}  # the exit codes of an end by Ctrl-C
@@ -28,7 +31,8 @@ class Server:
     The output goes to files in ``folder``: a pipe that is not read would block the server.
     """
 
-    def __init__(self, folder: Path, storage: str) -> None:
+    def __init__(self, folder: Path, storage: str, environ: Mapping[str, str] = {}) -> None:
+        self._environ = environ
         self._output = folder / "server.out"
         self._errors = folder / "server.err"
         self._command = [_executable(), "serve", "--port", "0", "--storage", storage]
@@ -42,7 +46,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environ},
                 start_new_session=True,  # Ctrl-C reaches only this process, which stops the server later
             )
         try:

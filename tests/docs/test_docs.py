@@ -233,9 +233,11 @@ def test_every_command_that_is_not_run_is_listed(document: str) -> None:
 
 
 def test_the_readme_shows_the_output_of_the_demo() -> None:
-    shown = output_after("README.md", "make demo\n").removeprefix(".venv/bin/python examples/demo.py\n")  # make's echo
+    shown = output_after("README.md", "make demo\n").removeprefix(
+        ".venv/bin/python examples/hybrid_demo.py\n"
+    )  # make's echo
     run = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "demo.py")],
+        [sys.executable, str(ROOT / "examples" / "hybrid_demo.py")],
         capture_output=True,
         encoding="utf-8",
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
