@@ -212,7 +212,7 @@ def access_from_environment(
     control = environ.get("ACCESS_CONTROL") or ("roles" if verifies else "none")
     if control not in ("roles", "none"):
         raise InvalidInput(f"the setting ACCESS_CONTROL is {control[:40]!r}, not roles or none", field="ACCESS_CONTROL")
-    admins = _principals(environ.get("ADMINS", ""))
+    admins = _principals(environ.get("ADMINS"))
     if control == "none":
         for name in ("ADMINS", "PROJECT_CREATION"):
             if environ.get(name):
@@ -226,7 +226,7 @@ def access_from_environment(
     return RoleAccess(storage, admins=admins, creation=creation, runtime=runtime)
 
 
-def _principals(text: str) -> list[str]:
+def _principals(text: str | None) -> list[str]:
     try:
         return [check_principal(part.strip()) for part in text.split(",")] if text else []
     except ValueError as error:

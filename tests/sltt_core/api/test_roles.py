@@ -17,7 +17,14 @@ from sltt_core.api.roles import (
     access_from_environment,
 )
 from sltt_core.api.routes import ROUTES, Route
-from sltt_core.base.errors import InvalidInput, NotFound, StorageUnavailable
+from sltt_core.base.errors import (
+    AccessRevoked,
+    InvalidInput,
+    NotAllowed,
+    NotFound,
+    StorageUnavailable,
+    Unauthenticated,
+)
 from sltt_core.model.grants import MEMBER, Member, Members
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.contract.logs import new
@@ -27,6 +34,8 @@ from tests.sltt_core.samples import wire_change
 
 if TYPE_CHECKING:
     from sltt_core.api.app import Api
+    from sltt_core.base.errors import SlttError
+    from sltt_core.log.pages import ProjectsPage
 
 
 class Clock:
@@ -205,6 +214,46 @@ def test_me(api: Api) -> None:
     assert body_from(get(api, "/api/me", principal="admin"))["admin"]
 
 
+@pytest.mark.parametrize("cursor", [None, "p1", "p9"])
+def test_the_projects_of_a_principal_are_read_page_by_page(
+    access: RoleAccess, storage: LocalStorageService, monkeypatch: pytest.MonkeyPatch, cursor: str | None
+) -> None:
+    for number in range(5):
+        storage.create_changes([new(project_id=f"p{number}")], owners={f"p{number}": "ann"})
+    read, pages = storage.get_projects_of, []
+
+    def read_two(principal: str, cursor: str | None = None) -> ProjectsPage:
+        pages.append(cursor)
+        assert len(pages) < 9
+        return read(principal, cursor, limit=2)
+
+    monkeypatch.setattr(storage, "get_projects_of", read_two)
+    found = access.visible(Principal("ann"), cursor)
+    assert found is not None
+    expected = [f"p{number}" for number in range(5) if cursor is None or f"p{number}" > cursor]
+    assert list(found) == expected
+    assert pages == [cursor, *expected[1:-1:2]]
+
+
+@pytest.mark.parametrize(
+    ("principal", "action", "kind", "message"),
+    [
+        (None, "read", Unauthenticated, "the request has no credential"),
+        ("stranger", "read", NotFound, "there is no such project, or you are not a member of it"),
+        ("former", "read", AccessRevoked, "you are no longer a member of this project"),
+        ("viewer", "append", NotAllowed, "your role in this project is viewer; this needs editor"),
+        ("editor", "grant", NotAllowed, "your role in this project is editor; this needs owner"),
+        ("owner", "paint", NotAllowed, "this server knows no action paint"),
+    ],
+)
+def test_a_refusal_has_a_reason(
+    access: RoleAccess, principal: str | None, action: str, kind: type[SlttError], message: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        access.authorize(None if principal is None else Principal(principal), action, "own")
+    assert (type(caught.value), str(caught.value)) == (kind, message)
+
+
 # Settings
 
 
@@ -229,21 +278,42 @@ def test_the_settings_switch_access_control_on(
         assert creates == ({} if "PROJECT_CREATION" in environ else {"new": "cleo"})
 
 
+LONG = "x" * 50
+CLIPPED = "x" * 40
+
+
 @pytest.mark.parametrize(
-    ("environ", "message"),
+    ("environ", "field", "message"),
     [
-        ({"ACCESS_CONTROL": "yes"}, "ACCESS_CONTROL is 'yes', not roles or none"),
-        ({"ACCESS_CONTROL": "roles", "PROJECT_CREATION": "me"}, "PROJECT_CREATION is 'me', not anyone or admins"),
-        ({"ACCESS_CONTROL": "roles", "ADMINS": "ada,,bob"}, "ADMINS has a principal that is empty"),
-        ({"ADMINS": "ada"}, "ADMINS has no effect without ACCESS_CONTROL=roles"),
-        ({"PROJECT_CREATION": "anyone"}, "PROJECT_CREATION has no effect"),
+        ({"ACCESS_CONTROL": "yes"}, "ACCESS_CONTROL", "is 'yes', not roles or none"),
+        ({"ACCESS_CONTROL": LONG}, "ACCESS_CONTROL", f"is '{CLIPPED}', not roles or none"),
+        ({"PROJECT_CREATION": "me"}, "PROJECT_CREATION", "is 'me', not anyone or admins"),
+        ({"PROJECT_CREATION": LONG}, "PROJECT_CREATION", f"is '{CLIPPED}', not anyone or admins"),
+        ({"ADMINS": "ada,,bob"}, "ADMINS", "has a principal that is empty"),
+        ({"ACCESS_CONTROL": "none", "ADMINS": "ada"}, "ADMINS", "has no effect without ACCESS_CONTROL=roles"),
+        (
+            {"ACCESS_CONTROL": "none", "PROJECT_CREATION": "anyone"},
+            "PROJECT_CREATION",
+            "has no effect without ACCESS_CONTROL=roles",
+        ),
     ],
 )
 def test_settings_that_are_not_valid_are_named(
-    storage: LocalStorageService, environ: dict[str, str], message: str
+    storage: LocalStorageService, environ: dict[str, str], field: str, message: str
 ) -> None:
-    with pytest.raises(InvalidInput, match=f"the setting {message}"):
-        access_from_environment(storage, environ, verifies=False)
+    with pytest.raises(InvalidInput) as caught:
+        access_from_environment(storage, environ, verifies=True)
+    assert (str(caught.value), caught.value.field) == (f"the setting {field} {message}", field)
+
+
+def test_the_clock_of_the_settings_is_that_of_the_server(storage: LocalStorageService, clock: Clock) -> None:
+    access = access_from_environment(storage, {}, verifies=True, runtime=RUNTIME.replace(steady_clock=clock))
+    assert access is not None
+    assert access.owners(Principal("ann"), ["new"]) == {"new": "ann"}
+    storage.create_changes([new(project_id="new")], owners={"new": "bea"})  # by another process
+    assert access.owners(Principal("ann"), ["new"]) == {"new": "ann"}
+    clock.now += REMEMBERED_SECONDS
+    assert access.owners(Principal("ann"), ["new"]) == {}
 
 
 # What is remembered
@@ -359,7 +429,33 @@ def test_a_stale_read_does_not_bring_a_revoked_role_back(
     monkeypatch.setattr(storage, "get_members", lambda project_id: before)
     clock.now += REFUSED_SECONDS - 0.1
     access.project_exists("own")
-    assert not allowed(access, "viewer")
+    with pytest.raises(AccessRevoked):
+        access.authorize(Principal("viewer"), "read", "own")
+
+
+def test_a_read_is_believed_when_the_grant_was_some_seconds_ago(
+    access: RoleAccess, storage: LocalStorageService, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log was replaced: members with a lower version are not stale then."""
+    before = storage.get_members(project_id="own")
+    access.members_changed("own", storage.set_role("viewer", "none", project_id="own"))
+    monkeypatch.setattr(storage, "get_members", lambda project_id: before)
+    clock.now += REFUSED_SECONDS
+    access.project_exists("own")
+    assert allowed(access, "viewer")
+
+
+def test_a_project_whose_members_changed_is_not_created_again(access: RoleAccess) -> None:
+    assert access.owners(Principal("ann"), ["absent"]) == {"absent": "ann"}
+    access.members_changed("absent", Members({}))
+    assert access.owners(Principal("ann"), ["absent"]) == {}
+
+
+def test_the_child_of_a_fork_does_not_wait_for_a_thread_of_its_parent(access: RoleAccess) -> None:
+    access._lock.acquire()  # another thread of the parent has it
+    access._after_fork()
+    assert allowed(access, "viewer")
+    assert access._lock.acquire(blocking=False)
 
 
 def test_a_storage_that_does_not_respond_allows_nothing(
