@@ -202,7 +202,8 @@ class DynamoDBClient:
             raise BadResponse("the response's checksum is wrong")
         if response.status == 200:
             return _parse(response.body)
-        error = error_from_response(response.status, response.body, response.headers.get("x-amzn-requestid"))
+        request_id = response.headers.get("x-amzn-requestid")
+        error = error_from_response(response.status, response.body, request_id, credentials.token)
         if isinstance(error, ClockSkewed):
             error.date = response.headers.get("date", "")
         raise error

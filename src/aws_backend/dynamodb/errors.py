@@ -244,8 +244,14 @@ _TRANSIENT_CODES = {"ConditionalCheckFailed", "TransactionConflict", *THROTTLING
 _SKEW_WORDS = ("Signature expired", "Signature not yet current")
 
 
-def error_from_response(status: int, body: bytes, request_id: str | None = None) -> DynamoDBError:
-    """Return the error for a response with an error status. The body may be anything."""
+def error_from_response(
+    status: int, body: bytes, request_id: str | None = None, secret: str | None = None
+) -> DynamoDBError:
+    """Return the error for a response with an error status. The body may be anything.
+
+    `secret` is the session token of the request. A message about a wrong signature may repeat it (AWS: "Troubleshoot
+    Signature Version 4 signing for AWS API requests"), and the error leaves it out.
+    """
     from json import loads
 
     try:
@@ -257,6 +263,8 @@ def error_from_response(status: int, body: bytes, request_id: str | None = None)
     name = response.get("__type") or response.get("code")
     text = response.get("message") or response.get("Message")
     message = text if isinstance(text, str) else ""
+    if secret:
+        message = message.replace(secret, "…")
     if isinstance(name, str):
         code = name.rpartition("#")[2]
         kind = BY_CODE.get(code) or (ServerFault if status >= 500 else DynamoDBError)
