@@ -33,6 +33,10 @@ class Profile(Record):
     config: Mapping[str, str]
     """From the config file; empty if the profile is not in it."""
 
+    def __repr__(self) -> str:
+        """Leave out the settings, which may contain a secret key."""
+        return f"Profile({self.name!r})"
+
     @property
     def merged(self) -> dict[str, str]:
         """The settings of both files."""

@@ -31,6 +31,10 @@ class Proxy(Record):
     authorization: str
     """The value of the header `Proxy-Authorization`; may be empty. Secret."""
 
+    def __repr__(self) -> str:
+        """Leave out the password."""
+        return f"Proxy({self.name!r}, {self.origin!r})"
+
 
 def proxy_of(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
     """Return the proxy for an origin; `None` for a direct connection. Raises `InvalidInput`.

@@ -68,6 +68,10 @@ class Response(Record):
     """The error behind the response, if the server's log must have it: the client did not cause it, or the operator
     can do something about it."""
 
+    def __repr__(self) -> str:
+        """Leave out the body, which may show a new secret."""
+        return f"Response({self.status!r}, {self.headers!r})"
+
     @property
     def content(self) -> bytes:
         """The body of a response that is not a stream; raises `TypeError` for a stream."""

@@ -73,6 +73,10 @@ class HttpResponse(Record):
     """Values by names in lower case; the values of headers with the same name are joined with `, `."""
     body: bytes
 
+    def __repr__(self) -> str:
+        """Leave out the headers and the body, which may contain credentials."""
+        return f"HttpResponse({self.status})"
+
 
 def read_response(more: More, max_body: int, begun: bytes = b"") -> tuple[HttpResponse, bool]:
     """Read one final response; return it, and whether the connection can be used for another request.
