@@ -83,7 +83,7 @@ class AppEntryPoint:
         self.log.close()
 
 
-async def _no_pause(seconds: float) -> None:
+async def no_pause(seconds: float) -> None:
     """Delay nothing: tests send many bad credentials."""
 
 
@@ -99,7 +99,7 @@ class ServerEntryPoint:
         self._server = RestApiServer(
             storage=self.storage,
             server_name=NAME,
-            bad_credentials=BadCredentials(pause=_no_pause),
+            bad_credentials=BadCredentials(pause=no_pause),
             **_with_access(options, self.storage),
         )
         self._server.start(port=0)
