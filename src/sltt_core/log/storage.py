@@ -38,7 +38,7 @@ from sltt_core.log.pages import (
 from sltt_core.log.upkeep import Upkeep
 from sltt_core.model.changes import Change, NewChange
 from sltt_core.model.fields import check_idempotency_key, check_project_id, check_seq, checked
-from sltt_core.model.grants import check_principal, check_role, new_grant
+from sltt_core.model.grants import NONE, check_principal, check_role, new_grant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -224,12 +224,17 @@ class BaseStorageService(Upkeep, CredentialStorage):
     def get_projects_of(self, principal: str, cursor: str | None = None, limit: int = MAX_LIMIT) -> ProjectsPage:
         """Return the sorted ids of the projects in which a principal has a role, after `cursor`, at most `limit`.
 
-        The cost grows with the ids returned.
+        The cost grows with the ids returned. A bound service returns at most its own project.
         """
         checked(check_principal, principal, "principal")
         if cursor is not None:
             checked(check_project_id, cursor, "cursor")
         checked(check_limit, limit, "limit")
+        if self.project_id is not None:
+            # Its permissions may end at its project, so it does not read the list of all projects of the principal.
+            member = self._members(self.project_id).roles.get(principal)
+            mine = member is not None and member.role != NONE and (cursor is None or cursor < self.project_id)
+            return ProjectsPage((self.project_id,) if mine else (), None)
         found = self._projects_of(principal, cursor, limit + 1)
         return ProjectsPage(tuple(found[:limit]), found[limit - 1] if len(found) > limit else None)
 
