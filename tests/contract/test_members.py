@@ -202,6 +202,20 @@ def test_the_projects_of_a_principal_come_in_pages(direct_storage: BaseStorageSe
     assert direct_storage.get_projects_of("nobody").projects == ()
 
 
+def test_a_bound_service_lists_at_most_its_own_project(direct: Log, direct_storage: BaseStorageService) -> None:
+    for name in ("a", "b", "c"):
+        direct_storage.set_role("ada", "owner", project_id=name)
+        direct_storage.set_role("bob", "editor", project_id=name)
+    direct_storage.set_role("bob", "none", project_id="b")
+    bound = direct.open("b")
+    page = bound.get_projects_of("ada")
+    assert (page.projects, page.cursor) == (("b",), None)
+    assert bound.get_projects_of("ada", "a").projects == ("b",)
+    assert bound.get_projects_of("ada", "b").projects == ()
+    for principal in ("bob", "nobody"):
+        assert bound.get_projects_of(principal).projects == ()
+
+
 HOSTILE = [
     "SEQUENCE#p",
     "p#ada",
