@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sltt_core.base.errors import InvalidBatch
+from sltt_core.model.chain import link_of
+from sltt_core.model.changes import Change
 from tests.contract.logs import Log, batch, everything, new
 
 if TYPE_CHECKING:
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sltt_core.log.storage import BaseStorageService
-    from sltt_core.model.changes import Change
 
 
 @pytest.fixture
@@ -74,3 +75,50 @@ def test_another_history_is_refused(source: list[Change], target: BaseStorageSer
     target.create_changes(batch(5))
     with pytest.raises(InvalidBatch, match="chain"):
         target.restore_changes(source[5:])
+
+
+NOT_READABLE: dict[str, list[object]] = {
+    "entity_type": [None, "", "a b", "x" * 65, 7, b"note"],
+    "entity_id": [None, "", "a\nb", "x" * 256, "\ud800", 7],
+    "operation": [None, "", "drop", "CREATE", 1],
+    "timestamp": [None, "", "yesterday", "2020-02-30T00:00:00Z", 1_740_000_000],
+    "cloud_at": [None, "", "now", "2020-01-01T24:00:00Z", 1.5],
+    "data_json": [None, "", "[]", "{", '{"a":1}x', '{"a":NaN}', '{"a":1,"a":2}', {}],
+    "outdated_by": [0, -1, 1.5, "2", True, 10**13],
+    "cid": [7, b"c", "\ud800"],
+    "change_by": [7, ["ada"], "\ud800"],
+    "chain": [None, "", "A" * 21, "A" * 23, "!" * 22, 7],
+    "request_key": ["", "key", 7, f"key-0123456789abcdef 0 0 0 {'a' * 64}", f"short 0 0 1 {'a' * 64}"],
+}
+"""Values of each field that a read would report as damage."""
+
+
+@pytest.mark.parametrize("name", NOT_READABLE)
+def test_a_change_that_no_read_accepts_is_refused_with_its_field(
+    source: list[Change], target: BaseStorageService, name: str
+) -> None:
+    """Its link can be right, because whoever made it can compute the link. It was stored."""
+    for value in NOT_READABLE[name]:
+        bad = source[1].replace(**{name: value})
+        if name != "chain":
+            try:
+                bad = bad.replace(chain=link_of(source[0].chain, bad))
+            except (TypeError, ValueError, AttributeError):
+                pass  # no link covers such a value
+        with pytest.raises(InvalidBatch) as caught:
+            target.restore_changes([source[0], bad])
+        assert [problem.index for problem in caught.value.problems] == [1], value
+        assert caught.value.problems[0].field == f"changes[1].{name}", value
+    assert everything(target) == []
+    assert list(target.verify(project_id="p")) == []
+
+
+@pytest.mark.parametrize("seq", [True, 1.0, "1", None])
+def test_a_number_of_another_type_is_refused(source: list[Change], target: BaseStorageService, seq: object) -> None:
+    with pytest.raises(InvalidBatch, match="the next number of the log is 1"):
+        target.restore_changes([source[0].replace(seq=seq)])
+    assert everything(target) == []
+
+
+def test_every_field_of_a_change_has_a_value_that_is_refused() -> None:
+    assert set(NOT_READABLE) == set(Change.fields) - {"project_id", "seq"}

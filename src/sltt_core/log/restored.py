@@ -5,10 +5,11 @@ from __future__ import annotations
 from sltt_core.base.errors import InvalidBatch, LogDamaged, Problem
 from sltt_core.log.batches import CHUNK_CHANGES
 from sltt_core.log.pages import Head
-from sltt_core.log.requests import Requests, request_of
+from sltt_core.log.requests import Requests
 from sltt_core.model.chain import link_of
 from sltt_core.model.changes import item_size
 from sltt_core.model.grants import MEMBER
+from sltt_core.model.stored import broken_rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,26 +96,22 @@ class Restore:
 def _check(changes: Sequence[Change], project_id: str, head: Head) -> Head:
     """Check that the changes follow `head`, and return the last one's end of the log."""
     for index, change in enumerate(changes):
-        reason = why_not_next(change, project_id, head) or _why_unnamed(change)
+        broken = broken_rule(change)  # a read would report it as damage
+        name, reason = ("", why_not_next(change, project_id, head)) if broken is None else (f".{broken[0]}", broken[1])
         if reason:
-            raise InvalidBatch([Problem(index, f"changes[{index}]", reason)])
+            raise InvalidBatch([Problem(index, f"changes[{index}]{name}", reason)])
         head = Head(change.seq, change.chain)
     return head
 
 
-def _why_unnamed(change: Change) -> str:
-    try:
-        request_of(change)
-    except ValueError as error:
-        return f"has a request_key or a cloud_at that {error}"
-    return ""
-
-
 def why_not_next(change: Change, project_id: str, head: Head) -> str:
-    """Return why a change cannot come next after `head`: words that follow its name. Empty if it can."""
+    """Return why a change that breaks no rule cannot come next after `head`: words that follow its name.
+
+    Empty if it can.
+    """
     if change.project_id != project_id:
         return f"belongs to project {change.project_id}, the first change to {project_id}"
-    if change.seq != head.seq + 1:
+    if type(change.seq) is not int or change.seq != head.seq + 1:
         return f"has the number {change.seq}; the next number of the log is {head.seq + 1}"
     if change.chain != link_of(head.chain, change):
         return "does not continue the hash chain: it was altered, or belongs to another history"
