@@ -241,6 +241,7 @@ BaseStorageService.get_tokens(self, cursor: str | None = None, limit: int = 1000
 BaseStorageService.initialize(self) -> None
 BaseStorageService.mark_as_outdated(self, seq: int, outdated_by: int, *, project_id: str | None = None) ->
     Change
+BaseStorageService.page_bytes -> int
 BaseStorageService.place -> str
 BaseStorageService.repair(self, *, project_id: str | None = None, dry_run: bool = True, relink_from: int | None
     = None, progress: Progress = Upkeep.<lambda>) -> Report
@@ -261,7 +262,7 @@ Change(project_id: str, seq: int, entity_type: str, entity_id: str, operation: s
     str, data_json: str, outdated_by: int | None, cid: str | None, change_by: str | None, chain: str,
     request_key: str | None = None)
 Change.data -> dict[str, Any]
-Change.to_json(self) -> str
+Change.to_json(self, *, data_text: bool = False) -> str
 ChangeFilter(entity_types: frozenset[str] = frozenset(), entity_ids: frozenset[str] = frozenset(), outdated:
     bool = True)
 ChangeFilter.matches(self, change: Change) -> bool
@@ -440,6 +441,7 @@ OutsyncResult(sent: tuple[str, ...] = (), replayed: tuple[str, ...] = (), reject
 Page(changes: Sequence[Change], through: int, chain: str | None, cursor: int | None)
 Page.changes_json(self) -> str
 Page.state(self, cursor: int) -> str
+Page.with_texts(self, max_bytes: int) -> tuple[Page, str]
 PartialAppend(seqs: Sequence[int | None], cause: SlttError) -> None
 PartialAppend.public_hint -> str
 PartialAppend.rename(self, names: Mapping[str, str]) -> None
@@ -469,7 +471,7 @@ Report(project_id: str, changes: int, findings: tuple[Finding, ...], done: tuple
 Report.repairable -> bool
 Report.sound -> bool
 Request(method: str, path: str, query: str = '', headers: Mapping[str, str] = dict, body: bytes = b'',
-    principal: Principal | None = None)
+    principal: Principal | None = None, waited: float = 0.0, max_wait: float = 0.0)
 RequestTimeout(message: str, *, hint: str | None = None) -> None
 ReservedType(field: str) -> None
 ReservedType.rename(self, names: Mapping[str, str]) -> None

@@ -96,7 +96,9 @@ class Function:
         request = request_from(event, shape, self._gateway)
         try:
             request = with_body(request, body_from(event), shape, event)
-            request = request.replace(principal=principal_from(event, self._gateway.principal_claim))
+            request = request.replace(
+                principal=principal_from(event, self._gateway.principal_claim), max_wait=self._max_wait
+            )
             if self._verifies and request.principal is not None:
                 self._verifies = False  # once is enough
                 to_stderr(dumps({"level": "WARNING", "message": _TWO_AUTHORITIES}))
@@ -126,11 +128,13 @@ class Function:
             return response
         from sltt_core.api.waiting import Waiting
 
-        waiting = Waiting(response.wait, self._clock(), max_seconds=self._max_wait, deadline=deadline)
+        begin = self._clock()
+        waiting = Waiting(response.wait, begin, max_seconds=self._max_wait, deadline=deadline)
         while (wait := response.wait) and (seconds := waiting.seconds_left(wait, self._clock())):
-            if not self._storage.wait_for_changes(wait.cursor, seconds, project_id=wait.project_id):
+            changed = self._storage.wait_for_changes(wait.cursor, seconds, project_id=wait.project_id)
+            response = self._api.handle(request.replace(waited=round(self._clock() - begin, 3)))
+            if not changed:
                 break
-            response = self._api.handle(request)
         return response
 
 

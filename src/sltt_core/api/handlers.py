@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from sltt_core.api.context import Context, Handler
 
-PAGE_FORM = 1
-"""A part of the entity tag of a page. Increase it when the JSON of pages changes, which the tag does not cover."""
+PAGE_FORM = 2
+"""A part of the entity tag of a page; negative for a page with `data=text`.
+
+Increase it when the JSON of pages changes, which the tag does not cover."""
 
 
 def health(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
@@ -166,16 +168,22 @@ def get_changes(context: Context, request: Request, parameters: Mapping[str, Any
             parameters.get("outdated", True),
         ),
     )
+    form = PAGE_FORM
+    if parameters.get("data"):
+        page, listed = page.with_texts(context.storage.page_bytes)
+        form = -PAGE_FORM
+    else:
+        listed = page.changes_json()
     more = "" if page.cursor is None else f',"cursor":{page.cursor}'
     link = "" if page.chain is None else f',"chain":"{page.chain}"'
     text = (
-        f'{{"changes":[{page.changes_json()}],"count":{len(page.changes)}{more},"through":{page.through}{link}'
-        f',"timestamp":"{context.now()}"}}'
+        f'{{"changes":[{listed}],"count":{len(page.changes)}{more},"through":{page.through}{link}'
+        f',"waited":{request.waited:g},"maxWait":{request.max_wait:g},"timestamp":"{context.now()}"}}'
     )
     seconds = parameters.get("wait", 0)
     wait = Wait(project_id, cursor, seconds) if seconds and page.through == cursor else None
     # The tag is not a hash of the text, which would cost as much as writing the page.
-    return json_response(text, same=f"{PAGE_FORM} {project_id} {page.state(cursor)}", wait=wait)
+    return json_response(text, same=f"{form} {project_id} {page.state(cursor)}", wait=wait)
 
 
 def get_change(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:

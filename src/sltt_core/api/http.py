@@ -37,6 +37,10 @@ class Request(Record):
     body: bytes = b""
     principal: Principal | None = None
     """The sender, as the server or the gateway has verified it; `None` if the request is anonymous."""
+    waited: float = 0.0
+    """How long the server has waited for a change before this call of the API, in seconds."""
+    max_wait: float = 0.0
+    """The longest time that the server waits for a change, in seconds; 0 if it never does."""
 
     def __repr__(self) -> str:
         """Leave out the headers and the query, which may contain a credential, and the body."""

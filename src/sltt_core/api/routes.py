@@ -92,6 +92,12 @@ def _include_or_exclude(value: object) -> bool:
     return value == "include"
 
 
+def _text_or_object(value: object) -> bool:
+    if value not in ("object", "text"):
+        raise ValueError("is not object or text")
+    return value == "text"
+
+
 MAX_REPEATED = 100
 """How many times a repeatable parameter may be given."""
 
@@ -179,6 +185,13 @@ OUTDATED = Parameter(
     _include_or_exclude,
     {"type": "string", "enum": ["include", "exclude"], "default": "include"},
 )
+DATA = Parameter(
+    "data",
+    "query",
+    "`text` returns each `data` as a string that holds its JSON text verbatim; default `object`",
+    _text_or_object,
+    {"type": "string", "enum": ["object", "text"], "default": "object"},
+)
 
 ROUTES = (
     Route(
@@ -209,7 +222,7 @@ ROUTES = (
         "get_changes",
         READ,
         "Returns the changes after a cursor, in order",
-        (PROJECT, CURSOR, LIMIT, CHAIN, WAIT, ENTITY_TYPE, ENTITY_ID, OUTDATED),
+        (PROJECT, CURSOR, LIMIT, CHAIN, WAIT, DATA, ENTITY_TYPE, ENTITY_ID, OUTDATED),
     ),
     Route("GET", "/api/projects/{projectId}/changes/{seq}", "get_change", READ, "Returns one change", (PROJECT, SEQ)),
     Route(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sltt_core.api.http import MAX_WAIT_SECONDS
 from sltt_core.api.routes import (
     CREDENTIAL_ID_SCHEMA,
     ENTITY_TYPE_SCHEMA,
@@ -117,6 +118,15 @@ _CREDENTIAL: dict[str, dict[str, Any]] = {
     "createdAt": _TIME,
     "expires": _TIME,
 }
+_WAITED: dict[str, dict[str, Any]] = {
+    "waited": {"type": "number", "minimum": 0, "description": "Seconds that the server waited for a change"},
+    "maxWait": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": MAX_WAIT_SECONDS,
+        "description": "The longest time that this server waits, in seconds; 0 if it never does: poll by the clock",
+    },
+}
 _TOKEN: dict[str, dict[str, Any]] = {
     **_CREDENTIAL,
     "principal": {**FREE_TEXT_SCHEMA, "description": "device:<id>"},
@@ -152,6 +162,14 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         optional=" ".join(field.wire for field in SHOWN_FIELDS if field.optional),
         examples=[_EXAMPLE],
     ),
+    "ChangeWithText": _object(
+        {
+            **{field.wire: _STORED[field.wire] for field in SHOWN_FIELDS},
+            "data": {"type": "string", "description": "The JSON text of the object, verbatim"},
+        },
+        optional=" ".join(field.wire for field in SHOWN_FIELDS if field.optional),
+        description="A change, as `data=text` returns it",
+    ),
     "Appended": _object(
         {
             "success": {"const": True},
@@ -168,7 +186,12 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     ),
     "Page": _object(
         {
-            "changes": {"type": "array", "items": {"$ref": "#/components/schemas/Change"}},
+            "changes": {
+                "type": "array",
+                "items": {
+                    "oneOf": [{"$ref": "#/components/schemas/Change"}, {"$ref": "#/components/schemas/ChangeWithText"}]
+                },
+            },
             "count": _COUNT,
             "cursor": {"type": "integer", "minimum": 0, "description": "The cursor of the next page, if there is more"},
             "through": {
@@ -177,6 +200,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                 "description": "The last number examined; always the next cursor",
             },
             "chain": {**LINK_SCHEMA, "description": "The link at `through`; absent if the cursor is beyond the end"},
+            **_WAITED,
             "timestamp": _TIME,
         },
         optional="cursor chain",

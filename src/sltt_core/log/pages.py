@@ -6,6 +6,7 @@ from sltt_core.base.errors import ChainMismatch, LogDamaged, SlttError
 from sltt_core.base.record import Record
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import Change, wire_size
+from sltt_core.model.fields import utf8_length
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,25 @@ class Page(Record):
         to_json = getattr(self.changes, "to_json", None)
         text: str = ",".join([change.to_json() for change in self.changes]) if to_json is None else to_json()
         return text
+
+    def with_texts(self, max_bytes: int) -> tuple[Page, str]:
+        """Return a page with as many of these changes as fit in `max_bytes`, at least one, and their JSON.
+
+        Each `data` is a string with the JSON text. Its escapes make the changes larger than in `changes_json`.
+        """
+        texts = [change.to_json(data_text=True) for change in self.changes]
+        if utf8_length(",".join(texts)) <= max_bytes:
+            return self, ",".join(texts)
+        size = fitting = 0
+        for text in texts:
+            size += utf8_length(text) + 1
+            if size > max_bytes and fitting:
+                break
+            fitting += 1
+        if fitting == len(texts):
+            return self, ",".join(texts)
+        last = self.changes[fitting - 1]
+        return Page(tuple(self.changes)[:fitting], last.seq, last.chain, last.seq), ",".join(texts[:fitting])
 
     def state(self, cursor: int) -> str:
         """Return a short text that identifies this page after `cursor`. Pages that differ have different texts.

@@ -107,6 +107,11 @@ class BaseStorageService(Upkeep, CredentialStorage):
         self._page_bytes = page_bytes
 
     @property
+    def page_bytes(self) -> int:
+        """The most bytes of the JSON of the changes of a page with several changes."""
+        return self._page_bytes
+
+    @property
     def place(self) -> str:
         """Where an open storage is, as a text for operators. Empty if its URL contains everything."""
         return ""

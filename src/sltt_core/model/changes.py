@@ -59,8 +59,8 @@ class Change(Record):
         """The `data` object. Each access parses it again. Integers of any size are exact."""
         return _parsed(self.data_json)
 
-    def to_json(self) -> str:
-        """Return the JSON of the change in the API. It contains `data_json` verbatim."""
+    def to_json(self, *, data_text: bool = False) -> str:
+        """Return the JSON of the change in the API. It contains `data_json` verbatim, with `data_text` as a string."""
         optional = ""
         if self.outdated_by is not None:
             optional = f',"outdatedBy":{self.outdated_by}'
@@ -71,7 +71,8 @@ class Change(Record):
         return (
             f'{{"projectId":"{self.project_id}","seq":{self.seq},"entityType":"{self.entity_type}"'
             f',"entityId":{quote(self.entity_id)},"operation":"{self.operation}"'
-            f',"timestamp":"{self.timestamp}","cloudAt":"{self.cloud_at}","data":{self.data_json}'
+            f',"timestamp":"{self.timestamp}","cloudAt":"{self.cloud_at}"'
+            f',"data":{quote(self.data_json) if data_text else self.data_json}'
             f'{optional},"chain":"{self.chain}"}}'
         )
 

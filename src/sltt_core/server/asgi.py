@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sltt_core.api.http import MAX_BODY_BYTES, Request, Response
+from sltt_core.api.http import MAX_BODY_BYTES, MAX_WAIT_SECONDS, Request, Response
 from sltt_core.api.problems import described
 from sltt_core.api.waiting import Waiting
 from sltt_core.base.errors import (
@@ -187,10 +187,11 @@ class AsgiApp:
             return _last(self._api.problem(RequestTimeout("the request's body arrived too slowly"), request))
         except PayloadTooLarge as error:
             return _last(self._api.problem(error, request))
-        request = request.replace(body=body)
+        request = request.replace(body=body, max_wait=MAX_WAIT_SECONDS)
         loop = asyncio.get_running_loop()
         response = await self._handle(request)
-        waiting = Waiting(response.wait, loop.time())
+        begin = loop.time()
+        waiting = Waiting(response.wait, begin)
         while (
             response.wait is not None
             and (seconds := waiting.seconds_left(response.wait, loop.time()))
@@ -199,7 +200,7 @@ class AsgiApp:
             if connection is not None and connection.half_closed:
                 break  # it cannot be told whether the client still waits, but it may still read
             await self._wait(response.wait, seconds, receive)
-            response = await self._handle(request)
+            response = await self._handle(request.replace(waited=round(loop.time() - begin, 3)))
         delay = self._bad_credentials.count(request, response, peer)
         if delay and not self._watcher.closed and not await self._bad_credentials.wait(delay, receive):
             raise ClientGone

@@ -159,7 +159,7 @@ def misfit(value: Any, schema: Mapping[str, Any], path: str = "") -> str | None:
             if name not in value:
                 return f"{path}.{name}".lstrip(".")
         parts = [(name, part, properties.get(name, more)) for name, part in value.items()]
-    elif type(value) is list and "$ref" not in schema.get("items", {}):
+    elif type(value) is list and "type" in schema.get("items", {}):  # not the changes of a page
         parts = [(str(index), part, schema.get("items", {})) for index, part in enumerate(value)]
     for name, part, rule in parts:
         wrong = misfit(part, rule, f"{path}.{name}".lstrip(".")) if isinstance(rule, dict) and rule else None
