@@ -210,7 +210,7 @@ BaseStorageService.check(self) -> None
 BaseStorageService.close(self) -> None
 BaseStorageService.create_change(self, change: NewChange, idempotency_key: str | None = None) -> Change
 BaseStorageService.create_changes(self, changes: Sequence[NewChange], idempotency_key: str | None = None, *,
-    owners: Mapping[str, str] = dict) -> Appended
+    owners: Mapping[str, str] = dict, if_head: int | None = None) -> Appended
 BaseStorageService.create_invitation(self, invitation_id: str, digest: bytes, role: Role, *, days: int = 7,
     uses: int = 1, project_id: str | None = None, created_by: str | None = None) -> Invitation
 BaseStorageService.create_token(self, token_id: str, digest: bytes, role: Role, name: str, *, project_id: str |
@@ -225,6 +225,7 @@ BaseStorageService.get_changes_since(self, cursor: int = 0, *, project_id: str |
     = None) -> Iterator[Change]
 BaseStorageService.get_changes_with_cursor(self, cursor: int = 0, limit: int = 1000, *, project_id: str | None =
     None, chain: str | None = None, filter: ChangeFilter = ChangeFilter) -> Page
+BaseStorageService.get_ends(self, project_ids: Iterable[str]) -> dict[str, Head]
 BaseStorageService.get_entity_type_stats(self, *, project_id: str | None = None) -> dict[str, int]
 BaseStorageService.get_head(self, *, project_id: str | None = None) -> Head
 BaseStorageService.get_heads(self, project_ids: Iterable[str]) -> dict[str, int]
@@ -235,6 +236,8 @@ BaseStorageService.get_members(self, *, project_id: str | None = None) -> Member
 BaseStorageService.get_projects_of(self, principal: str, cursor: str | None = None, limit: int = 1000) ->
     ProjectsPage
 BaseStorageService.get_stats(self, *, project_id: str | None = None) -> tuple[ChangeStats, dict[str, int]]
+BaseStorageService.get_stats_with_head(self, *, project_id: str | None = None) -> tuple[ChangeStats, dict[str,
+    int], Head]
 BaseStorageService.get_token(self, token_id: str) -> Token | None
 BaseStorageService.get_tokens(self, cursor: str | None = None, limit: int = 1000, *, project_id: str | None =
     None) -> TokensPage
@@ -252,6 +255,7 @@ BaseStorageService.set_role(self, principal: str, role: Role, *, project_id: str
     | None = None) -> Members
 BaseStorageService.verify(self, *, project_id: str | None = None, requests: bool = True, progress: Progress =
     Upkeep.<lambda>) -> Iterator[Finding]
+BaseStorageService.wait_for_any(self, cursors: Mapping[str, int], timeout: float) -> bool
 BaseStorageService.wait_for_changes(self, cursor: int, timeout: float, *, project_id: str | None = None) -> bool
 BaseStorageService.wait_for_write(self, mark: object, seconds: float) -> None
 BaseStorageService.withdraw_invitation(self, invitation_id: str, *, project_id: str | None = None) -> Invitation
@@ -388,8 +392,10 @@ Finding.repairable -> bool
 ForeignResponse(message: str, *, status: int, location: str | None = None) -> None
 GENESIS: str
 Head(seq: int, chain: str)
+HeadMoved(message: str, seq: int, chain: str) -> None
 HeadersTooLarge(message: str, *, hint: str | None = None) -> None
-Heads(heads: Mapping[str, Head], diverged: tuple[str, ...], waited: float, max_wait: float, timestamp: str)
+Heads(heads: Mapping[str, Head], diverged: tuple[str, ...], refused: tuple[str, ...], waited: float, max_wait:
+    float, timestamp: str)
 Health(status: str, server: str, storage_type: str, timestamp: str)
 HostNotAllowed(message: str, *, hint: str | None = None) -> None
 InvalidBatch(problems: Sequence[Problem], *, hint: str | None = None) -> None
@@ -465,8 +471,8 @@ RemoteError(message: str, *, hint: str | None = None) -> None
 RemoteMember(principal: str, role: str, since: int)
 RemotePage(changes: tuple[Change, ...], through: int, chain: str | None, cursor: int | None, waited: float,
     max_wait: float, timestamp: str)
-RemoteStats(changes: ChangeStats, entity_types: Mapping[str, int], head: Head | None, storage_type: str,
-    timestamp: str)
+RemoteStats(changes: ChangeStats, entity_types: Mapping[str, int], head: Head, storage_type: str, timestamp:
+    str)
 Report(project_id: str, changes: int, findings: tuple[Finding, ...], done: tuple[str, ...] = ())
 Report.repairable -> bool
 Report.sound -> bool

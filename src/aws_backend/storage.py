@@ -285,7 +285,7 @@ class DynamoDBStorageService(BaseStorageService):
         return self._read_end(project_id).head
 
     @translated
-    def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
+    def _ends(self, project_ids: Sequence[str]) -> dict[str, Head]:
         table = self._open.table
         return table.ends(project_ids, table.deadline())
 
@@ -297,9 +297,9 @@ class DynamoDBStorageService(BaseStorageService):
         self._notifier.wait(mark, min(seconds, POLL_SECONDS))
 
     @translated
-    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int], Head]:
         end = self._read_end(project_id)
-        return end.stats, dict(sorted(end.entity_types.items()))
+        return end.stats, dict(sorted(end.entity_types.items())), end.head
 
     def _read_end(self, project_id: str) -> LogEnd:
         table = self._open.table

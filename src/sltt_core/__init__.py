@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ChainMismatch,
         CredentialExists,
         HeadersTooLarge,
+        HeadMoved,
         HostNotAllowed,
         InvalidBatch,
         InvalidInput,
@@ -90,7 +91,7 @@ _ROOMS = {
     "api.bearer": "authenticator_from_environment",
     "api.http": "Request Response",
     "api.roles": "RoleAccess access_from_environment",
-    "base.errors": "AccessRevoked ChainMismatch CredentialExists HeadersTooLarge HostNotAllowed InvalidBatch "
+    "base.errors": "AccessRevoked ChainMismatch CredentialExists HeadMoved HeadersTooLarge HostNotAllowed InvalidBatch "
     "InvalidInput IssuerUnavailable KeyReused LastOwner LogDamaged MethodNotAllowed NotALog "
     "NotAllowed NotFound PartialAppend PayloadTooLarge Problem ProjectExists RequestTimeout "
     "ReservedType ServerBusy SlttError StorageBusy StorageError StorageThrottled StorageUnavailable "
@@ -156,6 +157,7 @@ __all__ = [
     "Finding",
     "ForeignResponse",
     "Head",
+    "HeadMoved",
     "HeadersTooLarge",
     "Heads",
     "Health",

@@ -26,6 +26,7 @@ KINDS = {
 PYTHON_NAMES = {wire: name for name, wire in WIRE_NAMES.items() if wire != "data"} | {
     "seq": "seq",
     "Idempotency-Key": "idempotency_key",
+    "If-Head": "if_head",
 }
 """The Python names of the fields that HTTP errors name."""
 
@@ -44,11 +45,15 @@ class HttpStorage:
         seq = self.create_changes([change], idempotency_key).seqs[0]
         return self.get_change(seq, project_id=change.project_id)
 
-    def create_changes(self, changes: Sequence[NewChange], idempotency_key: str | None = None) -> Appended:
+    def create_changes(
+        self, changes: Sequence[NewChange], idempotency_key: str | None = None, *, if_head: int | None = None
+    ) -> Appended:
         body = f"[{','.join(map(written, changes))}]"
         headers = {"content-type": "application/json"}
         if idempotency_key is not None:
             headers["idempotency-key"] = idempotency_key
+        if if_head is not None:
+            headers["if-head"] = str(if_head)
         response = self._ask("POST", "/api/changes", content=body.encode(), headers=headers).json()
         return Appended(tuple(response["createdSeqs"]), response["replayed"])
 
@@ -108,6 +113,8 @@ def as_error(problem: dict[str, Any]) -> errors.SlttError:
         error = kind([errors.Problem(p["index"], p["field"], p["reason"]) for p in problem["errors"]])
     elif kind is errors.PartialAppend:
         error = kind(problem["createdSeqs"], errors.StorageError(problem["detail"]))
+    elif kind is errors.HeadMoved:
+        error = kind(problem["detail"], problem["seq"], problem["chain"])
     elif issubclass(kind, errors.InvalidInput):
         error = kind(problem["detail"], field=problem.get("field"))
     else:

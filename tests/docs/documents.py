@@ -131,7 +131,7 @@ class _Number(str):
 def differences(shown: Any, real: Any, path: str = "$") -> list[str]:
     """Where an answer is not as shown.
 
-    Links, ids and durations may differ, and times when the real one is the present.
+    Links, ids and durations (`ms`, and `waited` unless it is 0) may differ, and times when the real one is the present.
     """
     if type(shown) is not type(real):
         return [f"{path}: shown is {shown!r}, real is {real!r}"]
@@ -144,9 +144,18 @@ def differences(shown: Any, real: Any, path: str = "$") -> list[str]:
             return [f"{path}: shown are {len(shown)}, real are {len(real)}"]
         pairs = zip(shown, real, strict=True)
         return [found for at, pair in enumerate(pairs) for found in differences(*pair, path=f"{path}[{at}]")]
-    if shown == real or path.endswith(".ms") or (isinstance(shown, str) and _same_but_volatile(shown, real)):
+    if (
+        shown == real
+        or path.endswith(".ms")
+        or _both_waited(path, shown, real)
+        or (isinstance(shown, str) and _same_but_volatile(shown, real))
+    ):
         return []
     return [f"{path}: shown is {shown!r}, real is {real!r}"]
+
+
+def _both_waited(path: str, shown: Any, real: Any) -> bool:
+    return path.endswith(".waited") and (shown != "0") is (real != "0")
 
 
 def _same_but_volatile(shown: str, real: str) -> bool:

@@ -26,7 +26,7 @@ from tests.conftest import engine_url
 
 if TYPE_CHECKING:
     from sltt_core.log.batches import Chunk, StoredChunk
-    from sltt_core.log.pages import ChangeStats, Run
+    from sltt_core.log.pages import ChangeStats, Head, Run
     from sltt_core.model.changes import Change
 
 
@@ -116,14 +116,15 @@ class Skipping(DynamoDBStorageService):
 
 
 class Counting(DynamoDBStorageService):
-    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
-        stats, types = super()._stats(project_id)
-        return stats.replace(updates=0), types
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int], Head]:
+        stats, types, head = super()._stats(project_id)
+        return stats.replace(updates=0), types, head
 
 
 class Typeless(DynamoDBStorageService):
-    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
-        return super()._stats(project_id)[0], {"passage": 1}
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int], Head]:
+        stats, _, head = super()._stats(project_id)
+        return stats, {"passage": 1}, head
 
 
 class Hiding(DynamoDBStorageService):

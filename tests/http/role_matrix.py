@@ -49,6 +49,7 @@ EXPECTED: dict[str, dict[str, str]] = {
 EVERYONE = {
     "get_projects": "401 200 200 200 200 200 200 200",
     "me": "401 200 200 200 200 200 200 200",
+    "get_heads": "401 200 200 200 200 200 200 200",
     "accept_invitation": "401 200 200 200 200 200 200 403",
     **dict.fromkeys(("health", "ready", "help_page", "openapi", "resource_metadata"), " ".join(["200"] * len(ROLES))),
 }
@@ -75,6 +76,7 @@ BODIES: dict[str, Any] = {
     "create_invitation": lambda project: {"role": "editor"},
     "accept_invitation": lambda project: {"code": code_of(INVITATION)},
 }
+QUERIES = {"get_heads": "at=own:0&at=foreign:0"}
 PARAMETERS = {"seq": "1", "principal": "guest", "tokenId": REVOKED.id, "invitationId": REVOKED.id}
 
 
@@ -92,7 +94,7 @@ class Cell(NamedTuple):
         path = self.route.path.replace("{projectId}", project_id)
         for name, value in PARAMETERS.items():
             path = path.replace(f"{{{name}}}", value)
-        return path
+        return f"{path}?{QUERIES[self.route.handler]}" if self.route.handler in QUERIES else path
 
     def body(self, project_id: str) -> bytes | None:
         if self.method != self.route.method or self.route.handler not in BODIES:

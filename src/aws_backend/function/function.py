@@ -131,7 +131,7 @@ class Function:
         begin = self._clock()
         waiting = Waiting(response.wait, begin, max_seconds=self._max_wait, deadline=deadline)
         while (wait := response.wait) and (seconds := waiting.seconds_left(wait, self._clock())):
-            changed = self._storage.wait_for_changes(wait.cursor, seconds, project_id=wait.project_id)
+            changed = self._storage.wait_for_any(wait.cursors, seconds)
             response = self._api.handle(request.replace(waited=round(self._clock() - begin, 3)))
             if not changed:
                 break

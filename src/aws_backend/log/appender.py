@@ -19,7 +19,14 @@ from aws_backend.log.table import THROTTLE_SECONDS
 from aws_backend.log.transactions import Member, build, read_reasons
 from sltt_core.base.errors import LogDamaged, SlttError, TooManyWriters
 from sltt_core.base.timestamps import now_utc
-from sltt_core.log.batches import KEY_DAYS, StoredChunk, first_excess_type, project_exists, too_many_entity_types
+from sltt_core.log.batches import (
+    KEY_DAYS,
+    StoredChunk,
+    first_excess_type,
+    head_moved,
+    project_exists,
+    too_many_entity_types,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,13 +89,17 @@ class Appender:
         leader = group[0]
         refusal: Refusal | None = None
         throttles = 0
+        fresh = False
         while appends := [append for append in group if append.open]:
             sent = False
             try:
                 if queue.end is None:
                     queue.end = self._table.read_end(leader.member.chunk.project_id, leader.deadline)
-                appends = self._admit(queue.end, appends)
+                    fresh = True
+                appends = self._admit(queue.end, appends, fresh)
                 if not appends:
+                    if any(append.open for append in group):  # it expects a later end than is known here
+                        queue.end = None
                     continue
                 if refusal is not None and self._table.is_late(leader.deadline):
                     _fail_late(appends, leader, _late(refusal, leader))
@@ -122,25 +133,34 @@ class Appender:
             return THROTTLE_SECONDS * 2.0**throttles * self._table.runtime.random()
         return CONFLICT_SECONDS * self._table.runtime.random() if refusal.conflict else 0.0
 
-    def _admit(self, end: LogEnd, appends: Sequence[Append]) -> list[Append]:
+    def _admit(self, end: LogEnd, appends: Sequence[Append], fresh: bool) -> list[Append]:
         """Set an error on the appends that the log does not admit; return the others.
 
-        They would add too many entity types, or create a project that exists.
+        They would add too many entity types, create a project that exists, or expect another end of the log. The last
+        is decided only by a known end: an append that needs the outcome of those before it, or an end that is `fresh`
+        (read for this group), stays open and is not returned.
         """
         known = set(end.entity_types)
         admitted: list[Append] = []
+        head = end.head.seq
         for append in appends:
             chunk = append.member.chunk
+            moved = chunk.if_head not in (None, head)
+            if moved and (admitted or (not fresh and head < (chunk.if_head or 0))):
+                continue
             types = [change.entity_type for change in chunk.changes]
             too_many = first_excess_type(known, types)
             exists = chunk.owner is not None and (end.exists or bool(admitted))
-            if too_many is None and not exists:
+            if too_many is None and not exists and not moved:
                 known.update(types)
                 admitted.append(append)
+                head += chunk.grants + len(chunk.changes)
             elif (before := self._find_request(append, append.deadline)) is not None:
                 append.result = before.stored  # stored before: its entity types are not new
             elif exists:
                 append.error = project_exists(chunk.project_id)
+            elif moved:
+                append.error = head_moved(chunk.project_id, end.head)
             elif too_many is not None:
                 append.error = too_many_entity_types(chunk.offset + too_many)
         return admitted

@@ -261,10 +261,11 @@ def log_end_of(item: Item | None, project_id: str) -> LogEnd:
     )
 
 
-def end_value_of(item: Item, project_id: str) -> int:
-    """Return the next sequence number of a sequence item; raises `LogDamaged` if it is not valid."""
-    _check_end(item, "value", project_id)
-    return int(item["value"]["N"])
+def head_of(item: Item, project_id: str) -> Head:
+    """Return the end of the log of a sequence item; raises `LogDamaged` if it is not valid."""
+    for name in ("value", "chain"):
+        _check_end(item, name, project_id)
+    return Head(int(item["value"]["N"]) - 1, item["chain"]["S"])
 
 
 def _check_end(item: Item, name: str, project_id: str) -> None:

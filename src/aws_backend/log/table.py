@@ -14,7 +14,7 @@ from aws_backend.log.access_items import access_key, member_key, members_of, pri
 from aws_backend.log.items import (
     REGISTRY,
     change_key,
-    end_value_of,
+    head_of,
     log_end_of,
     request_key,
     request_of,
@@ -23,6 +23,7 @@ from aws_backend.log.items import (
 from sltt_core.base.errors import StorageBusy
 from sltt_core.base.forks import call_after_fork
 from sltt_core.base.runtime import SYSTEM
+from sltt_core.log.pages import EMPTY_LOG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from aws_backend.log.items import Item, LogEnd, Request
     from aws_backend.log.transactions import Action
     from sltt_core.base.runtime import Runtime
+    from sltt_core.log.pages import Head
     from sltt_core.model.grants import Members
 
 INDEX = "projects"
@@ -187,23 +189,22 @@ class LogTable:
         """Return the members of a project; raises `LogDamaged` if their item is not valid."""
         return members_of(self.get(access_key(project_id), deadline, strong=strong), project_id)
 
-    def ends(self, project_ids: Sequence[str], deadline: float) -> dict[str, int]:
-        """Return the last number of each project that has changes; by eventually consistent reads, 100 a call.
+    def ends(self, project_ids: Sequence[str], deadline: float) -> dict[str, Head]:
+        """Return the end of each log that has changes; by eventually consistent reads, 100 a call.
 
-        Raises `LogDamaged` if a number is not valid.
+        A log of which this process has seen a later number is read again. Raises `LogDamaged` if an end is not valid.
         """
-        heads: dict[str, int] = {}
+        heads: dict[str, Head] = {}
         keys = [sequence_key(project_id) for project_id in dict.fromkeys(project_ids)]
-        options = {"ProjectionExpression": "pk, projectId, #v", "ExpressionAttributeNames": {"#v": "value"}}
+        options = {"ProjectionExpression": "pk, projectId, #v, chain", "ExpressionAttributeNames": {"#v": "value"}}
         for item in self.batch(keys, deadline, **options):
             if "projectId" in item:  # it is not of the original backend
                 project_id = item["pk"]["S"].partition("#")[2]
-                heads[project_id] = end_value_of(item, project_id) - 1
+                heads[project_id] = head_of(item, project_id)
         for project_id in project_ids:
-            known = self.known_heads.get(project_id)
-            if known > heads.get(project_id, 0):
-                heads[project_id] = known
-        return heads
+            if self.known_heads.get(project_id) > heads.get(project_id, EMPTY_LOG).seq:
+                heads[project_id] = self.read_end(project_id, deadline).head
+        return {project_id: head for project_id, head in heads.items() if head.seq}
 
     def batch(self, keys: Sequence[Item], deadline: float, **options: Any) -> Iterator[Item]:
         """Yield those of the items with these keys that exist, in no order; `options` are those of `BatchGetItem`."""

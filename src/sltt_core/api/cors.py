@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 ANY = "*"
 _REQUEST_HEADERS = (
-    "content-type, content-encoding, idempotency-key, if-none-match, x-request-id, authorization, x-api-key, "
+    "content-type, content-encoding, idempotency-key, if-head, if-none-match, x-request-id, authorization, x-api-key, "
     "x-amz-date, x-amz-security-token, x-amz-content-sha256, x-amz-user-agent, traceparent, tracestate, baggage"
 )
 _TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"

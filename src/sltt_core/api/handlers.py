@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from sltt_core.api.access import APPEND, check_access
+from sltt_core.api.access import APPEND, READ, check_access
 from sltt_core.api.bodies import Member as BodyMember
 from sltt_core.api.bodies import json_body, read_object
 from sltt_core.api.http import Request, Response, Wait, json_response
 from sltt_core.api.problems import API_NAMES
+from sltt_core.api.routes import CURSOR
 from sltt_core.base.c_json import dumps
-from sltt_core.base.errors import NotFound, ProjectExists, SlttError, StorageUnavailable
-from sltt_core.log.pages import MAX_LIMIT, ChangeFilter, ProjectsPage
+from sltt_core.base.errors import InvalidInput, NotAllowed, NotFound, ProjectExists, SlttError, StorageUnavailable
+from sltt_core.log.arguments import served_project
+from sltt_core.log.pages import EMPTY_LOG, MAX_LIMIT, ChangeFilter, ProjectsPage
 from sltt_core.model.changes import NewChange, parse_changes
-from sltt_core.model.fields import check_seq
+from sltt_core.model.fields import check_seq, checked
 from sltt_core.model.grants import check_granted_role
 
 TYPE_CHECKING = False
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sltt_core.api.context import Context, Handler
+    from sltt_core.log.pages import Head
 
 PAGE_FORM = 2
 """A part of the entity tag of a page; negative for a page with `data=text`.
@@ -90,16 +93,18 @@ def post_changes(context: Context, request: Request, parameters: Mapping[str, An
         changes = tuple(_signed(change, request.principal.id) for change in changes)
     project_ids = dict.fromkeys(str(change.project_id) for change in changes)
     key = _key(request)
+    end = request.headers.get("if-head")
+    if_head = None if end is None else checked(CURSOR.parse, end, API_NAMES["if_head"])
     try:
         owners = context.access.owners(request.principal, project_ids)
         try:
-            appended = context.storage.create_changes(changes, key, owners=owners)
+            appended = context.storage.create_changes(changes, key, owners=owners, if_head=if_head)
         except ProjectExists:
             # Another request was faster. Its sender decides now who may append.
             for project_id in owners:
                 context.access.project_exists(project_id)
             check_access(context.access, request.principal, APPEND, parameters)
-            appended = context.storage.create_changes(changes, key)
+            appended = context.storage.create_changes(changes, key, if_head=if_head)
         for project_id in owners:
             context.access.project_exists(project_id)
     except SlttError as error:
@@ -181,7 +186,7 @@ def get_changes(context: Context, request: Request, parameters: Mapping[str, Any
         f',"waited":{request.waited:g},"maxWait":{request.max_wait:g},"timestamp":"{context.now()}"}}'
     )
     seconds = parameters.get("wait", 0)
-    wait = Wait(project_id, cursor, seconds) if seconds and page.through == cursor else None
+    wait = Wait({project_id: cursor}, seconds) if seconds and page.through == cursor else None
     # The tag is not a hash of the text, which would cost as much as writing the page.
     return json_response(text, same=f"{form} {project_id} {page.state(cursor)}", wait=wait)
 
@@ -196,14 +201,53 @@ def get_change(context: Context, request: Request, parameters: Mapping[str, Any]
 def get_stats(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /api/projects/{projectId}/stats`."""
     project_id = parameters["projectId"]
-    stats, types = context.storage.get_stats(project_id=project_id)
+    stats, types, head = context.storage.get_stats_with_head(project_id=project_id)
     return _respond(
         context.now(),
         projectId=project_id,
         changeStats=dict(zip(stats.fields, stats.as_tuple(), strict=True)),
         entityTypeStats=types,
+        head=_head(head),
         storageType=context.storage.storage_type,
     )
+
+
+def get_heads(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
+    """`GET /api/heads`. It reads all heads at once, and no change: a link is compared only at the end of a log."""
+    if "at" not in parameters:
+        raise InvalidInput("at is required: PROJECT:SEQ or PROJECT:SEQ:LINK", field="at")
+    known = {project_id: (seq, link) for project_id, seq, link in parameters["at"]}
+    if len(known) < len(parameters["at"]):
+        raise InvalidInput("at names a project twice", field="at")
+    refused = []
+    for project_id in known:
+        try:
+            context.access.authorize(request.principal, READ, project_id)
+            served_project(project_id, context.storage.project_id)
+        except (NotAllowed, NotFound):
+            refused.append(project_id)
+    cursors = {project_id: seq for project_id, (seq, _) in known.items() if project_id not in refused}
+    ends = context.storage.get_ends(cursors)
+    heads, diverged = {}, []
+    for project_id, seq in cursors.items():
+        end = ends.get(project_id, EMPTY_LOG)
+        if end.seq > seq:
+            heads[project_id] = _head(end)
+        elif end.seq < seq or known[project_id][1] not in (None, end.chain):
+            diverged.append(project_id)
+    seconds = parameters.get("wait", 0)
+    text = dumps(
+        {
+            "heads": heads,
+            "diverged": diverged,
+            "refused": refused,
+            "waited": request.waited,
+            "maxWait": request.max_wait,
+            "timestamp": context.now(),
+        }
+    )
+    quiet = seconds and cursors and not (heads or diverged or refused)
+    return json_response(text, wait=Wait(cursors, seconds) if quiet else None)
 
 
 def _member_handler(name: str) -> Handler:
@@ -239,6 +283,7 @@ HANDLERS: dict[str, Handler] = {
     "get_changes": get_changes,
     "get_change": get_change,
     "get_stats": get_stats,
+    "get_heads": get_heads,
     "mark_as_outdated": mark_as_outdated,
     "me": _member_handler("me"),
     "list_members": _member_handler("list_members"),
@@ -280,6 +325,10 @@ def _page_of(visible: Iterable[str], cursor: str | None, limit: int, bound_to: s
             if len(found) > limit:
                 break
     return ProjectsPage(tuple(found[:limit]), found[limit - 1] if len(found) > limit else None)
+
+
+def _head(head: Head) -> dict[str, Any]:
+    return {"seq": head.seq, "chain": head.chain}
 
 
 def _status(context: Context, status: str) -> Response:

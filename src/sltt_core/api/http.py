@@ -37,9 +37,9 @@ class Request(Record):
     body: bytes = b""
     principal: Principal | None = None
     """The sender, as the server or the gateway has verified it; `None` if the request is anonymous."""
-    waited: float = 0.0
+    waited: float = 0
     """How long the server has waited for a change before this call of the API, in seconds."""
-    max_wait: float = 0.0
+    max_wait: float = 0
     """The longest time that the server waits for a change, in seconds; 0 if it never does."""
 
     def __repr__(self) -> str:
@@ -48,11 +48,10 @@ class Request(Record):
 
 
 class Wait(Record):
-    """What a client waits for that got an empty page: a change after the cursor."""
+    """What a client waits for that got nothing new: a change of one of its projects, after the cursor there."""
 
-    project_id: str
-    cursor: int
-    """The client waits for a change with a greater sequence number."""
+    cursors: Mapping[str, int]
+    """By project: the client waits for a change with a greater sequence number."""
     seconds: float
     """How long the client waits, counted from its request."""
 

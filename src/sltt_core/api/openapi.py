@@ -7,6 +7,7 @@ from sltt_core.api.http import JSON, PROBLEM_JSON
 from sltt_core.api.routes import routes
 from sltt_core.api.schemas import METADATA_SCHEMA, REQUEST_BODIES, SCHEMAS
 from sltt_core.base.version import __version__
+from sltt_core.model.fields import MAX_SEQ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ RESPONSES = {
     "get_changes": "Page",
     "get_change": "Change",
     "get_stats": "Stats",
+    "get_heads": "Heads",
     "mark_as_outdated": "Change",
     "me": "Me",
     "list_members": "Members",
@@ -47,6 +49,7 @@ _PROBLEMS = {
     "404": "The change or the project does not exist here",
     "409": "The log has another history than the one the reader knows, the project would lose its last owner, or the "
     "key has created a device token or an invitation before",
+    "412": "The log does not end at If-Head; `seq` and `chain` are its end",
     "413": "The body, or a change in it, is too large",
     "415": "The body is not JSON, or its compression is not gzip",
     "422": "The idempotency key was used before with another batch",
@@ -59,11 +62,12 @@ _PROBLEMS_OF = {
     "ready": "400 503",
     "help_page": "400",
     "openapi": "400",
-    "post_changes": "400 403 404 413 415 422 429 500 503",
+    "post_changes": "400 403 404 412 413 415 422 429 500 503",
     "mark_as_outdated": "400 403 404 413 415 429 500 503",
     "get_changes": "400 403 404 409 429 500 503",
     "get_change": "400 403 404 429 500 503",
     "get_stats": "400 403 404 429 500 503",
+    "get_heads": "400 403 429 500 503",
     "get_projects": "400 403 429 500 503",
     "me": "400",
     "list_members": "400 403 404 429 500 503",
@@ -87,6 +91,13 @@ _KEY: dict[str, Any] = {
     "A key in double quotes is the same key",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{16,128}$"},
     "example": "2f1c9a54-0b7e-4d0e-9d1c-6a1f0e5b7c33",
+}
+_IF_HEAD: dict[str, Any] = {
+    "name": "If-Head",
+    "in": "header",
+    "description": "The batch is appended only if the log of its project ends at this number; one atomic write",
+    "schema": {"type": "integer", "minimum": 0, "maximum": MAX_SEQ},
+    "example": 41,
 }
 _ONCE: dict[str, Any] = {**_KEY, "description": "A second request with the same key gets a 409 that has the id"}
 _BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
@@ -164,7 +175,7 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.handler in REQUEST_BODIES:
         operation["requestBody"] = {"required": True, "content": {JSON: REQUEST_BODIES[route.handler]}}
     if route.handler == "post_changes":
-        parameters.append(_KEY)
+        parameters += [_KEY, _IF_HEAD]
     if route.handler in ("create_token", "create_invitation"):
         parameters.append(_ONCE)
     return operation

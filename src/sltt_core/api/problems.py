@@ -6,6 +6,7 @@ from sltt_core.api.http import PROBLEM_JSON, Response
 from sltt_core.base.c_json import dumps
 from sltt_core.base.errors import (
     CredentialExists,
+    HeadMoved,
     InvalidBatch,
     InvalidInput,
     MethodNotAllowed,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _KEY = "idempotency_key"
-API_NAMES = {**WIRE_NAMES, _KEY: "Idempotency-Key"}
+API_NAMES = {**WIRE_NAMES, _KEY: "Idempotency-Key", "if_head": "If-Head"}
 """What the API calls the parameters of a storage's methods, for the errors that name one (`SlttError.rename`)."""
 
 
@@ -89,6 +90,8 @@ def _particulars(error: SlttError) -> dict[str, Any]:
             "created": sum(seq is not None for seq in error.seqs),
             "createdSeqs": error.seqs,
         }
+    if isinstance(error, HeadMoved):
+        return {"seq": error.seq, "chain": error.chain}
     if isinstance(error, CredentialExists):
         return {"id": error.credential_id}
     return {}

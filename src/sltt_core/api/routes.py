@@ -77,6 +77,22 @@ def _check_link(value: object) -> str:
     return text
 
 
+def parse_end(value: object) -> tuple[str, int, str | None]:
+    """Parse the end of a log that a client knows: `PROJECT:SEQ` or `PROJECT:SEQ:LINK`.
+
+    A project id may contain colons, so the text is read from its end: after the last colon is a link if it has 22
+    characters, which no number has, else the number.
+    """
+    rest, _, last = str(value).rpartition(":")
+    link = None
+    if len(last) == 22:
+        link = _check_link(last)
+        rest, _, last = rest.rpartition(":")
+    if not rest:
+        raise ValueError("is not PROJECT:SEQ or PROJECT:SEQ:LINK")
+    return check_project_id(rest), CURSOR.parse(last), link
+
+
 def _seconds(value: object) -> float:
     text = str(value)
     whole, point, fraction = text.partition(".")
@@ -158,7 +174,7 @@ CHAIN = Parameter(
 WAIT = Parameter(
     "wait",
     "query",
-    f"Seconds to wait for a change after the cursor, 0 to {MAX_WAIT_SECONDS}; default 0",
+    f"Seconds to wait for a change, 0 to {MAX_WAIT_SECONDS}; default 0",
     _seconds,
     {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS, "default": 0},
 )
@@ -191,6 +207,15 @@ DATA = Parameter(
     "`text` returns each `data` as a string that holds its JSON text verbatim; default `object`",
     _text_or_object,
     {"type": "string", "enum": ["object", "text"], "default": "object"},
+)
+END = Parameter(
+    "at",
+    "query",
+    "The end of a log that the reader knows: `PROJECT:SEQ`, or `PROJECT:SEQ:LINK` with the link there; repeatable",
+    parse_end,
+    {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}:[0-9]{1,13}(:[A-Za-z0-9_-]{22})?$"},
+    repeatable=True,
+    example="ruth:41",
 )
 
 ROUTES = (
@@ -232,6 +257,15 @@ ROUTES = (
         READ,
         "Returns counts by operation and by entity type",
         (PROJECT,),
+    ),
+    Route(
+        "GET",
+        "/api/heads",
+        "get_heads",
+        LIST,
+        "Returns the ends of the logs that have more changes than the reader knows; can wait for some",
+        (END, WAIT),
+        cache="no-store",
     ),
     Route("GET", "/api/me", "me", LIST, "Returns who the sender of the request is", cache="no-store"),
     Route(

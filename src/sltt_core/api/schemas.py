@@ -118,6 +118,7 @@ _CREDENTIAL: dict[str, dict[str, Any]] = {
     "createdAt": _TIME,
     "expires": _TIME,
 }
+_HEAD = _object({"seq": _COUNT, "chain": LINK_SCHEMA})
 _WAITED: dict[str, dict[str, Any]] = {
     "waited": {"type": "number", "minimum": 0, "description": "Seconds that the server waited for a change"},
     "maxWait": {
@@ -219,8 +220,30 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "projectId": PROJECT_SCHEMA,
             "changeStats": _object({"total": _COUNT, "creates": _COUNT, "updates": _COUNT, "deletes": _COUNT}),
             "entityTypeStats": {"type": "object", "additionalProperties": _COUNT},
+            "head": {**_HEAD, "description": "The end of the log"},
             "timestamp": _TIME,
             "storageType": {"type": "string"},
+        }
+    ),
+    "Heads": _object(
+        {
+            "heads": {
+                "type": "object",
+                "additionalProperties": _HEAD,
+                "description": "The ends of the logs that have more changes, by project",
+            },
+            "diverged": {
+                "type": "array",
+                "items": PROJECT_SCHEMA,
+                "description": "The projects whose log ends before the number, or has another link there at its end",
+            },
+            "refused": {
+                "type": "array",
+                "items": PROJECT_SCHEMA,
+                "description": "The projects that do not exist, or that the sender may not read",
+            },
+            **_WAITED,
+            "timestamp": _TIME,
         }
     ),
     "Health": _object(
@@ -326,8 +349,10 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             },
             "created": _COUNT,
             "createdSeqs": {"type": "array", "items": _or_null(SEQ_SCHEMA)},
+            "seq": {**_COUNT, "description": "The end of the log"},
+            "chain": {**LINK_SCHEMA, "description": "The link there"},
         },
-        optional="hint retryable field id failedAtIndex errors created createdSeqs",
+        optional="hint retryable field id failedAtIndex errors created createdSeqs seq chain",
         description="Problem details (RFC 9457), and the members error, timestamp and server of the original API",
     ),
 }

@@ -20,6 +20,7 @@
       LastOwner                     409             a project would have no owner any more
       ProjectExists                 409             a project cannot be created, because it has changes
       CredentialExists              409             a device token or an invitation was created before
+      HeadMoved                     412             the log does not end where the caller expected it
       KeyReused                     422             the idempotency key was used with another batch
       StorageError                  500             the storage failed
         LogDamaged                  500             a number is missing, or the log contradicts itself
@@ -317,6 +318,21 @@ class ChainMismatch(SlttError):
     kind = "chain-mismatch"
     title = "The log has another history"
     hint = "The log was restored, replaced or altered. Read it again from cursor 0 and compare."
+
+
+class HeadMoved(SlttError):
+    """The log does not end where the caller expected it; nothing was written."""
+
+    status = 412
+    kind = "head-moved"
+    title = "The log has another end"
+    hint = "Read the changes that are new, and decide again."
+
+    def __init__(self, message: str, seq: int, chain: str) -> None:
+        """`seq` is the last sequence number of the log, and `chain` its link."""
+        super().__init__(message)
+        self.seq = seq
+        self.chain = chain
 
 
 class KeyReused(SlttError):

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from sltt_core.base.errors import InvalidBatch, KeyReused, LogDamaged, PartialAppend, Problem, ProjectExists, SlttError
+from sltt_core.base.errors import (
+    HeadMoved,
+    InvalidBatch,
+    KeyReused,
+    LogDamaged,
+    PartialAppend,
+    Problem,
+    ProjectExists,
+    SlttError,
+)
 from sltt_core.base.record import Record
 from sltt_core.log.pages import Head
 from sltt_core.model.chain import link
@@ -50,6 +59,8 @@ class Chunk(Record):
     """The bytes of the changes as stored (`item_size`)."""
     owner: str | None = None
     """The principal who becomes the owner of the project, which must not have any change yet; `None` for no grant."""
+    if_head: int | None = None
+    """The number at which the log must end; `None` for any."""
 
     @property
     def grants(self) -> int:
@@ -80,7 +91,7 @@ class StoredChunk(Record):
 class BatchAppend:
     """Stores a batch: one project after the other, each chunk by chunk."""
 
-    __slots__ = ("_append", "_key", "_owners", "_parts", "batch", "chunks", "fingerprint", "seqs")
+    __slots__ = ("_append", "_if_head", "_key", "_owners", "_parts", "batch", "chunks", "fingerprint", "seqs")
 
     def __init__(
         self,
@@ -90,10 +101,12 @@ class BatchAppend:
         max_changes: int = CHUNK_CHANGES,
         max_bytes: int = CHUNK_BYTES,
         owners: Mapping[str, str] = {},
+        if_head: int | None = None,
     ) -> None:
         """`append` stores a chunk of at most `max_changes` changes and `max_bytes` bytes.
 
         `owners` has the projects that must not have any change yet, and the principal who becomes the owner of each.
+        `if_head` is the number at which the log must end before a batch of one chunk.
         """
         self.batch = batch
         self.seqs: list[int | None] = [None] * len(batch.changes)
@@ -103,6 +116,7 @@ class BatchAppend:
         self._key = key
         self._append = append
         self._owners = owners
+        self._if_head = if_head
         indexes: dict[str, list[int]] = {}
         for index, change in enumerate(batch.changes):
             indexes.setdefault(str(change.project_id), []).append(index)
@@ -159,7 +173,8 @@ class BatchAppend:
             end, size = part.chunk_at(offset)
             changes = tuple([self.batch.changes[index] for index in part.indexes[offset:end]])
             owner = None if number else self._owners.get(project_id)
-            stored = self._append(Chunk(project_id, self._key, number, offset, self.fingerprint, changes, size, owner))
+            chunk = Chunk(project_id, self._key, number, offset, self.fingerprint, changes, size, owner, self._if_head)
+            stored = self._append(chunk)
             if stored.fingerprint != self.fingerprint:
                 raise key_reused(project_id)
             if stored.offset != offset or offset + stored.count > length:
@@ -276,6 +291,11 @@ def first_excess_type(known: set[str], types: Iterable[str]) -> int | None:
 def project_exists(project_id: str) -> ProjectExists:
     """Return the error for a chunk that names an owner, if the log has changes already."""
     return ProjectExists(f"project {project_id} has changes already")
+
+
+def head_moved(project_id: str, head: Head) -> HeadMoved:
+    """Return the error for a chunk whose `if_head` is not the log's `head`."""
+    return HeadMoved(f"project {project_id} ends at {head.seq}", head.seq, head.chain)
 
 
 def too_many_entity_types(index: int) -> InvalidBatch:

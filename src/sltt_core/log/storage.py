@@ -42,7 +42,7 @@ from sltt_core.model.grants import NONE, check_principal, check_role, new_grant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -141,6 +141,7 @@ class BaseStorageService(Upkeep, CredentialStorage):
         idempotency_key: str | None = None,
         *,
         owners: Mapping[str, str] = {},
+        if_head: int | None = None,
     ) -> Appended:
         """Append a batch in order, and return the sequence numbers of its changes.
 
@@ -159,10 +160,14 @@ class BaseStorageService(Upkeep, CredentialStorage):
         `owners` has the projects that the call creates, and the principal who becomes the owner of each: the first
         change of such a log is the grant, in the same atomic write as the first changes of the batch. Raises
         `ProjectExists` if such a project has changes already, unless they are those of the same batch and key.
+
+        With `if_head`, the batch is appended only if the log ends at this sequence number; 0 is an empty log. Raises
+        `HeadMoved`, with the end of the log, if it does not, unless the batch is stored already with this key. The
+        condition is not a part of what the key identifies. The batch must be one atomic write.
         """
         for principal in owners.values():
             checked(check_principal, principal, "owners")
-        return self._append_batch(changes, idempotency_key, owners)[0]
+        return self._append_batch(changes, idempotency_key, owners, if_head)[0]
 
     def restore_changes(self, changes: Iterable[Change]) -> Head:
         """Append changes of another log of the same project without modification, and return the new end of the log.
@@ -309,10 +314,21 @@ class BaseStorageService(Upkeep, CredentialStorage):
         """
         project_id = self._project(project_id)
         checked(lambda value: check_seq(value, 0), cursor, "cursor")
+        return self._wait_until(lambda: self._head(project_id).seq > cursor, timeout)
+
+    def wait_for_any(self, cursors: Mapping[str, int], timeout: float) -> bool:
+        """Block until one of these projects has a change after its cursor. Otherwise like `wait_for_changes`."""
+        for cursor in cursors.values():
+            checked(lambda value: check_seq(value, 0), cursor, "cursors")
+        return self._wait_until(
+            lambda: any(seq > cursors[project_id] for project_id, seq in self.get_heads(cursors).items()), timeout
+        )
+
+    def _wait_until(self, changed: Callable[[], bool], timeout: float) -> bool:
         deadline = self._runtime.steady_clock() + timeout
         while True:
             mark = self.write_mark()
-            if self._head(project_id).seq > cursor:
+            if changed():
                 return True
             left = deadline - self._runtime.steady_clock()
             if left <= 0:
@@ -325,7 +341,11 @@ class BaseStorageService(Upkeep, CredentialStorage):
 
     def get_heads(self, project_ids: Iterable[str]) -> dict[str, int]:
         """Return the last sequence number of each of these projects. Projects without changes are left out."""
-        return self._heads([self._project(project_id) for project_id in project_ids])
+        return {project_id: end.seq for project_id, end in self.get_ends(project_ids).items()}
+
+    def get_ends(self, project_ids: Iterable[str]) -> dict[str, Head]:
+        """Return the last sequence number and its link of each of these projects. Empty logs are left out."""
+        return self._ends([self._project(project_id) for project_id in project_ids])
 
     def get_change_stats(self, *, project_id: str | None = None) -> ChangeStats:
         """Return the exact numbers of changes, in all and by operation. The cost does not grow with the log."""
@@ -337,6 +357,10 @@ class BaseStorageService(Upkeep, CredentialStorage):
 
     def get_stats(self, *, project_id: str | None = None) -> tuple[ChangeStats, dict[str, int]]:
         """Return `get_change_stats` and `get_entity_type_stats` of one moment: the totals of both are equal."""
+        return self.get_stats_with_head(project_id=project_id)[:2]
+
+    def get_stats_with_head(self, *, project_id: str | None = None) -> tuple[ChangeStats, dict[str, int], Head]:
+        """Return `get_stats` and the end of the log, all of one moment."""
         return self._stats(self._project(project_id))
 
     def get_all_projects(self, cursor: str | None = None, limit: int = MAX_LIMIT) -> ProjectsPage:
@@ -363,13 +387,25 @@ class BaseStorageService(Upkeep, CredentialStorage):
         return NotFound(f"project {project_id} has no change {seq}")
 
     def _append_batch(
-        self, changes: Sequence[NewChange], key: str | None, owners: Mapping[str, str] = {}
+        self,
+        changes: Sequence[NewChange],
+        key: str | None,
+        owners: Mapping[str, str] = {},
+        if_head: int | None = None,
     ) -> tuple[Appended, list[StoredChunk]]:
         batch = checked_batch(changes, self.project_id)
         if key is not None:
             checked(check_idempotency_key, key, "idempotency_key")
         limit = min(self._chunk_changes, OWNED_CHANGES) if owners else self._chunk_changes
-        append = BatchAppend(batch, key, self._append, limit, self._chunk_bytes, owners)
+        append = BatchAppend(batch, key, self._append, limit, self._chunk_bytes, owners, if_head)
+        if if_head is not None:
+            checked(lambda value: check_seq(value, 0), if_head, "if_head")
+            if append.writes > 1:
+                raise InvalidInput(
+                    "if_head needs a batch that is one atomic write",
+                    field="if_head",
+                    hint=f"Send at most {limit} changes of one project.",
+                )
         if append.writes > 1:
             # A single write checks this itself. With several, the check comes before the first.
             append.check(self._stored_chunk, lambda project_id: self._stats(project_id)[1])
@@ -402,10 +438,10 @@ class BaseStorageService(Upkeep, CredentialStorage):
     def check(self) -> None:
         """Raise `StorageError` when the open storage is known to have failed. Costs little: `/health` calls it."""
 
-    def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
-        """Return what `get_heads` returns. A storage that can read many logs at once overrides this."""
-        heads = {project_id: self._head(project_id).seq for project_id in project_ids}
-        return {project_id: seq for project_id, seq in heads.items() if seq}
+    def _ends(self, project_ids: Sequence[str]) -> dict[str, Head]:
+        """Return what `get_ends` returns. A storage that can read many logs at once overrides this."""
+        ends = {project_id: self._head(project_id) for project_id in project_ids}
+        return {project_id: end for project_id, end in ends.items() if end.seq}
 
     @abstractmethod
     def write_mark(self) -> object:
@@ -419,8 +455,10 @@ class BaseStorageService(Upkeep, CredentialStorage):
     def _append(self, chunk: Chunk) -> StoredChunk:
         """Store a chunk atomically. If its key and number are stored already, return that chunk and store nothing.
 
-        With `Chunk.owner`, store a grant before it. Raises `ProjectExists` if the log has changes then, and
-        `InvalidBatch` (`too_many_entity_types`), before anything is written.
+        With `Chunk.owner`, store a grant before it; raise `ProjectExists` if the log has changes then. With
+        `Chunk.if_head`, raise `HeadMoved` (`head_moved`) if the log does not end there, but after a `ProjectExists`:
+        the caller may not read the log. Raise `InvalidBatch` (`too_many_entity_types`). All that comes before anything
+        is written.
         """
 
     @abstractmethod
@@ -467,8 +505,8 @@ class BaseStorageService(Upkeep, CredentialStorage):
         """Return the end of the log; `EMPTY_LOG` if it has no changes."""
 
     @abstractmethod
-    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
-        """Return the numbers of changes by operation, and by entity type (sorted by type), of one moment."""
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int], Head]:
+        """Return the numbers of changes by operation and by entity type (sorted), and the head, of one moment."""
 
     @abstractmethod
     def _projects(self, after: str | None, limit: int) -> list[str]:

@@ -235,7 +235,7 @@ class AsgiApp:
 
     async def _wait(self, wait: Wait, seconds: float, receive: Receive) -> None:
         """Wait for a change or the end of the time; raises `ClientGone` when the client closes the connection."""
-        change = asyncio.ensure_future(self._watcher.wait(wait.project_id, wait.cursor, seconds))
+        change = asyncio.ensure_future(self._watcher.wait(wait.cursors, seconds))
         gone = asyncio.ensure_future(receive())
         try:
             await asyncio.wait((change, gone), return_when=asyncio.FIRST_COMPLETED)

@@ -16,7 +16,7 @@ from sltt_core.model.fields import MAX_SEQ
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sltt_core.log.storage import BaseStorageService
 
@@ -30,7 +30,7 @@ ROUND_SECONDS = 0.5
 
 
 class Watcher:
-    """Wakes coroutines when their project has a change after their cursor."""
+    """Wakes coroutines when one of their projects has a change after their cursor."""
 
     def __init__(self, storage: BaseStorageService, report: Callable[[BaseException], None] | None = None) -> None:
         """`report` is called with an error of the thread; the thread goes on."""
@@ -57,14 +57,15 @@ class Watcher:
             seconds = monotonic() - self._looked
         return f"the thread that looks for changes is stuck for {seconds:.0f} s" if seconds > STUCK_SECONDS else None
 
-    async def wait(self, project_id: str, cursor: int, seconds: float) -> None:
-        """Return when the project may have a change after the cursor, or after `seconds`."""
+    async def wait(self, cursors: Mapping[str, int], seconds: float) -> None:
+        """Return when one of the projects may have a change after its cursor, or after `seconds`."""
         loop = asyncio.get_running_loop()
         future: Future[None] = loop.create_future()
         with self._lock:
             if self.closed:
                 return
-            self._waiting.setdefault(project_id, {})[future] = cursor
+            for project_id, cursor in cursors.items():
+                self._waiting.setdefault(project_id, {})[future] = cursor
             if self._thread is None or not self._thread.is_alive():
                 self._looked = monotonic()
                 self._thread = Thread(target=self._watch, args=(loop,), name="sltt-watcher", daemon=True)
@@ -75,11 +76,12 @@ class Watcher:
             pass
         finally:
             with self._lock:
-                waiting = self._waiting.get(project_id)
-                if waiting is not None:
-                    waiting.pop(future, None)
-                    if not waiting:
-                        del self._waiting[project_id]
+                for project_id in cursors:
+                    waiting = self._waiting.get(project_id)
+                    if waiting is not None:
+                        waiting.pop(future, None)
+                        if not waiting:
+                            del self._waiting[project_id]
 
     def close(self) -> None:
         """Wake all coroutines, and let later calls of `wait` return immediately; call it in the loop's thread."""

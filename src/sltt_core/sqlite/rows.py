@@ -6,7 +6,7 @@ from collections import Counter
 
 from sltt_core.base.errors import LogDamaged, StorageError
 from sltt_core.log.batches import KEY_DAYS, StoredChunk
-from sltt_core.log.pages import ChangeStats, Head, contiguous_run
+from sltt_core.log.pages import EMPTY_LOG, ChangeStats, Head, contiguous_run
 from sltt_core.model.chain import GENESIS
 from sltt_core.model.changes import Change
 from sltt_core.model.fields import COLUMNS, FIELDS, MAX_SEQ, is_link
@@ -49,9 +49,9 @@ def find_log(connection: Connection, project_id: str) -> tuple[int, Head] | None
         return None
     log, value, chain = row
     # A greater number would lead to another project's changes: SQLite drops the bits that have no room.
-    if not (0 <= log <= MAX_LOG and type(chain) is str and is_link(chain)):
+    if not 0 <= log <= MAX_LOG:
         raise _not_valid(project_id, "logs")
-    return log, Head(_end(project_id, value), chain)
+    return log, _head(project_id, value, chain)
 
 
 def find_change(connection: Connection, project_id: str, seq: int) -> Change | None:
@@ -147,14 +147,14 @@ def find_projects_of(connection: Connection, principal: str, after: str | None, 
     return [project_id for (project_id,) in rows]
 
 
-def find_ends(connection: Connection, project_ids: Sequence[str]) -> dict[str, int]:
-    """Return the last sequence number of each of these projects that has changes."""
-    ends: dict[str, int] = {}
+def find_ends(connection: Connection, project_ids: Sequence[str]) -> dict[str, Head]:
+    """Return the end of the log of each of these projects that has changes."""
+    ends: dict[str, Head] = {}
     for start in range(0, len(project_ids), MAX_TERMS):
         some = project_ids[start : start + MAX_TERMS]
         marks = ",".join("?" * len(some))
-        found = connection.execute(f"SELECT project_id, value FROM logs WHERE project_id IN ({marks})", some)
-        ends.update((project_id, _end(project_id, value)) for project_id, value in found)
+        found = connection.execute(f"SELECT project_id, value, chain FROM logs WHERE project_id IN ({marks})", some)
+        ends.update((project_id, _head(project_id, value, chain)) for project_id, value, chain in found)
     return ends
 
 
@@ -167,17 +167,18 @@ def find_projects(connection: Connection, after: str | None, limit: int) -> list
     return [project_id for (project_id,) in rows]
 
 
-def count_operations(connection: Connection, project_id: str) -> ChangeStats:
-    """Return the counts by operation."""
+def count_operations(connection: Connection, project_id: str) -> tuple[ChangeStats, Head]:
+    """Return the counts by operation, and the end of the log."""
     row = connection.execute(
-        "SELECT value, creates, updates, deletes FROM logs WHERE project_id = ?", (project_id,)
+        "SELECT value, chain, creates, updates, deletes FROM logs WHERE project_id = ?", (project_id,)
     ).fetchone()
     if row is None:
-        return ChangeStats(0, 0, 0, 0)
-    value, *counts = row
+        return ChangeStats(0, 0, 0, 0), EMPTY_LOG
+    value, chain, *counts = row
     if not all(map(_is_count, counts)):
         raise _not_valid(project_id, "logs")
-    return ChangeStats(_end(project_id, value), *counts)
+    head = _head(project_id, value, chain)
+    return ChangeStats(head.seq, *counts), head
 
 
 def count_types(connection: Connection, project_id: str) -> dict[str, int]:
@@ -197,11 +198,11 @@ def _change_of(row: tuple[object, ...]) -> Change:
     return sound(Change.of(row), NAMES)
 
 
-def _end(project_id: str, value: object) -> int:
-    """Return the last number of a log from its column `value`."""
-    if type(value) is not int or not 1 <= value <= MAX_SEQ + 1:
+def _head(project_id: str, value: object, chain: object) -> Head:
+    """Return the end of a log from its columns `value` and `chain`."""
+    if type(value) is not int or not 1 <= value <= MAX_SEQ + 1 or type(chain) is not str or not is_link(chain):
         raise _not_valid(project_id, "logs")
-    return value - 1
+    return Head(value - 1, chain)
 
 
 def _is_count(value: object) -> bool:

@@ -19,6 +19,7 @@ from sltt_core.log.batches import (
     StoredChunk,
     chunk_of,
     first_excess_type,
+    head_moved,
     number_changes,
     project_exists,
     too_many_entity_types,
@@ -128,13 +129,14 @@ class LocalStorageService(BaseStorageService):
             found = rows.find_log(connection, project_id)
         return EMPTY_LOG if found is None else found[1]
 
-    def _heads(self, project_ids: Sequence[str]) -> dict[str, int]:
+    def _ends(self, project_ids: Sequence[str]) -> dict[str, Head]:
         with self._readers.snapshot() as connection:
             return rows.find_ends(connection, project_ids)
 
-    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int]]:
+    def _stats(self, project_id: str) -> tuple[ChangeStats, dict[str, int], Head]:
         with self._readers.snapshot() as connection:
-            return rows.count_operations(connection, project_id), rows.count_types(connection, project_id)
+            stats, head = rows.count_operations(connection, project_id)
+            return stats, rows.count_types(connection, project_id), head
 
     def _projects(self, after: str | None, limit: int) -> list[str]:
         with self._readers.snapshot() as connection:
@@ -194,6 +196,10 @@ class LocalStorageService(BaseStorageService):
             before = rows.find_request(connection, log, chunk.key, chunk.number)
             if before is not None:
                 return before
+        if log is not None and chunk.owner is not None:
+            raise project_exists(chunk.project_id)
+        if chunk.if_head not in (None, head.seq):
+            raise head_moved(chunk.project_id, head)
         types = {change.entity_type for change in chunk.changes}
         if len(rows.known_types(connection, log, types)) < len(types):
             known = rows.all_types(connection, log)
@@ -202,8 +208,6 @@ class LocalStorageService(BaseStorageService):
                 raise too_many_entity_types(chunk.offset + too_many)
         if log is None:
             log = rows.insert_log(connection, chunk.project_id)
-        elif chunk.owner is not None:
-            raise project_exists(chunk.project_id)
         written = number_changes(chunk, head, now_utc(self._runtime.clock))
         rows.insert_changes(connection, log, written)
         stored = written[chunk.grants :]

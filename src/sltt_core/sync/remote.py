@@ -227,7 +227,14 @@ class Remote:
             query.append(("wait", f"{wait:.3f}"))
         found = self.request("GET", "/api/heads", query=query, wait=wait).document()
         heads = {project: Head(head["seq"], head["chain"]) for project, head in found["heads"].items()}
-        return Heads(heads, tuple(found["diverged"]), found["waited"], found["maxWait"], found["timestamp"])
+        return Heads(
+            heads,
+            tuple(found["diverged"]),
+            tuple(found["refused"]),
+            found["waited"],
+            found["maxWait"],
+            found["timestamp"],
+        )
 
     # Projects
 
@@ -240,11 +247,11 @@ class Remote:
     def stats(self, project_id: str) -> RemoteStats:
         """Return the counts of a project's log, and its end."""
         found = self.request("GET", f"{project_path(project_id)}/stats").document()
-        counts, head = found["changeStats"], found.get("head")
+        counts, head = found["changeStats"], found["head"]
         return RemoteStats(
             ChangeStats(*(counts[name] for name in ChangeStats.fields)),
             found["entityTypeStats"],
-            None if head is None else Head(head["seq"], head["chain"]),
+            Head(head["seq"], head["chain"]),
             found["storageType"],
             found["timestamp"],
         )

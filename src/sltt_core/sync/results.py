@@ -53,7 +53,9 @@ class Heads(Record):
     heads: Mapping[str, Head]
     """The end of each log that has more changes than the caller knew, by project."""
     diverged: tuple[str, ...]
-    """The projects whose log has another history than the caller knew, or ends before it."""
+    """The projects whose log ends before the number that the caller knew, or ends there with another link."""
+    refused: tuple[str, ...]
+    """The projects that do not exist, or that the sender may not read."""
     waited: float
     """Seconds that the server waited for a change."""
     max_wait: float
@@ -68,7 +70,7 @@ class RemoteStats(Record):
     changes: ChangeStats
     entity_types: Mapping[str, int]
     """The number of changes of each entity type."""
-    head: Head | None
+    head: Head
     """The end of the log."""
     storage_type: str
     timestamp: str

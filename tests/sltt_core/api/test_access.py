@@ -30,6 +30,7 @@ EXPECTED = {
     "get_changes": "read",
     "get_change": "read",
     "get_stats": "read",
+    "get_heads": "list",  # its handler demands `read` of each project
     "me": "list",
     "list_members": "read",
     "put_member": "grant",

@@ -9,7 +9,7 @@ import pytest
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request, Response
 from sltt_core.base.errors import InvalidInput, LogDamaged, NotAllowed, StorageBusy, StorageError
-from sltt_core.log.pages import ChangeStats
+from sltt_core.log.pages import ChangeStats, Head
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.sltt_core.api.client import KEY, RUNTIME, Asks, Question, api_on, body_from, get, post
 from tests.sltt_core.api.test_problems import MEMBERS
@@ -282,7 +282,7 @@ def test_a_client_with_the_current_response_gets_a_304(storage: Storage, target:
 def test_errors_that_need_an_operator_are_reported(
     storage: LocalStorageService, error: StorageError, told: bool
 ) -> None:
-    def fail(project_id: str) -> tuple[ChangeStats, dict[str, int]]:
+    def fail(project_id: str) -> tuple[ChangeStats, dict[str, int], Head]:
         raise error
 
     storage._stats = fail  # type: ignore[method-assign]

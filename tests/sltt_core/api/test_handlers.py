@@ -225,6 +225,8 @@ def test_a_page_has_its_changes_and_the_next_cursor(storage: Storage) -> None:
         "cursor": 2,
         "through": 2,
         "chain": links[1],
+        "waited": 0,
+        "maxWait": 0,
         "timestamp": NOW,
     }
     rest = body_from(get(api, f"/api/projects/ruth/changes?cursor=2&chain={links[1]}"))
@@ -276,7 +278,7 @@ def test_a_page_with_nothing_new_asks_its_server_to_wait(storage: Storage) -> No
     post(api, wire_change())
     waiting = get(api, "/api/projects/ruth/changes?cursor=1&wait=2.5").wait
     assert waiting is not None
-    assert waiting.as_tuple() == ("ruth", 1, 2.5)
+    assert waiting.as_tuple() == ({"ruth": 1}, 2.5)
     for target in ("?cursor=0&wait=2.5", "?cursor=1", "?cursor=1&wait=0"):
         assert get(api, f"/api/projects/ruth/changes{target}").wait is None
 
@@ -308,6 +310,7 @@ def test_the_counts_are_exact(storage: Storage) -> None:
         "projectId": "ruth",
         "changeStats": {"total": 10, "creates": 4, "updates": 4, "deletes": 2},
         "entityTypeStats": {"a.b": 5, "note": 5},
+        "head": {"seq": 10, "chain": storage.get_head(project_id="ruth").chain},
         "storageType": "sqlite",
         "timestamp": NOW,
     }
@@ -316,7 +319,15 @@ def test_the_counts_are_exact(storage: Storage) -> None:
 def test_a_project_without_changes_is_empty(storage: Storage) -> None:
     api = api_on(storage)
     page = body_from(get(api, "/api/projects/nobody/changes"))
-    assert page == {"changes": [], "count": 0, "through": 0, "chain": GENESIS, "timestamp": NOW}
+    assert page == {
+        "changes": [],
+        "count": 0,
+        "through": 0,
+        "chain": GENESIS,
+        "waited": 0,
+        "maxWait": 0,
+        "timestamp": NOW,
+    }
     stats = body_from(get(api, "/api/projects/nobody/stats"))
     assert stats["changeStats"] == {"total": 0, "creates": 0, "updates": 0, "deletes": 0}
     assert stats["entityTypeStats"] == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +29,7 @@ from sltt_core.base.errors import (
 from sltt_core.model.grants import MEMBER, Member, Members
 from sltt_core.sqlite.storage import LocalStorageService
 from tests.contract.logs import new
-from tests.http.role_matrix import DEVICE, EXPECTED, REVOKED, Cell, prepare
+from tests.http.role_matrix import DEVICE, EXPECTED, PROJECTS, REVOKED, ROLES, Cell, prepare
 from tests.sltt_core.api.client import RUNTIME, api_on, body_from, get, post
 from tests.sltt_core.samples import wire_change
 
@@ -66,7 +67,18 @@ def send(api: Api, route: Route, project: str, role: str) -> Response:
     cell = Cell(route, route.method, project, role, 200)
     body = cell.body(project)
     headers = {} if body is None else {"content-type": "application/json"}
-    return api.handle(Request(route.method, cell.target(project), "", headers, body or b"", Principal(role)))
+    path, _, query = cell.target(project).partition("?")
+    return api.handle(Request(route.method, path, query, headers, body or b"", Principal(role)))
+
+
+@pytest.mark.parametrize("role", ROLES[1:7])
+def test_the_heads_of_projects_that_a_role_may_not_read_are_refused(api: Api, role: str) -> None:
+    query = "&".join(f"at={project}:0" for project in PROJECTS)
+    found = json.loads(api.handle(Request("GET", "/api/heads", query, {}, b"", Principal(role))).content)
+    readable = {"stranger": [], "former": [], "admin": ["own", "foreign"]}.get(role, ["own"])
+    assert list(found["heads"]) == readable
+    unknown = [] if role == "admin" else [project for project in PROJECTS if project not in readable]
+    assert (found["refused"], found["diverged"]) == (unknown, [])
 
 
 CREDENTIALS = ("_credential", "_credentials", "_replace_credential", "_change_credential")

@@ -25,6 +25,7 @@ TABLE = [
     ("GET", "/api/projects/ruth/changes", "get_changes", {"projectId": "ruth"}),
     ("GET", "/api/projects/ruth/changes/5", "get_change", {"projectId": "ruth", "seq": "5"}),
     ("GET", "/api/projects/ruth/stats", "get_stats", {"projectId": "ruth"}),
+    ("GET", "/api/heads", "get_heads", {}),
     ("GET", "/api/me", "me", {}),
     ("GET", "/api/projects/ruth/members", "list_members", {"projectId": "ruth"}),
     ("PUT", "/api/projects/ruth/members/a%2Fb", "put_member", {"projectId": "ruth", "principal": "a%2Fb"}),

@@ -11,7 +11,7 @@ INFINITY = float("inf")
 
 
 def asked(seconds: float) -> Wait:
-    return Wait("ruth", 7, seconds)
+    return Wait({"ruth": 7}, seconds)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ def test_kinds_and_statuses_do_not_change() -> None:
         "host-not-allowed": 421,
         "unknown-coding": 501,
         "chain-mismatch": 409,
+        "head-moved": 412,
         "key-reused": 422,
         "storage": 500,
         "log-damaged": 500,

@@ -146,9 +146,9 @@ def test_one_damaged_project_does_not_end_the_watcher(storage: Blocked, monkeypa
 
     async def scenario() -> None:
         watcher = Watcher(storage, reported.append)
-        good = asyncio.ensure_future(watcher.wait("p", 0, 30))
+        good = asyncio.ensure_future(watcher.wait({"p": 0}, 30))
         await asyncio.sleep(0)
-        bad = asyncio.ensure_future(watcher.wait("bad", 0, 30))
+        bad = asyncio.ensure_future(watcher.wait({"bad": 0}, 30))
         await bad
         assert not good.done()
         assert watcher.fault() is None
@@ -165,7 +165,7 @@ def test_one_damaged_project_does_not_end_the_watcher(storage: Blocked, monkeypa
 def test_a_watcher_whose_thread_ended_or_is_stuck_is_reported(storage: Blocked) -> None:
     async def scenario() -> None:
         watcher = Watcher(storage)
-        waiting = asyncio.ensure_future(watcher.wait("p", 0, 30))
+        waiting = asyncio.ensure_future(watcher.wait({"p": 0}, 30))
         await asyncio.sleep(0)
         assert watcher.fault() is None
         thread, watcher._thread = watcher._thread, None

@@ -30,7 +30,7 @@ def test_only_coroutines_with_news_after_their_cursor_are_woken(storage: LocalSt
     async def scenario() -> None:
         watcher = Watcher(storage)
         waiting = {
-            name: asyncio.ensure_future(watcher.wait(project, cursor, 30))
+            name: asyncio.ensure_future(watcher.wait({project: cursor}, 30))
             for name, project, cursor in (("p3", "p", 3), ("p4", "p", 4), ("q0", "q", 0), ("also p3", "p", 3))
         }
         await asyncio.sleep(0)
@@ -42,24 +42,24 @@ def test_only_coroutines_with_news_after_their_cursor_are_woken(storage: LocalSt
         await waiting["p4"]
         watcher.close()
         await waiting["q0"]
-        await watcher.wait("q", 0, 30)
+        await watcher.wait({"q": 0}, 30)
 
     asyncio.run(scenario())
 
 
 def test_existing_news_wake_at_once(storage: LocalStorageService) -> None:
     storage.create_changes(batch(3))
-    asyncio.run(Watcher(storage).wait("p", 2, 30))
+    asyncio.run(Watcher(storage).wait({"p": 2}, 30))
 
 
 def test_a_wait_without_news_ends_after_its_time(storage: LocalStorageService) -> None:
-    asyncio.run(Watcher(storage).wait("p", 0, 0.05))
+    asyncio.run(Watcher(storage).wait({"p": 0}, 0.05))
 
 
 def test_a_failing_storage_wakes_all_coroutines(storage: LocalStorageService) -> None:
     async def scenario() -> None:
         watcher = Watcher(storage)
-        waiting = asyncio.ensure_future(watcher.wait("p", 0, 30))
+        waiting = asyncio.ensure_future(watcher.wait({"p": 0}, 30))
         await asyncio.sleep(0)
         storage.close()
         await waiting
@@ -69,7 +69,7 @@ def test_a_failing_storage_wakes_all_coroutines(storage: LocalStorageService) ->
 
 def test_the_thread_ends_when_no_coroutine_waits(storage: LocalStorageService) -> None:
     watcher = Watcher(storage)
-    asyncio.run(watcher.wait("p", 0, 0.01))
+    asyncio.run(watcher.wait({"p": 0}, 0.01))
     thread = watcher._thread
     if thread is not None:
         thread.join(30)
@@ -89,7 +89,7 @@ def test_many_quick_writes_need_few_rounds_of_the_thread(storage: LocalStorageSe
 
     async def scenario() -> None:
         watcher = Watcher(storage)
-        waiting = asyncio.ensure_future(watcher.wait("another", 0, 30))
+        waiting = asyncio.ensure_future(watcher.wait({"another": 0}, 30))
         await asyncio.sleep(0)
         for _ in range(100):
             await asyncio.to_thread(storage.create_change, new())
