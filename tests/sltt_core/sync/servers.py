@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from sltt_core.api.http import Request
 from sltt_core.base.runtime import SYSTEM, Runtime
 from sltt_core.http_client.responses import HttpResponse
 from sltt_core.http_client.transport import ConnectFailed, OutcomeUnknown
+from sltt_core.model.chain import GENESIS
 from sltt_core.sqlite.storage import LocalStorageService
 from sltt_core.sync.device import Device
 from sltt_core.sync.remote import Remote
@@ -94,6 +96,13 @@ class Wire:
         """There is no connection to close."""
 
 
+def stale() -> HttpResponse:
+    """Return the page of a server whose log is empty, or seems so."""
+    page = {"changes": [], "count": 0, "through": 0, "chain": GENESIS, "waited": 0, "maxWait": 0}
+    text = json.dumps({**page, "timestamp": "2026-01-01T00:00:00.000Z"})
+    return HttpResponse(200, {"content-type": "application/json"}, text.encode())
+
+
 def refuses(method: str, target: str, respond: Callable[[], HttpResponse]) -> HttpResponse:
     """Let no request reach the server."""
     raise ConnectFailed("there is no network")
@@ -120,8 +129,6 @@ def html(status: int) -> Answer:
 
 def problem(status: int, kind: str, **more: object) -> Answer:
     """Return a server that responds to appends with a problem document."""
-    import json
-
     document = {
         "type": f"urn:sltt:problem:{kind}",
         "title": kind,

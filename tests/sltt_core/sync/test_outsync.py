@@ -20,7 +20,7 @@ from sltt_core.sync.outcomes import DIVERGED, DONE, OFFLINE, PAUSED, STOPPED
 from sltt_core.sync.outsyncs import FROZEN, HELD, REJECTED, WAITING
 from tests.contract.logs import everything, new
 from tests.sltt_core.sync.conftest import MakeDevice
-from tests.sltt_core.sync.servers import Answer, Server, html, loses_response, problem
+from tests.sltt_core.sync.servers import Answer, Server, html, loses_response, problem, stale
 
 
 def stored(server: Server, project_id: str = "p") -> list[str]:
@@ -71,14 +71,12 @@ def test_edits_stay_in_the_outbox_until_they_come_back(server: Server, device: D
     device.store.follow("p")
     assert device.sync().outcome == OFFLINE
 
-    def stale(method: str, target: str, respond: Callable[[], HttpResponse]) -> HttpResponse | None:
+    def answer(method: str, target: str, respond: Callable[[], HttpResponse]) -> HttpResponse | None:
         if "/changes?" not in target:
             return None
-        found = json.loads(respond().body)
-        page = {"changes": [], "count": 0, "through": 0, "chain": "A" * 22, "timestamp": found["timestamp"]}
-        return HttpResponse(200, {"content-type": "application/json"}, json.dumps(page).encode())
+        return stale()
 
-    server.answer = stale
+    server.answer = answer
     result = device.sync()
     assert result.projects["p"].outsync.sent == tuple(cids)
     (edit,) = device.outbox()
@@ -138,8 +136,7 @@ def test_the_same_bytes_are_sent_again_under_the_same_key(server: Server, device
 
     def answer(method: str, target: str, respond: Callable[[], HttpResponse]) -> HttpResponse | None:
         if method != "POST" and pages_are_stale and "/changes?" in target and len(stored(server)):
-            page = {"changes": [], "count": 0, "through": 0, "chain": "A" * 22, "timestamp": "2026-01-01T00:00:00Z"}
-            return HttpResponse(200, {"content-type": "application/json"}, json.dumps(page).encode())
+            return stale()
         return UNKNOWN[case](method, target, respond)
 
     server.answer = answer
@@ -366,14 +363,13 @@ def test_a_used_key_leads_to_a_pull_and_the_rest_goes_under_new_keys(
     assert batch is not None
     server.client().append_body(batch.body.replace(b"before", b"another"), key=batch.key)
 
-    def stale(method: str, target: str, respond: Callable[[], HttpResponse]) -> HttpResponse | None:
+    def answer(method: str, target: str, respond: Callable[[], HttpResponse]) -> HttpResponse | None:
         if "/changes?" not in target or any(method == "POST" for method, *_ in server.requests[-3:]):
             return None
-        page = {"changes": [], "count": 0, "through": 0, "chain": "A" * 22, "timestamp": "2026-01-01T00:00:00Z"}
-        return HttpResponse(200, {"content-type": "application/json"}, json.dumps(page).encode())
+        return stale()
 
     server.requests.clear()
-    server.answer = stale
+    server.answer = answer
     assert device.sync().outcome == DONE
     assert stored(server) == ["another", "before"]
     assert device.device_id != known
@@ -425,15 +421,7 @@ def test_a_login_of_another_person_leaves_what_was_begun(server: Server, make_de
     server.answer = loses_response
     first.sync()
     first.close()
-    server.answer = lambda method, target, respond: (
-        HttpResponse(
-            200,
-            {"content-type": "application/json"},
-            b'{"changes":[],"count":0,"through":0,"chain":"AAAAAAAAAAAAAAAAAAAAAA","timestamp":"2026-01-01T00:00:00Z"}',
-        )
-        if "/changes?" in target
-        else None
-    )
+    server.answer = lambda method, target, respond: stale() if "/changes?" in target else None
     appends = len(server.appends)
     second = make_device(user="Ben")
     second.project("p").update("document", "a")  # must not overtake Anna's
