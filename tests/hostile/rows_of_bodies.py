@@ -6,7 +6,7 @@ import gzip
 import zlib
 from functools import cache
 
-from sltt_core.api.coding import MAX_MEMBERS
+from sltt_core.api.bodies import MAX_MEMBERS
 from sltt_core.api.http import MAX_BODY_BYTES
 from sltt_core.base.json_reader import MAX_DEPTH
 from sltt_core.model.fields import MAX_ENTITY_TYPES

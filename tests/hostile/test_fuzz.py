@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import sltt_core
 from sltt_core.api.app import Api
-from sltt_core.api.coding import MAX_MEMBERS, accepts_gzip, decoded_body
+from sltt_core.api.bodies import MAX_MEMBERS, accepts_gzip, decoded_body
 from sltt_core.api.http import MAX_BODY_BYTES, Request
 from sltt_core.api.routes import ROUTES, match, parse_parameters
 from sltt_core.base.errors import InvalidBatch, InvalidInput, SlttError

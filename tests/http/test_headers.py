@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sltt_core.api.coding import MAX_MEMBERS
+from sltt_core.api.bodies import MAX_MEMBERS
 from sltt_core.api.routes import ROUTES
 from tests.http.entry_points import JSON, EntryPoint, post
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sltt_core.api.access import OPEN, AllowAll, check_access
-from sltt_core.api.coding import WORTH_BYTES, accepts_gzip, gzipped
+from sltt_core.api.bodies import WORTH_BYTES, accepts_gzip, gzipped
 from sltt_core.api.context import Context
 from sltt_core.api.cors import Cors
 from sltt_core.api.handlers import BODIES, HANDLERS
