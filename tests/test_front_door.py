@@ -301,6 +301,7 @@ Device.close(self) -> None
 Device.device_id -> str
 Device.drop(self, cid: str) -> Outsync
 Device.edit(self, cid: str, data: Mapping[str, object] | str) -> Outsync
+Device.fetch(self) -> SyncStatus
 Device.follow(self, *project_ids: str) -> None
 Device.log -> DeviceLog
 Device.open(self) -> None
@@ -315,7 +316,7 @@ Device.retry(self, cid: str) -> Outsync
 Device.start(self) -> None
 Device.status(self) -> SyncStatus
 Device.stop(self) -> None
-Device.sync(self, *project_ids: str) -> SyncResult
+Device.sync(self, *project_ids: str, notify: Notify | None = None) -> SyncResult
 Device.watch(self, project_id: str | None = None) -> Iterator[Events]
 DeviceLog(path: str | Path, project_id: str | None = None, *, runtime: Runtime = Runtime, busy_seconds: float =
     10.0, chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000) -> None
@@ -354,12 +355,14 @@ DeviceStore.follow(self, project_id: str) -> None
 DeviceStore.fork(self, project_id: str, seq: int) -> int | None
 DeviceStore.head(self, project_id: str) -> Head
 DeviceStore.in_batch(self, batch: Batch) -> list[Outsync]
+DeviceStore.is_paused_by_user(self, project_id: str) -> bool
 DeviceStore.lost(self, project_id: str) -> list[forks.Fork]
 DeviceStore.lost_chunks(self, fork: forks.Fork) -> list[forks.Chunk]
 DeviceStore.new_edit(self, project_id: str, entity_type: str, entity_id: str, operation: str, data: Mapping[str,
     object] | str, user: str | None, unit: int | None = None) -> Outsync
 DeviceStore.next_batch(self, project_id: str, principal: str, *, max_bytes: int = 1000000, author: str | None =
     None) -> Batch | None
+DeviceStore.note_heads(self, heads: Mapping[str, int]) -> None
 DeviceStore.note_server(self, url: str | None) -> None
 DeviceStore.note_synced(self, project_ids: Sequence[str]) -> None
 DeviceStore.note_time(self, offset: int) -> None
@@ -477,7 +480,7 @@ Report(project_id: str, changes: int, findings: tuple[Finding, ...], done: tuple
 Report.repairable -> bool
 Report.sound -> bool
 Request(method: str, path: str, query: str = '', headers: Mapping[str, str] = dict, body: bytes = b'',
-    principal: Principal | None = None, waited: float = 0.0, max_wait: float = 0.0)
+    principal: Principal | None = None, waited: float = 0, max_wait: float = 0)
 RequestTimeout(message: str, *, hint: str | None = None) -> None
 ReservedType(field: str) -> None
 ReservedType.rename(self, names: Mapping[str, str]) -> None
