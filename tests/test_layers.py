@@ -36,7 +36,7 @@ ROOMS = {
     "proxies connections token_sources credential_sources credentials",
     "aws_backend.log": "errors rules items access_items credential_items transactions table notifier schema reader "
     "queue appender restore grants credentials maintenance",
-    "aws_backend.upkeep": "audit repair",
+    "aws_backend.upkeep": "members audit repair",
     "aws_backend:": "storage settings rest_api_server",
     "aws_backend.function": "gateway function settings",
     "aws_backend::": "lambda_handler",

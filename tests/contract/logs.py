@@ -17,8 +17,8 @@ from uuid import uuid4
 from aws_backend.dynamodb.client import DynamoDBClient
 from aws_backend.dynamodb.errors import TableNotFound
 from aws_backend.dynamodb.sigv4 import Credentials
-from aws_backend.log.access_items import access_key
-from aws_backend.log.items import change_key, request_key
+from aws_backend.log.access_items import access_key, member_item
+from aws_backend.log.items import change_key, request_key, sequence_key
 from aws_backend.storage import DynamoDBStorageService
 from scripts.engines import DYNAMODB_LOCAL, DYNOXIDE
 from sltt_core.base.runtime import SYSTEM, Runtime
@@ -104,6 +104,10 @@ class Log(ABC):
         """Alter what is recorded about the members of a project."""
 
     @abstractmethod
+    def rewind(self, last: Change) -> None:
+        """Record that the log ends with this change, although it goes on."""
+
+    @abstractmethod
     def forget_project(self, project_id: str) -> None:
         """Remove a whole log, as the restore of an old backup does."""
 
@@ -152,7 +156,18 @@ class SqliteLog(Log):
                 "one too many": f"INSERT INTO members VALUES ('{project_id}', 'eve', 'owner', 1)",
                 "one missing": f"DELETE FROM members {mine} AND principal = 'm3'",
                 "unreadable": f"UPDATE members SET role = 'king' {mine} AND principal = 'm3'",
+                "another since": f"UPDATE members SET since = 2 {mine} AND principal = 'm3'",
+                "orphan": f"INSERT INTO members VALUES ('{project_id}', 'eve#1', 'viewer', 1)",
+                "orphans": f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) "
+                f"INSERT INTO members SELECT '{project_id}', 'o' || i, 'viewer', 1 FROM n",
+                "former member listed": f"UPDATE members SET role = 'viewer' {mine} AND principal = 'm7'",
+                "member not listed": f"UPDATE members SET role = 'none' {mine} AND principal = 'm3'",
             }[damage]
+        )
+
+    def rewind(self, last: Change) -> None:
+        self._execute(
+            "UPDATE logs SET value = ?, chain = ? WHERE project_id = ?", last.seq + 1, last.chain, last.project_id
         )
 
     def forget_project(self, project_id: str) -> None:
@@ -240,11 +255,23 @@ class DynamoDBLog(Log):
         if damage == "lost":
             self.call("DeleteItem", Key=access_key(project_id))
             return
+        items = {
+            "orphan": [member_item(project_id, "eve#1", "viewer")],
+            "orphans": [member_item(project_id, f"o{number}", "viewer") for number in range(250)],
+            "former member listed": [member_item(project_id, "m7", "viewer")],
+            "member not listed": [member_item(project_id, "m3", "none")],
+        }
+        if damage in items:
+            for one in items[damage]:
+                self.call("PutItem", Item=one)
+            return
         item = self.call("GetItem", Key=access_key(project_id), ConsistentRead=True).get("Item")
         item = item or {**access_key(project_id), "members": {"M": {}}, "version": {"N": "1"}}
         members = item["members"]["M"]
         if damage == "one missing":
             del members["m3"]
+        elif damage == "another since":
+            members["m3"]["M"]["since"] = {"N": "2"}
         else:
             name, role = {
                 "another role": ("m3", "owner"),
@@ -253,6 +280,15 @@ class DynamoDBLog(Log):
             }[damage]
             members[name] = {"M": {"since": {"N": "1"}, **members.get(name, {"M": {}})["M"], "role": {"S": role}}}
         self.call("PutItem", Item=item)
+
+    def rewind(self, last: Change) -> None:
+        self.call(
+            "UpdateItem",
+            Key=sequence_key(last.project_id),
+            UpdateExpression="SET #value = :value, chain = :chain",
+            ExpressionAttributeNames={"#value": "value"},
+            ExpressionAttributeValues={":value": {"N": str(last.seq + 1)}, ":chain": {"S": last.chain}},
+        )
 
     def forget_project(self, project_id: str) -> None:
         for item in self.items():

@@ -298,7 +298,21 @@ def test_a_restored_log_has_the_same_members(direct_storage: BaseStorageService,
 # Damage
 
 
-@pytest.mark.parametrize("damage", ["lost", "another role", "one too many", "one missing", "unreadable"])
+DAMAGES = [
+    "lost",
+    "another role",
+    "another since",
+    "one too many",
+    "one missing",
+    "unreadable",
+    "orphan",
+    "orphans",
+    "former member listed",
+    "member not listed",
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_recorded_members_that_differ_from_the_log_are_found_and_recorded_again(
     direct: Log, damage: str, direct_storage: BaseStorageService
 ) -> None:
@@ -309,7 +323,9 @@ def test_recorded_members_that_differ_from_the_log_are_found_and_recorded_again(
     storage.set_role("m7", "none", project_id="p")
     expected = storage.get_members(project_id="p")
     direct.damage_members("p", damage)
-    assert [finding.kind for finding in storage.verify(project_id="p")] == ["members"]
+    storage.set_role("someone", "owner", project_id="p2")
+    assert {finding.kind for finding in storage.verify(project_id="p")} == {"members"}
+    assert not list(storage.verify(project_id="p2"))
     report = storage.repair(project_id="p", dry_run=False)
     assert "recorded the members again, as the grants in the log say" in report.done
     assert storage.get_members(project_id="p") == expected
@@ -317,6 +333,49 @@ def test_recorded_members_that_differ_from_the_log_are_found_and_recorded_again(
     assert not list(storage.verify(project_id="p"))
     storage.set_role("late", "viewer", project_id="p")
     check_derived(storage)
+    for stranger in ("eve", "eve#1", "o17"):
+        assert storage.get_projects_of(stranger).projects == ()
+    assert storage.get_projects_of("someone").projects == ("p2",)
+
+
+@pytest.mark.parametrize("damage", ["orphan", "orphans", "one too many"])
+@pytest.mark.parametrize("changes", [0, 3])
+def test_members_of_a_project_without_grants_are_found(
+    direct: Log, direct_storage: BaseStorageService, damage: str, changes: int
+) -> None:
+    storage = direct_storage
+    storage.set_role("ada", "owner", project_id="q")
+    if changes:
+        storage.create_changes(batch(changes))
+    direct.damage_members("p", damage)
+    assert {finding.kind for finding in storage.verify(project_id="p")} == {"members"}
+    assert storage.repair(project_id="p").done == ()
+    storage.repair(project_id="p", dry_run=False)
+    assert storage.get_members(project_id="p") == NO_MEMBERS
+    assert storage.get_projects_of("eve#1").projects == storage.get_projects_of("o17").projects == ()
+    assert not list(storage.verify(project_id="p"))
+    assert not list(storage.verify(project_id="q"))
+    storage.set_role("ada", "owner", project_id="p")
+    check_derived(storage)
+    assert storage.get_projects_of("ada").projects == ("p", "q")
+
+
+def test_the_members_of_a_log_that_lost_a_grant_are_those_of_the_repaired_log(
+    direct: Log, direct_storage: BaseStorageService
+) -> None:
+    storage = direct_storage
+    storage.create_changes(batch(3), owners={"p": "ada"})
+    storage.set_role("bob", "editor", project_id="p")
+    storage.set_role("cleo", "editor", project_id="p")
+    direct.lose("p", 5)
+    kinds = {finding.kind for finding in storage.verify(project_id="p")}
+    assert "hole" in kinds
+    assert "members" not in kinds, "nobody knows what the missing change was"
+    storage.repair(project_id="p", dry_run=False)
+    assert not list(storage.verify(project_id="p"))
+    assert roles(storage.get_members(project_id="p")) == {"ada": "owner", "cleo": "editor"}
+    check_derived(storage)
+    assert storage.get_projects_of("bob").projects == ()
 
 
 def test_members_of_a_log_without_grants_are_removed(direct: Log, direct_storage: BaseStorageService) -> None:

@@ -50,11 +50,14 @@ def items_before_the_first(table: LogTable, project_id: str) -> Iterator[Item]:
         yield from items
 
 
-def request_items(table: LogTable, project_id: str) -> Iterator[Item]:
-    """Yield the request items of a project. This scans the whole table."""
+def request_and_member_items(table: LogTable, project_id: str) -> Iterator[Item]:
+    """Yield the request items and the member items of a project. This scans the whole table."""
     payload: dict[str, Any] = {
-        "FilterExpression": "begins_with(pk, :prefix)",
-        "ExpressionAttributeValues": {":prefix": {"S": f"REQUEST#{project_id}#"}},
+        "FilterExpression": "begins_with(pk, :requests) OR begins_with(pk, :members)",
+        "ExpressionAttributeValues": {
+            ":requests": {"S": f"REQUEST#{project_id}#"},
+            ":members": {"S": f"MEMBER#{project_id}#"},
+        },
         "ConsistentRead": True,
     }
     for items in table.pages("Scan", payload, None):
@@ -94,6 +97,11 @@ def member_actions(table: str, project_id: str, members: Members, principals: Se
         for principal in principals
     ]
     return [{"Update": update(table, access_key(project_id), version, version)}, *puts]
+
+
+def delete_action(table: str, item: Item) -> Action:
+    """Return the action that deletes an item, whatever it contains."""
+    return {"Delete": {"TableName": table, "Key": {"pk": item["pk"], "seq": item["seq"]}}}
 
 
 def note_relinking(table: LogTable, project_id: str, found: Item | None, first: int) -> bool:

@@ -7,17 +7,16 @@ may have edited them by hand.
 
 from __future__ import annotations
 
-from aws_backend.log.access_items import member_item
 from aws_backend.log.items import NAMES, check_format, is_original, registry_values, request_key
 from aws_backend.log.maintenance import (
     PAGE_CHANGES,
     all_items_after,
     has_request,
     items_before_the_first,
-    request_items,
+    request_and_member_items,
 )
 from aws_backend.log.rules import END_RULES, REQUEST_RULES, whole
-from sltt_core.base.errors import LogDamaged
+from aws_backend.upkeep.members import is_orphan, read_recorded, wrong_members
 from sltt_core.base.timestamps import normalise, now_utc
 from sltt_core.log.findings import Collector, Finding, Report
 from sltt_core.log.repairs import TOMBSTONE_TYPE, Plan
@@ -118,15 +117,6 @@ def raw_change(item: Item) -> Change:
     return Change.of(values)
 
 
-def wrong_members(table: LogTable, project_id: str, members: Members) -> list[str]:
-    """Return the principals whose member items differ from these members."""
-    expected = [member_item(project_id, principal, member.role) for principal, member in members.roles.items()]
-    keys = [{"pk": item["pk"], "seq": item["seq"]} for item in expected]
-    found = {item["pk"]["S"]: item for item in table.batch(keys, table.deadline(), ConsistentRead=True)}
-    pairs = zip(members.roles, expected, strict=True)
-    return [principal for principal, item in pairs if found.get(item["pk"]["S"]) != item]
-
-
 def audit(
     table: LogTable,
     project_id: str,
@@ -156,6 +146,8 @@ class Audit:
         """The requests whose items repair puts."""
         self.members_differ = False
         """Whether repair records the members again."""
+        self.member_items: list[Item] = []
+        """Repair deletes those that belong to nobody."""
         self._collected = Collector()
         self._table = table
         self._project_id = project_id
@@ -177,8 +169,11 @@ class Audit:
     def run(self, requests: bool) -> None:
         """Read the log."""
         if requests:
-            for item in request_items(self._table, self._project_id):
-                self._take_request(item)
+            for item in request_and_member_items(self._table, self._project_id):
+                if item["pk"]["S"].startswith("MEMBER#"):
+                    self.member_items.append(item)
+                else:
+                    self._take_request(item)
         _, sequence = read_with_sequence(self._table, self._project_id, 1)
         if sequence is not None:
             if not is_original(sequence):
@@ -349,7 +344,7 @@ class Audit:
         """Compare the access item and the member items with the grants of the log."""
         before: Members | None = None
         while True:
-            recorded = self._read_members()
+            recorded = read_recorded(self._table, self._project_id)
             if recorded is not None and recorded.version > self._checker.seq:
                 self._walk()  # another process has granted a role
             found = self._checker.check_members(recorded)
@@ -358,16 +353,15 @@ class Audit:
             if not found or recorded == before:
                 break
             before = recorded  # if it differs the next time, a role was granted meanwhile
+        for item in self.member_items if self._checker.all_counted else ():
+            # It was written in one transaction with its grant, which was read later.
+            if not is_orphan(item, self._project_id, self._checker.members):
+                continue
+            detail = f"{' '.join(_name_of(item))} is of a principal that has no grant in the log"
+            found.append(self._checker.finding("members", detail=detail))
         for finding in found:
             self.members_differ = True
             self._add(finding)
-
-    def _read_members(self) -> Members | None:
-        """Return the recorded members; `None` if their item is not valid."""
-        try:
-            return self._table.read_members(self._project_id, self._table.deadline(), strong=True)
-        except LogDamaged:
-            return None
 
     def _compare(self, end: int, recorded: RecordedEnd | None = None) -> None:
         at = self._checker.seq

@@ -16,7 +16,6 @@ from aws_backend.log.maintenance import (
     access_action,
     all_items_after,
     delete_request,
-    member_actions,
     note_relinking,
     put_named_request,
     relink,
@@ -31,8 +30,8 @@ from aws_backend.upkeep.audit import (
     raw_change,
     read_with_sequence,
     seq_of,
-    wrong_members,
 )
+from aws_backend.upkeep.members import read_recorded, repair_some
 from sltt_core.base.errors import LogDamaged, StorageBusy
 from sltt_core.base.timestamps import now_utc
 from sltt_core.log.repairs import Rebuilt, steps
@@ -41,6 +40,7 @@ from sltt_core.model.stored import broken_rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from aws_backend.log.items import Item
@@ -89,6 +89,7 @@ class _Repair:
         self._bad_requests = found.bad_requests
         self._unrecorded = found.unrecorded
         self._members_differ = found.members_differ
+        self._member_items: Sequence[Item] = found.member_items
         self._relink_from = found.plan.starts
         self._tombstones = self._links = 0
 
@@ -99,7 +100,7 @@ class _Repair:
             self._note_relinking(self._relink_from)
         end = self._pass(progress)
         if self._members_differ:
-            self._put_members()
+            self._repair_members()
         return steps(
             keys=deleted,
             recorded=recorded,
@@ -210,7 +211,9 @@ class _Repair:
         repairs = whole(counted) if counted is not None and END_RULES["repairs"](counted) else None
         end = state.end((repairs or 0) + 1)
         actions = [*state.actions]
-        if self._members_differ:  # no grant can be in flight: it would change the sequence item
+        # The audit did not compare them if a change was missing. No grant is in flight: it changes the sequence item.
+        self._members_differ |= read_recorded(self._table, self._project_id) != state.rebuilt.members
+        if self._members_differ:
             actions.append(access_action(self._table.name, self._project_id, state.rebuilt.members))
         try:
             self._write([*actions, repair_sequence(self._table.name, self._project_id, sequence, end)])
@@ -222,20 +225,19 @@ class _Repair:
         self._table.known_heads.note(self._project_id, state.at)
         return end
 
-    def _put_members(self) -> None:
-        """Put the member items that differ from the access item, which is right now, unless that changes meanwhile."""
+    def _repair_members(self) -> None:
+        """Put the member items that differ from the access item, which is right now, and delete those of nobody."""
         for _ in range(MAX_ROUNDS):
-            members = self._table.read_members(self._project_id, self._table.deadline(), strong=True)
-            wrong = wrong_members(self._table, self._project_id, members)[: MAX_ACTIONS - 1]
-            if not wrong:
-                return
-            actions = member_actions(self._table.name, self._project_id, members, wrong)
             try:
-                self._write(actions)
+                left = repair_some(self._table, self._project_id, self._member_items)
             except TransactionCanceled as error:
                 if not error.is_transient:
                     raise
                 self._table.runtime.pause(ROUND_SECONDS * self._table.runtime.random())
+                continue
+            if left is None:
+                return
+            self._member_items = left
         raise self._busy()
 
 

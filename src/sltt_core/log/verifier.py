@@ -131,6 +131,11 @@ class LogChecker:
         return found
 
     @property
+    def all_counted(self) -> bool:
+        """Whether no change was missing or unreadable so far."""
+        return self._all_counted
+
+    @property
     def members(self) -> Members:
         """The members that follow from the changes checked."""
         return self._members

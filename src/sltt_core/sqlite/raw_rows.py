@@ -53,6 +53,7 @@ _ORPHANS = {
     "entity_types": "SELECT DISTINCT log FROM entity_types WHERE log NOT IN (SELECT log FROM logs) LIMIT ?",
     "requests": "SELECT DISTINCT log FROM requests WHERE log NOT IN (SELECT log FROM logs) LIMIT ?",
     "logs": f"SELECT log FROM logs WHERE log NOT BETWEEN 0 AND {MAX_LOG} OR {BAD_PROJECT_ID} LIMIT ?",
+    "members": f"SELECT DISTINCT project_id FROM members WHERE {BAD_PROJECT_ID} LIMIT ?",
 }
 
 
@@ -207,5 +208,5 @@ def wrote_together(connection: Connection, log: int, first: int, count: int) -> 
 
 
 def find_orphans(connection: Connection, table: str, limit: int) -> list[object]:
-    """Return the logs' numbers in a table's rows that belong to no project; `log` is a key of `logs` alone."""
+    """Return the logs' numbers in a table's rows that belong to no project; of the table `members`, the project ids."""
     return [log for (log,) in connection.execute(_ORPHANS[table], (limit,))]

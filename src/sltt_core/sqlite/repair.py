@@ -9,6 +9,7 @@ from sltt_core.base.timestamps import now_utc
 from sltt_core.log.findings import Collector, Report
 from sltt_core.log.repairs import Plan, Rebuilt, steps
 from sltt_core.log.requests import request_of
+from sltt_core.model.grants import NO_MEMBERS
 from sltt_core.sqlite import raw_rows, rows
 from sltt_core.sqlite.verification import PAGE_CHANGES, Verification, find_lost_log
 
@@ -80,8 +81,9 @@ class Repair:
         connection = self._connection
         row = raw_rows.find_end(connection, self._project_id)
         log = find_lost_log(connection, self._project_id) if row is None else row.log
-        if log is None:
-            return ()
+        if log is None:  # only members are recorded
+            raw_rows.set_members(connection, self._project_id, NO_MEMBERS)
+            return steps(keys=0, recorded=0, tombstones=0, links=0, first=None, members=True, end="the log is empty")
         keys = raw_rows.delete_bad_requests(connection, log)
         keys += sum(raw_rows.delete_request(connection, log, str(f.key), f.chunk or 0) for f in requests)
         recorded = sum(self._record(log, finding.first or 0) for finding in unrecorded)

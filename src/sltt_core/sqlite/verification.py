@@ -74,6 +74,7 @@ class Verification:
                 if end is None and last is None:
                     lost = find_lost_log(connection, self._project_id)
                     if lost is None:
+                        yield from checker.check_members(raw_rows.read_members(connection, self._project_id))
                         return
                 if end is None and lost is not None:
                     end = raw_rows.LogRow(lost, None, None, {}, {})
@@ -181,6 +182,7 @@ _ORPHANS = {
     "changes": "the changes of log {log} have no row in the table logs, so their project is not known",
     "entity_types": "the table entity_types counts changes of log {log}, which has no row in the table logs",
     "requests": "the table requests has keys of log {log}, which has no row in the table logs",
+    "members": "a row of the table members has the project id {log!r}, which is not valid",
 }
 """What rows without a log are, by table."""
 

@@ -54,6 +54,12 @@ def test_the_size_of_a_page_makes_no_difference(filled: Path, page: int) -> None
         assert found == expected, name
 
 
+@pytest.mark.parametrize("project_id", ["", "a b", "é", b"p"])
+def test_members_of_no_project_are_reported(filled: Path, project_id: object) -> None:
+    edit(filled, lambda file: file.execute("INSERT INTO members VALUES (?, 'eve', 'owner', 1)", (project_id,)))
+    assert verified(filled) == verified(filled, "nobody") == [("orphan", None, None)]
+
+
 def test_every_kind_of_fault_of_this_storage_is_planted() -> None:
     planted = {kind for _, expected in DAMAGES.values() for kind, _, _ in expected}
     dynamodb_only = {"original", "not-a-change", "unlinked", "relinking"}
