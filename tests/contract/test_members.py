@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sltt_core.base.errors import InvalidInput, KeyReused, LastOwner, ProjectExists, ReservedType
+from sltt_core.base.errors import InvalidInput, KeyReused, LastOwner, LogDamaged, ProjectExists, ReservedType
 from sltt_core.model.chain import GENESIS, check_links
 from sltt_core.model.grants import MEMBER, NO_MEMBERS, ROLES, Member, Members
 from tests.contract.logs import Log, SqliteLog, batch, everything, new
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sltt_core.log.storage import BaseStorageService
@@ -387,6 +387,43 @@ def test_members_of_a_log_without_grants_are_removed(direct: Log, direct_storage
     assert storage.get_members(project_id="p") == NO_MEMBERS
     storage.set_role("ada", "owner", project_id="p")
     check_derived(storage)
+
+
+WRITES: dict[str, Callable[[BaseStorageService], object]] = {
+    "grant": lambda storage: storage.set_role("bob", "editor", project_id="p"),
+    "revocation": lambda storage: storage.set_role("eve", "none", project_id="p"),
+    "token": lambda storage: storage.create_token("A" * 16, bytes(32), "editor", "tablet", project_id="p"),
+    "accepted invitation": lambda storage: storage.accept_invitation("B" * 16, "bob"),
+    "append": lambda storage: storage.create_change(new()),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_log_that_contradicts_itself_is_damaged_and_not_busy(direct: Log, write: str) -> None:
+    """A grant was tried again until its time limit, and refused as if other writers were faster."""
+    storage = direct.open()
+    storage.create_changes(batch(3), owners={"p": "ada"})
+    storage.set_role("eve", "editor", project_id="p")
+    storage.create_invitation("B" * 16, bytes(32), "editor", project_id="p")
+    direct.rewind(everything(storage)[2])
+    before = storage.get_members(project_id="p")
+    with pytest.raises(LogDamaged):
+        WRITES[write](direct.open())
+    assert storage.get_members(project_id="p") == before
+    assert storage.get_token("A" * 16) is None
+    storage.repair(project_id="p", dry_run=False)
+    WRITES[write](direct.open())
+    check_derived(direct.open())
+
+
+def test_a_restore_into_a_log_that_contradicts_itself_is_damaged(direct: Log, target: BaseStorageService) -> None:
+    source = direct.open()
+    source.create_changes(batch(3), owners={"p": "ada"})
+    source.set_role("eve", "editor", project_id="p")
+    changes = everything(source)
+    direct.rewind(changes[2])
+    with pytest.raises(LogDamaged):
+        direct.open().restore_changes(changes[3:])
 
 
 def test_verify_reports_nothing_while_roles_are_granted(direct: Log) -> None:

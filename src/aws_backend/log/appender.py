@@ -16,7 +16,7 @@ from aws_backend.dynamodb.errors import (
 from aws_backend.dynamodb.retry import may_have_been_carried_out
 from aws_backend.log.queue import Append, AppendQueue
 from aws_backend.log.table import THROTTLE_SECONDS
-from aws_backend.log.transactions import Member, build, read_reasons
+from aws_backend.log.transactions import Member, build, fails_itself, occupied, read_reasons
 from sltt_core.base.errors import LogDamaged, SlttError, TooManyWriters
 from sltt_core.base.timestamps import now_utc
 from sltt_core.log.batches import (
@@ -203,19 +203,14 @@ class Appender:
         project_id = appends[0].member.chunk.project_id
         if refusal.end is not None:
             if refusal.end == built.before:
-                raise LogDamaged(
-                    f"the sequence item of project {project_id} is not valid: it fails a condition on its own values"
-                )
+                raise fails_itself(project_id)
             queue.end = refusal.end
         elif refusal.conflict or refusal.throttled:
             if refusal.conflict:
                 queue.end = None  # the other transaction will have changed the item
         elif not refusal.replays and refusal.occupied is not None:
             queue.end = None
-            raise LogDamaged(
-                f"change {refusal.occupied} of project {project_id} already exists, but the sequence item has "
-                f"{built.before.value} as the next number; nothing was written"
-            )
+            raise occupied(project_id, refusal.occupied, built.before.value)
 
     def _settle(self, queue: ProjectQueue, appends: Sequence[Append], deadline: float, error: SlttError) -> None:
         """Find out by strong reads of the request items whether a transaction that ended with an error was carried out.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import TransactionCanceled
-from aws_backend.log.transactions import build_verbatim
+from aws_backend.log.transactions import build_verbatim, check_verbatim
 from sltt_core.base.errors import StorageBusy
 from sltt_core.base.timestamps import now_utc
 from sltt_core.log.batches import chunk_of, number_changes
@@ -30,7 +30,7 @@ def append_grant(table: LogTable, project_id: str, change: NewChange) -> Members
     """Append a grant if it is needed, and return the members afterwards.
 
     It needs no idempotency key: if the outcome of a transaction is unknown, the members are read again. Raises what
-    `is_needed` raises, and `StorageBusy` if other writers were faster until the deadline.
+    `is_needed` and `write_grant` raise.
     """
     return write_grant(table, project_id, lambda members, _: (change if is_needed(members, change) else None, ()))
 
@@ -38,8 +38,8 @@ def append_grant(table: LogTable, project_id: str, change: NewChange) -> Members
 def write_grant(table: LogTable, project_id: str, prepare: Prepare) -> Members:
     """Write what `prepare` returns in one transaction, and return the members afterwards.
 
-    `prepare` is called again if other writers were faster. Raises what it raises, and `StorageBusy` if other writers
-    were faster until the deadline.
+    `prepare` is called again if other writers were faster. Raises what it raises, `StorageBusy` if other writers were
+    faster until the deadline, and `LogDamaged` if the log contradicts itself.
     """
     deadline = table.deadline()
     while True:
@@ -48,9 +48,11 @@ def write_grant(table: LogTable, project_id: str, prepare: Prepare) -> Members:
         members = table.read_members(project_id, deadline, strong=True)
         change, actions = prepare(members, deadline)
         numbered: tuple[Change, ...] = ()
+        built = None
         if change is not None:
             numbered = number_changes(chunk_of(project_id, change), end.head, now_utc(table.runtime.clock))
-            actions = [*build_verbatim(table.name, numbered, (), end, members, "").actions, *actions]
+            built = build_verbatim(table.name, numbered, (), end, members, "")
+            actions = [*built.actions, *actions]
         if not actions:
             return members
         try:
@@ -58,6 +60,8 @@ def write_grant(table: LogTable, project_id: str, prepare: Prepare) -> Members:
         except TransactionCanceled as error:
             if not error.is_transient:
                 raise
+            if built is not None:
+                check_verbatim(error, built)
             wait = PAUSE * table.runtime.random()
             if table.is_late(deadline, wait):
                 raise StorageBusy(f"other processes write to project {project_id} without a pause") from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from aws_backend.dynamodb.errors import TransactionCanceled
-from aws_backend.log.transactions import build_verbatim
-from sltt_core.base.errors import LogDamaged, StorageBusy
+from aws_backend.log.transactions import build_verbatim, check_verbatim
+from sltt_core.base.errors import StorageBusy
 from sltt_core.model.grants import MEMBER, NO_MEMBERS
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def restore(table: LogTable, project_id: str, changes: tuple[Change, ...], requests: tuple[NamedRequest, ...]) -> None:
     """Append changes (at most a chunk), with their requests that have not expired, in one transaction.
 
-    Raises `StorageBusy` if they do not follow the end of the log (any more), and `LogDamaged` if a number is occupied.
+    Raises `StorageBusy` if they do not follow the end of the log (any more), and `LogDamaged` if it contradicts itself.
     """
     deadline = table.deadline()
     end = table.read_end(project_id, deadline)
@@ -32,11 +32,7 @@ def restore(table: LogTable, project_id: str, changes: tuple[Change, ...], reque
     except TransactionCanceled as error:
         if not error.is_transient:
             raise
-        if error.reasons[0].get("Code") in (None, "None") and error.codes == {"ConditionalCheckFailed"}:
-            raise LogDamaged(
-                f"project {project_id} has a change after the recorded end of its log, {end.head.seq}; "
-                "nothing was written"
-            ) from error
+        check_verbatim(error, built)
         raise _overtaken(project_id) from error
     table.known_heads.note(project_id, changes[-1].seq)
 

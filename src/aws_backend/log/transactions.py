@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from aws_backend.dynamodb.errors import TransactionCanceled
     from aws_backend.log.items import Item
     from sltt_core.log.requests import NamedRequest
     from sltt_core.model.changes import Change
@@ -263,3 +264,36 @@ def read_reasons(reasons: Sequence[Mapping[str, Any]], built: Built, members: Se
     if not failed and not conflict and not throttled:
         return None
     return Refusal(replays, end, conflict, throttled, occupied)
+
+
+def check_verbatim(error: TransactionCanceled, built: Built) -> None:
+    """Raise `LogDamaged` if the refusal of what `build_verbatim` built shows damage, so that no other attempt can help.
+
+    Further actions may follow those that were built.
+    """
+    if error.codes != {"ConditionalCheckFailed"}:
+        return
+    failed = [reason.get("Code") is not None and reason["Code"] != "None" for reason in error.reasons]
+    changes = built.changes[0]
+    project_id = changes[0].project_id
+    if failed[0]:
+        item = error.reasons[0].get("Item")
+        if item and log_end_of(item, project_id) == built.before:
+            raise fails_itself(project_id)
+    elif any(failed[1 : 1 + len(changes)]):
+        raise occupied(project_id, built.before.value + failed.index(True) - 1, built.before.value)
+    elif any(failed[: len(built.actions)]):
+        raise LogDamaged(f"the access item of project {project_id} has a version that is not the one of its members")
+
+
+def fails_itself(project_id: str) -> LogDamaged:
+    """Return the error for a sequence item that fails a condition on the values that it has."""
+    return LogDamaged(f"the sequence item of project {project_id} is not valid: it fails a condition on its own values")
+
+
+def occupied(project_id: str, seq: int, value: int) -> LogDamaged:
+    """Return the error for a change that is there although the sequence item has `value` as the next number."""
+    return LogDamaged(
+        f"change {seq} of project {project_id} already exists, but the sequence item has {value} as the next number; "
+        "nothing was written"
+    )
