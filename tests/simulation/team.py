@@ -104,7 +104,7 @@ class TeamWorld(World):
         if response.status != 200:
             return
         through = json.loads(response.content)["through"]
-        seconds = self.random.choice((1, 20, 60))
+        seconds = self.random.choice((20, 60))
         request = _get(person, path, f"cursor={through}&wait={seconds}")
         response = self._pass(request, self._new(person, "read", project))
         waiting = Waiting(response.wait, self.scheduler.now)
@@ -133,7 +133,7 @@ class TeamWorld(World):
     def _take(self, person: str, project: str) -> None:
         """Take the role of somebody away, often of one who waits for a change."""
         other = self.random.choice([name for name in PEOPLE if name != person])
-        if self._waiting and self.random.random() < 0.7:
+        if self._waiting and self.random.random() < 0.9:
             other, project = self.random.choice(self._waiting)
         self._grant(Request("DELETE", _member(project, other)), self._owner(project) or person, project, other, "none")
 
@@ -152,6 +152,13 @@ class TeamWorld(World):
         response = self._pass(request.replace(principal=Principal(person)), sent)
         if response.status == 200:
             sent.version = json.loads(response.content)["version"]
+
+    def _verify(self, person: str, project: str) -> None:
+        """Verify a log, or repair it, like an operator while others give and take roles."""
+        if self.random.random() < 0.7:
+            self._call(-1, "verify", project_id=project)
+        else:
+            self._call(-1, "repair", project_id=project, dry_run=False)
 
     def _new(
         self,
@@ -232,6 +239,7 @@ _STEPS: tuple[Any, ...] = (
     TeamWorld._read_something,
     TeamWorld._read_something,
     TeamWorld._wait,
+    TeamWorld._wait,
     TeamWorld._list,
     TeamWorld._give,
     TeamWorld._give_often,
@@ -239,6 +247,7 @@ _STEPS: tuple[Any, ...] = (
     TeamWorld._take,
     TeamWorld._take,
     TeamWorld._leave,
+    TeamWorld._verify,
 )
 """What a client does next: one of these, each with the same probability."""
 
