@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from copy import deepcopy
 from pathlib import Path
@@ -17,6 +18,7 @@ from scripts.package import PYTHON
 from sltt_core.api.routes import ROUTES
 from tests.conftest import engine_url
 from tests.deploy.templates import Template, load
+from tests.docs.documents import blocks
 
 PATH = Path(__file__).parents[2] / "deploy" / "template.yaml"
 ACCEPTED = {
@@ -122,6 +124,28 @@ def test_the_function_starts_with_this_environment(content: dict[str, Any], auth
     assert {name for name in environ if not name.startswith("AUTH_")} <= known
     assert ("AUTH_ISSUER" in environ) is (authentication == "jwt-function")
     assert environ["ACCESS_CONTROL"] == ("none" if authentication == "none" else "roles")
+
+
+def policy_of(content: dict[str, Any], name: str, **parameters: object) -> dict[str, Any]:
+    """Return a policy of the function's role."""
+    (role,) = Template(content, TableName="team", **parameters).of_type("AWS::IAM::Role").values()
+    (found,) = (policy["PolicyDocument"] for policy in role["Policies"] if policy["PolicyName"] == name)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_role_has_the_policies_of_the_document(content: dict[str, Any]) -> None:
+    """`tests/aws_backend/test_permissions.py` evaluates those for every call, and for calls that they must refuse."""
+    server, function = (json.loads(block.text) for block in blocks("docs/table.md") if block.language == "json")
+    server["Statement"][0]["Action"].remove("dynamodb:DescribeTable")  # a function does not check its table
+    assert policy_of(content, "table") == server
+    assert policy_of(content, "table", Project="ruth") == function
+
+
+def test_the_role_writes_only_to_its_own_log(content: dict[str, Any]) -> None:
+    (statement,) = policy_of(content, "log")["Statement"]
+    assert statement["Resource"] == "LogGroup.Arn"
+    assert statement["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
 
 
 def test_nothing_is_open_by_default(content: dict[str, Any]) -> None:
