@@ -290,6 +290,12 @@ def test_the_settings_switch_access_control_on(
         assert creates == ({} if "PROJECT_CREATION" in environ else {"new": "cleo"})
 
 
+def test_an_unknown_rule_of_creation_is_refused(storage: LocalStorageService) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        RoleAccess(storage, creation="me")
+    assert (str(caught.value), caught.value.field) == ("creation is not one of anyone, admins", "creation")
+
+
 LONG = "x" * 50
 CLIPPED = "x" * 40
 
@@ -460,6 +466,13 @@ def test_a_read_is_believed_when_the_grant_was_some_seconds_ago(
 def test_a_project_whose_members_changed_is_not_created_again(access: RoleAccess) -> None:
     assert access.owners(Principal("ann"), ["absent"]) == {"absent": "ann"}
     access.members_changed("absent", Members({}))
+    assert access.owners(Principal("ann"), ["absent"]) == {}
+
+
+def test_a_project_that_exists_is_not_created_again_after_a_minute(access: RoleAccess, clock: Clock) -> None:
+    """It has no member: it is from before access control."""
+    access.project_exists("absent")
+    clock.now += REMEMBERED_SECONDS
     assert access.owners(Principal("ann"), ["absent"]) == {}
 
 
