@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,8 @@ NOT_LOADED = ("cacheprovider", "unraisableexception", "threadexception")
 """Plugins of pytest. A mutant may leave sockets and threads behind, which must not end mutmut's own process."""
 ENVIRON = {"SLTT_MUTATION": "1", "PYTHONPATH": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 """Other plugins would double the time that a mutant takes."""
+MEMORY = Path("/dev/shm")
+"""Where the tests keep their files: on a disk, SQLite's waits for it would run into the time limit. Linux has it."""
 KILLED = (1, 2, 3)
 """pytest's exit codes for a mutant that was noticed: a test failed, an interruption came through, pytest failed."""
 TIMED_OUT = (-24, 24, 36, 152, 255)
@@ -93,14 +96,15 @@ def prepare(module: str, tests: list[str]) -> Path:
 
 def mutmut(folder: Path, *arguments: str) -> str:
     """Run a program of mutmut in a folder; return its output. Ends this program if that fails."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, **ENVIRON},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as scratch:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=folder,
+            env={**os.environ, **ENVIRON, "TMPDIR": scratch},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
     if done.returncode:
         sys.exit(f"mutmut failed:\n{done.stdout[-5000:]}\n{done.stderr[-5000:]}")
     return done.stdout
