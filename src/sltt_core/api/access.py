@@ -49,8 +49,8 @@ class Access:
         actions, because later versions may add some. `project_id` is `None` for `list`. To hide the existence of a
         project, raise `NotFound` instead.
 
-        The API calls this before each response, and again when a waiting request wakes. For a batch, it calls this once
-        for each project, before anything is written.
+        The API calls this before it reads or writes, once for each project of a batch. It calls it again when a read is
+        done, because the role may have been taken away meanwhile, and when a waiting request wakes.
         """
         raise NotImplementedError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sltt_core.api.access import OPEN, AllowAll, check_access
+from sltt_core.api.access import GRANT, OPEN, READ, AllowAll, check_access
 from sltt_core.api.bodies import WORTH_BYTES, accepts_gzip, gzipped
 from sltt_core.api.context import Context
 from sltt_core.api.cors import Cors
@@ -83,6 +83,9 @@ class Api:
                     parameters |= BODIES[route.handler](self._context, request)
                 check_access(self._access, request.principal, route.action, parameters)
                 response = HANDLERS[route.handler](self._context, request, parameters)
+                if route.method == "GET" and route.action in (READ, GRANT):
+                    # The role may have been taken away meanwhile, and what was written after that was read.
+                    check_access(self._access, request.principal, route.action, parameters)
                 response = response.replace(headers=(*response.headers, ("cache-control", route.cache)))
         except Exception as error:
             return self.failed(error, request)
