@@ -135,7 +135,7 @@ def test_reserved_entity_types_do_not_count_towards_the_limit(direct_storage: Ba
 # A new project and its owner
 
 
-def test_whoever_creates_a_project_owns_it(direct_storage: BaseStorageService) -> None:
+def test_the_principal_who_creates_a_project_owns_it(direct_storage: BaseStorageService) -> None:
     appended = direct_storage.create_changes(batch(3), KEY, owners={"p": "ada"})
     assert appended.seqs == (2, 3, 4)
     assert not appended.replayed

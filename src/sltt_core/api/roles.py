@@ -47,8 +47,8 @@ class _Known(Record):
 class RoleAccess(Access):
     """Allows what the roles of a project allow: a viewer reads, an editor also appends, an owner also changes members.
 
-    Administrators may do everything in every project. Whoever is no member gets the same `NotFound` as for a project
-    that does not exist.
+    Administrators may do everything in every project. A principal who is no member gets the same `NotFound` as for
+    a project that does not exist.
     """
 
     def __init__(

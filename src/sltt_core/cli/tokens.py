@@ -116,7 +116,7 @@ def revoke(token_id: str, project: str, storage_url: str | None, as_json: bool) 
 def invite(role: Role, days: int, uses: int, project: str, storage_url: str | None, as_json: bool) -> None:
     """Create an invitation to a project, and print its code. It cannot be shown again.
 
-    Whoever sends the code to POST /api/invitations/accept, with a token of the server's issuer, gets the role.
+    A person who sends the code to POST /api/invitations/accept, with a token of the server's issuer, gets the role.
 
     \b
     Examples:

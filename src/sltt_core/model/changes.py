@@ -30,7 +30,7 @@ class Change(Record):
     - `outdated_by`: the number of the later change that made this one obsolete, or `None`.
     - `chain`: the link of the change (`sltt_core.model.chain`).
     - `request_key`: in the first change of a chunk that was stored under an idempotency key, the name of that request
-      (`sltt_core.log.requests`). Whoever knows a key can repeat its request, so the API does not show it.
+      (`sltt_core.log.requests`). A client that knows a key can repeat its request, so the API does not show it.
     """
 
     project_id: str

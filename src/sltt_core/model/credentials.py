@@ -1,7 +1,7 @@
 """The credentials that owners of a project issue: device tokens and invitations, as they are stored.
 
 A device token is a principal of its own, `device:<id>`. Its role is granted in the log, like that of any principal. An
-invitation grants a role to whoever accepts it. Only the SHA-256 of a secret is stored.
+invitation grants a role to the principal who accepts it. Only the SHA-256 of a secret is stored.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Invitation(Record):
     """The SHA-256 of the secret, in hexadecimal digits. It is not in the `repr`."""
     project_id: str
     role: str
-    """The role of whoever accepts it."""
+    """The role of the principal who accepts it."""
     created_by: str | None
     """The principal who created it, or `None` if that is unknown."""
     created_at: str

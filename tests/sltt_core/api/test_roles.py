@@ -120,7 +120,7 @@ def test_a_foreign_project_looks_like_an_absent_one(
 # Creating projects
 
 
-def test_whoever_appends_first_owns_the_project(api: Api, storage: LocalStorageService) -> None:
+def test_the_first_to_append_owns_the_project(api: Api, storage: LocalStorageService) -> None:
     key = {"idempotency_key": "key-0123456789abcdef"}
     body = body_from(post(api, [wire_change(projectId="mine")] * 2, principal="ada", **key))
     assert body["createdSeqs"] == [2, 3]
@@ -149,7 +149,7 @@ def test_a_project_from_before_access_control_belongs_to_nobody(api: Api, storag
     assert body_from(get(api, "/api/projects/old/changes", principal="guest"))["count"] == 2
 
 
-def test_whoever_is_second_to_create_a_project_is_refused(api: Api, storage: LocalStorageService) -> None:
+def test_the_second_to_create_a_project_is_refused(api: Api, storage: LocalStorageService) -> None:
     """Both are told that the project is new, then one is faster."""
     create_changes = storage.create_changes
 
