@@ -140,14 +140,7 @@ INVITATION = Parameter(
     "invitationId", "path", "The invitation", check_credential_id, CREDENTIAL_ID_SCHEMA, example="0123456789abcdef"
 )
 ID_CURSOR = Parameter("cursor", "query", "Returns those after this id", check_credential_id, CREDENTIAL_ID_SCHEMA)
-SEQ = Parameter(
-    "seq",
-    "path",
-    "The change's sequence number",
-    _integer(check_seq),
-    SEQ_SCHEMA,
-    example=1,
-)
+SEQ = Parameter("seq", "path", "The change's sequence number", _integer(check_seq), SEQ_SCHEMA, example=1)
 CURSOR = Parameter(
     "cursor",
     "query",
