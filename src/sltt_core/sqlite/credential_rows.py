@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     C = TypeVar("C", Token, Invitation)
 
 _TABLES: dict[type, str] = {Token: "tokens", Invitation: "invitations"}
-"""The table of each kind. Its columns are the fields."""
+"""The table of each kind. Its columns are the fields, and `kept`."""
+_DAY = 86_400
+"""Seconds."""
 
 
 def find_credential(connection: Connection, kind: type[C], credential_id: str) -> C | None:
@@ -33,13 +35,31 @@ def find_credentials(
     return found[:limit], found[limit - 1].id if len(found) > limit else None
 
 
-def put_credential(connection: Connection, credential: Token | Invitation) -> None:
-    """Write a credential in the place of the one with its id."""
-    marks = ",".join("?" * len(credential.fields))
+def put_credential(connection: Connection, credential: Token | Invitation, now: int) -> None:
+    """Write a credential in the place of the one with its id. `now` is in seconds since 1970.
+
+    The row is kept for the days of use until it expires (`forget_expired`), counted when its time is set.
+    """
+    fields = credential.fields
     connection.execute(
-        f"INSERT OR REPLACE INTO {_TABLES[type(credential)]} ({','.join(credential.fields)}) VALUES ({marks})",
-        credential.as_tuple(),
+        f"INSERT INTO {_TABLES[type(credential)]} ({', '.join(fields)}, kept) "
+        f"VALUES ({', '.join('?' * len(fields))}, (SELECT days FROM calendar) + ?) ON CONFLICT (id) DO UPDATE SET "
+        + "".join(f"{field} = excluded.{field}, " for field in fields[1:])
+        + "kept = CASE WHEN expires = excluded.expires THEN kept ELSE excluded.kept END",
+        (*credential.as_tuple(), max(0, -((now - credential.expires) // _DAY))),
     )
+
+
+def forget_expired(connection: Connection, now: int) -> None:
+    """Delete the credentials that have expired, in seconds since 1970 and in days of use.
+
+    A clock that jumps, however far and often, deletes none that is valid afterwards.
+    """
+    for table in _TABLES.values():
+        connection.execute(
+            f"DELETE FROM {table} WHERE kept < (SELECT days FROM calendar) AND expires < ?",
+            (now,),
+        )
 
 
 def _select(connection: Connection, kind: type[C], condition: str, values: Sequence[Any]) -> list[C]:

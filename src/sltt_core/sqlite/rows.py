@@ -321,11 +321,12 @@ def mark_change(connection: Connection, project_id: str, seq: int, outdated_by: 
         )
 
 
-def count_day(connection: Connection, day: int) -> None:
+def count_day(connection: Connection, day: int) -> bool:
     """Count a day of use when `day`, in days since 1970, is later than every day before; then forget old keys.
 
-    However far a clock jumps, and however often it returns, the jump counts as one day.
+    Return whether it was. However far a clock jumps, and however often it returns, the jump counts as one day.
     """
     counted = connection.execute("UPDATE calendar SET last_day = ?, days = days + 1 WHERE last_day < ?", (day, day))
     if counted.rowcount > 0:
         connection.execute("DELETE FROM requests WHERE expires < (SELECT days FROM calendar)")
+    return counted.rowcount > 0

@@ -42,7 +42,8 @@ TOKENS = """CREATE TABLE tokens (                      -- device tokens; the sec
     expires     INTEGER NOT NULL,          -- seconds since 1970
     principal   TEXT NOT NULL,
     name        TEXT NOT NULL,
-    revoked_at  TEXT
+    revoked_at  TEXT,
+    kept        INTEGER NOT NULL           -- kept until calendar.days is greater
 ) WITHOUT ROWID"""
 TOKENS_BY_PROJECT = "CREATE INDEX tokens_by_project ON tokens (project_id, id)"
 INVITATIONS = """CREATE TABLE invitations (                 -- the secrets are not stored
@@ -53,7 +54,8 @@ INVITATIONS = """CREATE TABLE invitations (                 -- the secrets are n
     created_by  TEXT,
     created_at  TEXT NOT NULL,
     expires     INTEGER NOT NULL,          -- seconds since 1970
-    uses        INTEGER NOT NULL           -- how many principals can still accept it
+    uses        INTEGER NOT NULL,          -- how many principals can still accept it
+    kept        INTEGER NOT NULL           -- kept until calendar.days is greater
 ) WITHOUT ROWID"""
 INVITATIONS_BY_PROJECT = "CREATE INDEX invitations_by_project ON invitations (project_id, id)"
 ACCESS = (MEMBERS, MEMBERSHIPS, TOKENS, TOKENS_BY_PROJECT, INVITATIONS, INVITATIONS_BY_PROJECT)

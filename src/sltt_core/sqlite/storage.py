@@ -229,7 +229,7 @@ class LocalStorageService(BaseStorageService):
         def replace(connection: Connection) -> bool:
             if credential_rows.find_credential(connection, type(after), after.id) != before:
                 return False
-            credential_rows.put_credential(connection, after)
+            credential_rows.put_credential(connection, after, self._seconds())
             return True
 
         return self._writer.write(replace)
@@ -241,7 +241,7 @@ class LocalStorageService(BaseStorageService):
             before = credential_rows.find_credential(connection, kind, credential_id)
             after, grant = decide(before, rows.find_members(connection, project_id))
             if after != before:
-                credential_rows.put_credential(connection, after)
+                credential_rows.put_credential(connection, after, self._seconds())
             if grant is not None:
                 self._append_in(connection, chunk_of(project_id, grant))
             return after, rows.find_members(connection, project_id)
@@ -270,7 +270,11 @@ class LocalStorageService(BaseStorageService):
         return self._get(project_id, seq)
 
     def _count_day(self, connection: Connection) -> None:
-        rows.count_day(connection, self._runtime.clock() // _DAY)
+        if rows.count_day(connection, self._runtime.clock() // _DAY):
+            credential_rows.forget_expired(connection, self._seconds())
+
+    def _seconds(self) -> int:
+        return self._runtime.clock() // 10**9
 
 
 def open_sqlite(path: str, project_id: str | None = None) -> LocalStorageService:
