@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.auth import tokens
+from bench.auth import access, tokens
 from bench.cold_start import first_change, imports
 from bench.dynamodb import calls, contention, costs, pages
 from bench.log import appends, growth, memory
@@ -37,6 +37,7 @@ BENCHES = {
     "waiting": waiting,
     "imports": imports,
     "tokens": tokens,
+    "access": access,
     "dynamodb": calls,
     "contention": contention,
     "pages": pages,

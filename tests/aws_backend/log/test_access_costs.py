@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from time import time_ns
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,6 +100,18 @@ def test_a_device_token_costs_one_strong_read_in_five_minutes(servers: Servers, 
     assert servers.cost(READ, token=device).units - alone.units == 0.5
     servers.now += 1
     assert servers.cost(READ, token=device).units - alone.units == 1
+
+
+def test_the_first_use_of_a_device_token_in_a_day_also_writes_one_unit(log: DynoxideLog, device: DeviceToken) -> None:
+    meter, days = Meter(), [0]
+    storage = log.open(runtime=Runtime(observer=meter, clock=lambda: time_ns() + days[0] * 86_400 * 10**9))
+    storage.create_token(device.id, device.digest(), "editor", "tablet", project_id="p")
+    for _ in range(2):
+        days[0] += 1
+        for expected in ((("GetItem", "UpdateItem"), 1 + 1), (("GetItem",), 1)):
+            meter.read()
+            DeviceTokens(storage).use_token(device.reveal())
+            assert meter.read() == expected
 
 
 def test_a_list_costs_one_query_however_many_projects_there_are(servers: Servers) -> None:
