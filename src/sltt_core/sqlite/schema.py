@@ -32,7 +32,9 @@ MEMBERS = """CREATE TABLE members (                     -- follows from the chan
     PRIMARY KEY (project_id, principal)
 ) WITHOUT ROWID"""
 MEMBERSHIPS = "CREATE INDEX memberships ON members (principal, project_id) WHERE role <> 'none'"
-TOKENS = """CREATE TABLE tokens (                      -- device tokens; the secrets are not stored
+KEPT = """,
+    kept        INTEGER NOT NULL DEFAULT 0 -- kept until calendar.days is greater"""
+TOKENS = f"""CREATE TABLE tokens (                      -- device tokens; the secrets are not stored
     id          TEXT PRIMARY KEY,
     hash        TEXT NOT NULL,             -- the SHA-256 of the secret, in hexadecimal digits
     project_id  TEXT NOT NULL,
@@ -42,11 +44,10 @@ TOKENS = """CREATE TABLE tokens (                      -- device tokens; the sec
     expires     INTEGER NOT NULL,          -- seconds since 1970
     principal   TEXT NOT NULL,
     name        TEXT NOT NULL,
-    revoked_at  TEXT,
-    kept        INTEGER NOT NULL           -- kept until calendar.days is greater
+    revoked_at  TEXT{KEPT}
 ) WITHOUT ROWID"""
 TOKENS_BY_PROJECT = "CREATE INDEX tokens_by_project ON tokens (project_id, id)"
-INVITATIONS = """CREATE TABLE invitations (                 -- the secrets are not stored
+INVITATIONS = f"""CREATE TABLE invitations (                 -- the secrets are not stored
     id          TEXT PRIMARY KEY,
     hash        TEXT NOT NULL,             -- the SHA-256 of the secret, in hexadecimal digits
     project_id  TEXT NOT NULL,
@@ -54,8 +55,7 @@ INVITATIONS = """CREATE TABLE invitations (                 -- the secrets are n
     created_by  TEXT,
     created_at  TEXT NOT NULL,
     expires     INTEGER NOT NULL,          -- seconds since 1970
-    uses        INTEGER NOT NULL,          -- how many principals can still accept it
-    kept        INTEGER NOT NULL           -- kept until calendar.days is greater
+    uses        INTEGER NOT NULL{KEPT}
 ) WITHOUT ROWID"""
 INVITATIONS_BY_PROJECT = "CREATE INDEX invitations_by_project ON invitations (project_id, id)"
 ACCESS = (MEMBERS, MEMBERSHIPS, TOKENS, TOKENS_BY_PROJECT, INVITATIONS, INVITATIONS_BY_PROJECT)
@@ -79,10 +79,17 @@ UPGRADES: Upgrades = (
     ),
     # 4: members, as they follow from the log; device tokens and invitations.
     (
-        *ACCESS,
+        *(statement.replace(KEPT, "") for statement in ACCESS),
         "INSERT INTO members SELECT project_id, entity_id, json_extract(data_json, '$.role') AS role, max(id & "
         "((1 << 40) - 1)) FROM changes JOIN logs ON log = id >> 40 WHERE entity_type = 'sltt.member' "
         "AND json_valid(data_json) AND role IN ('none', 'viewer', 'editor', 'owner') GROUP BY project_id, entity_id",
+    ),
+    # 5: device tokens and invitations that have expired are deleted by days of use, too.
+    (
+        "ALTER TABLE tokens ADD COLUMN kept INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE invitations ADD COLUMN kept INTEGER NOT NULL DEFAULT 0",
+        "UPDATE tokens SET kept = (SELECT days FROM calendar) + 400",
+        "UPDATE invitations SET kept = (SELECT days FROM calendar) + 400",
     ),
 )
 """One element for each older format. A step also has to bring the data along; `SCHEMA` is of the last format."""

@@ -129,6 +129,30 @@ def test_an_upgrade_names_the_requests_of_an_older_file(tmp_path: Path) -> None:
         assert list(copy.verify()) == []
 
 
+def test_an_upgrade_keeps_the_device_tokens_of_a_file_of_format_4(tmp_path: Path) -> None:
+    path = tmp_path / "team.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript((Path(__file__).parent / "format_1.sql").read_text(encoding="utf-8"))
+    prepare(path, 0, LOG.replace(upgrades=UPGRADES[:3]))
+    row = (
+        "4fJ9sK2mQx8LbN3v",
+        "0" * 64,
+        "ruth",
+        "editor",
+        None,
+        "2026-11-25T20:00:00.000Z",
+        2**33,
+        "device:x",
+        "t",
+        None,
+    )
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"INSERT INTO tokens VALUES ({', '.join('?' * len(row))})", row)
+    with LocalStorageService(path) as storage:
+        storage.create_change(new(project_id="ruth"))
+        assert [token.name for token in storage.get_tokens(project_id="ruth").tokens] == ["t"]
+
+
 def test_a_file_of_the_last_format_is_left_alone(path: Path) -> None:
     before = files(path)
     prepare(path, 0)
