@@ -84,6 +84,7 @@ STEPS: dict[str, Step] = {
     "get_changes_not_outdated": lambda storage, project: storage.get_changes_not_outdated(project_id=project),
     "get_changes_since": lambda storage, project: list(storage.get_changes_since(0, project_id=project)),
     "wait_for_changes": lambda storage, project: storage.wait_for_changes(0, 1, project_id=project),
+    "wait_for_any": lambda storage, project: storage.wait_for_any({project: 0}, 1),
     "get_head": lambda storage, project: storage.get_head(project_id=project),
     "get_heads": lambda storage, project: storage.get_heads([project]),
     "get_ends": lambda storage, project: storage.get_ends([project]),

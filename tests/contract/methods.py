@@ -19,7 +19,7 @@ OLD_TOKEN = Token(
     "A" * 16, "0" * 64, "p", "editor", None, "2025-03-01T09:30:00.000Z", 0, f"device:{'A' * 16}", "tablet"
 )
 
-QUIET = {"check", "close", "place", "storage_type", "project_id"}
+QUIET = {"page_bytes", "check", "close", "place", "storage_type", "project_id"}
 """Public names that touch neither the network nor the file."""
 
 
@@ -39,6 +39,7 @@ def methods_of(restored: list[Change]) -> dict[str, Callable[[BaseStorageService
         "get_changes_not_outdated": lambda storage: storage.get_changes_not_outdated(),
         "get_changes_since": lambda storage: list(storage.get_changes_since()),
         "wait_for_changes": lambda storage: storage.wait_for_changes(99, 0.0),
+        "wait_for_any": lambda storage: storage.wait_for_any({"p": 99}, 0.0),
         "get_head": lambda storage: storage.get_head(),
         "get_heads": lambda storage: storage.get_heads(["p"]),
         "get_ends": lambda storage: storage.get_ends(["p"]),
