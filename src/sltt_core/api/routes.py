@@ -403,12 +403,9 @@ def allowed(of_routes: Sequence[Route]) -> tuple[str, ...]:
 def _routes_at(path: str, with_auth: bool) -> list[tuple[Route, dict[str, str]]]:
     segments = path.split("/")
     found_routes = []
-    for route, pattern in _PATTERNS:
-        if len(pattern) == len(segments) and (with_auth or not route.with_auth):
-            pairs = list(zip(pattern, segments, strict=True))
-            if all(part == segment or part.startswith("{") for part, segment in pairs):
-                found = {part[1:-1]: segment for part, segment in pairs if part.startswith("{")}
-                found_routes.append((route, found))
+    for route, fixed, named in _PATTERNS.get(len(segments), ()):
+        if all(segments[place] == part for place, part in fixed) and (with_auth or not route.with_auth):
+            found_routes.append((route, {name: segments[place] for place, name in named}))
     if not found_routes:
         raise NotFound(f"no route has the path {path[:200]}", hint="GET /api/help lists the routes.")
     return found_routes
@@ -443,4 +440,14 @@ def parse_parameters(route: Route, found: Mapping[str, str], query: str) -> dict
     return values
 
 
-_PATTERNS = [(route, route.path.split("/")) for route in ROUTES]
+_PATTERNS: dict[int, list[tuple[Route, list[tuple[int, str]], list[tuple[int, str]]]]] = {}
+"""By the number of segments: each route, and the places of its fixed segments and of its parameters, last first."""
+for _route in ROUTES:
+    _parts = list(enumerate(_route.path.split("/")))[::-1]
+    _PATTERNS.setdefault(len(_parts), []).append(
+        (
+            _route,
+            [(place, part) for place, part in _parts if not part.startswith("{")],
+            [(place, part[1:-1]) for place, part in _parts if part.startswith("{")],
+        )
+    )

@@ -27,7 +27,7 @@ from tests.sltt_core.api.client import Asks
 from tests.sltt_core.auth.samples import SETTINGS, claims, token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 CHANGES = "/api/projects/p/changes"
@@ -196,12 +196,12 @@ def test_the_wait_is_limited_by_the_setting_and_the_time_left(
     clock = Clock()
     waited: list[float] = []
 
-    def wait(cursor: int, timeout: float, *, project_id: str | None = None) -> bool:
-        assert (cursor, project_id) == (0, "p")
+    def wait(cursors: Mapping[str, int], timeout: float) -> bool:
+        assert cursors == {"p": 0}
         waited.append(timeout)
         return False
 
-    monkeypatch.setattr(storage, "wait_for_changes", wait)
+    monkeypatch.setattr(storage, "wait_for_any", wait)
     handler = function(storage, max_wait=max_wait, runtime=Runtime(steady_clock=clock))
     got = received(handler(url_event(get(f"{CHANGES}?wait={wanted}")), Invocation(milliseconds)))
     assert (got.status, json.loads(got.body)["count"]) == (200, 0)
@@ -226,7 +226,7 @@ def test_an_error_while_waiting_is_an_error_response(
     def broken(*_arguments: object, **_others: object) -> bool:
         raise StorageError("the disk is gone")
 
-    monkeypatch.setattr(storage, "wait_for_changes", broken)
+    monkeypatch.setattr(storage, "wait_for_any", broken)
     got = received(function(storage, max_wait=1.0)(url_event(get(f"{CHANGES}?wait=1")), Invocation()))
     assert (got.status, json.loads(got.body)["detail"]) == (500, "the disk is gone")
 
@@ -238,12 +238,13 @@ def test_access_is_checked_again_after_a_wait(storage: LocalStorageService, monk
         if project in revoked:
             raise NotAllowed("revoked")
 
-    def wait(*_arguments: object, project_id: str) -> bool:
+    def wait(cursors: Mapping[str, int], _timeout: float) -> bool:
+        (project_id,) = cursors
         revoked.append(project_id)
         storage.create_change(new(project_id=project_id))
         return True
 
-    monkeypatch.setattr(storage, "wait_for_changes", wait)
+    monkeypatch.setattr(storage, "wait_for_any", wait)
     handler = Function(Api(storage, access=Asks(decide)), storage, max_wait=60.0)
     got = received(handler(url_event(get(f"{CHANGES}?wait=60")), Invocation()))
     assert (got.status, json.loads(got.body)["detail"]) == (403, "revoked")

@@ -11,6 +11,7 @@ from sltt_core.api.problems import described, problem_response
 from sltt_core.base.errors import (
     ChainMismatch,
     CredentialExists,
+    HeadMoved,
     InvalidBatch,
     InvalidInput,
     KeyReused,
@@ -46,6 +47,8 @@ def make(kind: type[SlttError]) -> SlttError:
         return MethodNotAllowed("PUT", ["GET", "HEAD"])
     if kind is CredentialExists:
         return CredentialExists("device token", "A" * 16)
+    if kind is HeadMoved:
+        return HeadMoved("the log ends at 41", 41, "A" * 22)
     if kind is PartialAppend:
         return PartialAppend([1, None], StorageBusy("not now"))
     return kind("the message")
