@@ -273,7 +273,7 @@ ChangeFilter.matches(self, change: Change) -> bool
 ChangeStats(total: int, creates: int, updates: int, deletes: int)
 Client(server: str, *, token: str | None = None, headers: Mapping[str, str] = dict, timeout: float = 30.0, user:
     str | None = None, runtime: Runtime = Runtime, transport: Any = None, cancelled: Callable[[], bool] | None =
-    None) -> None
+    None, progress: Progress | None = None, environ: Mapping[str, str] = environ) -> None
 Client.accept_invitation(self, code: str) -> tuple[str, RemoteMember]
 Client.append(self, changes: Iterable[NewChange | Mapping[str, Any]], *, key: str | None = None, if_head: int |
     None = None) -> AppendResult

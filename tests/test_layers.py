@@ -17,7 +17,7 @@ SRC = Path(__file__).resolve().parent.parent / "src"
 ROOMS = {
     "sltt_core": "",
     "sltt_core.base": "version signatures record hashes errors timestamps forks runtime c_json json_reader json_writer",
-    "sltt_core.http_client": "responses sockets exchange transport",
+    "sltt_core.http_client": "responses sockets exchange transport proxies cancellation",
     "sltt_core.model": "fields drafts from_python changes chain stored grants credentials",
     "sltt_core.auth": "base64url jws rsa p256 secret_keys jwks openssl key_sources claims verifier device_tokens",
     "sltt_core.log": "pages batches requests findings verifier repairs arguments restored members issuing credentials "
@@ -33,7 +33,7 @@ ROOMS = {
     "sltt_core.cli": "opening members tokens device_options syncing outbox main",
     "aws_backend": "",
     "aws_backend.dynamodb": "tls errors responses sigv4 retry client credential_documents profiles metadata_sources "
-    "proxies connections token_sources credential_sources credentials",
+    "connections token_sources credential_sources credentials",
     "aws_backend.log": "errors rules items access_items credential_items transactions table notifier schema reader "
     "queue appender restore grants credentials maintenance",
     "aws_backend.upkeep": "members audit repair",

@@ -18,10 +18,10 @@ from aws_backend.dynamodb.credential_documents import (
     reason_of,
     variable,
 )
-from aws_backend.dynamodb.proxies import connect_through, proxy_of
 from aws_backend.dynamodb.tls import amazon_tls, tls_with_roots
 from sltt_core.base.errors import InvalidInput
 from sltt_core.base.runtime import SYSTEM
+from sltt_core.http_client.proxies import connect_through, proxy_of
 from sltt_core.http_client.transport import HttpTransport, open_connection, parse_origin, system_tls
 
 TYPE_CHECKING = False

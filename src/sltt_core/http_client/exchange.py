@@ -13,7 +13,8 @@ from sltt_core.http_client.responses import OutcomeUnknown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Never
+    from selectors import BaseSelector
+    from typing import Any, Never
 
     from sltt_core.http_client.sockets import Connection
 
@@ -129,10 +130,13 @@ class Exchange:
 
         with DefaultSelector() as selector:
             selector.register(self._connection, EVENT_WRITE if len(self.begun) > 9 else EVENT_READ | EVENT_WRITE)
-            events = selector.select(self._seconds())
+            events = self._select(selector)
         if not events and not self.begun:
             raise ConnectionLost(self._sent > 0, silent=True)
         return not events or (bool(events[0][1] & EVENT_READ) and self._look())
+
+    def _select(self, selector: BaseSelector) -> Any:
+        return selector.select(self._seconds())
 
     def _look(self) -> bool:
         """Read what came, and return whether it is an error or the end of the connection."""

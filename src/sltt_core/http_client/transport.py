@@ -2,8 +2,8 @@
 
 Importing `http.client`, with the e-mail parser inside it, takes longer than importing this project's whole Lambda path.
 This module has the part of HTTP that an API needs: one request and one response (with a length, in chunks or up to the
-end of the connection) on connections that are kept and shared by threads. It does not support `HEAD`, `CONNECT`,
-proxies, redirects, cookies, compression and trailers.
+end of the connection) on connections that are kept and shared by threads. It does not support `HEAD`, redirects,
+cookies, compression and trailers. `proxies` opens connections through a proxy.
 
 Errors are reported by their meaning for the request: `ConnectFailed`: it was not sent; `OutcomeUnknown`: it may have
 been executed; `BadResponse`: the response is not valid HTTP.
@@ -163,13 +163,18 @@ class HttpTransport:
         """All that exist, also those in use."""
         call_after_fork(self)
 
-    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> HttpResponse:
+    def send(
+        self, request: bytes, *, deadline: float, repeatable: bool = False, wait_seconds: float = 0.0
+    ) -> HttpResponse:
         """Send a whole request, headers and body, and return its response.
 
         `deadline` is a time of the constructor's clock. A request is sent at most once, except that a `repeatable`
         request (executing it twice does no harm) is sent again on a new connection when a kept one turns out to be
         dead: closed, or silent for `kept_seconds` or half of the time left. Then all kept connections are closed. A
         request of which nothing was sent on the dead connection is sent on a new one in any case.
+
+        `wait_seconds` is how long the server may wait before it responds, as the request asks it to, in addition to the
+        usual time for the first byte of a response.
 
         Raises `ConnectFailed`, `OutcomeUnknown`, `BadResponse`, and `ValueError` for a `HEAD` request.
         """
@@ -179,7 +184,7 @@ class HttpTransport:
         connection = self._kept()
         if connection is not None:
             try:
-                return self._exchange(connection, request, deadline, impatient=repeatable)
+                return self._exchange(connection, request, deadline, wait_seconds, impatient=repeatable)
             except ConnectionLost as dead:
                 if dead.silent:
                     self._close_idle()  # what silenced this connection probably silenced the others
@@ -188,7 +193,7 @@ class HttpTransport:
                     if not repeatable:
                         raise OutcomeUnknown(reason) from dead.__cause__
         try:
-            return self._exchange(self._open(deadline), request, deadline)
+            return self._exchange(self._open(deadline), request, deadline, wait_seconds)
         except ConnectionLost as dead:
             if reason or dead.sent:
                 raise OutcomeUnknown(dead.reason) from dead.__cause__
@@ -285,6 +290,9 @@ class HttpTransport:
             raise
         return secured
 
+    def _new_exchange(self, connection: Connection, deadline: float, first_seconds: float) -> Exchange:
+        return Exchange(connection, self._clock, deadline, self._read_seconds, first_seconds)
+
     def _kept(self) -> Connection | None:
         """Return an idle connection that looks alive and does not block, or `None`."""
         while True:
@@ -317,7 +325,7 @@ class HttpTransport:
             pass
 
     def _exchange(
-        self, connection: Connection, request: bytes, deadline: float, impatient: bool = False
+        self, connection: Connection, request: bytes, deadline: float, wait_seconds: float, impatient: bool = False
     ) -> HttpResponse:
         """Send a request and read its response; keep or close the connection.
 
@@ -330,10 +338,10 @@ class HttpTransport:
             if left <= 0:
                 kept = True
                 raise ConnectFailed(f"no time left to send the request to {self.origin.host}")
-            first = self._kept_seconds if impatient else self._read_seconds
-            if impatient and first > left / 2:
+            first = (self._kept_seconds if impatient else self._read_seconds) + wait_seconds
+            if impatient and first > left / 2 and not wait_seconds:
                 first = left / 2
-            exchange = Exchange(connection, self._clock, deadline, self._read_seconds, first)
+            exchange = self._new_exchange(connection, deadline, first)
             whole = exchange.send(request)
             response, lasting = read_response(exchange.more, self._max_body, exchange.begun or exchange.more())
             kept = whole and lasting

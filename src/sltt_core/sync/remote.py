@@ -7,18 +7,22 @@ request once, except on a kept connection that turns out to be dead (`HttpTransp
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
+from sltt_core.api.coding import WORTH_BYTES, decoded_body, gzipped
 from sltt_core.api.http import JSON
 from sltt_core.base.errors import InvalidInput
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.version import __version__
+from sltt_core.http_client.cancellation import CancellableTransport, RequestCancelled
+from sltt_core.http_client.proxies import connect_through, proxy_of
 from sltt_core.http_client.transport import (
     BadResponse,
     ConnectFailed,
-    HttpTransport,
     OutcomeUnknown,
+    open_connection,
     parse_origin,
 )
 from sltt_core.log.pages import MAX_LIMIT, ChangeStats, Head, ProjectsPage
@@ -44,10 +48,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sltt_core.base.runtime import Runtime
+    from sltt_core.http_client.cancellation import Progress
     from sltt_core.http_client.transport import Origin
 
 MAX_BODY_BYTES = 20_000_000
 """The most bytes of a response's body."""
+KEPT_SECONDS = 5.0
+"""How long a request on a kept connection waits for a response before it is sent again on a new one, in seconds."""
 CONNECT_SECONDS = 10.0
 """The longest time to open a connection, in seconds."""
 
@@ -66,14 +73,21 @@ class Remote:
         runtime: Runtime = SYSTEM,
         transport: Any = None,
         cancelled: Callable[[], bool] | None = None,
+        progress: Progress | None = None,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
         """`server` is the URL of the API, for example `https://sync.example.org` or one with a path before `/api`.
 
         `token` is sent as a bearer token. `headers` are sent with each request. `timeout` bounds a request in seconds;
         a `wait` is added to it. `user` is the `changeBy` of changes that name nobody. `transport` replaces the
-        connection to the server (an object with `send` and `close` as `HttpTransport` has). `cancelled` is asked while
-        a request runs; when it returns `True`, the request ends with `Cancelled`. Raises `InvalidInput` for a `server`,
-        a `token` or a header that is not valid.
+        connection to the server (an object with `send` and `close` as `HttpTransport` has).
+
+        `cancelled` is asked at least twice a second while a request runs; when it returns `True`, the request ends with
+        `Cancelled`. `progress` is called with the numbers of bytes that were sent and received since the last call.
+        Both are called in the thread of the request. `environ` names a proxy (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+        `https:` trusts the certificates that the system trusts.
+
+        Raises `InvalidInput` for a `server`, a `token`, a header or a proxy that is not valid.
         """
         self.server = server
         self._origin, self._prefix = parse_server(server)
@@ -81,7 +95,15 @@ class Remote:
         self._timeout = timeout
         self._runtime = runtime
         self._cancelled = cancelled or (lambda: False)
-        self._headers = {"host": self._origin.authority, "user-agent": f"sltt/{__version__}", "accept": JSON}
+        self._progress = progress or (lambda sent, received: None)
+        self._proxy = proxy_of(self._origin, environ)
+        self._takes_gzip = True
+        self._headers = {
+            "host": self._origin.authority,
+            "user-agent": f"sltt/{__version__}",
+            "accept": JSON,
+            "accept-encoding": "gzip",
+        }
         if token is not None:
             self._headers["authorization"] = f"Bearer {token}"
         self._headers |= {name.lower(): value for name, value in headers.items()}
@@ -119,10 +141,15 @@ class Remote:
         the server may wait in addition to the time limit, in seconds. Raises `ServerUnreachable`, `ForeignResponse`
         for a response that is not valid HTTP, and `Cancelled`.
         """
-        pairs = urlencode(list(query.items() if hasattr(query, "items") else query))
+        query = list(query.items() if hasattr(query, "items") else query)
+        pairs = urlencode(query)
         target = f"{self._prefix}{path}?{pairs}" if pairs else self._prefix + path
         sent = {**self._headers, **{name.lower(): value for name, value in headers.items()}}
+        given = body
         if body is not None:
+            if self._takes_gzip and len(body) >= WORTH_BYTES and "content-encoding" not in sent:
+                body = gzipped(body)
+                sent["content-encoding"] = "gzip"
             sent["content-length"] = str(len(body))
         _check_headers({**sent, "path": target})
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
@@ -132,14 +159,24 @@ class Remote:
         deadline = self._runtime.steady_clock() + self._timeout + wait
         repeatable = method in ("GET", "PUT", "DELETE") or "idempotency-key" in sent
         try:
-            response = self._transport.send(message, deadline=deadline, repeatable=repeatable)
+            more = {"wait_seconds": wait} if wait else {}
+            response = self._transport.send(message, deadline=deadline, repeatable=repeatable, **more)
         except ConnectFailed as error:
             raise ServerUnreachable(error.message, sent=False) from error
         except OutcomeUnknown as error:
             raise ServerUnreachable(f"{self._origin.host}: {error.message}", sent=True) from error
         except BadResponse as error:
             raise ForeignResponse(f"{self._origin.host}: {error.message}", status=0) from error
-        return RemoteResponse(method, path, response.status, response.headers, response.body)
+        except RequestCancelled as error:
+            raise Cancelled(str(error), sent=error.sent) from None
+        if response.status == 415 and body is not given and self._takes_gzip:  # as a gateway may that changes bodies
+            self._takes_gzip = False
+            return self.request(method, path, query=query, headers=headers, body=given, wait=wait)
+        try:
+            plain = decoded_body(response.body, response.headers, MAX_BODY_BYTES)
+        except InvalidInput as error:
+            raise ForeignResponse(f"{self._origin.host}: {error.message}", status=response.status) from None
+        return RemoteResponse(method, path, response.status, response.headers, plain)
 
     # Changes
 
@@ -293,12 +330,16 @@ class Remote:
         found = self.request("GET", "/health").document()
         return Health(found["status"], found["server"], found["storageType"], found["timestamp"])
 
-    def _new_transport(self, origin: Origin, seconds: float) -> HttpTransport:
-        return HttpTransport(
+    def _new_transport(self, origin: Origin, seconds: float) -> CancellableTransport:
+        return CancellableTransport(
             origin,
+            cancelled=self._cancelled,
+            progress=self._progress,
             connect_seconds=min(CONNECT_SECONDS, seconds),
-            read_seconds=seconds + 60,
+            read_seconds=seconds,
+            kept_seconds=KEPT_SECONDS,
             max_body=MAX_BODY_BYTES,
+            connect=open_connection if self._proxy is None else connect_through(self._proxy, origin),
             steady_clock=self._runtime.steady_clock,
         )
 

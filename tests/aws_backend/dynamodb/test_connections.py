@@ -22,10 +22,10 @@ from aws_backend.dynamodb.credentials import (
     default_chain,
     region_from_environment,
 )
-from aws_backend.dynamodb.proxies import proxy_of
 from aws_backend.settings import open_dynamodb
 from aws_backend.storage import DynamoDBStorageService
 from sltt_core.base.errors import InvalidInput
+from sltt_core.http_client.proxies import proxy_of
 from sltt_core.http_client.transport import ConnectFailed, Origin, parse_origin
 from tests.sltt_core.http_client.peers import Peer, keep_responding, request, response
 

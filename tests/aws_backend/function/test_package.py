@@ -138,7 +138,7 @@ def test_every_module_can_be_imported_with_python_alone() -> None:
         "aws_backend.log.credentials",
         "aws_backend.log.grants",
         "aws_backend.dynamodb.metadata_sources",
-        "aws_backend.dynamodb.proxies",
+        "sltt_core.http_client.proxies",
         "sltt_core.api.bearer",
         "sltt_core.api.credential_handlers",
         "sltt_core.api.device_tokens",

@@ -233,9 +233,17 @@ def test_a_page_has_its_changes_and_the_next_cursor(storage: Storage) -> None:
     assert ([item["seq"] for item in rest["changes"]], rest["through"], rest["chain"]) == ([3], 3, links[2])
     assert "cursor" not in rest
     end = body_from(get(api, "/api/projects/ruth/changes?cursor=3"))
-    assert end == {"changes": [], "count": 0, "through": 3, "chain": links[2], "timestamp": NOW}
+    assert end == {
+        "changes": [],
+        "count": 0,
+        "through": 3,
+        "chain": links[2],
+        "waited": 0,
+        "maxWait": 0,
+        "timestamp": NOW,
+    }
     beyond = body_from(get(api, "/api/projects/ruth/changes?cursor=9"))
-    assert beyond == {"changes": [], "count": 0, "through": 9, "timestamp": NOW}
+    assert beyond == {"changes": [], "count": 0, "through": 9, "waited": 0, "maxWait": 0, "timestamp": NOW}
 
 
 def test_data_is_returned_verbatim(storage: Storage) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from time import monotonic
 
-from aws_backend.dynamodb.credential_documents import variable
 from sltt_core.base.errors import InvalidInput
 from sltt_core.base.record import Record
 from sltt_core.http_client.transport import open_connection, parse_origin
@@ -44,11 +43,15 @@ def proxy_of(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
     if origin.host in ("localhost", "::1") or origin.host.startswith("127."):
         return None
     for name in (f"{origin.scheme}_proxy", f"{origin.scheme}_proxy".upper()):
-        url = variable(environ, name)
+        url = _variable(environ, name)
         if url:
-            excluded = variable(environ, "no_proxy") or variable(environ, "NO_PROXY")
+            excluded = _variable(environ, "no_proxy") or _variable(environ, "NO_PROXY")
             return None if _is_excluded(origin, excluded) else _parse(name, url)
     return None
+
+
+def _variable(environ: Mapping[str, str], name: str) -> str:
+    return environ.get(name, "").strip()
 
 
 def _is_excluded(origin: Origin, excluded: str) -> bool:
