@@ -35,9 +35,11 @@ class ReplayTransport(HttpTransport):
     replied = 0.0
     """The time of its last reply, in seconds of processor time."""
 
-    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> HttpResponse:
+    def send(
+        self, request: bytes, *, deadline: float, repeatable: bool = False, wait_seconds: float = 0.0
+    ) -> HttpResponse:
         if not self.replays or self.response is None:
-            self.response = super().send(request, deadline=deadline, repeatable=repeatable)
+            self.response = super().send(request, deadline=deadline, repeatable=repeatable, wait_seconds=wait_seconds)
         self.replied = process_time()
         return self.response
 

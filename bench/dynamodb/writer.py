@@ -38,10 +38,12 @@ class FarTransport(HttpTransport):
     seconds = 0.0
     transactions = 0
 
-    def send(self, request: bytes, *, deadline: float, repeatable: bool = False) -> HttpResponse:
+    def send(
+        self, request: bytes, *, deadline: float, repeatable: bool = False, wait_seconds: float = 0.0
+    ) -> HttpResponse:
         self.transactions += b".TransactWriteItems\r\n" in request[:400]
         self._travel()
-        response = super().send(request, deadline=deadline, repeatable=repeatable)
+        response = super().send(request, deadline=deadline, repeatable=repeatable, wait_seconds=wait_seconds)
         self._travel()
         return response
 

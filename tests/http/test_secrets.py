@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from aws_backend.dynamodb.profiles import Profile
-from aws_backend.dynamodb.proxies import Proxy
 from aws_backend.dynamodb.sigv4 import Credentials
 from aws_backend.function.settings import function_of
 from aws_backend.settings import storage_from_environment
@@ -27,6 +26,7 @@ from sltt_core.api.bearer import authenticator_from_environment
 from sltt_core.api.http import Request, Response
 from sltt_core.api.roles import RoleAccess
 from sltt_core.auth.secret_keys import SecretKey
+from sltt_core.http_client.proxies import Proxy
 from sltt_core.http_client.responses import HttpResponse
 from sltt_core.http_client.transport import parse_origin
 from sltt_core.model.grants import NO_MEMBERS

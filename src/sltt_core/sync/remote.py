@@ -11,7 +11,7 @@ import os
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
-from sltt_core.api.coding import WORTH_BYTES, decoded_body, gzipped
+from sltt_core.api.bodies import WORTH_BYTES, decoded_body, gzipped
 from sltt_core.api.http import JSON
 from sltt_core.base.errors import InvalidInput
 from sltt_core.base.runtime import SYSTEM
