@@ -85,6 +85,9 @@ def opened_device(
                 f"there is no device at {path}\nHint: `sltt init --server URL PROJECT` creates one; see also --store."
             )
         token = os.environ.get(TOKEN, "").strip() if token_file is None else token_file.read_text().strip()
+        if len(token.split()) > 1 or not token.isascii():
+            name = TOKEN if token_file is None else str(token_file)
+            raise click.ClickException(f"{name} does not hold a token: one word of ASCII characters")
         with Device(path, server, user=user, token=token or None) as device:
             yield device
 

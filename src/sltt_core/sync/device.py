@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from sltt_core.base.errors import InvalidInput
+from sltt_core.base.errors import InvalidInput, NotFound
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.model.fields import check_project_id, checked
 from sltt_core.sync.downsync import RANGES
 from sltt_core.sync.manager import SyncManager
 from sltt_core.sync.outsyncs import HELD, REJECTED, STATES, WITHHELD
-from sltt_core.sync.remote import Remote
+from sltt_core.sync.remote import Remote, parse_server
 from sltt_core.sync.store import BY_USER, PAUSED, DeviceStore, check_user
 from sltt_core.sync.syncer import Syncer
 
@@ -63,6 +63,8 @@ class Device:
         self.store = DeviceStore(path, runtime=runtime, busy_seconds=busy_seconds)
         """What the device keeps."""
         self.user = check_user(user)
+        if server is not None:
+            parse_server(server)
         self._server = server
         self._token = token
         self._headers = dict(headers)
@@ -147,9 +149,12 @@ class Device:
     def resync(self, project_id: str) -> ProjectResult:
         """Bring a project together with a server that has another history than the device, for example a restored one.
 
-        The outbox is kept, and what the server lost is sent to it again.
+        The outbox is kept, and what the server lost is sent to it again. Raises `NotFound` for a project that the
+        device does not follow.
         """
-        return self._sync_parts()[0].resync(checked(check_project_id, project_id, "project_id"))
+        if checked(check_project_id, project_id, "project_id") not in self.status().projects:
+            raise NotFound(f"the device does not follow the project {project_id}")
+        return self._sync_parts()[0].resync(project_id)
 
     def status(self) -> SyncStatus:
         """Return what the device knows, without a request."""

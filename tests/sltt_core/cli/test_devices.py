@@ -206,6 +206,20 @@ def test_access_control_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert "outbox 1 waiting" in run("status").stdout
 
 
+def test_wrong_values_are_refused_and_change_nothing(server: Server, store: Path, tmp_path: Path) -> None:
+    assert "server is not the URL of an API" in run("init", "--server", "nonsense", "ruth", code=NEEDS_YOU).stderr
+    assert not store.exists()
+    begin(server)
+    assert "does not follow the project esther" in run("resync", "esther", code=NEEDS_YOU).stderr
+    assert "project_id is not valid" in run("sync", "not/valid", code=NEEDS_YOU).stderr
+    token = tmp_path / "token"
+    for text in (b"two words", b"\xff", "clé".encode()):
+        token.write_bytes(text)
+        assert "token" in run("sync", "--token-file", str(token), code=NEEDS_YOU).stderr
+    assert "has no edit" in run("rejected", "drop", "nothing", code=NEEDS_YOU).stderr
+    assert list(values("status")["projects"]) == ["ruth"]
+
+
 def test_purge_keeps_the_outbox(server: Server) -> None:
     begin(server)
     run("edit", "ruth", "create", "passage", "r1")
