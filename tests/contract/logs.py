@@ -340,6 +340,10 @@ class _OverHttp(Log):
         self._clients.append(HttpStorage(server.url, project_id))
         return self._clients[-1]
 
+    @property
+    def server_url(self) -> str:
+        return self._servers[-1].url
+
     def close(self) -> None:
         for client in self._clients:
             client.close()

@@ -93,7 +93,8 @@ def test_a_hostile_project_id_is_refused_by_the_python_api(direct: Log, tmp_path
 def test_a_hostile_project_id_is_refused_over_http(tmp_path: Path) -> None:
     log = HttpSqliteLog(tmp_path)
     try:
-        client = log.reach()._client
+        log.reach()
+        client = httpx.Client(base_url=log.server_url)
         for name, project_id in HOSTILE.items():
             body = json.dumps([{"projectId": project_id, "entityType": "t", "entityId": "e", "data": {}}])
             response = client.post("/api/changes", content=body, headers={"content-type": "application/json"})
@@ -109,5 +110,6 @@ def test_a_hostile_project_id_is_refused_over_http(tmp_path: Path) -> None:
                 assert (name, response.status_code) == (name, 400)
                 assert response.json()["field"] == "projectId"
         assert client.get("/api/projects").json()["projects"] == []
+        client.close()
     finally:
         log.close()

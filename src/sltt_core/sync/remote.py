@@ -27,7 +27,7 @@ from sltt_core.http_client.transport import (
 )
 from sltt_core.log.pages import MAX_LIMIT, ChangeStats, Head, ProjectsPage
 from sltt_core.model.changes import Change, NewChange
-from sltt_core.model.fields import NEW_FIELDS
+from sltt_core.model.fields import NEW_FIELDS, check_free_text, check_project_id, checked
 from sltt_core.sync.documents import RemoteResponse
 from sltt_core.sync.errors import Cancelled, ForeignResponse, ServerUnreachable
 from sltt_core.sync.results import (
@@ -151,7 +151,9 @@ class Remote:
                 body = gzipped(body)
                 sent["content-encoding"] = "gzip"
             sent["content-length"] = str(len(body))
-        _check_headers({**sent, "path": target})
+        _check_headers(sent)
+        if any(not "!" <= character <= "~" for character in method + target):
+            raise InvalidInput("path is not percent-encoded", field="path")
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
         message = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b"")
         if self._cancelled():
@@ -308,12 +310,12 @@ class Remote:
     def set_role(self, project_id: str, principal: str, role: str) -> RemoteMember:
         """Give a principal a role in a project."""
         body = json.dumps({"role": role}).encode()
-        path = f"{project_path(project_id)}/members/{quote(principal, safe='')}"
+        path = _member_path(project_id, principal)
         return _member(self.request("PUT", path, headers={"content-type": JSON}, body=body).document())
 
     def remove_member(self, project_id: str, principal: str) -> RemoteMember:
         """Take the role of a principal away."""
-        path = f"{project_path(project_id)}/members/{quote(principal, safe='')}"
+        path = _member_path(project_id, principal)
         return _member(self.request("DELETE", path).document())
 
     def accept_invitation(self, code: str) -> tuple[str, RemoteMember]:
@@ -367,20 +369,32 @@ def _written(change: NewChange | Mapping[str, Any], user: str | None) -> str:
     """Return the JSON of a change as a client sends it, with the text of a `NewChange`'s data verbatim."""
     by = {} if user is None else {"changeBy": user}
     if not isinstance(change, NewChange):
-        return json.dumps({**by, **change}, ensure_ascii=False, allow_nan=False)
+        return _json({**by, **change})
     values = zip((field.wire for field in NEW_FIELDS), change.as_tuple(), strict=True)
     given = {name: value for name, value in values if value is not None}
     data = given.pop("data")
     return f'{json.dumps({**by, **given}, ensure_ascii=False)[:-1]}, "data": {data}}}'
 
 
+def _json(change: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(change, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"a change is not JSON: {error}", field="changes") from None
+
+
 def project_path(project_id: str) -> str:
-    """Return the path of a project's routes."""
-    return f"/api/projects/{quote(project_id, safe='')}"
+    """Return the path of a project's routes; raises `InvalidInput` for an id that no project has."""
+    return f"/api/projects/{quote(checked(check_project_id, project_id, 'project_id'), safe='')}"
+
+
+def _member_path(project_id: str, principal: str) -> str:
+    return f"{project_path(project_id)}/members/{quote(checked(check_free_text, principal, 'principal'), safe='')}"
 
 
 def at_text(project_id: str, seq: int, link: str | None) -> str:
     """Return the end of a log as the parameter `at` has it: `ruth:41`, or `ruth:41:LINK`."""
+    checked(check_project_id, project_id, "project_id")
     return f"{project_id}:{seq}" if link is None else f"{project_id}:{seq}:{link}"
 
 
@@ -400,6 +414,11 @@ def _check_headers(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         if any(not " " <= character <= "\u00ff" or character == "\x7f" for character in value):
             raise InvalidInput(f"the header {name} contains a character that HTTP does not allow", field=name)
+        if not name or name.strip(_TOKEN):
+            raise InvalidInput(f"{name!r} is not the name of a header", field="headers")
+
+
+_TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 Client = Remote

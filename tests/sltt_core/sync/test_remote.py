@@ -295,7 +295,26 @@ def test_a_bad_url_is_refused(server_url: str) -> None:
     assert caught.value.field == "server"
 
 
-@pytest.mark.parametrize("options", [{"token": "a\r\nb"}, {"headers": {"x-a": "1\n"}}])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.changes_after("\ud800"),
+        lambda client: client.stats("../x"),
+        lambda client: client.heads({"": (0, None)}),
+        lambda client: client.set_role("p", "a\nb", "viewer"),
+        lambda client: client.request("GET", "/a b"),
+        lambda client: client.request("GET /", "/a"),
+        lambda client: client.append([CHANGE], key="a\r\nb"),
+        lambda client: client.append([{**CHANGE, "data": {"a": float("nan")}}]),
+        lambda client: client.append([{**CHANGE, "data": {"a": object()}}]),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_before_it_is(call: Callable[[Client], object]) -> None:
+    with Client("http://127.0.0.1:9") as client, pytest.raises(InvalidInput):
+        call(client)
+
+
+@pytest.mark.parametrize("options", [{"token": "a\r\nb"}, {"headers": {"x-a": "1\n"}}, {"headers": {"a: b": "1"}}])
 def test_a_header_with_a_line_end_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         Client("http://127.0.0.1", **options)
