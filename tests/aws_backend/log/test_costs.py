@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sltt_core.base.errors import HeadMoved
 from sltt_core.base.runtime import Runtime
 from tests.aws_backend.meter import Meter
 from tests.contract.logs import DynoxideLog, batch, new
@@ -143,3 +144,13 @@ def test_small_requests_cost_little(log: DynoxideLog, storage: BaseStorageServic
     unbound = metered(log, meter)
     assert unbound.get_heads(["p", *(f"q{number}" for number in range(99))]) == {"p": 2}
     assert meter.read().calls == ("BatchGetItem",)
+
+
+def test_an_append_with_if_head_costs_the_same_and_a_refusal_one_read(
+    storage: BaseStorageService, meter: Meter
+) -> None:
+    storage.create_changes([new()], KEY, if_head=2)
+    assert meter.read() == ((WRITE,), 6)
+    with pytest.raises(HeadMoved):
+        storage.create_changes([new()], if_head=2)
+    assert meter.read()[0] == ("GetItem",)  # whether the batch is stored already
