@@ -78,7 +78,11 @@ class Device:
     def open(self) -> None:
         """Open the store; raises what `DeviceStore.open` raises. Needs no connection."""
         self.store.open()
-        self.store.note_server(self._server if self._client is None else self._client.server)
+        try:
+            self.store.note_server(self._server if self._client is None else self._client.server)
+        except BaseException:
+            self.store.close()
+            raise
 
     def close(self) -> None:
         """End the sync in the background, and close the store. Does nothing when it is closed."""

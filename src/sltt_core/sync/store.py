@@ -102,8 +102,10 @@ class DeviceStore:
 
     def close(self) -> None:
         """Close the store. Does nothing when it is closed."""
-        self.log.close()
-        self._lock.release()
+        try:
+            self.log.close()
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> Self:
         self.open()
