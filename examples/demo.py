@@ -21,12 +21,13 @@ if not __package__:  # as a script, Python puts this folder on the path, not the
 
 from examples.data import git_history, ruth
 from examples.support import steps
-from examples.support.client import Client, Problem, Unreachable
+from examples.support.client import Client
 from examples.support.comparison import Difference
 from examples.support.promises import Broken, require
 from examples.support.report import Report, for_standard_output
 from examples.support.server import Server, ServerError
 from scripts.pipes import run_program
+from sltt_core import ApiProblem, RemoteError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -35,7 +36,7 @@ JSONObject = dict[str, Any]
 
 RUTH = "ruth-demo"
 GIT_LIMIT = 5_000  # changes; keeps the demonstration short
-FAILURES = (Broken, Difference, Problem, Unreachable, ServerError)
+FAILURES = (Broken, Difference, RemoteError, ServerError)
 
 
 def demonstrate(folder: Path, report: Report) -> JSONObject:
@@ -153,7 +154,7 @@ def main() -> int:
 def _explained(error: Exception) -> str:
     if isinstance(error, Broken):
         return f"this promise does not hold: {error}"
-    if isinstance(error, Problem):
+    if isinstance(error, ApiProblem):
         return f"the server responded with status {error.status}: {error}"
     return str(error)
 

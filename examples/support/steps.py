@@ -10,9 +10,10 @@ from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from examples.support.client import Client, Problem, project_path
+from examples.support.client import Client, project_path
 from examples.support.comparison import Difference, compare
 from examples.support.promises import Broken, require
+from sltt_core import ApiProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -88,7 +89,7 @@ def replay(client: Client, report: Report, batch: list[JSONObject], key: str) ->
     report.proof(f"same key, same changes: {again}; the log still holds {before}")
     problem = _refused(client, batch[:1], key, 422)
     require(_total(client, project) == before, "a key with another body stores nothing")
-    report.refusal(f"same key, other changes: {problem.status} {problem.body['title']}")
+    report.refusal(f"same key, other changes: {problem.status} {problem.title}")
     return {"replayed": len(seqs), "otherBody": problem.status, "total": before}
 
 
@@ -106,11 +107,11 @@ def bad_batch(client: Client, report: Report, project: str) -> JSONObject:
         good,
     ]
     problem = _refused(client, batch, batch_key("bad", 1), 400)
-    body = problem.body
+    body = problem.extensions
     require(body["failedAtIndex"] == 1, "failedAtIndex is the first bad change")
     require({error["index"] for error in body["errors"]} == {1, 3, 4}, "every bad change is reported")
     require(_total(client, project) == before, "a bad batch stores nothing")
-    report.refusal(f"{problem.status} {body['title']}, failedAtIndex {body['failedAtIndex']}")
+    report.refusal(f"{problem.status} {problem.title}, failedAtIndex {body['failedAtIndex']}")
     for error in body["errors"]:
         report.row("", f"{error['field']}: {error['reason']}")
     if body.get("hint"):
@@ -195,9 +196,9 @@ def chain(client: Client, report: Report, project: str) -> JSONObject:
     report.proof(f"a reader that knows the hash at #{through} continues at #{through + 1}")
     try:
         client.page(project, through, limit=1, chain=links[1][1])
-    except Problem as problem:
+    except ApiProblem as problem:
         require(problem.status == 409, "a wrong hash gets a 409")
-        report.refusal(f"a reader of another log: 409 {problem.body['title']}")
+        report.refusal(f"a reader of another log: 409 {problem.title}")
     else:
         raise Broken("a wrong hash gets a 409")
     return {"links": [{"through": through, "chain": link} for through, link in links]}
@@ -236,10 +237,10 @@ def _total(client: Client, project: str) -> int:
     return int(client.stats(project)["changeStats"]["total"])
 
 
-def _refused(client: Client, batch: list[JSONObject], key: str, status: int) -> Problem:
+def _refused(client: Client, batch: list[JSONObject], key: str, status: int) -> ApiProblem:
     try:
         client.append(batch, key)
-    except Problem as problem:
+    except ApiProblem as problem:
         require(problem.status == status, f"the status is {status} (it was {problem.status}: {problem})")
         return problem
     raise Broken(f"the status is {status} (the server accepted the changes)")
