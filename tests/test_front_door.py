@@ -153,7 +153,9 @@ Access.members_changed(self, project_id: str, members: Members) -> None
 Access.owners(self, principal: Principal | None, project_ids: Iterable[str]) -> Mapping[str, str]
 Access.project_exists(self, project_id: str) -> None
 Access.visible(self, principal: Principal | None, cursor: str | None) -> Iterable[str] | None
-AccessLog(stream: TextIO | None = None, *, errors_only: bool = False, runtime: Runtime = Runtime) -> None
+AccessLog(stream: TextIO | None = None, *, errors_only: bool = False, requests: str = 'all', sample: float =
+    1.0, runtime: Runtime = Runtime) -> None
+AccessLog.dropped -> int
 AccessLog.flush(self, seconds: float = 1.0) -> bool
 AccessLog.write(self, entry: AccessEntry) -> None
 AccessRevoked(message: str, *, hint: str | None = None) -> None
@@ -244,6 +246,7 @@ BaseStorageService.get_tokens(self, cursor: str | None = None, limit: int = 1000
 BaseStorageService.initialize(self) -> None
 BaseStorageService.mark_as_outdated(self, seq: int, outdated_by: int, *, project_id: str | None = None) ->
     Change
+BaseStorageService.observe(self, observer: Observer) -> None
 BaseStorageService.page_bytes -> int
 BaseStorageService.place -> str
 BaseStorageService.repair(self, *, project_id: str | None = None, dry_run: bool = True, relink_from: int | None
@@ -480,7 +483,7 @@ Report(project_id: str, changes: int, findings: tuple[Finding, ...], done: tuple
 Report.repairable -> bool
 Report.sound -> bool
 Request(method: str, path: str, query: str = '', headers: Mapping[str, str] = dict, body: bytes = b'',
-    principal: Principal | None = None, waited: float = 0, max_wait: float = 0)
+    principal: Principal | None = None, waited: float = 0, max_wait: float = 0, facts: Facts | None = None)
 RequestTimeout(message: str, *, hint: str | None = None) -> None
 ReservedType(field: str) -> None
 ReservedType.rename(self, names: Mapping[str, str]) -> None
@@ -575,6 +578,7 @@ DynamoDBClient.close(self) -> None
 DynamoDBClient.warm(self, seconds: float = 10.0) -> None
 DynamoDBError(message: str, *, hint: str | None = None) -> None
 DynamoDBError.from_response(code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError
+DynamoDBError.is_throttled -> bool
 DynamoDBStorageService(table_name: str, project_id: str | None = None, *, region: str | None = None,
     use_local_dynamodb: bool = False, local_endpoint: str = 'http://localhost:8000', endpoint: str | None =
     None, write_region: str | None = None, client: DynamoDBClient | None = None, check_table: bool = True,
@@ -582,13 +586,15 @@ DynamoDBStorageService(table_name: str, project_id: str | None = None, *, region
     chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000) -> None
 DynamoDBStorageService.close(self) -> None
 DynamoDBStorageService.initialize(self) -> None
+DynamoDBStorageService.observe(self, observer: Observer) -> None
 DynamoDBStorageService.place -> str
 DynamoDBStorageService.wait_for_write(self, mark: Any, seconds: float) -> None
 DynamoDBStorageService.warm(self) -> None
 DynamoDBStorageService.write_mark(self) -> object
 Function(api: Api, storage: BaseStorageService, gateway: Gateway = Gateway, *, max_wait: float = 0.0, limit:
     Callable[[float], None] = Function.<lambda>, warm: Callable[[], None] = Function.<lambda>, verifies: bool =
-    False, runtime: Runtime = Runtime) -> None
+    False, log: RequestLog | None = None, counter: CallCounter | None = None, runtime: Runtime = Runtime) ->
+    None
 Gateway(base_path: str = '', principal_claim: str = 'sub', rest_binary: bool = False)
 InvalidRequest(message: str, *, hint: str | None = None) -> None
 NotDynamoDB(message: str, *, hint: str | None = None) -> None

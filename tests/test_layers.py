@@ -25,7 +25,7 @@ ROOMS = {
     "sltt_core.sqlite": "schema paths file database rows raw_rows notifier readers writer connections verification "
     "repair credential_rows storage",
     "sltt_core.api": "access roles device_tokens http bearer waiting problems cors bodies routes schemas "
-    "openapi context member_handlers credential_handlers handlers app",
+    "openapi context member_handlers credential_handlers handlers app request_log",
     "sltt_core.sync": "errors documents results remote device_file view outsyncs outcomes outbox forks store events "
     "responses downsync outsync resync syncer manager device aio",
     "sltt_core.server": "hosts allowed_hosts log_lines access_log watcher descriptors framing load protocol lanes "

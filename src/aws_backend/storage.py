@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aws_backend.log.items import LogEnd
-    from sltt_core.base.runtime import Runtime
+    from sltt_core.base.runtime import Observer, Runtime
     from sltt_core.log.batches import Chunk
     from sltt_core.log.findings import Finding, Progress, Report
     from sltt_core.log.issuing import C, Decision
@@ -106,6 +106,9 @@ class DynamoDBStorageService(BaseStorageService):
     def _after_fork(self) -> None:
         """Replace the lock, which a thread of the parent may hold. The parts of the storage do the same."""
         self._opening = self._runtime.new_lock()
+
+    def observe(self, observer: Observer) -> None:
+        self._runtime = self._runtime.replace(observer=observer)
 
     @property
     def place(self) -> str:

@@ -19,9 +19,17 @@ class Meter:
         self._calls: list[str] = []
         self._units = 0.0
 
-    def on_call(self, operation: str, attempts: int, seconds: float, units: float | None) -> None:
+    def on_call(
+        self,
+        operation: str,
+        attempts: int,
+        throttled: int,
+        seconds: float,
+        read_units: float | None,
+        write_units: float | None,
+    ) -> None:
         self._calls.append(operation)
-        self._units += units or 0.0
+        self._units += (read_units or 0.0) + (write_units or 0.0)
 
     def read(self) -> Metered:
         """Return the calls since the last reading, and reset."""

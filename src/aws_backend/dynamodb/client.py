@@ -144,13 +144,14 @@ class DynamoDBClient:
             deadline = self._steady_clock() + CALL_SECONDS
         if repeatable is None:
             repeatable = operation in READS or "ClientRequestToken" in payload
-        observer, begin, units = self._observer, 0.0, None
+        observer, begin = self._observer, 0.0
+        units: tuple[float | None, float | None] = (None, None)
         if observer is not None:
             begin = self._steady_clock()
             if operation.endswith(METERED):
                 payload = {**payload, "ReturnConsumedCapacity": "TOTAL"}
         body = "".join(_encode(payload, 0)).encode()
-        attempt = cost = 0
+        attempt = cost = throttled = 0
         corrected = replaced = False
         try:
             while True:
@@ -168,16 +169,17 @@ class DynamoDBClient:
                     self._chain.replace_expired(credentials)
                     replaced = True
                 except SlttError as error:
+                    throttled += getattr(error, "is_throttled", False)
                     cost = self._wait_before_retry(error, attempt, deadline, repeatable)
                 else:
                     if not self._quota.full:
                         self._quota.refund(cost or 1)
                     if observer is not None:
-                        units = _units(response.pop("ConsumedCapacity", None))
+                        units = _units(response.pop("ConsumedCapacity", None), operation)
                     return response
         finally:
             if observer is not None:
-                observer.on_call(operation, attempt, self._steady_clock() - begin, units)
+                observer.on_call(operation, attempt, throttled, self._steady_clock() - begin, *units)
 
     def warm(self, seconds: float = CALL_SECONDS) -> None:
         """Load credentials and open a connection, so that the first call needs neither. Takes up to `seconds`.
@@ -234,14 +236,24 @@ class DynamoDBClient:
         return rule.cost
 
 
-def _units(consumed: Any) -> float | None:
-    """Return the capacity units in a response's `ConsumedCapacity`, which is for one table or a list of them."""
+def _units(consumed: Any, operation: str) -> tuple[float | None, float | None]:
+    """Return the read and the write units in a response's `ConsumedCapacity`, which is for one table or a list of them.
+
+    Only a transaction's response tells the two apart: it reads if it was carried out before. All units of another
+    operation are of one kind.
+    """
     if consumed is None:
-        return None
+        return None, None
+    read = write = 0.0
     try:
-        return sum([float(one["CapacityUnits"]) for one in (consumed if isinstance(consumed, list) else [consumed])])
-    except (KeyError, TypeError, ValueError):
+        for one in consumed if isinstance(consumed, list) else [consumed]:
+            units = float(one["CapacityUnits"])
+            reading = float(one.get("ReadCapacityUnits", units if operation in READS else 0))
+            read += reading
+            write += units - reading
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise NotDynamoDB("the response has no valid ConsumedCapacity") from None
+    return read, write
 
 
 def _outcome_unknown(error: SlttError) -> SlttError:

@@ -40,6 +40,11 @@ class DynamoDBError(SlttError):
     request_id: str | None = None
     """DynamoDB's id of the request, for AWS support."""
 
+    @property
+    def is_throttled(self) -> bool:
+        """Whether the table or the account lacked capacity."""
+        return isinstance(self, Throttled)
+
     @classmethod
     def from_response(cls, code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError:
         """Create the error for a response's JSON; `code` and `message` were read from it."""
@@ -112,7 +117,6 @@ class TransactionCanceled(DynamoDBError):
 
     @property
     def is_throttled(self) -> bool:
-        """Whether one of the reasons is a lack of capacity."""
         return bool(self.codes.intersection(THROTTLING))
 
 

@@ -15,8 +15,8 @@ from aws_backend.function.gateway import (
     shape_of,
     with_body,
 )
+from sltt_core.api.http import Facts
 from sltt_core.api.problems import described
-from sltt_core.api.routes import match
 from sltt_core.base.c_json import dumps
 from sltt_core.base.errors import SlttError
 from sltt_core.base.runtime import SYSTEM
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from sltt_core.api.app import Api
     from sltt_core.api.http import Request, Response
+    from sltt_core.api.request_log import CallCounter, RequestLog
     from sltt_core.base.runtime import Runtime
     from sltt_core.log.storage import BaseStorageService
 
@@ -61,6 +62,8 @@ class Function:
         limit: Callable[[float], None] = lambda deadline: None,
         warm: Callable[[], None] = lambda: None,
         verifies: bool = False,
+        log: RequestLog | None = None,
+        counter: CallCounter | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
         """Create a handler for an API and the storage behind it.
@@ -69,7 +72,13 @@ class Function:
         start of each invocation with its deadline, in seconds of the steady clock. `warm` is called for a
         scheduled event or a warm-up event; it raises nothing. `verifies` tells whether the API verifies tokens: then
         the first principal of a gateway's authorizer, whose requests the API does not verify, is logged as a warning.
+        `log` decides which requests are logged; by default, those with an error that concerns the operator. `counter`
+        is the observer of the storage, which counts the calls of each request.
         """
+        if log is None:
+            from sltt_core.api.request_log import NONE, RequestLog
+
+            log = RequestLog(NONE, runtime=runtime)
         self._api = api
         self._storage = storage
         self._gateway = gateway
@@ -77,6 +86,8 @@ class Function:
         self._limit = limit
         self._warm = warm
         self._verifies = verifies
+        self._log = log
+        self._counter = counter
         self._clock = runtime.steady_clock
 
     def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
@@ -93,7 +104,11 @@ class Function:
         if context is not None:
             deadline = begin + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
         self._limit(deadline)
-        request = request_from(event, shape, self._gateway)
+        facts = Facts()
+        if self._counter is not None:
+            self._counter.count_for(facts)
+        request = request_from(event, shape, self._gateway).replace(facts=facts)
+        head = request.method == "HEAD"
         try:
             request = with_body(request, body_from(event), shape, event)
             request = request.replace(
@@ -103,23 +118,27 @@ class Function:
                 self._verifies = False  # once is enough
                 to_stderr(dumps({"level": "WARNING", "message": _TWO_AUTHORITIES}))
             response = self._respond(request, deadline)
-            if request.method != "HEAD":
+            if not head:
                 response = collect_body(response, lambda: self._clock() < deadline)
         except Exception as error:
             response = self._api.failed(error, request)
-        if response.error is not None:
-            report(
-                response.error,
-                requestId=response.header("x-request-id"),
-                route=_route_of(request),
-                status=response.status,
-                ms=round((self._clock() - begin) * 1000, 3),
-            )
-        head = request.method == "HEAD"
         try:
-            return event_response(response, shape, self._gateway, head=head)
+            result = event_response(response, shape, self._gateway, head=head)
         except SlttError as error:
-            return event_response(self._api.problem(error, request), shape, self._gateway, head=head)
+            response = self._api.problem(error, request)
+            result = event_response(response, shape, self._gateway, head=head)
+        line = self._log.line(
+            request,
+            facts,
+            status=response.status,
+            seconds=self._clock() - begin,
+            size=0 if head else len(response.content),
+            request_id=response.header("x-request-id"),
+            error=None if response.error is None else described(response.error),
+        )
+        if line is not None:
+            to_stderr(line)
+        return result
 
     def _respond(self, request: Request, deadline: float) -> Response:
         """Return the API's response; if it waits for a change, handle the request again after one."""
@@ -141,11 +160,3 @@ class Function:
 def report(error: BaseException, write: Callable[[str], None] = to_stderr, **about: object) -> None:
     """Write an error that concerns the operator as one line of JSON: `about` it, and what `described` returns."""
     write(dumps({"level": "ERROR", **about, **described(error)}))
-
-
-def _route_of(request: Request) -> str:
-    try:
-        route, _ = match(request.method, request.path)
-    except SlttError:
-        return f"{request.method} {request.path[:200]}"
-    return f"{route.method} {route.path}"

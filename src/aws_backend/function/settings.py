@@ -11,6 +11,7 @@ from aws_backend.log.table import REQUEST_SECONDS
 from aws_backend.settings import storage_from_environment
 from sltt_core.api.app import Api
 from sltt_core.api.http import MAX_WAIT_SECONDS
+from sltt_core.api.request_log import ALL, NONE, CallCounter, RequestLog, check_requests, check_sample
 from sltt_core.base.errors import InvalidInput, SlttError
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.model.fields import check_project_id
@@ -51,6 +52,16 @@ def function_of(environ: Mapping[str, str], access: Access | None = None, *, run
     region is known. If DynamoDB cannot be reached, the error is only logged, because the first request may succeed.
     """
     settings = {name: _read(environ, name, default, parse) for name, (default, parse) in SETTINGS.items()}
+    log = RequestLog(
+        settings["LOG_REQUESTS"],
+        sample=settings["LOG_SAMPLE"],
+        service=settings["SERVER_NAME"] if settings["LOG_METRICS"] else None,
+        runtime=runtime,
+    )
+    counter = None
+    if settings["LOG_REQUESTS"] != NONE:  # DynamoDB then reports the units of every call
+        counter = CallCounter(runtime.observer)
+        runtime = runtime.replace(observer=counter)
     time_limit = TimeLimit(runtime.steady_clock)
     storage = storage_from_environment(
         environ,
@@ -98,6 +109,8 @@ def function_of(environ: Mapping[str, str], access: Access | None = None, *, run
         limit=time_limit.limit,
         warm=warm,
         verifies=bool(environ.get("AUTH_ISSUER")),
+        log=log,
+        counter=counter,
         runtime=runtime,
     )
 
@@ -151,5 +164,8 @@ SETTINGS: dict[str, tuple[object, Callable[[str], Any]]] = {
     "BASE_PATH": ("", _base_path),
     "PRINCIPAL_CLAIM": ("sub", str),
     "REST_API_BINARY": (False, _yes_or_no),
+    "LOG_REQUESTS": (ALL, check_requests),
+    "LOG_SAMPLE": (1.0, check_sample),
+    "LOG_METRICS": (True, _yes_or_no),
 }
 """For each setting: its value when absent or empty, and its parser. docs/lambda.md describes them."""

@@ -75,12 +75,19 @@ class Api:
             if request.method == "OPTIONS":
                 response = self._options(request)
             else:
+                facts = request.facts
                 route, found = match(request.method, request.path, with_auth=self._authenticator is not None)
+                if facts is not None:
+                    facts.route = route.name
                 if self._authenticator is not None and route.action != OPEN and request.principal is None:
                     request = request.replace(principal=self._authenticator.authenticate(request.headers))
+                if facts is not None and request.principal is not None:
+                    facts.principal = request.principal.id
                 parameters = parse_parameters(route, found, request.query)
                 if route.handler in BODIES:
                     parameters |= BODIES[route.handler](self._context, request)
+                if facts is not None:
+                    facts.note_project(parameters)
                 check_access(self._access, request.principal, route.action, parameters)
                 response = HANDLERS[route.handler](self._context, request, parameters)
                 if route.method == "GET" and route.action in (READ, GRANT):
@@ -94,6 +101,8 @@ class Api:
     def failed(self, error: Exception, request: Request) -> Response:
         """Return the response for an exception; report it if the client did not cause it."""
         problem = error if isinstance(error, SlttError) else SlttError(_UNEXPECTED)
+        if isinstance(error, PartialAppend) and request.facts is not None:
+            request.facts.appended = sum(seq is not None for seq in error.seqs)
         if _no_descriptor(error) and not isinstance(error, PartialAppend):
             uncertain = isinstance(error, StorageUnavailable)
             problem = StorageUnavailable(NO_DESCRIPTOR) if uncertain else ServerBusy(NO_DESCRIPTOR)

@@ -92,9 +92,11 @@ def post_changes(context: Context, request: Request, parameters: Mapping[str, An
     if request.principal is not None:
         changes = tuple(_signed(change, request.principal.id) for change in changes)
     project_ids = dict.fromkeys(str(change.project_id) for change in changes)
-    key = _key(request)
+    key, facts = _key(request), request.facts
     end = request.headers.get("if-head")
     if_head = None if end is None else checked(CURSOR.parse, end, API_NAMES["if_head"])
+    if facts is not None:
+        facts.appended = 0
     try:
         owners = context.access.owners(request.principal, project_ids)
         try:
@@ -110,6 +112,8 @@ def post_changes(context: Context, request: Request, parameters: Mapping[str, An
     except SlttError as error:
         error.rename(API_NAMES)
         raise
+    if facts is not None and not appended.replayed:
+        facts.appended = len(appended.seqs)
     return json_response(
         dumps(
             {

@@ -1,4 +1,4 @@
-"""`Request` and `Response`, and the percent-encoding of URLs (RFC 3986)."""
+"""`Request`, `Facts` about it and `Response`, and the percent-encoding of URLs (RFC 3986)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sltt_core.base.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from sltt_core.api.access import Principal
 
@@ -22,6 +23,41 @@ MAX_BODY_BYTES = 4_000_000
 """The most bytes of a request body, also after decompression."""
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
+
+
+class Facts:
+    """What is found out about a request while it is handled. Threads change it one after the other."""
+
+    __slots__ = (
+        "appended",
+        "attempts",
+        "calls",
+        "principal",
+        "project",
+        "read_units",
+        "route",
+        "throttled",
+        "write_units",
+    )
+
+    def __init__(self) -> None:
+        self.route: str | None = None
+        """The method and the pattern of the path; `None` until it is known."""
+        self.principal: str | None = None
+        self.project: str | None = None
+        self.appended: int | None = None
+        """Changes that were appended; `None` if the request is not an append."""
+        self.calls = self.attempts = self.throttled = 0
+        """Calls to the database, the requests that were sent for them, and those of these that were throttled."""
+        self.read_units = self.write_units = 0.0
+
+    def note_project(self, parameters: Mapping[str, Any]) -> None:
+        """Take note of the project in the parameters of a request, if it is one."""
+        if "changes" in parameters:
+            project_ids = {change.project_id for change in parameters["changes"]}
+            self.project = project_ids.pop() if len(project_ids) == 1 else None
+        else:
+            self.project = parameters.get("projectId")
 
 
 class Request(Record):
@@ -41,6 +77,8 @@ class Request(Record):
     """How long the server has waited for a change before this call of the API, in seconds."""
     max_wait: float = 0
     """The longest time that the server waits for a change, in seconds; 0 if it never does."""
+    facts: Facts | None = None
+    """What the API finds out about the request is noted there, if it is given."""
 
     def __repr__(self) -> str:
         """Leave out the headers and the query, which may contain a credential, and the body."""

@@ -59,6 +59,11 @@ class Route(Record):
     with_auth: bool = False
     """Whether it exists only where credentials are verified."""
 
+    @property
+    def name(self) -> str:
+        """The method and the path, for logs and metrics."""
+        return f"{self.method} {self.path}"
+
 
 def _integer(check: Callable[[object], int]) -> Callable[[object], int]:
     def parse(value: object) -> int:

@@ -21,11 +21,20 @@ if TYPE_CHECKING:
     class Observer(Protocol):
         """Is notified of every call of a service, whatever its outcome."""
 
-        def on_call(self, operation: str, attempts: int, seconds: float, units: float | None) -> None:
-            """Take note of a call.
+        def on_call(
+            self,
+            operation: str,
+            attempts: int,
+            throttled: int,
+            seconds: float,
+            read_units: float | None,
+            write_units: float | None,
+        ) -> None:
+            """Take note of a call. Threads may call this at the same time.
 
-            `operation` is its name, `attempts` counts the requests that were sent for it, `seconds` is its duration
-            with all waiting, `units` is the capacity it consumed, or `None` when the service did not report it.
+            `operation` is its name, `attempts` counts the requests that were sent for it, `throttled` those of them
+            that the service refused for lack of capacity, `seconds` is its duration with all waiting. `read_units` and
+            `write_units` are the capacity it consumed, or `None` when the service did not report it.
             """
 
 

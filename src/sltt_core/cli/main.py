@@ -107,7 +107,25 @@ def main() -> None:
     help="Connections at the same time; further clients get a 503. Default: 1000, or fewer if the limit of file "
     "descriptors (ulimit -n) is lower.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Log only requests that failed because of an error in the server.")
+@click.option("--quiet", "-q", is_flag=True, help="The same as --log-requests none.")
+@click.option(
+    "--log-requests",
+    envvar="LOG_REQUESTS",
+    show_envvar=True,
+    default="all",
+    show_default=True,
+    type=click.Choice(["all", "errors", "none"]),
+    help="The requests to log. Those that failed because of an error in the server always are.",
+)
+@click.option(
+    "--log-sample",
+    envvar="LOG_SAMPLE",
+    show_envvar=True,
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="The part of the requests without an error to log.",
+)
 @click.option(
     "--open-to-network",
     is_flag=True,
@@ -129,6 +147,8 @@ def serve(
     keep_alive_seconds: int,
     max_connections: int | None,
     quiet: bool,
+    log_requests: str,
+    log_sample: float,
     open_to_network: bool,
     no_auth: bool,
 ) -> None:
@@ -158,7 +178,7 @@ def serve(
         ) from None
     with errors_for_people(storage_url):
         storage_url, storage = make_storage(storage_url, project)
-        access_log = AccessLog(errors_only=quiet)
+        access_log = AccessLog(errors_only=quiet, requests=log_requests, sample=log_sample)
         authenticator = authenticator_from_environment(storage=storage, fast=True)
         access = access_from_environment(storage, os.environ, verifies=authenticator is not None)
         if open_to_network and authenticator is None and not no_auth:

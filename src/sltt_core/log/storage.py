@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from sltt_core.base.runtime import Runtime
+    from sltt_core.base.runtime import Observer, Runtime
     from sltt_core.log.pages import Run
     from sltt_core.log.requests import NamedRequest
     from sltt_core.model.grants import Members, Role
@@ -115,6 +115,9 @@ class BaseStorageService(Upkeep, CredentialStorage):
     def place(self) -> str:
         """Where an open storage is, as a text for operators. Empty if its URL contains everything."""
         return ""
+
+    def observe(self, observer: Observer) -> None:
+        """Notify an observer of each call of the storage to its database service, from the next `initialize` on."""
 
     def __enter__(self) -> Self:
         self.initialize()

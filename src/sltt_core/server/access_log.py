@@ -1,10 +1,12 @@
-"""The access log: one line for each request, readable on a terminal, JSON otherwise."""
+"""The access log: one line for each request, readable on a terminal, JSON otherwise (`sltt_core.api.request_log`)."""
 
 from __future__ import annotations
 
 import json
 import sys
 
+from sltt_core.api.http import Facts, Request
+from sltt_core.api.request_log import ALL, NONE, RequestLog
 from sltt_core.base.record import Record
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import now_utc
@@ -19,11 +21,10 @@ if TYPE_CHECKING:
 
 
 class AccessEntry(Record):
-    """The logged values of a request; its body, query and idempotency key are not logged."""
+    """What is known of a request when its response was sent."""
 
-    method: str
-    path: str
-    """The percent-encoded path without the query."""
+    request: Request
+    """Its body, query and headers are not logged, except the headers of a trace."""
     status: int
     size: int
     """Bytes of the response's body that were sent."""
@@ -41,17 +42,20 @@ class AccessLog:
         stream: TextIO | None = None,
         *,
         errors_only: bool = False,
+        requests: str = ALL,
+        sample: float = 1.0,
         runtime: Runtime = SYSTEM,
     ) -> None:
         """`stream` is by default the `sys.stderr` of the time of this call; if there is none, nothing is written.
 
-        `errors_only` leaves out requests without an error that concerns the operator.
+        `requests` is `all`, `errors` (status 400 and above) or `none`: only requests with an error that concerns the
+        operator, which are always logged. `errors_only` is the same as `none`. `sample` is the part, from 0 to 1, of
+        the requests without an error that is logged.
         """
-        self._errors_only = errors_only
+        self._log = RequestLog(NONE if errors_only else requests, sample=sample, runtime=runtime)
         stream = sys.stderr if stream is None else stream
-        self._write_line, dropped = (
-            (_readable, _readable_dropped) if is_terminal(stream) else (json_line, _json_dropped)
-        )
+        self._readable = is_terminal(stream)
+        dropped = _readable_dropped if self._readable else _json_dropped
         self._clock = runtime.clock
         self._lines = line_writer(stream, lambda count: dropped(now_utc(self._clock), count))
         self.steady_clock = runtime.steady_clock
@@ -59,8 +63,14 @@ class AccessLog:
 
     def write(self, entry: AccessEntry) -> None:
         """Queue the line of one request. Lines that the stream does not take are dropped and counted in a later one."""
-        if entry.error is not None or not self._errors_only:
-            self._lines.put(self._write_line(now_utc(self._clock), entry))
+        line = json_line(self._log, entry)
+        if line is not None:
+            self._lines.put(_readable(now_utc(self._clock), entry) if self._readable else line)
+
+    @property
+    def dropped(self) -> int:
+        """How many lines were dropped and not reported yet."""
+        return self._lines.dropped
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
         """Wait until all lines are written or dropped, at most so long; return whether they are."""
@@ -69,8 +79,9 @@ class AccessLog:
 
 def _readable(now: str, entry: AccessEntry) -> str:
     # Control characters and escape sequences could change the terminal.
+    request = entry.request
     cost = f"{entry.size:,} B {entry.seconds * 1000:.1f} ms"
-    line = f"{now[11:23]} {entry.status} {entry.method:<6} {_printable(entry.path[:200])} {cost} {entry.request_id}"
+    line = f"{now[11:23]} {entry.status} {request.method:<6} {_printable(request.path[:200])} {cost} {entry.request_id}"
     if entry.error is None:
         return line
     error = entry.error
@@ -82,19 +93,16 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def json_line(now: str, entry: AccessEntry) -> str:
-    """Return the line of a request as JSON; `now` is the time in ISO 8601."""
-    return json.dumps(
-        {
-            "time": now,
-            "method": entry.method,
-            "path": entry.path[:2000],
-            "status": entry.status,
-            "bytes": entry.size,
-            "ms": round(entry.seconds * 1000, 3),
-            "requestId": entry.request_id,
-            **(entry.error or {}),
-        }
+def json_line(log: RequestLog, entry: AccessEntry) -> str | None:
+    """Return the line of a request as JSON; `None` if the log leaves it out."""
+    return log.line(
+        entry.request,
+        entry.request.facts or Facts(),
+        status=entry.status,
+        seconds=entry.seconds,
+        size=entry.size,
+        request_id=entry.request_id,
+        error=entry.error,
     )
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 
-from sltt_core.api.http import MAX_BODY_BYTES, MAX_WAIT_SECONDS, Request, Response
+from sltt_core.api.http import MAX_BODY_BYTES, MAX_WAIT_SECONDS, Facts, Request, Response
 from sltt_core.api.problems import described
+from sltt_core.api.request_log import CallCounter
 from sltt_core.api.waiting import Waiting
 from sltt_core.base.errors import (
     InvalidInput,
@@ -88,9 +89,11 @@ class AsgiApp:
         keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
         load: Load | None = None,
         bad_credentials: BadCredentials | None = None,
+        counter: CallCounter | None = None,
     ) -> None:
         """`hosts` decides which `Host` headers are accepted. `bad_credentials` delays refusals.
 
+        `counter` is the observer of the storage, which counts the calls of each request.
         `report` is called for a request with an error that concerns the operator, if there is no access log.
         `idle_seconds` and `body_seconds` bound the time for the next piece of a body and for the whole body;
         `response_seconds` the time to read a response. `keep_alive_seconds` is told to clients.
@@ -100,6 +103,7 @@ class AsgiApp:
         self._hosts = hosts
         self._report = report
         self._access_log = access_log
+        self._counter = CallCounter() if counter is None else counter
         self._lanes = Lanes()
         self._heavy = asyncio.Semaphore(HEAVY_WORKERS)
         self._idle_seconds = idle_seconds
@@ -216,7 +220,7 @@ class AsgiApp:
                 async with asyncio.timeout(QUEUE_SECONDS):
                     await gate.acquire()
             try:
-                job = self._lanes[lane].submit(self._api.handle, request)
+                job = self._lanes[lane].submit(self._handle_counted, request)
             except BaseException:
                 if gate is not None:
                     gate.release()
@@ -232,6 +236,13 @@ class AsgiApp:
             handled.add_done_callback(lambda _: gate.release())
         error = await _until_handled(handled, job, lane, arrival)
         return handled.result() if error is None else self._api.failed(error, request)
+
+    def _handle_counted(self, request: Request) -> Response:
+        self._counter.count_for(request.facts)
+        try:
+            return self._api.handle(request)
+        finally:
+            self._counter.count_for(None)
 
     async def _wait(self, wait: Wait, seconds: float, receive: Receive) -> None:
         """Wait for a change or the end of the time; raises `ClientGone` when the client closes the connection."""
@@ -264,8 +275,7 @@ class AsgiApp:
 
     def _note(self, request: Request, response: Response, size: int, begin: float | None) -> None:
         entry = AccessEntry(
-            request.method,
-            request.path,
+            request,
             response.status,
             size,
             0.0 if begin is None or self._access_log is None else self._access_log.steady_clock() - begin,
@@ -321,7 +331,7 @@ def _request(scope: dict[str, Any]) -> Request:
         name, value = name.decode("latin-1"), value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
-    return Request(scope["method"], path, query, headers)
+    return Request(scope["method"], path, query, headers, facts=Facts())
 
 
 def _too_large() -> PayloadTooLarge:

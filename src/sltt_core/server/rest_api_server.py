@@ -13,9 +13,8 @@ from time import sleep
 import uvicorn
 
 from sltt_core.api.app import NO_DESCRIPTOR, Api
+from sltt_core.api.request_log import CallCounter, RequestLog
 from sltt_core.base.errors import InvalidInput, ServerBusy, SlttError, StorageError, StorageUnavailable
-from sltt_core.base.runtime import SYSTEM
-from sltt_core.base.timestamps import now_utc
 from sltt_core.server.access_log import json_line
 from sltt_core.server.allowed_hosts import AllowedHosts
 from sltt_core.server.asgi import BODY_SECONDS, IDLE_SECONDS, KEEP_ALIVE_SECONDS, RESPONSE_SECONDS, AsgiApp
@@ -44,6 +43,7 @@ SEND_BUFFER_BYTES = 131_072
 several megabytes, and a client that reads slowly seems to read nothing for a long time."""
 
 _log = logging.getLogger("sltt.server")
+_EVERY = RequestLog()
 
 
 class RestApiServer:
@@ -105,6 +105,8 @@ class RestApiServer:
             checks=(self._fault,),
         )
         self._access_log = access_log
+        self._counter = CallCounter()
+        storage.observe(self._counter)
         self._header_seconds = header_seconds
         self._body_seconds = body_seconds
         self._unread_seconds = unread_seconds
@@ -209,6 +211,7 @@ class RestApiServer:
             keep_alive_seconds=self._keep_alive_seconds,
             load=load,
             bad_credentials=self._bad_credentials,
+            counter=self._counter,
         )
         config = uvicorn.Config(
             app,
@@ -353,4 +356,4 @@ def _report(error: BaseException) -> None:
 
 
 def _report_entry(entry: AccessEntry) -> None:
-    _log.log(logging.ERROR if entry.status >= 500 else logging.INFO, "%s", json_line(now_utc(SYSTEM.clock), entry))
+    _log.log(logging.ERROR if entry.status >= 500 else logging.INFO, "%s", json_line(_EVERY, entry))

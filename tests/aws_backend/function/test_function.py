@@ -25,6 +25,7 @@ from tests.conftest import engine_url
 from tests.contract.logs import new
 from tests.sltt_core.api.client import Asks
 from tests.sltt_core.auth.samples import SETTINGS, claims, token
+from tests.sltt_core.samples import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -425,7 +426,7 @@ def test_a_failed_request_is_one_line_with_its_id_its_route_and_its_duration(
 
     monkeypatch.setattr(storage, "_stats", fail)
     times = iter([1000.0, 1000.25])
-    handler = function(storage, runtime=Runtime(steady_clock=lambda: next(times)))
+    handler = function(storage, runtime=Runtime(steady_clock=lambda: next(times), clock=lambda: NANOSECONDS))
     event = url_event(Sent("GET", "/api/projects/ruth/stats", b"", {"x-request-id": "look-for-me"}))
     got = received(handler(event, Invocation()))
     assert (got.status, b"DYNAMODB" in got.body) == (503, False)
@@ -434,10 +435,14 @@ def test_a_failed_request_is_one_line_with_its_id_its_route_and_its_duration(
     assert entry.pop("at")
     assert entry == {
         "level": "ERROR",
+        "time": "2025-03-01T09:30:00.123Z",
         "requestId": "look-for-me",
         "route": "GET /api/projects/{projectId}/stats",
+        "project": "ruth",
         "status": 503,
         "ms": 250.0,
+        "bytes": len(got.body),
+        "cold": True,
         "error": "StorageUnavailable",
         "message": "DynamoDB cannot be reached",
         "hint": "Check DYNAMODB_ENDPOINT.",

@@ -37,7 +37,7 @@ def start() -> Iterator[Callable[..., LambdaProcess]]:
 
     def make(**settings: str) -> LambdaProcess:
         endpoint = settings.get("DYNAMODB_ENDPOINT") or engine_url(DYNOXIDE)
-        table = {"DYNAMODB_TABLE": new_table(endpoint), "DYNAMODB_ENDPOINT": endpoint}
+        table = {"DYNAMODB_TABLE": new_table(endpoint), "DYNAMODB_ENDPOINT": endpoint, "LOG_REQUESTS": "none"}
         started.append(LambdaProcess(lambda_code(), {**table, **settings}, python=runtime_python()))
         return started[-1]
 
@@ -64,6 +64,41 @@ def test_one_process_handles_several_events(start: Callable[..., LambdaProcess])
     assert seqs(function) == [1, 2, 3, 4]
     assert pid(function) == first
     assert function.output() == ""
+
+
+def test_every_request_is_one_line_with_its_metrics(start: Callable[..., LambdaProcess]) -> None:
+    function = start(LOG_REQUESTS="all", SERVER_NAME="sltt-dev")
+    trace = "Root=1-5759e988-bd862e3fe1be46a994272793"
+    traced = url_event(Sent("POST", "/api/changes", CHANGE, {**JSON, "x-amzn-trace-id": f"{trace};Note=secret"}))
+    for event in (traced, APPEND, READ, HEALTH, url_event(Sent("GET", "/no/secret", b"", {}))):
+        function.invoke(event)
+    first, second, read, health, missing = map(json.loads, function.output().splitlines())
+    assert (first["cold"], first["ColdStart"], second["cold"], second["ColdStart"]) == (True, 1, False, 0)
+    assert (first["xAmznTraceId"], first["project"], first["appended"]) == (trace, "p", 1)
+    assert (second["calls"], second["attempts"], second["Attempts"], second["Appended"]) == (1, 1, 1, 1)
+    assert (second["readUnits"], second["writeUnits"], second["WriteUnits"]) == (0, 6, 6)
+    assert (read["route"], read["calls"], read["writeUnits"]) == ("GET /api/projects/{projectId}/changes", 1, 0)
+    assert read["readUnits"] == read["ReadUnits"] == 0.5
+    assert "calls" not in health
+    assert (missing["route"], missing["level"], missing["Errors"], missing["Faults"]) == ("-", "WARNING", 1, 0)
+    assert {line["Service"] for line in (first, second, read, health, missing)} == {"sltt-dev"}
+    assert "secret" not in function.output()
+
+
+def test_metrics_can_be_switched_off(start: Callable[..., LambdaProcess]) -> None:
+    function = start(LOG_REQUESTS="all", LOG_METRICS="false")
+    function.invoke(APPEND)
+    (line,) = map(json.loads, function.output().splitlines())
+    assert line["appended"] == 1
+    assert not {"_aws", "Service"} & line.keys()
+
+
+def test_a_sample_of_the_requests_is_logged(start: Callable[..., LambdaProcess]) -> None:
+    function = start(LOG_REQUESTS="all", LOG_SAMPLE="0")
+    function.invoke(APPEND)
+    function.invoke(url_event(Sent("POST", "/api/changes", b"[]", JSON)))
+    (line,) = map(json.loads, function.output().splitlines())
+    assert line["status"] == 400
 
 
 def test_the_keys_of_an_issuer_are_loaded_with_the_first_token(start: Callable[..., LambdaProcess]) -> None:
@@ -123,6 +158,9 @@ def test_an_unknown_event_fails_and_the_next_event_is_handled(start: Callable[..
         ({"MAX_WAIT_SECONDS": "nan"}, "MAX_WAIT_SECONDS"),
         ({"BASE_PATH": "sync/"}, "BASE_PATH"),
         ({"REST_API_BINARY": "maybe"}, "REST_API_BINARY is neither true nor false"),
+        ({"LOG_REQUESTS": "some"}, "LOG_REQUESTS is not all, errors or none"),
+        ({"LOG_SAMPLE": "10%"}, "LOG_SAMPLE is not a number from 0 to 1"),
+        ({"LOG_METRICS": "1"}, "LOG_METRICS is neither true nor false"),
     ],
 )
 def test_an_invalid_setting_ends_the_init_phase(
@@ -270,7 +308,7 @@ def broken(project_id):
 handler._storage._stats = broken
 """
     )
-    settings = {"DYNAMODB_TABLE": "broken", "DYNAMODB_ENDPOINT": engine_url(DYNOXIDE)}
+    settings = {"DYNAMODB_TABLE": "broken", "DYNAMODB_ENDPOINT": engine_url(DYNOXIDE), "LOG_REQUESTS": "errors"}
     stats = url_event(Sent("GET", "/api/projects/p/stats", b"", {}))
     with LambdaProcess(tmp_path, settings, python=runtime_python(), handler="broken.handler") as function:
         assert [status_of(stats, function), status_of(HEALTH, function)] == [500, 200]

@@ -7,10 +7,12 @@ import json
 
 import pytest
 
+from sltt_core.api.http import Request
 from sltt_core.base.runtime import Runtime
 from sltt_core.server.access_log import AccessEntry, AccessLog
 
-ENTRY = AccessEntry("GET", "/api/projects/p/changes", 200, 12_345, 0.0042, "id-1")
+REQUEST = Request("GET", "/api/projects/p/changes")
+ENTRY = AccessEntry(REQUEST, 200, 12_345, 0.0042, "id-1")
 
 
 class Terminal(io.StringIO):
@@ -32,26 +34,27 @@ def test_a_terminal_gets_a_readable_line() -> None:
 
 def test_any_other_stream_gets_json() -> None:
     assert json.loads(log_to(io.StringIO(), ENTRY)) == {
+        "level": "INFO",
         "time": "2025-03-01T09:30:00.123Z",
-        "method": "GET",
-        "path": "/api/projects/p/changes",
-        "status": 200,
-        "bytes": 12345,
-        "ms": 4.2,
         "requestId": "id-1",
+        "route": "GET /api/projects/{projectId}/changes",
+        "status": 200,
+        "ms": 4.2,
+        "bytes": 12345,
+        "cold": True,
     }
 
 
 @pytest.mark.parametrize("path", ["/\x1b[2J", "/a\nb", "/\x07\x00", "/\u202ex"])
 def test_a_path_cannot_control_the_terminal(path: str) -> None:
-    line = log_to(Terminal(), ENTRY.replace(path=path))
+    line = log_to(Terminal(), ENTRY.replace(request=REQUEST.replace(path=path)))
     assert line.count("\n") == 1
     assert line.rstrip("\n").isprintable()
 
 
 def test_a_long_path_is_truncated() -> None:
-    assert len(log_to(Terminal(), ENTRY.replace(path="/" + "x" * 100_000))) < 300
-    assert len(log_to(io.StringIO(), ENTRY.replace(path="/" + "x" * 100_000))) < 3000
+    assert len(log_to(Terminal(), ENTRY.replace(request=REQUEST.replace(path="/" + "x" * 100_000)))) < 300
+    assert len(log_to(io.StringIO(), ENTRY.replace(request=REQUEST.replace(path="/" + "x" * 100_000)))) < 3000
 
 
 FAILED = ENTRY.replace(

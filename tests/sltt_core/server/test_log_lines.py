@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import httpx
 import pytest
 
+from sltt_core.api.http import Request
 from sltt_core.server.access_log import AccessEntry, AccessLog
 from sltt_core.server.log_lines import BackgroundWriter, ServerReports, line_writer
 from sltt_core.server.rest_api_server import RestApiServer
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
-ENTRY = AccessEntry("GET", "/health", 200, 1, 0.001, "id")
+ENTRY = AccessEntry(Request("GET", "/health"), 200, 1, 0.001, "id")
 
 
 class Failing(io.StringIO):
@@ -113,7 +114,7 @@ def test_dropped_lines_are_counted_in_a_later_line() -> None:
     log.write(ENTRY)
     assert log.flush(30)
     line, report = map(json.loads, stream.getvalue().splitlines())
-    assert line["path"] == "/health"
+    assert line["route"] == "GET /health"
     assert report["droppedLines"] == 3
 
 
