@@ -61,7 +61,7 @@ const read = await client.GET("/api/projects/{projectId}/changes", {
   params: { path: { projectId: "ruth" }, query: { cursor: 0, limit: 10, entityType: ["passage", "video"] } },
 });
 if (!read.data) failed(read.error);
-const stored: Change[] = read.data.changes;
+const stored = read.data.changes as Change[]; // without data=text, `data` is an object
 const titles: unknown[] = stored.map((change) => change.data["title"]);
 const verse: Verse | undefined = passageOf(stored[3]!).verses[0];
 

@@ -218,8 +218,6 @@ def get_stats(context: Context, request: Request, parameters: Mapping[str, Any])
 
 def get_heads(context: Context, request: Request, parameters: Mapping[str, Any]) -> Response:
     """`GET /api/heads`. It reads all heads at once, and no change: a link is compared only at the end of a log."""
-    if "at" not in parameters:
-        raise InvalidInput("at is required: PROJECT:SEQ or PROJECT:SEQ:LINK", field="at")
     known = {project_id: (seq, link) for project_id, seq, link in parameters["at"]}
     if len(known) < len(parameters["at"]):
         raise InvalidInput("at names a project twice", field="at")

@@ -39,6 +39,8 @@ class Parameter(Record):
     """Whether it may be given several times. Then its value is a tuple."""
     example: Any = None
     """A value for the documentation."""
+    required: bool = False
+    """Whether a parameter of the query must be given. One of the path must be in any case."""
 
 
 class Route(Record):
@@ -211,9 +213,10 @@ END = Parameter(
     "query",
     "The end of a log that the reader knows: `PROJECT:SEQ`, or `PROJECT:SEQ:LINK` with the link there; repeatable",
     parse_end,
-    {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}:[0-9]{1,13}(:[A-Za-z0-9_-]{22})?$"},
+    {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}:[0-9]{1,12}(:[A-Za-z0-9_-]{22})?$"},
     repeatable=True,
-    example="ruth:41",
+    example=["ruth:41"],
+    required=True,
 )
 
 ROUTES = (
@@ -428,6 +431,8 @@ def parse_parameters(route: Route, found: Mapping[str, str], query: str) -> dict
     for parameter in route.parameters:
         name = parameter.name
         if name not in given:
+            if parameter.required:
+                raise InvalidInput(f"{name} is required", field=name, hint=f"{parameter.description}.")
             continue
         texts = given.pop(name)
         if "" in texts:

@@ -321,6 +321,9 @@ class BaseStorageService(Upkeep, CredentialStorage):
 
     def wait_for_any(self, cursors: Mapping[str, int], timeout: float) -> bool:
         """Block until one of these projects has a change after its cursor. Otherwise like `wait_for_changes`."""
+        if len(cursors) == 1:
+            ((project_id, cursor),) = cursors.items()
+            return self.wait_for_changes(cursor, timeout, project_id=project_id)
         for cursor in cursors.values():
             checked(lambda value: check_seq(value, 0), cursor, "cursors")
         return self._wait_until(

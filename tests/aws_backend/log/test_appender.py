@@ -30,6 +30,7 @@ from aws_backend.log.transactions import Member
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request
 from sltt_core.base.errors import (
+    HeadMoved,
     InvalidBatch,
     LogDamaged,
     StorageError,
@@ -533,3 +534,29 @@ def test_nothing_is_written_after_the_deadline(log: DynoxideLog) -> None:
     with suppress(StorageUnavailable):
         storage.create_change(new())
     assert entities(log) == []
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_of_two_in_a_group_that_expect_the_same_end_the_first_is_written(log: DynoxideLog, fresh: bool) -> None:
+    """The other is refused with the end that the first made, and not with one that is not written yet."""
+    storage: Any = log.open("p")
+    storage.create_changes(batch(2))
+    appender = storage._open.appender
+    queue = appender._queue._queues["p"]
+    if not fresh:  # another process has appended
+        log.open("p").create_changes(batch(1))
+    expected = 2 if fresh else 3
+    group = []
+    for name in ("first", "second"):
+        chunk = Chunk("p", None, 0, 0, "", (new(name),), 300, None, expected)
+        turn = Lock()
+        turn.acquire()
+        group.append(Append(Member(chunk, f"{name:k<32}", 0), 1_100, monotonic() + 30, turn))
+    appender._store(queue, group)
+    first, second = group
+    assert first.result is not None
+    assert first.result.first_seq == expected + 1
+    assert isinstance(second.error, HeadMoved)
+    assert second.error.seq == expected + 1
+    assert second.error.chain == storage.get_head().chain
+    assert entities(log)[-1] == "first"

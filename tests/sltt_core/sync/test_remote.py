@@ -188,7 +188,7 @@ def test_bodies_are_compressed_unless_the_server_refuses_that() -> None:
     assert all(b"idempotency-key: kkkkkkkkkkkkkkkk" in head for head in heads)
 
 
-@pytest.mark.parametrize("phase", ["before", "response", "body", "request"])
+@pytest.mark.parametrize("phase", ["before", "response", "body", "trickle", "request"])
 def test_a_request_is_cancelled_wherever_it_waits(phase: str) -> None:
     cancel, reached, end = threading.Event(), threading.Event(), threading.Event()
 
@@ -199,8 +199,11 @@ def test_a_request_is_cancelled_wherever_it_waits(phase: str) -> None:
             read_request(connection)
             if phase == "body":
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{")
+            if phase == "trickle":  # no wait is ever as long as a slice, and the response has an end
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n")
         reached.set()
-        end.wait(30)
+        while not end.wait(0.01 if phase == "trickle" else 30):
+            connection.sendall(b" ")
 
     def watch() -> None:
         reached.wait(30)
@@ -279,11 +282,13 @@ def test_pages_and_batches_of_a_server_are_exact_and_progress_is_reported(server
 def test_a_kept_connection_waits_as_long_as_the_request_asks(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the connection would count as dead, and the request would be sent twice."""
     monkeypatch.setattr("sltt_core.sync.remote.KEPT_SECONDS", 0.05)
-    with Client(server) as client:
+    sent: list[int] = []
+    with Client(server, progress=lambda out, into: sent.append(out)) as client:
         client.health()
         page = client.changes_after("p", wait=0.5)
-        assert page.changes == ()
-        assert page.waited > 0
+    assert page.changes == ()
+    assert page.waited > 0
+    assert len(list(filter(None, sent))) == 2
 
 
 @pytest.mark.parametrize(
