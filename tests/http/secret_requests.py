@@ -12,6 +12,7 @@ from sltt_core.api.routes import ROUTES
 from tests.http.role_matrix import BODIES, DEVICE, INVITATION, PARAMETERS, REVOKED, secret
 from tests.sltt_core.api.client import other_secret
 from tests.sltt_core.auth.samples import OTHER_RSA, SECRET, SETTINGS, b64, claims, rs256, token
+from tests.sltt_core.samples import wire_change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +119,25 @@ def requests() -> Iterator[tuple[str, str, bytes, dict[str, str]]]:
             yield route.method, path, body, _typed(OWNER)
         for query in (f"access_token={DEVICE.reveal()}", f"cursor={CODES['good']}", f"limit={_GARBAGE}"):
             yield route.method, f"{path}?{query}", b"", _typed(OWNER)
+    yield from _misplaced()
+
+
+def _misplaced() -> Iterator[tuple[str, str, bytes, dict[str, str]]]:
+    """Changes with data, and what does not belong into a path or the headers of a trace.
+
+    The parts of a change are for the members of its project, and a path is for its sender: no log has them.
+    """
+    change = wire_change(projectId="own", entityType="t", entityId=MARKED, data={MARKED: MARKED})
+    body = json.dumps([change]).encode()
+    keyed = {**_typed(OWNER), "idempotency-key": MARKED, "x-amzn-trace-id": f"Root={MARKED}", "traceparent": MARKED}
+    yield "POST", "/api/changes", body, keyed
+    yield "POST", "/api/changes", json.dumps([change, {**change, MARKED: 1}]).encode(), keyed
+    yield "GET", f"/api/projects/own/changes?entityId={MARKED}", b"", keyed
+    yield "GET", f"/{MARKED}", b"", keyed
+
+
+MARKED = "marked-part-of-a-change-0123456789"
+"""Responses contain it, and logs do not."""
 
 
 def _typed(headers: dict[str, str]) -> dict[str, str]:

@@ -38,7 +38,7 @@ from tests.aws_backend.function.gateways import Invocation, Sent, received, url_
 from tests.contract.logs import DynoxideLog
 from tests.http.entry_points import no_pause
 from tests.http.role_matrix import REVOKED, prepare
-from tests.http.secret_requests import AWS, NEEDLES, SETTINGS_WITH_SECRETS, needles_of, requests
+from tests.http.secret_requests import AWS, MARKED, NEEDLES, SETTINGS_WITH_SECRETS, needles_of, requests
 from tests.lambda_code import lambda_code, runtime_python
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ class Driven:
     def check(self, *logged: str) -> None:
         """Nothing of a secret is in a response or in what was logged."""
         found = [f"{needle}: {_around(text, needle)}" for needle in self.needles for text in logged if needle in text]
+        found += [f"{MARKED}: {_around(text, MARKED)}" for text in logged if MARKED in text]
         found += [f"{needle}: {text}" for needle in self.needles for text in self.responses if needle in text]
         assert not found, "\n".join(found)
 
@@ -256,6 +257,8 @@ def test_a_lambda_process_shows_no_secret(log: DynoxideLog, engine: Engine) -> N
     finally:
         process.close()
     assert "The Canonical String" in output
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert len([line for line in lines if "Route" in line]) == len(driven.responses)  # each request, with its metrics
     driven.check(output)
 
 
