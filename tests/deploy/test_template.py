@@ -15,6 +15,7 @@ from samtranslator.translator.transform import transform
 from aws_backend.function.settings import SETTINGS, function_of
 from aws_backend.log.schema import definition
 from scripts.package import PYTHON
+from sltt_core.api.request_log import BY_ROUTE, NAMESPACE, UNITS
 from sltt_core.api.routes import ROUTES
 from tests.conftest import engine_url
 from tests.deploy.templates import Template, load
@@ -213,6 +214,30 @@ def test_every_log_ends_and_every_alarm_reaches_the_address(content: dict[str, A
     quiet = Template(content).of_type("AWS::CloudWatch::Alarm")
     assert quiet.keys() == alarms.keys()
     assert not any("AlarmActions" in alarm for alarm in quiet.values())
+
+
+def test_the_metrics_of_alarms_and_dashboard_are_those_of_the_request_log(content: dict[str, Any]) -> None:
+    template = Template(content, Stage="prod")
+    service = environment_of(content, Stage="prod")["SERVER_NAME"]
+    alarms = template.of_type("AWS::CloudWatch::Alarm").values()
+    found = {
+        (alarm["MetricName"], alarm["Statistic"], alarm["Dimensions"][0]["Value"])
+        for alarm in alarms
+        if alarm.get("Namespace") == NAMESPACE
+    }
+    assert found == {("Attempts", "Average", service), ("Throttled", "Sum", service)}
+    (dashboard,) = template.of_type("AWS::CloudWatch::Dashboard").values()
+    shown = [metric for widget in json.loads(dashboard["DashboardBody"])["widgets"] for metric in _metrics(widget)]
+    ours = [metric[1:4] for metric in shown if metric[0] == NAMESPACE]
+    assert {name for name, *_ in ours} == UNITS.keys() - {"Latency"}
+    assert {tuple(rest) for _, *rest in ours} == {("Service", service)}
+    (search,) = [metric[0]["expression"] for metric in shown if isinstance(metric[0], dict)]
+    assert search.startswith(f'SEARCH(\'{{{NAMESPACE},Service,Route}} MetricName="{BY_ROUTE[0]}" Service="{service}"\'')
+
+
+def _metrics(widget: dict[str, Any]) -> list[Any]:
+    found: list[Any] = widget["properties"]["metrics"]
+    return found
 
 
 def test_options_add_their_resources(content: dict[str, Any]) -> None:
