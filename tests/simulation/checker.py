@@ -23,6 +23,7 @@ from sltt_core.model.chain import GENESIS, link_of
 from sltt_core.model.changes import Change, item_size
 from sltt_core.model.grants import MEMBER
 from tests.simulation import permissions
+from tests.simulation.devices import checker as devices
 from tests.simulation.history import Batch, Call, History
 
 SLACK = 1.0
@@ -38,6 +39,8 @@ Check = Callable[[History], Iterator[str]]
 
 def violations(history: History) -> list[str]:
     """Return the violations in a history; each text begins with the name of the promise."""
+    if history.devices is not None:
+        return devices.violations(history.devices)
     found = []
     for name, check in CHECKS.items():
         if history.restored and name not in AFTER_A_RESTORE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from random import Random
 
 # The name of each fault, and its greatest probability per request (or per step, or per schedule).
@@ -33,7 +34,6 @@ FAULTS: dict[str, float] = {
 }
 STORM = 0.2
 """Probability that one kind of fault happens nearly all the time in a schedule."""
-STORMY = [name for name, most in FAULTS.items() if 0.1 < most < 0.7]
 RESTORE = 0.12
 """Probability that the table is restored to a point in time in a schedule."""
 
@@ -41,15 +41,17 @@ RESTORE = 0.12
 class FaultInjector:
     """Decides which faults happen, and counts them."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, kinds: Mapping[str, float] = FAULTS) -> None:
+        """`kinds` has the name of each fault, and its greatest probability."""
         self.random = random
         self.counts: Counter[str] = Counter()
         self.disabled = False
         # Most schedules have a few kinds of faults, so that each happens alone and together with others.
         share = random.choice((0.0, 0.15, 0.3, 0.6, 1.0))
-        self.chances = {name: most * random.random() for name, most in FAULTS.items() if random.random() < share}
+        self.chances = {name: most * random.random() for name, most in kinds.items() if random.random() < share}
         if random.random() < STORM:
-            self.chances[random.choice(STORMY)] = 0.4 + 0.5 * random.random()
+            stormy = [name for name, most in kinds.items() if 0.1 < most < 0.7]
+            self.chances[random.choice(stormy)] = 0.4 + 0.5 * random.random()
 
     def occurs(self, name: str) -> bool:
         """Decide whether a fault happens now."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sltt_core.log.pages import ChangeStats
 from sltt_core.model.changes import Change, NewChange
+
+if TYPE_CHECKING:
+    from tests.simulation.devices.record import Record
 
 
 class Batch(NamedTuple):
@@ -200,3 +203,5 @@ class History(NamedTuple):
     """How many seconds the steady clock of each process stood still."""
     lag: float = 0.0
     """How many seconds an eventually consistent read may be behind, in a schedule with members."""
+    devices: Record | None = None
+    """What the devices have at the end, in a schedule with devices."""

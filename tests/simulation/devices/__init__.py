@@ -1,0 +1,1 @@
+"""Schedules with devices: real devices sync with the API, whose storage is on the simulated DynamoDB."""

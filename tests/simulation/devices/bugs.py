@@ -1,0 +1,152 @@
+"""Bugs of a sync, planted one at a time; the schedules with devices find each."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from sltt_core.base.json_reader import Reader
+from sltt_core.log.pages import EMPTY_LOG
+from sltt_core.model.chain import GENESIS
+from sltt_core.sqlite import rows
+from sltt_core.sync import downsync, forks, outbox, outsync, responses, store, syncer
+from sltt_core.sync.device import Unit
+from sltt_core.sync.downsync import Downsync
+from sltt_core.sync.errors import ForeignResponse, RemoteError
+from sltt_core.sync.outcomes import DownsyncResult
+from sltt_core.sync.outsync import Outsyncer
+from sltt_core.sync.outsyncs import problem_text
+from sltt_core.sync.remote import Remote
+from sltt_core.sync.resync import Resync
+from sltt_core.sync.results import AppendResult
+from sltt_core.sync.store import DeviceStore
+from sltt_core.sync.syncer import Syncer
+from tests.simulation.devices.world import DeviceWorld
+from tests.simulation.planting import Bug, patched
+
+_send = Outsyncer._send
+_put_page = DeviceStore.put_page
+_action_of = responses.action_of
+_refused = Outsyncer._refused
+_pull = Syncer._pull
+_changes_after = Remote.changes_after
+_settle = DeviceStore.settle
+_head = DeviceStore.head
+
+
+def _fresh_key(self: Outsyncer, batch: Any) -> AppendResult:
+    return _send(self, batch.replace(key=f"{batch.key}:{batch.tries}"))
+
+
+def _cursor_before_page(self: DeviceStore, project_id: str, after: Any, changes: Any, heard: int = 0) -> Any:
+    """Store the cursor in one transaction, and the page in the next."""
+    if changes:
+
+        def move(connection: Any, head: Any) -> None:
+            log = rows.insert_log(connection, project_id)
+            found = rows.find_log(connection, project_id)
+            if found is not None and found[1] in (after, reached):
+                connection.execute("UPDATE logs SET value = ?, chain = ? WHERE log = ?", (head.seq + 1, head.chain, log))
+
+        reached = after.replace(seq=changes[-1].seq, chain=changes[-1].chain)
+        if self.head(project_id) == after:
+            self._write(lambda connection: move(connection, reached))
+            self._write(lambda connection: move(connection, after))
+    return _put_page(self, project_id, after, changes, heard)
+
+
+def _clear_on_200(self: Outsyncer, batch: Any) -> AppendResult:
+    """Take each 200 for the server's."""
+    try:
+        return _send(self, batch)
+    except ForeignResponse as error:
+        if error.status != 200:
+            raise
+        self._store._write(lambda connection: connection.execute("DELETE FROM outsyncs WHERE batch = ?", (batch.batch,)))
+        return AppendResult((), False, "")
+
+
+def _refuse_on_400(self: Outsyncer, batch: Any, action: str, error: RemoteError) -> dict[int, str]:
+    if isinstance(error, ForeignResponse) and error.status == 400:
+        return dict.fromkeys(range(len(self._store.in_batch(batch))), problem_text("bad-request", "400"))
+    return _refused(self, batch, action, error)
+
+
+def _each_alone(edits: Any) -> Any:
+    return ([edit] for edit in edits)
+
+
+def _unguarded(self: Outsyncer, batch: Any) -> AppendResult:
+    self._guarded = False
+    return _send(self, batch)
+
+
+def _no_chain(self: Remote, project_id: str, cursor: int = 0, **options: Any) -> Any:
+    return _changes_after(self, project_id, cursor, **{**options, "chain": None})
+
+
+def _one_cursor(self: Syncer, project_id: str, heard: int | None) -> DownsyncResult:
+    """Take the greatest cursor of all projects for that of this one."""
+    cursor = max(known.cursor for known in self._store.status().projects.values()) if self._store.status().projects else 0
+    if heard is not None and heard <= cursor:
+        return DownsyncResult(0, 0, cursor)
+    return _pull(self, project_id, heard)
+
+
+def _block(self: Outsyncer, batch: Any, action: str, error: RemoteError) -> dict[int, str]:
+    """Let a refused edit stay where it is, and all others behind it."""
+    return {}
+
+
+def _thaw_all(self: DeviceStore, batch: Any) -> None:
+    """Send a batch again in place of the other edits that the server has under its key."""
+    self.thaw(batch)
+
+
+def _same_device(self: DeviceStore, *_: Any) -> None:
+    pass
+
+
+def _forget(connection: Any, project_id: str) -> list[Any]:
+    return []
+
+
+def _send_all_lost(self: Resync, project_id: str) -> None:
+    pass
+
+
+_bug = partial(Bug, world=DeviceWorld)
+
+DEVICE_BUGS = (
+    _bug("fresh key per retry", "Each try of a batch has a key of its own.", patched((Outsyncer, "_send", _fresh_key))),
+    _bug(
+        "cursor before page",
+        "The cursor is stored in one transaction, and the page in the next.",
+        patched((DeviceStore, "put_page", _cursor_before_page)),
+    ),
+    _bug(
+        "outbox cleared on 200",
+        "The 200 of a captive portal counts as that of the server.",
+        patched((Outsyncer, "_send", _clear_on_200)),
+    ),
+    _bug(
+        "rejected on a proxy's 400",
+        "A 400 without a problem document of the API rejects the batch.",
+        patched((Outsyncer, "_refused", _refuse_on_400)),
+    ),
+    _bug("unit split", "A transaction is sent in parts.", patched((outbox, "_units", _each_alone), (outbox, "MAX_UNIT", 2))),
+    _bug("stale page accepted", "A page that does not join is accepted.", patched((Outsyncer, "_send", _unguarded))),
+    _bug(
+        "chain unchecked",
+        "Neither the server nor the device compares the links.",
+        patched((store, "check_links", lambda previous, changes: previous), (Remote, "changes_after", _no_chain)),
+    ),
+    _bug("one cursor over all projects", "A project is up to date if another is.", patched((Syncer, "_pull", _one_cursor))),
+    _bug("bad change blocks", "A refused edit stops those behind it.", patched((Outsyncer, "_refused", _block))),
+    _bug(
+        "copies keep the id",
+        "A copied store goes on as the same device.",
+        patched((DeviceStore, "_rename", _same_device), (DeviceStore, "_name_again", _same_device)),
+    ),
+    _bug("lost end forgotten", "A resync sends nothing of what the server lost.", patched((forks, "unsettled", _forget))),
+)
