@@ -214,8 +214,9 @@ class SyncManager:
                 self._wait(self._stopping, backoff.next(error.retry_after))
                 continue
             backoff.reset()
-            if found is not None and (found.heads or found.diverged) and found.replace(waited=0, timestamp="") != known:
-                known = found.replace(waited=0, timestamp="")
+            news = None if found is None else found.replace(waited=0, timestamp="")
+            if found is not None and (found.heads or found.diverged or found.refused) and news != known:
+                known = news
                 self._ask_again()
                 continue
             if found is not None:

@@ -145,8 +145,10 @@ class Syncer:
                 continue
             if found is not None:
                 for name in some:
-                    if name not in found.diverged:
-                        heard[name] = found.heads[name].seq if name in found.heads else self._store.head(name).seq
+                    end = self._store.head(name).seq
+                    # A project that is refused and was never read may not exist yet: its first append decides.
+                    if name not in found.diverged and not (name in found.refused and end):
+                        heard[name] = found.heads[name].seq if name in found.heads else end
         for name in names:
             if offline is not None:
                 results[name] = self._without_request(name, offline)

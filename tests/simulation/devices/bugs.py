@@ -46,7 +46,9 @@ def _cursor_before_page(self: DeviceStore, project_id: str, after: Any, changes:
             log = rows.insert_log(connection, project_id)
             found = rows.find_log(connection, project_id)
             if found is not None and found[1] in (after, reached):
-                connection.execute("UPDATE logs SET value = ?, chain = ? WHERE log = ?", (head.seq + 1, head.chain, log))
+                connection.execute(
+                    "UPDATE logs SET value = ?, chain = ? WHERE log = ?", (head.seq + 1, head.chain, log)
+                )
 
         reached = after.replace(seq=changes[-1].seq, chain=changes[-1].chain)
         if self.head(project_id) == after:
@@ -62,7 +64,9 @@ def _clear_on_200(self: Outsyncer, batch: Any) -> AppendResult:
     except ForeignResponse as error:
         if error.status != 200:
             raise
-        self._store._write(lambda connection: connection.execute("DELETE FROM outsyncs WHERE batch = ?", (batch.batch,)))
+        self._store._write(
+            lambda connection: connection.execute("DELETE FROM outsyncs WHERE batch = ?", (batch.batch,))
+        )
         return AppendResult((), False, "")
 
 
@@ -87,7 +91,9 @@ def _no_chain(self: Remote, project_id: str, cursor: int = 0, **options: Any) ->
 
 def _one_cursor(self: Syncer, project_id: str, heard: int | None) -> DownsyncResult:
     """Take the greatest cursor of all projects for that of this one."""
-    cursor = max(known.cursor for known in self._store.status().projects.values()) if self._store.status().projects else 0
+    cursor = (
+        max(known.cursor for known in self._store.status().projects.values()) if self._store.status().projects else 0
+    )
     if heard is not None and heard <= cursor:
         return DownsyncResult(0, 0, cursor)
     return _pull(self, project_id, heard)
@@ -134,19 +140,29 @@ DEVICE_BUGS = (
         "A 400 without a problem document of the API rejects the batch.",
         patched((Outsyncer, "_refused", _refuse_on_400)),
     ),
-    _bug("unit split", "A transaction is sent in parts.", patched((outbox, "_units", _each_alone), (outbox, "MAX_UNIT", 2))),
+    _bug(
+        "unit split",
+        "A transaction is sent in parts.",
+        patched((outbox, "_units", _each_alone), (outbox, "MAX_UNIT", 2)),
+    ),
     _bug("stale page accepted", "A page that does not join is accepted.", patched((Outsyncer, "_send", _unguarded))),
     _bug(
         "chain unchecked",
         "Neither the server nor the device compares the links.",
         patched((store, "check_links", lambda previous, changes: previous), (Remote, "changes_after", _no_chain)),
     ),
-    _bug("one cursor over all projects", "A project is up to date if another is.", patched((Syncer, "_pull", _one_cursor))),
+    _bug(
+        "one cursor over all projects",
+        "A project is up to date if another is.",
+        patched((Syncer, "_pull", _one_cursor)),
+    ),
     _bug("bad change blocks", "A refused edit stops those behind it.", patched((Outsyncer, "_refused", _block))),
     _bug(
         "copies keep the id",
         "A copied store goes on as the same device.",
         patched((DeviceStore, "_rename", _same_device), (DeviceStore, "_name_again", _same_device)),
     ),
-    _bug("lost end forgotten", "A resync sends nothing of what the server lost.", patched((forks, "unsettled", _forget))),
+    _bug(
+        "lost end forgotten", "A resync sends nothing of what the server lost.", patched((forks, "unsettled", _forget))
+    ),
 )

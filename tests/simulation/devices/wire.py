@@ -38,7 +38,9 @@ GATEWAYS = (
     HttpResponse(403, JSON, b'{"message":"Forbidden"}'),
     HttpResponse(401, JSON, b'{"message":"Unauthorized"}'),
     HttpResponse(429, JSON, b'{"message":"Too Many Requests"}'),
-    HttpResponse(400, {"content-type": "application/problem+json"}, b'{"type":"about:blank","title":"Bad","status":400}'),
+    HttpResponse(
+        400, {"content-type": "application/problem+json"}, b'{"type":"about:blank","title":"Bad","status":400}'
+    ),
 )
 
 

@@ -20,6 +20,7 @@ from sltt_core.server.rest_api_server import RestApiServer
 from sltt_core.sqlite.storage import LocalStorageService
 from sltt_core.sync.device import Device
 from tests.contract.logs import everything
+from tests.sltt_core.auth.samples import SETTINGS, claims, token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,19 +192,36 @@ def test_a_diverged_project_needs_resync(server: Server, tmp_path: Path) -> None
 def test_access_control_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = LocalStorageService(tmp_path / "server.db")
     authenticator = authenticator_from_environment({"ACCESS_CONTROL": "roles"}, storage=storage)
-    with RestApiServer(storage=storage, port=0, authenticator=authenticator, access=RoleAccess(storage)) as server:
+    access = RoleAccess(storage)
+    with RestApiServer(storage=storage, port=0, authenticator=authenticator, access=access) as server:
         secret = new_secret("token", "ruth", None)
         storage.create_token(secret.id, secret.digest(), "editor", "tablet", project_id="ruth")
         begin(Server(server.url, storage))
         run("edit", "ruth", "create", "passage", "r1")
         assert values("sync", code=REFUSED)["outcome"] == "paused"
-        token = tmp_path / "token"
-        token.write_text(f"{secret.reveal()}\n")
-        assert values("sync", "--token-file", str(token))["sent"] == 1
-        storage.revoke_token(secret.id, project_id="ruth")
+        file = tmp_path / "token"
+        file.write_text(f"{secret.reveal()}\n")
+        assert values("sync", "--token-file", str(file))["sent"] == 1
         monkeypatch.setenv("SLTT_TOKEN", secret.reveal())
+        run("sync")
+        access.members_changed("ruth", storage.set_role(f"device:{secret.id}", "none", project_id="ruth"))
+        assert values("sync", code=REFUSED)["projects"]["ruth"]["type"] == "access-revoked"
         run("edit", "ruth", "update", "passage", "r1")
-        assert "outbox 1 waiting" in run("status").stdout
+        run("sync", code=REFUSED)
+        assert "no longer a member" in run("status").stdout
+        assert values("outbox")["count"] == 1
+
+
+def test_a_device_creates_a_project_where_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = LocalStorageService(tmp_path / "server.db")
+    authenticator = authenticator_from_environment(SETTINGS, storage=storage)
+    monkeypatch.setenv("SLTT_TOKEN", token("HS256", claims(sub="ada")))
+    with RestApiServer(storage=storage, port=0, authenticator=authenticator, access=RoleAccess(storage)) as server:
+        begin(Server(server.url, storage))
+        assert values("sync")["outcome"] == "done"
+        run("edit", "ruth", "create", "passage", "r1")
+        assert values("sync")["sent"] == 1
+        assert storage.get_members(project_id="ruth").roles["ada"].role == "owner"
 
 
 def test_wrong_values_are_refused_and_change_nothing(server: Server, store: Path, tmp_path: Path) -> None:
@@ -212,10 +230,10 @@ def test_wrong_values_are_refused_and_change_nothing(server: Server, store: Path
     begin(server)
     assert "does not follow the project esther" in run("resync", "esther", code=NEEDS_YOU).stderr
     assert "project_id is not valid" in run("sync", "not/valid", code=NEEDS_YOU).stderr
-    token = tmp_path / "token"
+    file = tmp_path / "file"
     for text in (b"two words", b"\xff", "clé".encode()):
-        token.write_bytes(text)
-        assert "token" in run("sync", "--token-file", str(token), code=NEEDS_YOU).stderr
+        file.write_bytes(text)
+        assert "token" in run("sync", "--token-file", str(file), code=NEEDS_YOU).stderr
     assert "has no edit" in run("rejected", "drop", "nothing", code=NEEDS_YOU).stderr
     assert list(values("status")["projects"]) == ["ruth"]
 
