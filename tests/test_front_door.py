@@ -169,6 +169,8 @@ Api(storage: BaseStorageService, server_name: str = 'sltt', *, access: Access | 
 Api.failed(self, error: Exception, request: Request) -> Response
 Api.handle(self, request: Request) -> Response
 Api.problem(self, error: SlttError, request: Request) -> Response
+Api.refuse_all_but_admins(self, request: Request, methods: Sequence[str], *, everyone: bool = False) -> Response
+    | None
 Api.request_id(self, headers: Mapping[str, str]) -> str
 ApiProblem(status: int, type: str, title: str, detail: str, extensions: Mapping[str, Any]) -> None
 AppendResult(seqs: tuple[int, ...], replayed: bool, timestamp: str)
@@ -218,6 +220,7 @@ BaseStorageService.create_invitation(self, invitation_id: str, digest: bytes, ro
 BaseStorageService.create_token(self, token_id: str, digest: bytes, role: Role, name: str, *, project_id: str |
     None = None, created_by: str | None = None) -> tuple[Token, Members]
 BaseStorageService.extend_token(self, token: Token) -> bool
+BaseStorageService.gauges(self) -> dict[str, float]
 BaseStorageService.get_all_projects(self, cursor: str | None = None, limit: int = 1000) -> ProjectsPage
 BaseStorageService.get_change(self, seq: int, *, project_id: str | None = None) -> Change
 BaseStorageService.get_change_stats(self, *, project_id: str | None = None) -> ChangeStats
@@ -419,6 +422,7 @@ LocalStorageService(path: str | Path, project_id: str | None = None, *, runtime:
     -> None
 LocalStorageService.check(self) -> None
 LocalStorageService.close(self) -> None
+LocalStorageService.gauges(self) -> dict[str, float]
 LocalStorageService.initialize(self) -> None
 LocalStorageService.place -> str
 LocalStorageService.wait_for_write(self, mark: object, seconds: float) -> None
@@ -585,6 +589,7 @@ DynamoDBStorageService(table_name: str, project_id: str | None = None, *, region
     runtime: Runtime = Runtime, time_limit: Callable[[], float] = DynamoDBStorageService.<lambda>,
     chunk_changes: int = 98, chunk_bytes: int = 3500000, page_bytes: int = 4000000) -> None
 DynamoDBStorageService.close(self) -> None
+DynamoDBStorageService.gauges(self) -> dict[str, float]
 DynamoDBStorageService.initialize(self) -> None
 DynamoDBStorageService.observe(self, observer: Observer) -> None
 DynamoDBStorageService.place -> str

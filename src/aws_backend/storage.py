@@ -110,6 +110,9 @@ class DynamoDBStorageService(BaseStorageService):
     def observe(self, observer: Observer) -> None:
         self._runtime = self._runtime.replace(observer=observer)
 
+    def gauges(self) -> dict[str, float]:
+        return {} if self._parts is None else self._parts.appender.gauges()
+
     @property
     def place(self) -> str:
         if self._endpoint is not None:

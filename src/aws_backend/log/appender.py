@@ -80,6 +80,10 @@ class Appender:
         """Read the log's end again before the next append."""
         self._queue.forget(project_id)
 
+    def gauges(self) -> dict[str, float]:
+        """Return what `BaseStorageService.gauges` does."""
+        return self._queue.gauges()
+
     def _store(self, queue: ProjectQueue, group: Sequence[Append]) -> None:
         """Write the group in one transaction; repeat it until it succeeds or the leader's deadline has passed.
 

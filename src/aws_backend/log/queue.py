@@ -90,6 +90,7 @@ class AppendQueue:
         self._new_lock = new_lock
         self._lock = new_lock()  # protects the queues; never held during a call to DynamoDB
         self._queues: dict[str, ProjectQueue] = {}
+        self._groups = self._grouped = 0
         call_after_fork(self)
 
     def _after_fork(self) -> None:
@@ -116,6 +117,12 @@ class AppendQueue:
         if append.error is not None:
             raise append.error
         return append.result  # type: ignore[return-value]  # without an error it has a result
+
+    def gauges(self) -> dict[str, float]:
+        """Return the waiting appends, the groups since the start, and the appends in them."""
+        with self._lock:
+            waiting = sum(len(queue.waiting) for queue in self._queues.values())
+        return {"commit_queue_length": waiting, "commit_groups": self._groups, "commit_grouped": self._grouped}
 
     def forget(self, project_id: str) -> None:
         """Read the log's end again before the next append."""
@@ -183,6 +190,8 @@ class AppendQueue:
                     actions += own_actions
                     size += append.size
             queue.waiting = deque(left)
+            self._groups += 1
+            self._grouped += len(group)
         return group
 
     def _settle(self, queue: ProjectQueue, group: Sequence[Append], mine: Append) -> None:

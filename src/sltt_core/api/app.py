@@ -10,7 +10,15 @@ from sltt_core.api.handlers import BODIES, HANDLERS
 from sltt_core.api.http import Response
 from sltt_core.api.problems import problem_response
 from sltt_core.api.routes import allowed_at, match, parse_parameters
-from sltt_core.base.errors import IssuerUnavailable, PartialAppend, ServerBusy, SlttError, StorageUnavailable
+from sltt_core.base.errors import (
+    IssuerUnavailable,
+    MethodNotAllowed,
+    NotAllowed,
+    PartialAppend,
+    ServerBusy,
+    SlttError,
+    StorageUnavailable,
+)
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import now_utc
 
@@ -120,6 +128,27 @@ class Api:
             error, server=self.server_name, timestamp=now_utc(self._clock), request_id=request_id
         )
         return self._finish(response, request, request_id)
+
+    def refuse_all_but_admins(
+        self, request: Request, methods: Sequence[str], *, everyone: bool = False
+    ) -> Response | None:
+        """Return `None` if the sender of a request is an administrator, else the response that refuses it.
+
+        It is for a path of the server that has no route. The path has these `methods`. With `everyone`, only the method
+        is checked.
+        """
+        try:
+            if request.method not in methods:
+                raise MethodNotAllowed(request.method, methods)
+            if not everyone:
+                principal = request.principal
+                if self._authenticator is not None and principal is None:
+                    principal = self._authenticator.authenticate(request.headers)
+                if not self._access.is_admin(principal):
+                    raise NotAllowed("only an administrator, or a client on the server's machine, may ask for this")
+        except Exception as error:
+            return self.failed(error, request)
+        return None
 
     def request_id(self, headers: Mapping[str, str]) -> str:
         """Return the `X-Request-Id` of the client if it is valid, else a new id."""

@@ -119,6 +119,14 @@ class BaseStorageService(Upkeep, CredentialStorage):
     def observe(self, observer: Observer) -> None:
         """Notify an observer of each call of the storage to its database service, from the next `initialize` on."""
 
+    def gauges(self) -> dict[str, float]:
+        """Return what the storage measures of itself, for operators, by the name of the measure.
+
+        `commit_queue_length` is the number of writes that wait for a transaction, `commit_groups` that of transactions
+        since the start, `commit_grouped` that of the writes in them. `wal_bytes` is the size of a write-ahead log.
+        """
+        return {}
+
     def __enter__(self) -> Self:
         self.initialize()
         return self

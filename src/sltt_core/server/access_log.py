@@ -69,8 +69,8 @@ class AccessLog:
 
     @property
     def dropped(self) -> int:
-        """How many lines were dropped and not reported yet."""
-        return self._lines.dropped
+        """How many lines were dropped since the start."""
+        return self._lines.dropped_in_all
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
         """Wait until all lines are written or dropped, at most so long; return whether they are."""

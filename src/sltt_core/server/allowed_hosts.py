@@ -44,8 +44,7 @@ class AllowedHosts:
             return None
         name = _normal(host) if _NAME.fullmatch(_normal(host)) or _is_address(host) else "NAME"
         how = f"To accept this host, start the server with --allow-host {name} (from Python: allow_hosts)."
-        # Behind a proxy on this machine, the client may be anywhere.
-        local = is_loopback(peer or "") and not any(header in request.headers for header in _OF_PROXIES)
+        local = is_local(request, peer)
         error = HostNotAllowed(
             "this server accepts only Host headers of the machine it runs on, and those that its operator allows",
             hint=how if local else "The operator of the server can allow this host: the server's log says how.",
@@ -56,6 +55,16 @@ class AllowedHosts:
     def _allows(self, host: str) -> bool:
         parents = host.split(".")[1:]
         return host in self._names or any(f"*.{'.'.join(parents[at:])}" in self._names for at in range(len(parents)))
+
+
+def is_local(request: Request, peer: str | None) -> bool:
+    """Return whether the client is on this machine. Behind a proxy on this machine, it may be anywhere."""
+    return is_loopback(peer or "") and not any(header in request.headers for header in _OF_PROXIES)
+
+
+def is_of_this_machine(request: Request, peer: str | None) -> bool:
+    """Return whether the client is on this machine and has asked for this machine."""
+    return is_local(request, peer) and is_loopback(host_of(request.headers.get("host", "")))
 
 
 def _checked(name: str) -> str:

@@ -6,6 +6,8 @@ Only the waiting for clients and for changes is asynchronous, so that a client t
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from time import monotonic
 
 from sltt_core.api.http import MAX_BODY_BYTES, MAX_WAIT_SECONDS, Facts, Request, Response
 from sltt_core.api.problems import described
@@ -24,6 +26,8 @@ from sltt_core.server.access_log import AccessEntry
 from sltt_core.server.bad_credentials import BadCredentials
 from sltt_core.server.lanes import PROBE, READ, THREADS, WRITE, Lanes, lane_of
 from sltt_core.server.load import SLICE_BYTES, Load
+from sltt_core.server.metrics import PATH as METRICS_PATH
+from sltt_core.server.metrics import Metrics, metrics_response
 from sltt_core.server.protocol import EXTENSION
 from sltt_core.server.sending import Sending
 
@@ -90,10 +94,13 @@ class AsgiApp:
         load: Load | None = None,
         bad_credentials: BadCredentials | None = None,
         counter: CallCounter | None = None,
+        metrics: Metrics | None = None,
+        gauges: Callable[[], dict[str, float]] = dict,
     ) -> None:
         """`hosts` decides which `Host` headers are accepted. `bad_credentials` delays refusals.
 
-        `counter` is the observer of the storage, which counts the calls of each request.
+        `counter` is the observer of the storage, which counts the calls of each request. `metrics` are shown at
+        `/metrics`, with what `gauges` returns, which may read files.
         `report` is called for a request with an error that concerns the operator, if there is no access log.
         `idle_seconds` and `body_seconds` bound the time for the next piece of a body and for the whole body;
         `response_seconds` the time to read a response. `keep_alive_seconds` is told to clients.
@@ -104,6 +111,9 @@ class AsgiApp:
         self._report = report
         self._access_log = access_log
         self._counter = CallCounter() if counter is None else counter
+        self._metrics = Metrics() if metrics is None else metrics
+        self._gauges = gauges
+        self._lag: asyncio.Task[None] | None = None
         self._lanes = Lanes()
         self._heavy = asyncio.Semaphore(HEAVY_WORKERS)
         self._idle_seconds = idle_seconds
@@ -118,7 +128,7 @@ class AsgiApp:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            begin = self._access_log.steady_clock() if self._access_log else 0.0
+            begin = monotonic() if self._access_log is None else self._access_log.steady_clock()
             request = _request(scope)
             connection: BoundedProtocol | None = scope.get("extensions", {}).get(EXTENSION)
             try:
@@ -171,8 +181,11 @@ class AsgiApp:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self._lanes.start()
+                self._lag = asyncio.ensure_future(self._metrics.measure_lag())
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
+                if self._lag is not None:
+                    self._lag.cancel()
                 self._lanes.shutdown()
                 return
 
@@ -193,7 +206,8 @@ class AsgiApp:
             return _last(self._api.problem(error, request))
         request = request.replace(body=body, max_wait=MAX_WAIT_SECONDS)
         loop = asyncio.get_running_loop()
-        response = await self._handle(request)
+        shows = request.path == METRICS_PATH
+        response = await self._handle(request, partial(self._show_metrics, request, peer) if shows else None)
         begin = loop.time()
         waiting = Waiting(response.wait, begin)
         while (
@@ -210,8 +224,8 @@ class AsgiApp:
             raise ClientGone
         return response
 
-    async def _handle(self, request: Request) -> Response:
-        """Let a thread of its lane handle the request, within a time that counts from now."""
+    async def _handle(self, request: Request, call: Callable[[], Response] | None = None) -> Response:
+        """Let a thread of its lane handle the request, or `call` for it, within a time that counts from now."""
         arrival = asyncio.get_running_loop().time()
         lane = lane_of(request)
         gate = self._heavy if len(request.body) > LIGHT_BYTES or "content-encoding" in request.headers else None
@@ -220,7 +234,7 @@ class AsgiApp:
                 async with asyncio.timeout(QUEUE_SECONDS):
                     await gate.acquire()
             try:
-                job = self._lanes[lane].submit(self._handle_counted, request)
+                job = self._lanes[lane].submit(call or partial(self._handle_counted, request))
             except BaseException:
                 if gate is not None:
                     gate.release()
@@ -243,6 +257,18 @@ class AsgiApp:
             return self._api.handle(request)
         finally:
             self._counter.count_for(None)
+
+    def _show_metrics(self, request: Request, peer: str | None) -> Response:
+        if request.facts is not None:
+            request.facts.route = f"GET {METRICS_PATH}"
+        own = {
+            "connections": self._load.connections,
+            "waiting_clients": self._watcher.waiting,
+            "unsent_bytes": self._load.unsent,
+            "log_lines_dropped": 0 if self._access_log is None else self._access_log.dropped,
+            "refused": sum(self._load.refusals.counts.copy().values()),
+        }
+        return metrics_response(self._api, request, peer, self._metrics.text({**own, **self._gauges()}))
 
     async def _wait(self, wait: Wait, seconds: float, receive: Receive) -> None:
         """Wait for a change or the end of the time; raises `ClientGone` when the client closes the connection."""
@@ -274,11 +300,14 @@ class AsgiApp:
                 return b"".join(parts)
 
     def _note(self, request: Request, response: Response, size: int, begin: float | None) -> None:
+        now = monotonic if self._access_log is None else self._access_log.steady_clock
+        seconds = 0.0 if begin is None else now() - begin
+        self._metrics.count(request, response.status, size, seconds)
         entry = AccessEntry(
             request,
             response.status,
             size,
-            0.0 if begin is None or self._access_log is None else self._access_log.steady_clock() - begin,
+            seconds,
             response.header("x-request-id") or "-",
             None if response.error is None else described(response.error, messages=True),
         )

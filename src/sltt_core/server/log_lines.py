@@ -43,6 +43,8 @@ class BackgroundWriter(Generic[Item]):
         self._max_lines = max_lines
         self._items: deque[Item] = deque()
         self._dropped = 0
+        self.dropped_in_all = 0
+        """How many items were dropped since the start."""
         self._busy = False
         self._thread: Thread | None = None
         self._changed = Condition()
@@ -57,6 +59,7 @@ class BackgroundWriter(Generic[Item]):
         with self._changed:
             if len(self._items) >= self._max_lines:
                 self._dropped += 1
+                self.dropped_in_all += 1
                 return
             self._items.append(item)
             if self._thread is None or not self._thread.is_alive():
@@ -88,6 +91,7 @@ class BackgroundWriter(Generic[Item]):
             except Exception:  # whatever a stream or a handler raises; the next batch may succeed
                 with self._changed:
                     self._dropped += dropped + len(items)
+                    self.dropped_in_all += len(items)
 
 
 def line_writer(

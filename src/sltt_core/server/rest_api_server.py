@@ -23,6 +23,7 @@ from sltt_core.server.descriptors import room_for_connections, room_for_refused
 from sltt_core.server.hosts import is_loopback
 from sltt_core.server.load import MAX_CONNECTIONS, MAX_UNSENT_BYTES, Load, Refusals
 from sltt_core.server.log_lines import ServerReports
+from sltt_core.server.metrics import Metrics
 from sltt_core.server.protocol import HEADER_SECONDS, UNREAD_SECONDS, bounded_protocol
 from sltt_core.server.watcher import Watcher
 
@@ -105,7 +106,8 @@ class RestApiServer:
             checks=(self._fault,),
         )
         self._access_log = access_log
-        self._counter = CallCounter()
+        self._metrics = Metrics()
+        self._counter = CallCounter(self._metrics)
         storage.observe(self._counter)
         self._header_seconds = header_seconds
         self._body_seconds = body_seconds
@@ -212,6 +214,8 @@ class RestApiServer:
             load=load,
             bad_credentials=self._bad_credentials,
             counter=self._counter,
+            metrics=self._metrics,
+            gauges=self._storage.gauges,
         )
         config = uvicorn.Config(
             app,

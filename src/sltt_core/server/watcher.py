@@ -47,6 +47,12 @@ class Watcher:
         """Whether `close` was called: `wait` then returns immediately."""
         return self._closed.is_set()
 
+    @property
+    def waiting(self) -> int:
+        """The number of coroutines that wait."""
+        with self._lock:
+            return len({future for waiting in self._waiting.values() for future in waiting})
+
     def fault(self) -> str | None:
         """Return what is wrong with the thread: it has ended although clients wait, or it does not advance."""
         with self._lock:

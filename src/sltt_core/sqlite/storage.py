@@ -7,6 +7,7 @@ wait for no writer). Several processes may share a file. All SQL is in `sltt_cor
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 
 from sltt_core.base.errors import StorageBusy
@@ -98,6 +99,16 @@ class LocalStorageService(BaseStorageService):
     @property
     def place(self) -> str:
         return "" if self._given == str(self.path) else f"at {self.path}"
+
+    def gauges(self) -> dict[str, float]:
+        writer = self._writer
+        found: dict[str, float] = {"commit_queue_length": len(writer.jobs)}
+        found |= {"commit_groups": writer.groups, "commit_grouped": writer.grouped}
+        try:
+            found["wal_bytes"] = os.stat(f"{self.path}-wal").st_size
+        except OSError:  # in memory, or closed
+            pass
+        return found
 
     def initialize(self) -> None:
         self._connections.open()

@@ -38,7 +38,7 @@ ROLLBACK_JOB = "ROLLBACK TO job"
 class Writer:
     """The writing connection of a storage, and the queue of writes before it."""
 
-    __slots__ = ("_begin", "_committed", "_database", "_is_open", "connection", "jobs", "lock")
+    __slots__ = ("_begin", "_committed", "_database", "_is_open", "connection", "grouped", "groups", "jobs", "lock")
 
     def __init__(self, database: Database, begin: Work[None], committed: Callable[[], None]) -> None:
         """`begin` is called at the begin of each transaction; `committed` after the commit of the last one."""
@@ -48,6 +48,8 @@ class Writer:
         self.lock = Lock()
         """Held by the thread that writes."""
         self.jobs: deque[Job] = deque()
+        self.groups = self.grouped = 0
+        """Transactions since the start, and the writes in them."""
         self._is_open = False
         self.connection: sqlite3.Connection | None = None
         """`None` while closed, and after a fork until the next write."""
@@ -109,6 +111,8 @@ class Writer:
                     self.jobs.popleft()
                 if mine not in group and not self.jobs:
                     group.append(mine)  # an interrupted thread took it from the queue
+                self.groups += 1
+                self.grouped += len(group)
                 self._transact(self._connected(), [job for job in group if not job.started])
             except SlttError as error:
                 _fail(group, error)
