@@ -501,7 +501,7 @@ RestApiServer(*, storage: BaseStorageService, server_name: str = 'sltt', port: i
     authenticator: Authenticator | None = None, cors: Sequence[str] = (), access_log: AccessLog | None = None,
     header_seconds: float = 10.0, body_seconds: float = 300.0, unread_seconds: float = 30.0, keep_alive_seconds:
     int = 75, max_connections: int | None = None, max_unsent_bytes: int = 128000000, bad_credentials:
-    BadCredentials | None = None) -> None
+    BadCredentials | None = None, traces: Traces | None = None) -> None
 RestApiServer.bind(self, port: int | None = None, host: str | None = None, *, open_to_network: bool | None =
     None) -> None
 RestApiServer.refused -> dict[str, int]
@@ -579,6 +579,7 @@ DynamoDBClient(region: str, credentials: Callable[[], Credentials], *, endpoint:
 DynamoDBClient.call(self, operation: str, payload: Mapping[str, Any], *, deadline: float | None = None,
     repeatable: bool | None = None) -> dict[str, Any]
 DynamoDBClient.close(self) -> None
+DynamoDBClient.observe(self, observer: Observer) -> None
 DynamoDBClient.warm(self, seconds: float = 10.0) -> None
 DynamoDBError(message: str, *, hint: str | None = None) -> None
 DynamoDBError.from_response(code: str, message: str, response: Mapping[str, Any]) -> DynamoDBError

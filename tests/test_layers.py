@@ -28,8 +28,8 @@ ROOMS = {
     "openapi context member_handlers credential_handlers handlers app request_log",
     "sltt_core.sync": "errors documents results remote device_file view outsyncs outcomes outbox forks store events "
     "responses downsync outsync resync syncer manager device aio",
-    "sltt_core.server": "hosts allowed_hosts log_lines access_log watcher descriptors framing load metrics protocol "
-    "lanes sending bad_credentials asgi rest_api_server storages",
+    "sltt_core.server": "hosts allowed_hosts log_lines access_log watcher descriptors framing load metrics traces "
+    "protocol lanes sending bad_credentials asgi rest_api_server storages",
     "sltt_core.cli": "opening members tokens device_options syncing outbox main",
     "aws_backend": "",
     "aws_backend.dynamodb": "tls errors responses sigv4 retry client credential_documents profiles metadata_sources "

@@ -109,6 +109,8 @@ class DynamoDBStorageService(BaseStorageService):
 
     def observe(self, observer: Observer) -> None:
         self._runtime = self._runtime.replace(observer=observer)
+        if self._client is not None:
+            self._client.observe(observer)
 
     def gauges(self) -> dict[str, float]:
         return {} if self._parts is None else self._parts.appender.gauges()

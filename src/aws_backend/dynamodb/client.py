@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aws_backend.dynamodb.sigv4 import Credentials
-    from sltt_core.base.runtime import Runtime
+    from sltt_core.base.runtime import Observer, Runtime
     from sltt_core.http_client.transport import Origin
 
     MakeTransport = Callable[[Origin, float], HttpTransport]
@@ -188,6 +188,10 @@ class DynamoDBClient:
         """
         self._credentials()
         self._transport.warm(self._steady_clock() + seconds)
+
+    def observe(self, observer: Observer) -> None:
+        """Notify an observer of every call from now on, instead of the runtime's."""
+        self._observer = observer
 
     def close(self) -> None:
         """Close the connections."""

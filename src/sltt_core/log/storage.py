@@ -117,7 +117,7 @@ class BaseStorageService(Upkeep, CredentialStorage):
         return ""
 
     def observe(self, observer: Observer) -> None:
-        """Notify an observer of each call of the storage to its database service, from the next `initialize` on."""
+        """Notify an observer of each call of the storage to its database service, instead of the one before."""
 
     def gauges(self) -> dict[str, float]:
         """Return what the storage measures of itself, for operators, by the name of the measure.

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sltt_core.server.allowed_hosts import AllowedHosts
     from sltt_core.server.protocol import BoundedProtocol
     from sltt_core.server.sending import Receive, Send
+    from sltt_core.server.traces import Traces
     from sltt_core.server.watcher import Watcher
 
 WORKERS = sum(THREADS.values())
@@ -96,11 +97,12 @@ class AsgiApp:
         counter: CallCounter | None = None,
         metrics: Metrics | None = None,
         gauges: Callable[[], dict[str, float]] = dict,
+        traces: Traces | None = None,
     ) -> None:
         """`hosts` decides which `Host` headers are accepted. `bad_credentials` delays refusals.
 
         `counter` is the observer of the storage, which counts the calls of each request. `metrics` are shown at
-        `/metrics`, with what `gauges` returns, which may read files.
+        `/metrics`, with what `gauges` returns, which may read files. `traces` creates a span for each request.
         `report` is called for a request with an error that concerns the operator, if there is no access log.
         `idle_seconds` and `body_seconds` bound the time for the next piece of a body and for the whole body;
         `response_seconds` the time to read a response. `keep_alive_seconds` is told to clients.
@@ -113,6 +115,7 @@ class AsgiApp:
         self._counter = CallCounter() if counter is None else counter
         self._metrics = Metrics() if metrics is None else metrics
         self._gauges = gauges
+        self._traces = traces
         self._lag: asyncio.Task[None] | None = None
         self._lanes = Lanes()
         self._heavy = asyncio.Semaphore(HEAVY_WORKERS)
@@ -254,6 +257,8 @@ class AsgiApp:
     def _handle_counted(self, request: Request) -> Response:
         self._counter.count_for(request.facts)
         try:
+            if self._traces is not None:
+                return self._traces.handle(request, partial(self._api.handle, request))
             return self._api.handle(request)
         finally:
             self._counter.count_for(None)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sltt_core.api.access import Access, Authenticator
     from sltt_core.log.storage import BaseStorageService
     from sltt_core.server.access_log import AccessEntry, AccessLog
+    from sltt_core.server.traces import Traces
 
 SHUTDOWN_SECONDS = 10
 """Maximum time for requests in flight when the server stops."""
@@ -74,6 +75,7 @@ class RestApiServer:
         max_connections: int | None = None,
         max_unsent_bytes: int = MAX_UNSENT_BYTES,
         bad_credentials: BadCredentials | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """Store the settings; `start` and `bind` open the port and the storage.
 
@@ -87,7 +89,8 @@ class RestApiServer:
         connections, by default 1,000 or as many as the limit of file descriptors allows; a server cannot raise that
         limit, which belongs to the process. `max_unsent_bytes` bounds the bytes of all responses that clients have not
         read. Beyond the last two, the response is a 503. `bad_credentials` delays the responses to an address that
-        sends many bad credentials; tests replace its clock and its pause. Raises `InvalidInput` for a setting that is
+        sends many bad credentials; tests replace its clock and its pause. `traces` creates
+        spans of OpenTelemetry (extra `otel`). Raises `InvalidInput` for a setting that is
         not valid.
         """
         self._port = port
@@ -107,7 +110,10 @@ class RestApiServer:
         )
         self._access_log = access_log
         self._metrics = Metrics()
-        self._counter = CallCounter(self._metrics)
+        self._traces = traces
+        if traces is not None:
+            traces.following = self._metrics
+        self._counter = CallCounter(self._metrics if traces is None else traces)
         storage.observe(self._counter)
         self._header_seconds = header_seconds
         self._body_seconds = body_seconds
@@ -216,6 +222,7 @@ class RestApiServer:
             counter=self._counter,
             metrics=self._metrics,
             gauges=self._storage.gauges,
+            traces=self._traces,
         )
         config = uvicorn.Config(
             app,
