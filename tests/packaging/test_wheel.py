@@ -93,7 +93,7 @@ def test_the_wheel_is_for_every_platform_and_names_its_entry_points(wheel: Path)
     (name,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
     entries = ConfigParser()
     entries.read_string(archive.read(name).decode())
-    assert set(entries["sltt.storages"]) == {"sqlite", "dynamodb"}
+    assert set(entries["sltt.storages"]) == {"device", "dynamodb", "sqlite"}
     assert dict(entries["console_scripts"]) == {"sltt": "sltt_core.cli.main:main"}
 
 
