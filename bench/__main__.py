@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.api import request_lines
 from bench.auth import access, tokens
 from bench.cold_start import first_change, imports
 from bench.dynamodb import calls, contention, costs, pages
@@ -36,6 +37,7 @@ BENCHES = {
     "memory": memory,
     "waiting": waiting,
     "imports": imports,
+    "logging": request_lines,
     "tokens": tokens,
     "access": access,
     "dynamodb": calls,
