@@ -23,6 +23,7 @@ from bench.log import appends, growth, memory
 from bench.server import waiting
 from bench.support import plots
 from bench.support.context import SIZES, BenchContext, BenchError, Progress
+from bench.sync import devices
 from examples.support.server import ServerError
 from scripts.pipes import run_program
 
@@ -44,6 +45,7 @@ BENCHES = {
     "contention": contention,
     "pages": pages,
     "costs": costs,
+    "sync": devices,
     "cold_start": first_change,
 }
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -69,6 +71,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("benches", nargs="*", metavar="BENCH", help="what to run; everything by default")
     size = parser.add_mutually_exclusive_group()
+    size.add_argument("--full", dest="size", action="store_const", const="full", help="all of it (the default)")
     size.add_argument("--quick", dest="size", action="store_const", const="quick", help="less of everything")
     size.add_argument("--tiny", dest="size", action="store_const", const="tiny", help="only to check that it runs")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")

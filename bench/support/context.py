@@ -52,12 +52,27 @@ class Size:
     shapes: int = 4
     """How many shapes of clients and batches."""
     instructions: bool = True
+    synced: tuple[int, ...] = (100_000,)
+    """The lengths of the logs of the bench `sync`; more than the first for the memory only."""
+    edits: int = 10_000
+    """Edits that a device sends."""
+    peers: int = 10_000
+    """Documents that the databases of others replicate."""
 
 
 SIZES = {
-    "full": Size(9, 0.5, (1_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000), (10, 100_000), 500, 5),
+    "full": Size(
+        9,
+        0.5,
+        (1_000, 100_000, 1_000_000),
+        (10_000, 100_000, 1_000_000),
+        (10, 100_000),
+        500,
+        5,
+        synced=(100_000, 1_000_000),
+    ),
     "quick": Size(3, 0.3, (1_000, 100_000), (10_000, 100_000), (10, 10_000), 500, 5),
-    "tiny": Size(1, 0.02, (100, 1_000), (1_000, 2_000), (10, 200), 10, 1, warm=5, shapes=2, instructions=False),
+    "tiny": Size(1, 0.02, (100, 1_000), (1_000, 2_000), (10, 200), 10, 1, 5, 2, False, (300,), 100, 100),
 }
 
 

@@ -1,0 +1,1 @@
+"""Benches of a device that syncs with a server, and its peers."""

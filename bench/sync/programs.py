@@ -1,0 +1,115 @@
+"""The measured programs, each in its own process: ``python programs.py NAME URL FOLDER NUMBER`` prints JSON."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+PROJECT = "bench"
+CHANGES = f"/api/projects/{PROJECT}/changes"
+BATCH = 98
+"""The most edits of a transaction of a device."""
+SINGLE = 500
+"""Edits that are timed one by one."""
+
+
+def peak() -> int:
+    """Return the peak memory of this process in kB; 0 when the system does not report it."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+def timed(action: Any) -> dict[str, float]:
+    """Run an action; return the seconds, the processor's seconds, and the peak memory of the process."""
+    begin, cpu = perf_counter(), process_time()
+    action()
+    return {"seconds": perf_counter() - begin, "cpu": process_time() - cpu, "peak": peak()}
+
+
+def device(url: str, folder: Path, number: int) -> dict[str, float]:
+    """Read a log of `number` changes to a device, then sync again without news."""
+    from sltt_core.sync.device import Device
+
+    with Device(folder / "device.db", url, user="bench") as device:
+        device.follow(PROJECT)
+        found = timed(lambda: checked(device.sync()))
+        assert device.status().projects[PROJECT].cursor == number
+    return found
+
+
+def edits(url: str, folder: Path, number: int) -> dict[str, float]:
+    """Make `number` edits on a device that has no connection; return the median time of a single one."""
+    from sltt_core.sync.device import Device
+
+    data = {"gloss": "x" * 280}
+    with Device(folder / "device.db", url, user="bench") as device:
+        project = device.project(PROJECT)
+        taken = []
+        single = min(SINGLE, number)
+        for count in range(single):
+            begin = perf_counter()
+            project.update("passage", f"ruth-{count % 50}", data)
+            taken.append((perf_counter() - begin) * 1000)
+        for start in range(single, number, BATCH):
+            with project.transaction():
+                for count in range(start, min(start + BATCH, number)):
+                    project.update("passage", f"ruth-{count % 50}", data)
+    return {"p50": sorted(taken)[len(taken) // 2]}
+
+
+def drain(url: str, folder: Path, number: int) -> dict[str, float]:
+    """Send the edits of a device."""
+    from sltt_core.sync.device import Device
+
+    with Device(folder / "device.db", url, user="bench") as device:
+        found = timed(lambda: checked(device.sync()))
+        assert not device.outbox()
+    return found
+
+
+def checked(result: Any) -> None:
+    """Require that a sync did everything."""
+    assert all(one.outcome == "done" for one in result.projects.values()), result
+
+
+def plain(url: str, folder: Path, number: int, coding: str = "identity") -> dict[str, float]:
+    """Read the log page after page with `requests` into a plain SQLite table."""
+    import requests
+
+    file = sqlite3.connect(folder / "plain.db", isolation_level=None)
+    file.executescript("PRAGMA journal_mode = WAL; CREATE TABLE changes (seq INTEGER PRIMARY KEY, text TEXT)")
+    session = requests.Session()
+    session.headers["Accept-Encoding"] = coding
+
+    def read() -> None:
+        cursor = 0
+        while cursor is not None:
+            page = session.get(url + CHANGES, params={"cursor": cursor, "limit": 1000}, timeout=60).json()
+            file.execute("BEGIN")
+            rows = [(one["seq"], json.dumps(one)) for one in page["changes"]]
+            file.executemany("INSERT INTO changes VALUES (?, ?)", rows)
+            file.execute("COMMIT")
+            cursor = page.get("cursor")
+
+    found = timed(read)
+    assert file.execute("SELECT COUNT(*) FROM changes").fetchone()[0] == number
+    return found
+
+
+def plain_gzip(url: str, folder: Path, number: int) -> dict[str, float]:
+    """Read as `plain` does, with gzip."""
+    return plain(url, folder, number, "gzip")
+
+
+PROGRAMS = {one.__name__: one for one in (device, edits, drain, plain, plain_gzip)}
+
+if __name__ == "__main__":
+    _, name, url, folder, number = sys.argv
+    print(json.dumps(PROGRAMS[name](url, Path(folder), int(number))))
