@@ -358,11 +358,15 @@ class DeviceStore:
         self._write(lambda connection: connection.executemany(statement, noted))
 
     def note_synced(self, project_ids: Sequence[str]) -> None:
-        """Note that a sync of projects ended well, now."""
+        """Note that a sync of projects ended well, now. They are followed from now on, if they were not known."""
         now = now_utc(self._runtime.clock)
-        noted = [(now, project_id) for project_id in project_ids]
-        statement = "UPDATE projects SET synced_at = ? WHERE project_id = ?"
-        self._write(lambda connection: connection.executemany(statement, noted))
+
+        def note(connection: Connection) -> None:
+            for project_id in project_ids:
+                _follow(connection, project_id)  # an empty log has no page that would do it
+                connection.execute("UPDATE projects SET synced_at = ? WHERE project_id = ?", (now, project_id))
+
+        self._write(note)
 
     # Projects
 
@@ -382,11 +386,13 @@ class DeviceStore:
     def stop(self, project_id: str, state: str, kind: str, detail: str) -> None:
         """Pause a project, or note that it has diverged, and why. The outbox is kept.
 
-        `kind` is `BY_USER` for a pause that only `follow` ends.
+        `kind` is `BY_USER` for a pause that only `follow` ends. Another pause does not replace it.
         """
 
         def stop(connection: Connection) -> None:
             _follow(connection, project_id)
+            if state == PAUSED and kind != BY_USER and _is_paused_by_user(connection, project_id):
+                return
             connection.execute(
                 "UPDATE projects SET state = ?, problem = ? WHERE project_id = ?",
                 (state, problem_text(kind, detail), project_id),
@@ -445,8 +451,8 @@ class DeviceStore:
 
     def is_paused_by_user(self, project_id: str) -> bool:
         """Return whether only `follow` ends the pause of a project."""
-        known = self.status().projects.get(project_id)
-        return known is not None and known.state == PAUSED and (known.problem or {}).get("type") == BY_USER
+        with self.log.readers.snapshot() as connection:
+            return _is_paused_by_user(connection, project_id)
 
     def state_of(self, project_id: str) -> str:
         """Return the state of a project; a project that the device does not know is followed when it is edited."""
@@ -533,6 +539,11 @@ def _follow(connection: Connection, project_id: str) -> None:
         f"INSERT INTO projects (project_id, state, head) VALUES (?, '{FOLLOWING}', 0) ON CONFLICT DO NOTHING",
         (project_id,),
     )
+
+
+def _is_paused_by_user(connection: Connection, project_id: str) -> bool:
+    row = connection.execute("SELECT state, problem FROM projects WHERE project_id = ?", (project_id,)).fetchone()
+    return row is not None and row[0] == PAUSED and (_parsed(row[1]) or {}).get("type") == BY_USER
 
 
 def _head(connection: Connection, project_id: str) -> Head:
