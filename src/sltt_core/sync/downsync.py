@@ -10,9 +10,9 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from sltt_core.base.errors import ChainMismatch, LogDamaged
-from sltt_core.log.pages import MAX_LIMIT
+from sltt_core.log.pages import MAX_LIMIT, Head
 from sltt_core.sync import events, responses
-from sltt_core.sync.errors import RemoteError
+from sltt_core.sync.errors import Cancelled, RemoteError
 from sltt_core.sync.outcomes import DIVERGED, DownsyncResult, Trouble
 from sltt_core.sync.store import DIVERGED as DIVERGED_STATE
 from sltt_core.sync.store import PAUSED
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
-    from sltt_core.log.pages import Head
     from sltt_core.model.changes import Change
     from sltt_core.sync.events import Notify
     from sltt_core.sync.remote import Remote
@@ -53,8 +52,11 @@ class Downsync:
         self._ranges = ranges
         self._page = page
 
-    def run(self, project_id: str, heard: int | None = None) -> DownsyncResult:
+    def run(self, project_id: str, heard: int | None = None, after: int = 0) -> DownsyncResult:
         """Read a log to its end. `heard` is the last number of the server's log, if it is known.
+
+        `after` is the last number that the device had before; if it has less now, because somebody deleted what came
+        down, the result is `cancelled`.
 
         A project whose pages do not join, whose links are wrong or whose log has another history is stopped: nothing
         of such a page is stored.
@@ -62,7 +64,7 @@ class Downsync:
         count = _Count()
         trouble = None
         try:
-            self._read(project_id, heard, count)
+            self._read(project_id, heard, after, count)
         except RemoteError as error:
             trouble = responses.trouble_of(error)
             action = responses.action_of(error)
@@ -79,13 +81,15 @@ class Downsync:
         self._store.stop(project_id, DIVERGED_STATE, trouble.kind, trouble.detail)
         return trouble
 
-    def _read(self, project_id: str, heard: int | None, count: _Count) -> None:
+    def _read(self, project_id: str, heard: int | None, after: int, count: _Count) -> None:
         while True:
-            head = self._store.head(project_id)
+            head = self._head(project_id, after)
+            after = head.seq
             if heard is not None and heard - head.seq >= LONG and self._ranges > 1:
                 if self._read_ranges(project_id, head, heard, count):
+                    after = head.seq + 1
                     continue
-                head = self._store.head(project_id)
+                head = self._head(project_id, after)
             page = self._remote.changes_after(project_id, head.seq, limit=self._page, chain=head.chain)
             changes = page.changes
             end = changes[-1].chain if changes else head.chain
@@ -95,7 +99,8 @@ class Downsync:
                 or (page.cursor is not None and not changes)
             ):
                 raise LogDamaged(f"the page after {head.seq} of {project_id} ends at {page.through}, not where it says")
-            self._put(project_id, head, changes, heard if page.cursor is not None else page.through, count)
+            if self._put(project_id, head, changes, heard if page.cursor is not None else page.through, count):
+                after = page.through
             if page.cursor is None:
                 return
             if heard is None and len(changes) == self._page:
@@ -107,6 +112,7 @@ class Downsync:
         starts = iter(range(head.seq, heard, self._page))
         waiting: deque[Future[Sequence[Change]]] = deque()
         before = count.changes
+        after = head
         pool = ThreadPoolExecutor(self._ranges, thread_name_prefix="sltt-downsync")
         try:
             first = True
@@ -118,9 +124,9 @@ class Downsync:
                 if not waiting:
                     break
                 changes = waiting.popleft().result()
-                after = self._store.head(project_id)
                 if not changes or not self._put(project_id, after, changes, heard, count):
                     break
+                after = Head(changes[-1].seq, changes[-1].chain)
         finally:
             for future in waiting:
                 future.cancel()
@@ -142,6 +148,7 @@ class Downsync:
         """Store the changes after `after`; return whether the log of the device still ended there."""
         arrival = self._store.put_page(project_id, after, changes, heard or 0)
         if arrival is None:
+            self._head(project_id, after.seq)
             return False
         if changes:
             own = len(arrival.confirmed)
@@ -151,6 +158,13 @@ class Downsync:
             self._notify(events.Progress(project_id, "down", count.changes, total))
             self._notify(events.Arrived(project_id, changes[0].seq, changes[-1].seq, own))
         return True
+
+    def _head(self, project_id: str, after: int) -> Head:
+        """Return where the log of the device ends: at `after` or later, unless it was deleted meanwhile."""
+        head = self._store.head(project_id)
+        if head.seq < after:  # to read on would undo that
+            raise Cancelled(f"the log of {project_id} was deleted on this device meanwhile", sent=True)
+        return head
 
 
 class _Count:
