@@ -140,15 +140,16 @@ class Device:
     def sync(self, *project_ids: str, notify: Notify | None = None) -> SyncResult:
         """Sync these projects, or all: read what is new, send the outbox, and read what came of it.
 
-        `notify` is called with each event on the way, such as `Progress`, on a thread of the sync.
-        Being offline is a result, not an error. Raises `InvalidInput` without a server, `NotFound` for a project that
-        the device does not follow and that has diverged, and the errors of the store, such as a full disk.
+        A project that is named is followed from now on, unless a person paused it.
+
+        `notify` is called with each event of this sync, such as `Progress`, on this thread.
+        Being offline is a result, not an error. Raises `InvalidInput` without a server, and the errors of the store,
+        such as a full disk.
         """
-        syncer, manager = self._sync_parts()
+        syncer, _ = self._sync_parts()
         for project_id in project_ids:
             checked(check_project_id, project_id, "project_id")
-        with manager.notifying(notify):
-            return syncer.sync(project_ids or None, paused=True)
+        return syncer.sync(project_ids or None, paused=True, notify=notify)
 
     def resync(self, project_id: str) -> ProjectResult:
         """Bring a project together with a server that has another history than the device, for example a restored one.
@@ -177,7 +178,10 @@ class Device:
         self._sync_parts()[1].start()
 
     def stop(self) -> None:
-        """End the sync in the background. Requests that run are cancelled."""
+        """End the sync in the background, and every watch.
+
+        Requests that run are cancelled within a second, also those of a `sync` on another thread.
+        """
         if self._parts is not None:
             self._parts[1].stop()
 
@@ -191,13 +195,11 @@ class Device:
         if project_id is not None:
             self.store.follow(project_id)
         events = manager.watch(project_id)
-        started = not manager.is_running
-        manager.start()
         try:
+            manager.start(keep=False)
             yield events
         finally:
-            if manager.unwatch(events) == 0 and started:
-                manager.stop()
+            manager.unwatch(events)
 
     # The outbox
 

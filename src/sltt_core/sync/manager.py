@@ -7,19 +7,18 @@ exponential-backoff-and-jitter/), and at least as long as the server's `Retry-Af
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from threading import Event, Lock, Thread
 
 from sltt_core.base.errors import SlttError
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.sync import events
-from sltt_core.sync.errors import Cancelled, RemoteError
+from sltt_core.sync.errors import Cancelled
 from sltt_core.sync.outcomes import CANCELLED, OFFLINE
 from sltt_core.sync.store import FOLLOWING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sltt_core.base.record import Record
     from sltt_core.base.runtime import Runtime
@@ -75,12 +74,12 @@ class SyncManager:
         self._wait = wait
         self._lock = Lock()
         self._watchers: list[events.Events] = []
-        self._callbacks: list[events.Notify] = []
         self._threads: list[Thread] = []
         self._stopping = Event()
         self._work = Event()
         self._idle = Event()
         self._offline = False
+        self._kept = False
 
     @property
     def is_running(self) -> bool:
@@ -88,12 +87,16 @@ class SyncManager:
         return bool(self._threads)
 
     def cancelled(self) -> bool:
-        """Return whether requests are to end now: `stop` was called, and did not finish yet."""
-        return self._stopping.is_set()
+        """Return whether requests are to end now: `stop` was called, and the sync that ran then did not end yet."""
+        return self._stopping.is_set() or self._syncer.is_cancelled
 
-    def start(self) -> None:
-        """Begin to sync in the background. Does nothing when it has begun."""
+    def start(self, *, keep: bool = True) -> None:
+        """Begin to sync in the background. Does nothing when it has begun.
+
+        With `keep`, it ends with `stop`, otherwise also with the last watcher.
+        """
         with self._lock:
+            self._kept = self._kept or keep
             if self._threads:
                 return
             self._stopping.clear()
@@ -106,17 +109,26 @@ class SyncManager:
                 thread.start()
 
     def stop(self) -> None:
-        """End the sync in the background, and wait until its threads have ended. Does nothing when it has ended."""
+        """End the sync in the background, and wait until its threads have ended. Does nothing when it has ended.
+
+        A sync that another thread called is cancelled, too. Watchers receive no further event.
+        """
         with self._lock:
-            self._stopping.set()
-            self._work.set()
-            self._idle.set()
-            for thread in self._threads:
-                thread.join()
-            self._threads = []
-            self._stopping.clear()
             for watcher in self._watchers:
                 watcher.put(None)
+            self._watchers = []
+            self._end()
+
+    def _end(self) -> None:
+        self._kept = False
+        self._stopping.set()
+        self._syncer.cancel()
+        self._work.set()
+        self._idle.set()
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+        self._stopping.clear()
 
     def wake(self) -> None:
         """Sync now: an edit was made. After a failure, the pause is kept."""
@@ -129,31 +141,19 @@ class SyncManager:
             self._watchers.append(watcher)
         return watcher
 
-    def unwatch(self, watcher: events.Events) -> int:
-        """End the events of a watcher; return how many watchers are left."""
+    def unwatch(self, watcher: events.Events) -> None:
+        """End the events of a watcher. The sync in the background ends with the last one, unless it is kept."""
         with self._lock:
             if watcher in self._watchers:
                 self._watchers.remove(watcher)
-            watcher.put(None)
-            return len(self._watchers)
-
-    @contextmanager
-    def notifying(self, notify: events.Notify | None) -> Iterator[None]:
-        """Call `notify` with each event of the block, on the thread where it happens."""
-        if notify is not None:
-            self._callbacks.append(notify)
-        try:
-            yield
-        finally:
-            if notify is not None:
-                self._callbacks.remove(notify)
+                watcher.put(None)
+                if not self._watchers and self._threads and not self._kept:
+                    self._end()
 
     def notify(self, event: Record) -> None:
         """Give an event to every watcher. Any thread may call it; the watchers receive it on theirs."""
         for watcher in list(self._watchers):
             watcher.put(event)
-        for notify in list(self._callbacks):
-            notify(event)
 
     def _sync(self) -> None:
         """Sync whenever there is something to do, until `stop`."""
@@ -203,13 +203,13 @@ class SyncManager:
             self._idle.wait()
             if self._stopping.is_set():
                 return
-            names = [name for name, known in self._store.status().projects.items() if known.state == FOLLOWING]
             pause = self._wait_seconds
             try:
+                names = [name for name, known in self._store.status().projects.items() if known.state == FOLLOWING]
                 found = self._syncer.moved(names, self._wait_seconds) if names else None
             except Cancelled:
                 return
-            except RemoteError as error:  # the other thread finds out whether the server is out of reach
+            except SlttError as error:  # the other thread finds out what is wrong: the server or the store
                 self._ask_again()
                 self._wait(self._stopping, backoff.next(error.retry_after))
                 continue

@@ -6,7 +6,7 @@ under the same key.
 
 from __future__ import annotations
 
-from sltt_core.sync.errors import ApiProblem, Cancelled, ForeignResponse
+from sltt_core.sync.errors import ApiProblem, Cancelled, ForeignResponse, ServerUnreachable
 from sltt_core.sync.outcomes import CANCELLED, DIVERGED, OFFLINE, PAUSED, STOPPED, Trouble
 
 TYPE_CHECKING = False
@@ -71,6 +71,11 @@ def refused(error: ApiProblem) -> dict[int, list[dict[str, str]]]:
         if type(index) is int:
             found.setdefault(index, []).append({"field": str(one.get("field")), "reason": str(one.get("reason"))})
     return found
+
+
+def is_of_server(trouble: Trouble) -> bool:
+    """Return whether a trouble with one project is one with every project, so that the others need not be tried."""
+    return trouble.kind in (ServerUnreachable.kind, Cancelled.kind) or trouble.retry_after is not None
 
 
 def trouble_of(error: RemoteError) -> Trouble:

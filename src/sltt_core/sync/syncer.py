@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 from sltt_core.base.errors import NotFound
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.base.timestamps import seconds_of
@@ -27,8 +29,9 @@ from sltt_core.sync.store import PAUSED as PAUSED_STATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
+    from sltt_core.base.record import Record
     from sltt_core.base.runtime import Runtime
     from sltt_core.sync.events import Notify
     from sltt_core.sync.remote import Remote
@@ -59,19 +62,51 @@ class Syncer:
         self._remote = remote
         self._user = user
         self._runtime = runtime
-        self._notify = notify
-        self._downsync = Downsync(store, remote, notify=notify, ranges=ranges)
-        self._outsyncer = Outsyncer(store, remote, self._downsync.run, notify=notify, guarded=guarded)
+        self._notify_all = notify
+        self._notify_one: Notify | None = None
+        self._downsync = Downsync(store, remote, notify=self._notify, ranges=ranges)
+        self._outsyncer = Outsyncer(store, remote, self._downsync.run, notify=self._notify, guarded=guarded)
         self._running = runtime.new_lock()
+        self._current: object = None
+        self._cancelled: object = None
         self._login: Login | None = None
         self._offset: int | None = None
 
-    def sync(self, project_ids: Collection[str] | None = None, *, paused: bool = True) -> SyncResult:
+    def cancel(self) -> None:
+        """Let the sync that runs now end before its next request, if there is one."""
+        self._cancelled = self._current
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the sync that runs now is to end. Its client asks for it."""
+        current = self._current
+        return current is not None and self._cancelled is current
+
+    @contextmanager
+    def _alone(self, notify: Notify | None = None) -> Iterator[None]:
+        """Let no other sync run in the block, and call `notify` with each event of it."""
+        with self._running:
+            self._current = object()
+            self._notify_one = notify
+            try:
+                yield
+            finally:
+                self._current = self._notify_one = None
+
+    def _notify(self, event: Record) -> None:
+        self._notify_all(event)
+        if self._notify_one is not None:
+            self._notify_one(event)
+
+    def sync(
+        self, project_ids: Collection[str] | None = None, *, paused: bool = True, notify: Notify | None = None
+    ) -> SyncResult:
         """Sync projects, or all that the device follows; `paused` are tried again, too.
 
-        Returns what was done. Only errors of the store itself are raised, such as a full disk.
+        `notify` is called with each event of this sync. Returns what was done. Only errors of the store itself are
+        raised, such as a full disk.
         """
-        with self._running:
+        with self._alone(notify):
             return self._sync(project_ids, paused)
 
     def resync(self, project_id: str) -> ProjectResult:
@@ -79,7 +114,7 @@ class Syncer:
 
         Nothing of the outbox is lost. What the server lost is sent to it again.
         """
-        with self._running:
+        with self._alone():
             trouble = Resync(self._store, self._remote, self._downsync.run).run(project_id)
             if trouble is None:
                 result = self._sync_project(project_id, None)
@@ -94,11 +129,10 @@ class Syncer:
         for start in range(0, len(names), MAX_ENDS):
             some = names[start : start + MAX_ENDS]
             found = self.moved(some)
-            heads = {name: self._store.head(name).seq for name in some}
             if found is None:
                 heads = {name: self._remote.stats(name).changes.total for name in some}
             else:
-                heads |= {name: head.seq for name, head in found.heads.items()}
+                heads = self._ends(some, found)
             self._store.note_heads(heads)
 
     def moved(self, ends: Sequence[str], wait: float = 0) -> Heads | None:
@@ -144,17 +178,13 @@ class Syncer:
                     break
                 continue
             if found is not None:
-                for name in some:
-                    end = self._store.head(name).seq
-                    # A project that is refused and was never read may not exist yet: its first append decides.
-                    if name not in found.diverged and not (name in found.refused and end):
-                        heard[name] = found.heads[name].seq if name in found.heads else end
+                heard |= self._ends(some, found)
         for name in names:
             if offline is not None:
                 results[name] = self._without_request(name, offline)
                 continue
             result = results[name] = self._sync_project(name, heard[name])
-            if result.outcome in (OFFLINE, CANCELLED):
+            if result.trouble is not None and responses.is_of_server(result.trouble):
                 offline = result.trouble
         self._finish(list(results.values()))
         return SyncResult(results, offline if not results else None)
@@ -168,12 +198,24 @@ class Syncer:
                 self._store.follow(project_id)  # the server accepts it again
             up = self._push(project_id)
             if up.sent:
-                more = self._downsync.run(project_id)
+                more = self._downsync.run(project_id, after=down.through)
                 down = DownsyncResult(
                     down.changes + more.changes, down.own + more.own, more.through, down.trouble or more.trouble
                 )
         trouble = down.trouble or up.trouble
         return ProjectResult(project_id, DONE if trouble is None else trouble.outcome, down, up)
+
+    def _ends(self, names: Sequence[str], found: Heads) -> dict[str, int]:
+        """Return the last numbers of the logs that the server has said; it says none of one that it refuses.
+
+        A project that is refused and was never read may not exist yet: its first append decides.
+        """
+        ends: dict[str, int] = {}
+        for name in names:
+            end = self._store.head(name).seq
+            if name not in found.diverged and not (name in found.refused and end):
+                ends[name] = found.heads[name].seq if name in found.heads else end
+        return ends
 
     def _pull(self, project_id: str, heard: int | None) -> DownsyncResult:
         head = self._store.head(project_id)
