@@ -7,8 +7,10 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sltt_core.api.access import Authenticator, Principal
 from sltt_core.api.app import Api
 from sltt_core.api.http import Request
+from sltt_core.base.errors import Unauthenticated
 from sltt_core.base.runtime import SYSTEM, Runtime
 from sltt_core.http_client.responses import HttpResponse
 from sltt_core.http_client.transport import ConnectFailed, OutcomeUnknown
@@ -18,8 +20,10 @@ from sltt_core.sync.device import Device
 from sltt_core.sync.remote import Remote
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from sltt_core.api.access import Access
     from sltt_core.log.storage import BaseStorageService
 
 Answer = Callable[[str, str, Callable[[], HttpResponse]], HttpResponse | None]
@@ -33,21 +37,31 @@ class Server:
     returns the response, or `None` for that of the API.
     """
 
-    def __init__(self, folder: Path, name: str = "server", **options: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "server",
+        access: Callable[[BaseStorageService], Access] | None = None,
+        **options: Any,
+    ) -> None:
+        """`access` makes the access control of a storage; `options` are those of `Api`."""
         self.path = folder / f"{name}.db"
+        self._access = access
         self._options = options
-        self.storage: BaseStorageService = LocalStorageService(self.path)
-        self.storage.initialize()
-        self._api = Api(self.storage, name, **options)
+        self._open(self.path, name)
         self.answer: Answer | None = None
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
 
     def replace(self, path: Path) -> None:
         """Let the server have another log, as after a restore."""
         self.storage.close()
-        self.storage = LocalStorageService(path)
+        self._open(path, "restored")
+
+    def _open(self, path: Path, name: str) -> None:
+        self.storage: BaseStorageService = LocalStorageService(path)
         self.storage.initialize()
-        self._api = Api(self.storage, "restored", **self._options)
+        access = None if self._access is None else self._access(self.storage)
+        self._api = Api(self.storage, name, access=access, **self._options)
 
     def close(self) -> None:
         """End the server."""
@@ -99,6 +113,19 @@ class Wire:
 
     def close(self) -> None:
         """There is no connection to close."""
+
+
+class Logins(Authenticator):
+    """Verifies tokens that are the name of their owner. A test changes `valid`."""
+
+    def __init__(self, *names: str) -> None:
+        self.valid = set(names)
+
+    def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        name = headers.get("authorization", "").removeprefix("Bearer ")
+        if name not in self.valid:
+            raise Unauthenticated("the token is not valid")
+        return Principal(name)
 
 
 def stale() -> HttpResponse:
