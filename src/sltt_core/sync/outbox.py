@@ -153,8 +153,12 @@ def accept(connection: Connection, batch: int, seqs: Sequence[int]) -> list[Outs
 
 
 def thaw(connection: Connection, batch: int) -> None:
-    """Let the edits of a batch wait again, and delete the batch. The server must have refused all of it."""
-    connection.execute(f"UPDATE outsyncs SET state = '{WAITING}', batch = NULL, seq = NULL WHERE batch = ?", (batch,))
+    """Let the edits of a batch wait again, and delete the batch. The server must have refused all of it.
+
+    Edits that a page brought back are done: another copy of the store has sent them, or another device after a restore.
+    """
+    connection.execute("DELETE FROM outsyncs WHERE batch = ? AND seq IS NOT NULL", (batch,))
+    connection.execute(f"UPDATE outsyncs SET state = '{WAITING}', batch = NULL WHERE batch = ?", (batch,))
     _delete_batch(connection, batch)
 
 
@@ -165,14 +169,14 @@ def refuse(connection: Connection, batch: int, problems: Mapping[int, str]) -> l
     """
     edits = in_batch(connection, batch)
     thaw(connection, batch)
-    refused = [edits[index] for index in sorted(problems)]
+    refused = [index for index in sorted(problems) if edits[index].seq is None]
     connection.executemany(
         f"UPDATE outsyncs SET state = '{REJECTED}', problem = ? WHERE local = ?",
-        [(problems[index], edits[index].local) for index in sorted(problems)],
+        [(problems[index], edits[index].local) for index in refused],
     )
     if edits:
         hold(connection, edits[0].project_id)
-    return refused
+    return [edits[index] for index in refused]
 
 
 def hold(connection: Connection, project_id: str) -> None:
@@ -204,15 +208,6 @@ def replace(connection: Connection, edit: Outsync) -> None:
         "UPDATE outsyncs SET data_json = ?, timestamp = ?, cid = ?, state = ?, problem = ? WHERE local = ?",
         (edit.data_json, edit.timestamp, edit.cid, edit.state, edit.problem_json, edit.local),
     )
-
-
-def settle(connection: Connection, batch: int) -> None:
-    """End a batch whose key the server has with another content: what came back was stored, the rest waits again.
-
-    The whole log must have been read before.
-    """
-    connection.execute("DELETE FROM outsyncs WHERE batch = ? AND seq IS NOT NULL", (batch,))
-    thaw(connection, batch)
 
 
 def drop(connection: Connection, edit: Outsync) -> None:

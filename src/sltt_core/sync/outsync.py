@@ -50,20 +50,23 @@ class Outsyncer:
         downsync: Callable[[str], DownsyncResult],
         *,
         notify: Notify = events.ignore,
-        guarded: bool = False,
     ) -> None:
-        """`downsync` reads the log of a project. `guarded` appends a batch only to the end that was read."""
+        """`downsync` reads the log of a project."""
         self._store = store
         self._remote = remote
         self._downsync = downsync
         self._notify = notify
-        self._guarded = guarded
         self._limits: dict[str, int] = {}
         """The most bytes of a batch, by project, where the server accepts fewer than `MAX_BATCH_BYTES`."""
 
     def run(self, project_id: str, login: Login) -> OutsyncResult:
-        """Send what waits. Edits that the server refuses are set aside, and the others go on."""
+        """Send what waits. Edits that the server refuses are set aside, and the others go on.
+
+        A batch is appended only to the end that the device knows. An edit that is in the log already, after a page that
+        was stale, or because another copy of the store sent it, would be stored twice otherwise.
+        """
         tally = _Tally(self._store.counts(project_id).get(WAITING, 0))
+        end = self._store.head(project_id).seq
         trouble = None
         pulls = 0
         while trouble is None:
@@ -72,15 +75,18 @@ class Outsyncer:
             if batch is None:
                 break
             try:
-                result = self._send(batch)
+                result = self._send(batch, end)
             except RemoteError as error:
                 action = responses.action_of(error)
                 if action in (responses.PULL, responses.SETTLE):
                     pulls += 1
                     trouble = self._after_pull(batch, action, error, pulls)
+                    end = self._store.head(project_id).seq
                 else:
                     trouble = self._after(batch, action, error, tally)
             else:
+                if result.seqs and min(result.seqs) == end + 1:
+                    end = max(result.seqs)
                 tally.accept([edit.cid for edit in self._store.accept(batch, result.seqs)], result.replayed)
                 self._notify(events.Progress(project_id, "up", len(tally.sent), tally.total))
         counts = self._store.counts(project_id)
@@ -94,9 +100,8 @@ class Outsyncer:
             trouble or self._left(project_id, login),
         )
 
-    def _send(self, batch: Batch) -> AppendResult:
-        head = self._store.head(batch.project_id).seq if self._guarded else None
-        result = self._remote.append_body(batch.body, key=batch.key, if_head=head)
+    def _send(self, batch: Batch, end: int) -> AppendResult:
+        result = self._remote.append_body(batch.body, key=batch.key, if_head=end)
         edits = len(self._store.in_batch(batch))
         if len(result.seqs) != edits:
             raise ForeignResponse(f"the response has {len(result.seqs)} numbers for {edits} changes", status=200)

@@ -298,7 +298,7 @@ class DeviceStore:
 
         def settle(connection: Connection) -> None:
             edits = outbox.in_batch(connection, batch.batch)
-            outbox.settle(connection, batch.batch)
+            outbox.thaw(connection, batch.batch)
             self._rename(connection)
             used = rows.find_cids(connection, batch.project_id, [edit.cid for edit in edits])
             self._name_again(connection, [edit for edit in edits if edit.seq is None and edit.cid in used])

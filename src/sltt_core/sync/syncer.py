@@ -56,7 +56,6 @@ class Syncer:
         runtime: Runtime = SYSTEM,
         notify: Notify = events.ignore,
         ranges: int = RANGES,
-        guarded: bool = False,
     ) -> None:
         self._store = store
         self._remote = remote
@@ -65,7 +64,7 @@ class Syncer:
         self._notify_all = notify
         self._notify_one: Notify | None = None
         self._downsync = Downsync(store, remote, notify=self._notify, ranges=ranges)
-        self._outsyncer = Outsyncer(store, remote, self._downsync.run, notify=self._notify, guarded=guarded)
+        self._outsyncer = Outsyncer(store, remote, self._downsync.run, notify=self._notify)
         self._running = runtime.new_lock()
         self._current: object = None
         self._cancelled: object = None

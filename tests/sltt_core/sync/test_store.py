@@ -14,7 +14,7 @@ import pytest
 from sltt_core.base.errors import InvalidBatch, InvalidInput, NotAllowed, NotFound, ReservedType, StorageError
 from sltt_core.base.runtime import SYSTEM
 from sltt_core.log.pages import Head
-from sltt_core.model.chain import GENESIS, link
+from sltt_core.model.chain import GENESIS, link, link_of
 from sltt_core.model.changes import Change
 from sltt_core.sync.device import Device, DeviceProject
 from sltt_core.sync.outsyncs import FROZEN, HELD, REJECTED, WAITING, Batch, problem_text
@@ -354,6 +354,25 @@ def test_an_edit_whose_cid_has_another_content_is_not_taken_for_it(device: Devic
     assert left.data == {"n": 1}
     assert device.device_id != known
     assert left.cid == f"{device.device_id}.1"
+
+
+@pytest.mark.parametrize("end", ["thaw", "refuse", "settle"])
+def test_what_came_back_is_not_sent_again_when_its_batch_ends(device: Device, end: str) -> None:
+    """Found by the simulation: another copy of the store had sent a part of the batch."""
+    project = device.project("p")
+    create(project, "e", "f")
+    batch = frozen(device)
+    edit = device.outbox()[0]
+    back = change(1, GENESIS, edit.cid).replace(timestamp=edit.timestamp, entity_type=edit.entity_type, chain="")
+    back = back.replace(data_json=edit.data_json, operation=edit.operation)
+    device.store.put_page("p", device.store.head("p"), [back.replace(chain=link_of(GENESIS, back))])
+    assert [edit.seq for edit in device.outbox()] == [1, None]
+    if end == "refuse":
+        refused_edits = device.store.refuse(batch, {0: problem_text("invalid-batch", "is wrong")})
+        assert refused_edits == []
+    else:
+        getattr(device.store, end)(batch)
+    assert [(edit.entity_id, edit.state) for edit in device.outbox()] == [("f", WAITING)]
 
 
 def test_the_log_of_a_device_is_read_only(device: Device) -> None:
