@@ -101,10 +101,17 @@ class Outsyncer:
         )
 
     def _send(self, batch: Batch, end: int) -> AppendResult:
-        result = self._remote.append_body(batch.body, key=batch.key, if_head=end)
-        edits = len(self._store.in_batch(batch))
-        if len(result.seqs) != edits:
-            raise ForeignResponse(f"the response has {len(result.seqs)} numbers for {edits} changes", status=200)
+        """Send a batch, to be appended where the log ends as far as the device knows.
+
+        If an edit of it came back, the server has the batch already, or another device was faster with a part of it. In
+        the first case, the response is that of a replay. In the second case, nothing may be appended: it is sent for an
+        end that the log certainly has not.
+        """
+        edits = self._store.in_batch(batch)
+        before = min([end, *(edit.seq - 1 for edit in edits if edit.seq is not None)])
+        result = self._remote.append_body(batch.body, key=batch.key, if_head=before)
+        if len(result.seqs) != len(edits):
+            raise ForeignResponse(f"the response has {len(result.seqs)} numbers for {len(edits)} changes", status=200)
         return result
 
     def _after(self, batch: Batch, action: str, error: RemoteError, tally: _Tally) -> Trouble | None:

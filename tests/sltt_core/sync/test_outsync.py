@@ -19,6 +19,7 @@ from sltt_core.sync.device import Device
 from sltt_core.sync.errors import ApiProblem
 from sltt_core.sync.outcomes import DIVERGED, DONE, OFFLINE, PAUSED, STOPPED
 from sltt_core.sync.outsyncs import FROZEN, HELD, REJECTED, WAITING
+from sltt_core.sync.remote import batch_body
 from tests.contract.logs import everything, new
 from tests.sltt_core.sync.conftest import MakeDevice
 from tests.sltt_core.sync.servers import Answer, Server, html, loses_response, problem, stale
@@ -420,6 +421,35 @@ def test_an_edit_that_a_copy_of_the_store_has_sent_is_not_stored_again_after_a_s
     assert copy.sync("p").outcome == DONE
     assert stored(server) == ["e", "f"]
     assert copy.outbox() == []
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_batch_of_which_a_part_came_back_stores_no_edit_twice(server: Server, device: Device, reached: bool) -> None:
+    """Found by the simulation: another copy of the store, or another device in a resync, sent a part of the batch."""
+    edits(device, "e", "f")
+    batch = device.store.next_batch("p", "")
+    assert batch is not None
+    if reached:
+        server.client().append_body(batch.body, key=batch.key)
+        server.answer = lambda method, target, respond: _first_change(respond()) if "/changes?" in target else None
+        device.sync()
+    else:
+        first = batch_body([json.loads(batch.body)[0]])
+        server.client().append_body(first, key="of-another-device")
+    server.answer = None
+    assert device.sync().outcome == DONE
+    assert stored(server) == ["e", "f"]
+    assert device.outbox() == []
+
+
+def _first_change(response: HttpResponse) -> HttpResponse:
+    """Return the page of a replica that has only the first change."""
+    page = json.loads(response.body)
+    if len(page["changes"]) < 2:
+        return response
+    first = page["changes"][0]
+    page |= {"changes": [first], "count": 1, "through": 1, "chain": first["chain"]}
+    return response.replace(body=json.dumps(page).encode())
 
 
 def test_batches_of_one_sync_need_no_page_between_them(server: Server, device: Device) -> None:
