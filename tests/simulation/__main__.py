@@ -5,27 +5,44 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import signal
 import sys
 from collections import Counter
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing import get_context
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scripts.pipes import run_program
 from tests.simulation import permissions
 from tests.simulation.bugs import BUGS
 from tests.simulation.checker import CHECKS, WITH_MEMBERS, violations
+from tests.simulation.devices import checker as devices
+from tests.simulation.devices.bugs import DEVICE_BUGS
+from tests.simulation.devices.world import DeviceWorld
 from tests.simulation.planting import find
 from tests.simulation.team import TeamWorld
 from tests.simulation.world import World
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.simulation.planting import Bug
+
 PROGRESS_SECONDS = 2.0
 SHOWN = 10
-COLLECT_EVERY = 100
+BLOCK = 20
+"""How many schedules a process runs before it reports them."""
+WORLDS: dict[str, type[World]] = {"members": TeamWorld, "devices": DeviceWorld}
+"""The kinds of schedules besides the usual, by option."""
 EXAMPLES = """examples:
   make simulate SEEDS=1000                run the schedules of the seeds 0 to 999
   make simulate SEEDS=1000 ARGS='--from 5000'
   make simulate SEED=744                  replay one, with its trace
   make simulate ARGS='--members'          run schedules with members, whose requests go through the API
+  make simulate ARGS='--devices'          run schedules with devices that sync
+  make simulate SEEDS=50000 ARGS='--devices --jobs 4'
   make simulate ARGS='--planted'          find the planted bugs, each from seeds alone
 
 exit codes: 0 every promise held (or every planted bug was found), 1 otherwise, 2 wrong argument, 130 Ctrl-C
@@ -44,9 +61,6 @@ class Tally:
         self.began = monotonic()
 
     def run(self, seed: int) -> None:
-        # A world is one large reference cycle; automatic collection costs 20 % of the time.
-        if seed % COLLECT_EVERY == 0:
-            gc.collect()
         outcome = self.world(seed).run()
         self.schedules += 1
         self.requests += outcome.requests
@@ -54,6 +68,15 @@ class Tally:
         self.virtual_seconds += outcome.seconds
         self.faults.update(outcome.faults)
         self.violations += [(seed, violation) for violation in violations(outcome.history)]
+
+    def add(self, other: Tally) -> None:
+        """Add the totals of other schedules."""
+        self.schedules += other.schedules
+        self.requests += other.requests
+        self.calls += other.calls
+        self.virtual_seconds += other.virtual_seconds
+        self.faults.update(other.faults)
+        self.violations += other.violations
 
     def __str__(self) -> str:
         seeds = len({seed for seed, _ in self.violations})
@@ -77,21 +100,40 @@ class Tally:
 
 def checked(world: type[World]) -> set[str]:
     """Return the promises that are checked in one kind of schedules."""
+    if world is DeviceWorld:
+        return set(devices.CHECKS)
     return WITH_MEMBERS if world is TeamWorld else set(CHECKS) - set(permissions.CHECKS)
 
 
-def run_many(world: type[World], first: int, count: int, as_json: bool) -> int:
-    """Run the schedules of many seeds and print the totals; return the exit code."""
+def run_some(world: type[World], seeds: range) -> Tally:
+    """Run the schedules of some seeds; return their totals."""
+    tally = Tally(world)
+    gc.disable()  # a world is one large reference cycle; automatic collection costs 20 % of the time
+    for seed in seeds:
+        tally.run(seed)
+    gc.collect()
+    return tally
+
+
+def run_many(world: type[World], first: int, count: int, jobs: int, as_json: bool) -> int:
+    """Run the schedules of many seeds in so many processes and print the totals; return the exit code."""
     tally = Tally(world)
     reported = monotonic()
     stopped = False
-    gc.disable()
+    last = first + count
+    blocks = [range(start, min(start + BLOCK, last)) for start in range(first, last, BLOCK)]
     try:
-        for seed in range(first, first + count):
-            tally.run(seed)
-            if monotonic() - reported > PROGRESS_SECONDS:
-                reported = monotonic()
-                _progress(f"{tally.schedules:,} of {count:,} schedules, {len(tally.violations)} violations")
+        with ExitStack() as stack:
+            run = partial(run_some, world)
+            done: Iterator[Tally] = map(run, blocks)
+            if jobs > 1:
+                pool = stack.enter_context(get_context("spawn").Pool(jobs, _ignore_ctrl_c))
+                done = pool.imap_unordered(run, blocks)
+            for some in done:
+                tally.add(some)
+                if monotonic() - reported > PROGRESS_SECONDS:
+                    reported = monotonic()
+                    _progress(f"{tally.schedules:,} of {count:,} schedules, {len(tally.violations)} violations")
     except KeyboardInterrupt:
         stopped = True
     _progress("")
@@ -101,12 +143,17 @@ def run_many(world: type[World], first: int, count: int, as_json: bool) -> int:
         for name, number in tally.faults.most_common():
             print(f"  {number:>11,}  {name}")
         for seed, violation in tally.violations[:SHOWN]:
-            members = " ARGS=--members" if tally.world is TeamWorld else ""
-            print(f"seed {seed}: {violation}\n  replay it: make simulate SEED={seed}{members}")
+            option = next((f" ARGS=--{name}" for name, world in WORLDS.items() if world is tally.world), "")
+            print(f"seed {seed}: {violation}\n  replay it: make simulate SEED={seed}{option}")
         if len(tally.violations) > SHOWN:
             print(f"… and {len(tally.violations) - SHOWN} more")
         print(f"{tally} ({monotonic() - tally.began:.0f} s)" + (", stopped by Ctrl-C" if stopped else ""))
     return 130 if stopped else int(bool(tally.violations))
+
+
+def _ignore_ctrl_c() -> None:
+    """Leave Ctrl-C to the process that prints the totals."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _progress(text: str) -> None:
@@ -144,10 +191,10 @@ def replay(world: type[World], seed: int, as_json: bool) -> int:
     return int(bool(found))
 
 
-def find_planted(most: int, as_json: bool) -> int:
+def find_planted(bugs: Sequence[Bug], most: int, as_json: bool) -> int:
     """Look for each planted bug with the seeds from 0 on; return the exit code."""
     rows = []
-    for bug in BUGS:
+    for bug in bugs:
         _progress(bug.name)
         rows.append((bug, find(bug, range(most))))
         _progress("")
@@ -177,18 +224,22 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, metavar="SEED", dest="first", help="the first seed (default: 0)")
     parser.add_argument("--seed", type=int, metavar="SEED", help="replay this schedule and print its trace")
     parser.add_argument("--members", action="store_true", help="run the schedules with members and the API")
+    parser.add_argument("--devices", action="store_true", help="run the schedules with devices that sync")
+    parser.add_argument("--jobs", type=_count, default=1, metavar="N", help="in how many processes (default: 1)")
     parser.add_argument("--planted", action="store_true", help="look for each planted bug with up to N seeds")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
-    world = TeamWorld if given.members else World
+    if given.members and given.devices:
+        parser.error("--members and --devices exclude each other")
+    world = TeamWorld if given.members else DeviceWorld if given.devices else World
     if given.seed is not None and given.planted:
         parser.error("--seed and --planted exclude each other")
     try:
         if given.planted:
-            return find_planted(given.seeds, given.json)
+            return find_planted(DEVICE_BUGS if given.devices else BUGS, given.seeds, given.json)
         if given.seed is not None:
             return replay(world, given.seed, given.json)
-        return run_many(world, given.first, given.seeds, given.json)
+        return run_many(world, given.first, given.seeds, given.jobs, given.json)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 130

@@ -5,19 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sltt_core.base.json_reader import Reader
-from sltt_core.log.pages import EMPTY_LOG
-from sltt_core.model.chain import GENESIS
 from sltt_core.sqlite import rows
-from sltt_core.sync import downsync, forks, outbox, outsync, responses, store, syncer
-from sltt_core.sync.device import Unit
-from sltt_core.sync.downsync import Downsync
+from sltt_core.sync import forks, outbox, store
 from sltt_core.sync.errors import ForeignResponse, RemoteError
 from sltt_core.sync.outcomes import DownsyncResult
 from sltt_core.sync.outsync import Outsyncer
 from sltt_core.sync.outsyncs import problem_text
 from sltt_core.sync.remote import Remote
-from sltt_core.sync.resync import Resync
 from sltt_core.sync.results import AppendResult
 from sltt_core.sync.store import DeviceStore
 from sltt_core.sync.syncer import Syncer
@@ -26,16 +20,14 @@ from tests.simulation.planting import Bug, patched
 
 _send = Outsyncer._send
 _put_page = DeviceStore.put_page
-_action_of = responses.action_of
 _refused = Outsyncer._refused
 _pull = Syncer._pull
 _changes_after = Remote.changes_after
-_settle = DeviceStore.settle
-_head = DeviceStore.head
+_append_body = Remote.append_body
 
 
-def _fresh_key(self: Outsyncer, batch: Any) -> AppendResult:
-    return _send(self, batch.replace(key=f"{batch.key}:{batch.tries}"))
+def _fresh_key(self: Outsyncer, batch: Any, end: int) -> AppendResult:
+    return _send(self, batch.replace(key=f"{batch.key}:{batch.tries}"), end)
 
 
 def _cursor_before_page(self: DeviceStore, project_id: str, after: Any, changes: Any, heard: int = 0) -> Any:
@@ -57,10 +49,10 @@ def _cursor_before_page(self: DeviceStore, project_id: str, after: Any, changes:
     return _put_page(self, project_id, after, changes, heard)
 
 
-def _clear_on_200(self: Outsyncer, batch: Any) -> AppendResult:
+def _clear_on_200(self: Outsyncer, batch: Any, end: int) -> AppendResult:
     """Take each 200 for the server's."""
     try:
-        return _send(self, batch)
+        return _send(self, batch, end)
     except ForeignResponse as error:
         if error.status != 200:
             raise
@@ -80,9 +72,9 @@ def _each_alone(edits: Any) -> Any:
     return ([edit] for edit in edits)
 
 
-def _unguarded(self: Outsyncer, batch: Any) -> AppendResult:
-    self._guarded = False
-    return _send(self, batch)
+def _unguarded(self: Remote, body: bytes, *, key: str, if_head: int | None = None) -> AppendResult:
+    """Append to whatever end the log has, however old the page that was read."""
+    return _append_body(self, body, key=key)
 
 
 def _no_chain(self: Remote, project_id: str, cursor: int = 0, **options: Any) -> Any:
@@ -99,14 +91,13 @@ def _one_cursor(self: Syncer, project_id: str, heard: int | None) -> DownsyncRes
     return _pull(self, project_id, heard)
 
 
+def _send_whole(self: Outsyncer, batch: Any, end: int) -> AppendResult:
+    return self._remote.append_body(batch.body, key=batch.key, if_head=end)
+
+
 def _block(self: Outsyncer, batch: Any, action: str, error: RemoteError) -> dict[int, str]:
     """Let a refused edit stay where it is, and all others behind it."""
     return {}
-
-
-def _thaw_all(self: DeviceStore, batch: Any) -> None:
-    """Send a batch again in place of the other edits that the server has under its key."""
-    self.thaw(batch)
 
 
 def _same_device(self: DeviceStore, *_: Any) -> None:
@@ -117,14 +108,14 @@ def _forget(connection: Any, project_id: str) -> list[Any]:
     return []
 
 
-def _send_all_lost(self: Resync, project_id: str) -> None:
-    pass
-
-
 _bug = partial(Bug, world=DeviceWorld)
 
 DEVICE_BUGS = (
-    _bug("fresh key per retry", "Each try of a batch has a key of its own.", patched((Outsyncer, "_send", _fresh_key))),
+    _bug(
+        "fresh key per retry",
+        "Each try of a batch has a key of its own, and is appended to whatever end the log has.",
+        patched((Outsyncer, "_send", _fresh_key), (Remote, "append_body", _unguarded)),
+    ),
     _bug(
         "cursor before page",
         "The cursor is stored in one transaction, and the page in the next.",
@@ -145,7 +136,11 @@ DEVICE_BUGS = (
         "A transaction is sent in parts.",
         patched((outbox, "_units", _each_alone), (outbox, "MAX_UNIT", 2)),
     ),
-    _bug("stale page accepted", "A page that does not join is accepted.", patched((Outsyncer, "_send", _unguarded))),
+    _bug(
+        "stale page accepted",
+        "What a stale page does not show counts as not stored.",
+        patched((Remote, "append_body", _unguarded)),
+    ),
     _bug(
         "chain unchecked",
         "Neither the server nor the device compares the links.",

@@ -44,6 +44,7 @@ def logs_are_equal(record: Record) -> Iterator[str]:
 
 def chain_is_unbroken(record: Record) -> Iterator[str]:
     """The numbers of each log are dense, and each link is the hash of its change and of the link before it."""
+    yield from record.unreadable
     logs = [("the server", record.server), *((store.name, store.logs) for store in record.stores)]
     for name, found in logs:
         for project, changes in found.items():
@@ -107,9 +108,9 @@ def units_are_whole(record: Record) -> Iterator[str]:
                 yield f"the edits {unit} have the numbers {found}"
 
 
-def edits_are_unchanged(record: Record) -> Iterator[str]:
-    """What a device notices about itself: its timestamps never run backwards, and its results are true."""
-    yield from record.wrong
+def time_runs_forward(record: Record) -> Iterator[str]:
+    """The timestamps of a device never run backwards, whatever its clock does."""
+    yield from record.backwards
 
 
 CHECKS: dict[str, Callable[[Record], Iterator[str]]] = {
@@ -121,7 +122,7 @@ CHECKS: dict[str, Callable[[Record], Iterator[str]]] = {
     "nothing is left": nothing_is_left,
     "only the server refuses": only_the_server_refuses,
     "units whole": units_are_whole,
-    "time runs forward": edits_are_unchanged,
+    "time runs forward": time_runs_forward,
 }
 
 

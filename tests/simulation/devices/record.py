@@ -46,8 +46,10 @@ class Record(NamedTuple):
     """Edits that a person decided on, so their units may be apart."""
     refused: set[int]
     """Edits that the server refused with a problem document of the API."""
-    wrong: list[str]
-    """What was noticed during the schedule."""
+    backwards: list[str]
+    """Timestamps of a device that were before an earlier one of it."""
+    unreadable: list[str]
+    """Logs of devices that cannot be read."""
     failures: list[BaseException]
     stuck: int
     restored: bool

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HTML = {"content-type": "text/html"}
 JSON = {"content-type": "application/json"}
+PROBLEM_JSON = {"content-type": "application/problem+json"}
 PORTALS = (
     HttpResponse(200, HTML, b"<html>Log in to the hotel network</html>"),
     HttpResponse(200, JSON, b'{"success":true}'),
@@ -205,7 +206,7 @@ def problem(status: int, kind: str, **more: object) -> HttpResponse:
         "requestId": "r1",
         **more,
     }
-    return HttpResponse(status, {"content-type": "application/problem+json"}, json.dumps(document).encode())
+    return HttpResponse(status, PROBLEM_JSON, json.dumps(document).encode())
 
 
 def numbers_in(body: bytes, *, bad: bool = False) -> list[int]:

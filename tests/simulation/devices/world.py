@@ -10,17 +10,19 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from sltt_core.api.app import Api
+from sltt_core.base.errors import SlttError
 from sltt_core.http_client.responses import HttpResponse
 from sltt_core.log.batches import CHUNK_BYTES, CHUNK_CHANGES
+from sltt_core.log.pages import ChangeStats
 from sltt_core.sync.outcomes import DIVERGED
-from sltt_core.sync.outsyncs import FROZEN, REJECTED, SENT, WAITING
+from sltt_core.sync.outsyncs import FROZEN, SENT, WAITING
 from tests.simulation.devices import wire
 from tests.simulation.devices.faults import FAULTS, SERVER_RESTORE
 from tests.simulation.devices.record import Edit, Record, Store
 from tests.simulation.devices.tablet import Crash, Tablet, empty_store
 from tests.simulation.devices.wire import Gate
 from tests.simulation.faults import FaultInjector
-from tests.simulation.history import History
+from tests.simulation.history import History, Logs
 from tests.simulation.process import MakeStorage, Parts, Process
 from tests.simulation.scheduler import Host, Task
 from tests.simulation.world import PROJECTS, World
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sltt_core.api.http import Request
+    from sltt_core.model.changes import Change
 
 USERS = ("ann", "ben")
 MEMORY = Path("/dev/shm")
@@ -52,7 +55,7 @@ class DeviceWorld(World):
         self.cache: dict[str, HttpResponse] = {}
         """The last page of each project, as a proxy remembers it."""
         self.tablets: list[Tablet] = []
-        self.record = Record({}, [], {}, set(), set(), set(), set(), set(), [], self.scheduler.failures, 0, False)
+        self.record = Record({}, [], {}, set(), set(), set(), set(), set(), [], [], self.scheduler.failures, 0, False)
         self._apis: dict[str, Api] = {}
         self._numbers = 0
         self._folder = Path()
@@ -201,7 +204,7 @@ class DeviceWorld(World):
                 unit.edit("update", "note", random.choice(("e1", "e2", "e3")), data)
         for edit in unit.edits:
             if edit.timestamp < tablet.last_time:
-                self.record.wrong.append(f"{tablet.name}: {edit.timestamp} after {tablet.last_time}")
+                self.record.backwards.append(f"{tablet.name}: {edit.timestamp} after {tablet.last_time}")
             tablet.last_time = edit.timestamp
         tablet.made.extend(numbers)
         self.record.edits.update((number, Edit(number, project, numbers)) for number in numbers)
@@ -291,25 +294,24 @@ class DeviceWorld(World):
             self._boot(tablet)
             assert tablet.device is not None
             tablet.device.follow(*PROJECTS)  # a device may have stopped between `purge` and `follow`
-        before: object = None
         for turn in range(QUIET_ROUNDS):
             for tablet in self.tablets:
                 self._spawn(tablet, self._sync_in_the_end)
                 if turn:  # in the first round, all at the same time
                     self.scheduler.run()
             self.scheduler.run()
-            state = self._state()
-            if state == before and not any(left for *_, left in state):
+            if len(set(self._ends())) == 1:
                 break
-            before = state
-        self.record = self.record._replace(stores=[self._read(tablet) for tablet in self.tablets])
+        self.record = self.record._replace(stores=[self._store_of(tablet) for tablet in self.tablets])
 
-    def _state(self) -> list[tuple[Any, ...]]:
+    def _ends(self) -> list[tuple[Any, ...]]:
+        """Return the ends of the logs of each device; equal ones only when no edit moves any more."""
         found = []
         for tablet in self.tablets:
             assert tablet.device is not None
+            left = tablet.device.outbox(states=LEFT)
             heads = tuple(tablet.device.store.head(project) for project in PROJECTS)
-            found.append((*heads, len(tablet.device.outbox(states=LEFT))))
+            found.append((*heads, tablet.name if left else ""))
         return found
 
     def _sync_in_the_end(self, tablet: Tablet) -> None:
@@ -327,13 +329,32 @@ class DeviceWorld(World):
                 if found.outcome == DIVERGED:
                     self.note("resynced", tablet.name, project, tablet.device.resync(project))
 
-    def _read(self, tablet: Tablet) -> Store:
+    def _store_of(self, tablet: Tablet) -> Store:
         assert tablet.device is not None
-        logs = {project: tuple(tablet.device.project(project).changes()) for project in PROJECTS}
+        logs: dict[str, tuple[Change, ...]] = {}
+        for project in PROJECTS:
+            try:
+                logs[project] = tuple(tablet.device.project(project).changes())
+            except SlttError as error:
+                self.record.unreadable.append(f"{tablet.name} cannot read {project}: {error.message}")
         return Store(tablet.name, logs, tuple(tablet.device.outbox()), tablet.device.status())
 
     def _replay_late(self) -> None:
         """Nothing: the keys are those of the other schedules."""
+
+    def _read_final_state(self) -> tuple[dict[str, Logs], tuple[str, ...]]:
+        """Read all logs, with a storage without a planted bug."""
+        process = self._start_process(Parts(), skewed=False)
+        final: dict[str, Logs] = {}
+
+        def read() -> None:
+            for project in PROJECTS:
+                changes = tuple(process.storage.get_changes_since(project_id=project))
+                final[project] = Logs(changes, ChangeStats(0, 0, 0, 0), {}, None, ())
+
+        self.scheduler.spawn(process.host, read)
+        self.scheduler.run()
+        return final, ()
 
     def _history(self, stuck: int) -> History:
         history = super()._history(stuck)

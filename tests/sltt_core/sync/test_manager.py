@@ -27,7 +27,6 @@ from sltt_core.sync.outcomes import CANCELLED, SyncResult
 from sltt_core.sync.store import DeviceStore
 from sltt_core.sync.syncer import Syncer
 from tests.contract.logs import batch, everything, new
-from tests.sltt_core.sync.conftest import MakeDevice
 from tests.sltt_core.sync.crashes import stale_after
 from tests.sltt_core.sync.servers import Logins, Server, problem, refuses
 
