@@ -54,7 +54,7 @@ CREATE TABLE outsyncs (                    -- the outbox: edits that did not com
     seq           INTEGER,                 -- while sent: its number in the server's log
     problem       TEXT                     -- why it is held, withheld or rejected: a JSON object
 );
-CREATE INDEX outbox ON outsyncs (project_id, unit, local);
+CREATE INDEX outbox ON outsyncs (project_id, state, unit, local);
 CREATE INDEX frozen ON outsyncs (batch) WHERE batch IS NOT NULL;
 CREATE TABLE batches (                     -- committed before the first byte is sent
     batch         INTEGER PRIMARY KEY AUTOINCREMENT,
