@@ -179,6 +179,7 @@ Arrived(project_id: str, first: int, last: int, own: int)
 AsyncDevice(*args: Any, **options: Any) -> None
 AsyncDevice.drop(self, cid: str) -> Outsync
 AsyncDevice.edit(self, cid: str, data: Mapping[str, object] | str) -> Outsync
+AsyncDevice.fetch(self) -> SyncStatus
 AsyncDevice.follow(self, *project_ids: str) -> None
 AsyncDevice.outbox(self, project_id: str | None = None, *states: str) -> list[Outsync]
 AsyncDevice.pause(self, project_id: str) -> None
@@ -191,7 +192,7 @@ AsyncDevice.start(self) -> None
 AsyncDevice.status(self) -> SyncStatus
 AsyncDevice.stop(self) -> None
 AsyncDevice.sync(self, *project_ids: str) -> SyncResult
-AsyncDevice.watch(self, project_id: str | None = None) -> AsyncIterator[AsyncIterator[Record]]
+AsyncDevice.watch(self, project_id: str | None = None) -> AsyncIterator[AsyncEvents]
 AsyncProject(project: DeviceProject) -> None
 AsyncProject.changes(self, after: int = 0) -> list[Change]
 AsyncProject.create(self, entity_type: str, entity_id: str, data: Mapping[str, object] | str | None = None, /,
@@ -200,6 +201,7 @@ AsyncProject.delete(self, entity_type: str, entity_id: str, data: Mapping[str, o
     **fields: object) -> Outsync
 AsyncProject.outbox(self) -> list[Outsync]
 AsyncProject.rejected(self) -> list[Outsync]
+AsyncProject.status(self) -> ProjectStatus | None
 AsyncProject.sync(self) -> ProjectResult
 AsyncProject.transaction(self) -> AsyncIterator[Unit]
 AsyncProject.update(self, entity_type: str, entity_id: str, data: Mapping[str, object] | str | None = None, /,

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from asyncio import to_thread
-from contextlib import asynccontextmanager
+from asyncio import CancelledError, ensure_future, shield, to_thread
+from contextlib import asynccontextmanager, suppress
 
 from sltt_core.sync.device import Device
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from asyncio import Future
+    from collections.abc import AsyncIterator, Callable, Mapping
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Any, Self, TypeVar
 
     from sltt_core.base.record import Record
     from sltt_core.model.changes import Change
     from sltt_core.sync.device import DeviceProject, Unit
     from sltt_core.sync.events import Events
-    from sltt_core.sync.outcomes import ProjectResult, SyncResult, SyncStatus
+    from sltt_core.sync.outcomes import ProjectResult, ProjectStatus, SyncResult, SyncStatus
     from sltt_core.sync.outsyncs import Outsync
+
+    T = TypeVar("T")
 
 POLL_SECONDS = 0.25
 """How long a thread waits for an event before it looks whether the task was cancelled."""
@@ -33,7 +36,7 @@ class AsyncDevice:
         """The device behind it."""
 
     async def __aenter__(self) -> Self:
-        await to_thread(self.device.open)
+        await _entered(self.device.open, self.device.close)
         return self
 
     async def __aexit__(
@@ -69,6 +72,10 @@ class AsyncDevice:
         """Return what the device knows, without a request."""
         return await to_thread(self.device.status)
 
+    async def fetch(self) -> SyncStatus:
+        """Ask the server for the ends of the logs, and return the state."""
+        return await to_thread(self.device.fetch)
+
     async def start(self) -> None:
         """Sync in the background until `stop`."""
         await to_thread(self.device.start)
@@ -98,14 +105,19 @@ class AsyncDevice:
         return await to_thread(self.device.drop, cid)
 
     @asynccontextmanager
-    async def watch(self, project_id: str | None = None) -> AsyncIterator[AsyncIterator[Record]]:
+    async def watch(self, project_id: str | None = None) -> AsyncIterator[AsyncEvents]:
         """Sync in the background, and receive what happens with `async for`."""
         watched = self.device.watch(project_id)
-        events = await to_thread(watched.__enter__)
+
+        def leave() -> None:
+            watched.__exit__(None, None, None)
+
+        events = AsyncEvents(await _entered(watched.__enter__, leave))
         try:
-            yield _iterate(events)
+            yield events
         finally:
-            await to_thread(watched.__exit__, None, None, None)
+            await to_thread(leave)
+            await events.settle()
 
 
 class AsyncProject:
@@ -157,11 +169,45 @@ class AsyncProject:
         """Sync this project."""
         return await to_thread(self.project.sync)
 
+    async def status(self) -> ProjectStatus | None:
+        """Return what the device knows about the project; `None` if it does not follow it."""
+        return await to_thread(self.project.status)
 
-async def _iterate(events: Events) -> AsyncIterator[Record]:
-    while True:
-        event = await to_thread(events.get, POLL_SECONDS)
-        if event is not None:
-            yield event
-        elif events.ended:
-            return
+
+class AsyncEvents:
+    """The events of one watcher, for `async for`. A task that is cancelled while it waits loses none of them."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._getting: Future[Record | None] | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Record:
+        while True:
+            if self._getting is None:
+                self._getting = ensure_future(to_thread(self._events.get, POLL_SECONDS))
+            event = await shield(self._getting)
+            self._getting = None
+            if event is not None:
+                return event
+            if self._events.ended:
+                raise StopAsyncIteration
+
+    async def settle(self) -> None:
+        """Wait until no thread waits for an event any more."""
+        if self._getting is not None:
+            await self._getting
+
+
+async def _entered(enter: Callable[[], T], leave: Callable[[], object]) -> T:
+    """Call `enter` on a thread. If the task is cancelled meanwhile, wait for the thread, and undo it with `leave`."""
+    entering = ensure_future(to_thread(enter))
+    try:
+        return await shield(entering)
+    except CancelledError:
+        with suppress(Exception):  # it failed, so there is nothing to undo
+            await entering
+            await to_thread(leave)
+        raise
