@@ -21,6 +21,7 @@ from tests.simulation.planting import Bug, patched
 _send = Outsyncer._send
 _put_page = DeviceStore.put_page
 _refused = Outsyncer._refused
+_rename = DeviceStore._rename
 _pull = Syncer._pull
 _changes_after = Remote.changes_after
 _append_body = Remote.append_body
@@ -83,15 +84,14 @@ def _no_chain(self: Remote, project_id: str, cursor: int = 0, **options: Any) ->
 
 def _one_cursor(self: Syncer, project_id: str, heard: int | None) -> DownsyncResult:
     """Take the greatest cursor of all projects for that of this one."""
-    cursor = (
-        max(known.cursor for known in self._store.status().projects.values()) if self._store.status().projects else 0
-    )
+    cursor = max((known.cursor for known in self._store.status().projects.values()), default=0)
     if heard is not None and heard <= cursor:
         return DownsyncResult(0, 0, cursor)
     return _pull(self, project_id, heard)
 
 
 def _send_whole(self: Outsyncer, batch: Any, end: int) -> AppendResult:
+    """Append a batch even if a part of it came back under another key."""
     return self._remote.append_body(batch.body, key=batch.key, if_head=end)
 
 
@@ -100,8 +100,14 @@ def _block(self: Outsyncer, batch: Any, action: str, error: RemoteError) -> dict
     return {}
 
 
-def _same_device(self: DeviceStore, *_: Any) -> None:
-    pass
+def _keep_id(self: DeviceStore, connection: Any) -> None:
+    """Make an id for a new store only."""
+    if not self._device:
+        _rename(self, connection)
+
+
+def _keep_cids(self: DeviceStore, connection: Any, strangers: Any) -> None:
+    """Send an edit under the cid that another copy of the store has used for another edit."""
 
 
 def _forget(connection: Any, project_id: str) -> list[Any]:
@@ -155,7 +161,12 @@ DEVICE_BUGS = (
     _bug(
         "copies keep the id",
         "A copied store goes on as the same device.",
-        patched((DeviceStore, "_rename", _same_device), (DeviceStore, "_name_again", _same_device)),
+        patched((DeviceStore, "_rename", _keep_id), (DeviceStore, "_name_again", _keep_cids)),
+    ),
+    _bug(
+        "part of a batch twice",
+        "A batch is sent whole, although a part of it came back under another key.",
+        patched((Outsyncer, "_send", _send_whole)),
     ),
     _bug(
         "lost end forgotten", "A resync sends nothing of what the server lost.", patched((forks, "unsettled", _forget))
