@@ -251,6 +251,14 @@ def unconfirmed(connection: Connection, project_id: str, through: int) -> list[O
     return lost
 
 
+def send_again(connection: Connection, project_id: str, end: int) -> None:
+    """Let edits wait again that were sent, and whose numbers are after the end of the server's log."""
+    connection.execute(
+        f"UPDATE outsyncs SET state = '{WAITING}', seq = NULL WHERE project_id = ? AND state = '{SENT}' AND seq > ?",
+        (project_id, end),
+    )
+
+
 def rebase(connection: Connection, project_id: str, seq: int) -> None:
     """Note that the log and the device share no later change than `seq`."""
     connection.execute("UPDATE outsyncs SET base_seq = min(base_seq, ?) WHERE project_id = ?", (seq, project_id))

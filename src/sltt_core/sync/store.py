@@ -290,6 +290,10 @@ class DeviceStore:
         """Let the edits of a batch wait again, of which the server has certainly stored nothing."""
         self._write(lambda connection: outbox.thaw(connection, batch.batch))
 
+    def send_again(self, project_id: str, end: int) -> None:
+        """Let edits wait again that were sent, if the server's log ends before their numbers, as after a restore."""
+        self._write(lambda connection: outbox.send_again(connection, project_id, end))
+
     def settle(self, batch: Batch) -> None:
         """End a batch whose key the server has with other changes, after the whole log was read.
 

@@ -22,7 +22,7 @@ from sltt_core.sync.outcomes import (
     Trouble,
 )
 from sltt_core.sync.outsync import Login, Outsyncer
-from sltt_core.sync.outsyncs import FROZEN, WAITING
+from sltt_core.sync.outsyncs import FROZEN, SENT, WAITING
 from sltt_core.sync.resync import Resync
 from sltt_core.sync.store import DIVERGED as DIVERGED_STATE
 from sltt_core.sync.store import PAUSED as PAUSED_STATE
@@ -195,7 +195,7 @@ class Syncer:
         if down.trouble is None:
             if self._store.state_of(project_id) == PAUSED_STATE and not self._store.is_paused_by_user(project_id):
                 self._store.follow(project_id)  # the server accepts it again
-            up = self._push(project_id)
+            up = self._push(project_id, heard)
             if up.sent:
                 more = self._downsync.run(project_id, after=down.through)
                 down = DownsyncResult(
@@ -222,8 +222,13 @@ class Syncer:
             return DownsyncResult(0, 0, head.seq)
         return self._downsync.run(project_id, heard)
 
-    def _push(self, project_id: str) -> OutsyncResult:
+    def _push(self, project_id: str, heard: int | None) -> OutsyncResult:
         counts = self._store.counts(project_id)
+        if counts.get(SENT):
+            # A restored server lost them before a page brought them back. If the page was stale, the server refuses to
+            # append them, because its log does not end there.
+            self._store.send_again(project_id, max(heard or 0, self._store.head(project_id).seq))
+            counts = self._store.counts(project_id)
         if not counts.get(WAITING) and not counts.get(FROZEN):
             return OutsyncResult(held=counts.get("held", 0), withheld=counts.get("withheld", 0))
         try:

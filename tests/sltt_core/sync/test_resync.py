@@ -12,7 +12,7 @@ from sltt_core.sync.device import Device
 from sltt_core.sync.outcomes import DIVERGED, DONE, OFFLINE
 from tests.contract.logs import batch, everything, new
 from tests.sltt_core.sync.conftest import MakeDevice
-from tests.sltt_core.sync.servers import Server, loses_response, refuses
+from tests.sltt_core.sync.servers import Server, loses_response, refuses, stale
 
 
 def restore(server: Server, folder: Path, seq: int, name: str = "backup", project_id: str = "p") -> None:
@@ -100,6 +100,20 @@ def test_devices_that_resync_at_the_same_time_do_not_double(
     assert one.resync("p").outcome == DONE
     found = names(everything(server.storage))
     assert len(found) == len(set(found)) == 250
+
+
+def test_an_edit_that_a_server_lost_before_it_came_back_is_sent_again(
+    server: Server, device: Device, tmp_path: Path
+) -> None:
+    """Found by the simulation: the device and the restored server share their history, so nothing diverges."""
+    device.project("p").create("document", "e")
+    server.answer = lambda method, target, respond: stale() if "/changes?" in target else None
+    assert device.sync().sent == 1
+    server.answer = None
+    restore(server, tmp_path, 0)
+    assert device.sync().outcome == DONE
+    assert names(everything(server.storage)) == ["e"]
+    assert device.outbox() == []
 
 
 def test_the_outbox_is_kept_and_sent_afterwards(server: Server, make_device: MakeDevice, tmp_path: Path) -> None:
