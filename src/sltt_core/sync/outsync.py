@@ -120,7 +120,7 @@ class Outsyncer:
         if refused:
             for edit in self._store.refuse(batch, refused):
                 tally.rejected.append(edit.cid)
-                reason = (self._store.outsync(edit.cid).problem or {})["detail"]
+                reason = (edit.problem or {})["detail"]
                 self._notify(events.Rejected(batch.project_id, edit.cid, str(reason)))
             return None
         if action == responses.HALVE:

@@ -29,6 +29,7 @@ from sltt_core.sync.outsyncs import (
     HELD,
     MAX_BATCH_BYTES,
     MAX_UNIT,
+    REJECTED,
     SENT,
     STATES,
     WAITING,
@@ -283,12 +284,29 @@ class DeviceStore:
         return self._write(lambda connection: outbox.accept(connection, batch.batch, seqs))
 
     def refuse(self, batch: Batch, problems: Mapping[int, str]) -> list[Outsync]:
-        """Note which edits of a batch the server refused, by their index; return them. The rest waits, or is held."""
-        return self._write(lambda connection: outbox.refuse(connection, batch.batch, problems))
+        """Note which edits of a batch the server refused, by their index; return them as they are now.
+
+        The rest waits, or is held.
+        """
+
+        def refuse(connection: Connection) -> list[Outsync]:
+            edits = outbox.in_batch(connection, batch.batch)
+            refused = {edit.local for edit in outbox.refuse(connection, batch.batch, problems)}
+            self._free(connection, batch, edits)
+            rejected = outbox.listed(connection, batch.project_id, (REJECTED,))
+            return [edit for edit in rejected if edit.local in refused]
+
+        return self._write(refuse)
 
     def thaw(self, batch: Batch) -> None:
         """Let the edits of a batch wait again, of which the server has certainly stored nothing."""
-        self._write(lambda connection: outbox.thaw(connection, batch.batch))
+
+        def thaw(connection: Connection) -> None:
+            edits = outbox.in_batch(connection, batch.batch)
+            outbox.thaw(connection, batch.batch)
+            self._free(connection, batch, edits)
+
+        self._write(thaw)
 
     def send_again(self, project_id: str, end: int) -> None:
         """Let edits wait again that were sent, if the server's log ends before their numbers, as after a restore."""
@@ -304,8 +322,7 @@ class DeviceStore:
             edits = outbox.in_batch(connection, batch.batch)
             outbox.thaw(connection, batch.batch)
             self._rename(connection)
-            used = rows.find_cids(connection, batch.project_id, [edit.cid for edit in edits])
-            self._name_again(connection, [edit for edit in edits if edit.seq is None and edit.cid in used])
+            self._free(connection, batch, edits)
 
         self._write(settle)
 
@@ -518,6 +535,11 @@ class DeviceStore:
                 if number.isdecimal() and int(number) > self._local:
                     return True
         return False
+
+    def _free(self, connection: Connection, batch: Batch, edits: Sequence[Outsync]) -> None:
+        """Give another cid to edits of a batch that has ended, if the log has another edit under their cid."""
+        used = rows.find_cids(connection, batch.project_id, [edit.cid for edit in edits])
+        self._name_again(connection, [edit for edit in edits if edit.seq is None and edit.cid in used])
 
     def _name_again(self, connection: Connection, strangers: Sequence[Outsync]) -> None:
         """Give another cid to edits whose cid another copy of the store used for another edit.

@@ -375,6 +375,22 @@ def test_what_came_back_is_not_sent_again_when_its_batch_ends(device: Device, en
     assert [(edit.entity_id, edit.state) for edit in device.outbox()] == [("f", WAITING)]
 
 
+@pytest.mark.parametrize("end", ["thaw", "refuse", "settle"])
+def test_a_frozen_edit_whose_cid_is_another_edit_in_the_log_gets_another_when_its_batch_ends(
+    device: Device, end: str
+) -> None:
+    create(device.project("p"), "e", "f")
+    batch = frozen(device)
+    cid = device.outbox()[0].cid
+    device.store.put_page("p", device.store.head("p"), [change(1, GENESIS, cid)])
+    assert device.outbox()[0].cid == cid
+    if end == "refuse":
+        device.store.refuse(batch, {0: problem_text("invalid-batch", "is wrong")})
+    else:
+        getattr(device.store, end)(batch)
+    assert [edit.cid.partition(".")[0] == device.device_id for edit in device.outbox()] == [True, False]
+
+
 def test_the_log_of_a_device_is_read_only(device: Device) -> None:
     from tests.contract.logs import batch
 
