@@ -286,6 +286,8 @@ Client.accept_invitation(self, code: str) -> tuple[str, RemoteMember]
 Client.append(self, changes: Iterable[NewChange | Mapping[str, Any]], *, key: str | None = None, if_head: int |
     None = None) -> AppendResult
 Client.append_body(self, body: bytes, *, key: str, if_head: int | None = None) -> AppendResult
+Client.cancel_no_more(self, cancelled: Callable[[], bool]) -> None
+Client.cancel_when(self, cancelled: Callable[[], bool]) -> None
 Client.change(self, project_id: str, seq: int) -> Change
 Client.changes_after(self, project_id: str, cursor: int = 0, *, limit: int = 1000, chain: str | None = None,
     wait: float = 0, data_text: bool = True) -> RemotePage

@@ -87,7 +87,10 @@ class Device:
     def close(self) -> None:
         """End the sync in the background, and close the store. Does nothing when it is closed."""
         if self._parts is not None:
-            self._parts[1].stop()
+            manager = self._parts[1]
+            manager.stop()
+            if self._client is not None:
+                self._client.cancel_no_more(manager.cancelled)
             self._parts = None
         if self._own_client is not None:
             self._own_client.close()
@@ -178,10 +181,7 @@ class Device:
         self._sync_parts()[1].start()
 
     def stop(self) -> None:
-        """End the sync in the background, and every watch.
-
-        Requests that run are cancelled within a second, also those of a `sync` on another thread.
-        """
+        """End the sync in the background, every watch, and, within a second, a `sync` that another thread runs."""
         if self._parts is not None:
             self._parts[1].stop()
 
@@ -192,10 +192,10 @@ class Device:
         The sync in the background ends with the last watcher, unless `start` began it.
         """
         _, manager = self._sync_parts()
-        if project_id is not None:
-            self.store.follow(project_id)
         events = manager.watch(project_id)
         try:
+            if project_id is not None:
+                self.follow(project_id)
             manager.start(keep=False)
             yield events
         finally:
@@ -241,29 +241,24 @@ class Device:
             return self._parts
 
     def _make_parts(self) -> tuple[Syncer, SyncManager]:
-        stopping: list[SyncManager] = []
         client = self._client
         if client is None:
             server = self._server or self.store.status().server
             if server is None:
                 raise InvalidInput("the device has no server", field="server", hint="Pass the URL of a server.")
-            client = self._own_client = Remote(
-                server,
-                token=self._token,
-                headers=self._headers,
-                runtime=self._runtime,
-                cancelled=lambda: bool(stopping) and stopping[0].cancelled(),
-            )
+            client = self._own_client = Remote(server, token=self._token, headers=self._headers, runtime=self._runtime)
+        managers: list[SyncManager] = []
         syncer = Syncer(
             self.store,
             client,
             self.user,
             runtime=self._runtime,
-            notify=lambda event: stopping[0].notify(event),
+            notify=lambda event: managers[0].notify(event),
             ranges=self._ranges,
         )
         manager = SyncManager(self.store, syncer, runtime=self._runtime)
-        stopping.append(manager)
+        managers.append(manager)
+        client.cancel_when(manager.cancelled)
         return syncer, manager
 
 

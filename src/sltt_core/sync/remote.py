@@ -94,7 +94,7 @@ class Remote:
         self._user = user
         self._timeout = timeout
         self._runtime = runtime
-        self._cancelled = cancelled or (lambda: False)
+        self._cancellers = [] if cancelled is None else [cancelled]
         self._progress = progress or (lambda sent, received: None)
         self._proxy = proxy_of(self._origin, environ)
         self._takes_gzip = True
@@ -122,6 +122,17 @@ class Remote:
     def close(self) -> None:
         """Close the connections. A later request opens a new one."""
         self._transport.close()
+
+    def cancel_when(self, cancelled: Callable[[], bool]) -> None:
+        """Ask this, too, whether to cancel requests, as `cancelled` is asked. A device does it with its client."""
+        self._cancellers.append(cancelled)
+
+    def cancel_no_more(self, cancelled: Callable[[], bool]) -> None:
+        """End `cancel_when`."""
+        self._cancellers.remove(cancelled)
+
+    def _cancelled(self) -> bool:
+        return any(ask() for ask in self._cancellers)
 
     # Requests
 

@@ -24,6 +24,7 @@ from sltt_core.sync import events
 from sltt_core.sync.device import Device
 from sltt_core.sync.manager import FIRST_BACKOFF, LONGEST_BACKOFF, WAIT_SECONDS, Backoff, SyncManager
 from sltt_core.sync.outcomes import CANCELLED, SyncResult
+from sltt_core.sync.remote import Remote
 from sltt_core.sync.store import DeviceStore
 from sltt_core.sync.syncer import Syncer
 from tests.contract.logs import batch, everything, new
@@ -401,6 +402,13 @@ def test_a_start_during_a_watch_outlives_it(device: Device) -> None:
     assert not manager.is_running
 
 
+def test_a_watch_of_another_project_wakes_a_sync_that_runs_already(device: Device) -> None:
+    device.start()
+    with mock.patch.object(device._sync_parts()[1], "wake") as wake, device.watch("q"):
+        wake.assert_called_once_with()
+    assert device.status().projects.keys() == {"q"}
+
+
 def test_closing_a_device_ends_its_watch(device: Device) -> None:
     with device.watch() as watcher:
         device.close()
@@ -441,9 +449,11 @@ def silent() -> Iterator[tuple[str, Event]]:
         assert not thread.is_alive()
 
 
-def test_a_request_without_a_response_is_cancelled(silent: tuple[str, Event], tmp_path: Path) -> None:
+@pytest.mark.parametrize("own", [True, False])
+def test_a_request_without_a_response_is_cancelled(silent: tuple[str, Event], tmp_path: Path, own: bool) -> None:
+    """Also with a client that the program has made."""
     url, arrived = silent
-    with Device(tmp_path / "tablet.db", url) as device:
+    with Device(tmp_path / "tablet.db", url if own else None, client=None if own else Remote(url)) as device:
         device.project("p").create("document", "mine")
         results: list[SyncResult] = []
         syncing = Thread(target=lambda: results.append(device.sync()))
