@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from sltt_core.api.access import Authenticator, Principal
@@ -48,14 +49,16 @@ class Server:
         self.path = folder / f"{name}.db"
         self._access = access
         self._options = options
+        self._replacing = Lock()
         self._open(self.path, name)
         self.answer: Answer | None = None
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
 
     def replace(self, path: Path) -> None:
-        """Let the server have another log, as after a restore."""
-        self.storage.close()
-        self._open(path, "restored")
+        """Let the server have another log, as after a restore. No request sees it in between."""
+        with self._replacing:
+            self.storage.close()
+            self._open(path, "restored")
 
     def _open(self, path: Path, name: str) -> None:
         self.storage: BaseStorageService = LocalStorageService(path)
@@ -90,7 +93,8 @@ class Server:
 
         def respond() -> HttpResponse:
             path, _, query = target.partition("?")
-            found = self._api.handle(Request(method, path, query, headers, body))
+            with self._replacing:
+                found = self._api.handle(Request(method, path, query, headers, body))
             return HttpResponse(found.status, dict(found.headers), bytes(found.content))
 
         response = None if self.answer is None else self.answer(method, target, respond)
