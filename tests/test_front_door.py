@@ -387,6 +387,7 @@ DeviceStore.refuse(self, batch: Batch, problems: Mapping[int, str]) -> list[Outs
 DeviceStore.rejoin(self, project_id: str) -> None
 DeviceStore.replace_data(self, cid: str, data: Mapping[str, object] | str) -> Outsync
 DeviceStore.retry(self, cid: str) -> Outsync
+DeviceStore.send_again(self, project_id: str, end: int) -> None
 DeviceStore.settle(self, batch: Batch) -> None
 DeviceStore.state_of(self, project_id: str) -> str
 DeviceStore.status(self) -> SyncStatus
