@@ -225,7 +225,7 @@ def test_the_operator_of_a_real_server_sees_the_error_of_dynamodb() -> None:
     assert (response.status_code, response.json()["type"]) == (500, "urn:sltt:problem:storage")
     assert "hint" not in response.json()
     (line,) = map(json.loads, err.splitlines())
-    assert (line["method"], line["path"], line["status"]) == ("GET", "/api/projects/ruth/stats", 500)
+    assert (line["route"], line["status"]) == ("GET /api/projects/{projectId}/stats", 500)
     assert line["requestId"] == response.headers["x-request-id"]
     assert (line["error"], line["because"][0][:38]) == ("StorageError", "TableNotFound: ResourceNotFoundExcepti")
     assert "DYNAMODB_REGION" in line["hint"]
