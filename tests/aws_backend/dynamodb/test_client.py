@@ -369,3 +369,71 @@ def test_each_region_has_its_endpoint(region: str, url: str) -> None:
 def test_a_call_has_a_default_deadline() -> None:
     assert client_module.CALL_SECONDS == CALL_SECONDS == 10
     assert ServerFault.retryable
+
+
+# Observers
+
+
+def canceled(*codes: str) -> HttpResponse:
+    reasons = [{"Code": code} for code in codes]
+    body = {"__type": "x#TransactionCanceledException", "message": "", "CancellationReasons": reasons}
+    return response(json.dumps(body).encode(), 400)
+
+
+def consumed(*tables: dict[str, float]) -> HttpResponse:
+    return response(json.dumps({"ConsumedCapacity": tables[0] if len(tables) == 1 else tables}).encode())
+
+
+class Seen:
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+
+    def on_call(self, *call: object) -> None:
+        self.calls.append(call)
+
+
+@pytest.mark.parametrize(
+    ("call", "steps", "seen"),
+    [
+        (READ, [consumed({"CapacityUnits": 0.5})], ("GetItem", 1, 0, 0.0, 0.5, 0.0)),
+        (WRITE, [consumed({"CapacityUnits": 3})], ("PutItem", 1, 0, 0.0, 0.0, 3.0)),
+        (WRITE, [response()], ("PutItem", 1, 0, 0.0, None, None)),
+        (
+            TRANSACTION,
+            [consumed({"CapacityUnits": 6, "WriteCapacityUnits": 6}, {"CapacityUnits": 2, "WriteCapacityUnits": 2})],
+            ("TransactWriteItems", 1, 0, 0.0, 0.0, 8.0),
+        ),
+        # A transaction that was carried out before reads its items.
+        (
+            TRANSACTION,
+            [consumed({"CapacityUnits": 4, "ReadCapacityUnits": 4})],
+            ("TransactWriteItems", 1, 0, 0.0, 4.0, 0.0),
+        ),
+        (
+            WRITE,
+            [fault("ThrottlingException"), fault("TransactionConflictException"), consumed({"CapacityUnits": 1})],
+            ("PutItem", 3, 1, 0.1, 0.0, 1.0),
+        ),
+    ],
+)
+def test_an_observer_learns_of_units_and_throttled_attempts(
+    call: tuple[str, dict[str, Any]], steps: list[HttpResponse], seen: tuple[object, ...]
+) -> None:
+    scene, observer = Scene(*steps), Seen()
+    scene.client.observe(observer)
+    scene.client.call(*call)
+    ((operation, attempts, throttled, seconds, *units),) = observer.calls
+    assert [operation, attempts, throttled, *units] == [*seen[:3], *seen[4:]]
+    assert seconds == pytest.approx(seen[3])
+
+
+@pytest.mark.parametrize(
+    ("codes", "throttled"),
+    [(["ThrottlingError", "None"], 1), (["ConditionalCheckFailed"], 0), (["TransactionConflict"], 0)],
+)
+def test_a_transaction_that_is_canceled_for_lack_of_capacity_is_throttled(codes: list[str], throttled: int) -> None:
+    scene, observer = Scene(canceled(*codes)), Seen()
+    scene.client.observe(observer)
+    with pytest.raises(TransactionCanceled):
+        scene.client.call(*TRANSACTION)
+    assert observer.calls == [("TransactWriteItems", 1, throttled, 0.0, None, None)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from sltt_core.server.access_log import AccessLog
 from sltt_core.server.metrics import BUCKETS, CONTENT_TYPE, COUNTERS, GAUGES, Metrics
 from sltt_core.server.rest_api_server import RestApiServer
 from sltt_core.sqlite.storage import LocalStorageService
+from tests.contract.logs import DynoxideLog
 from tests.sltt_core.auth.samples import SETTINGS, claims, token
 
 if TYPE_CHECKING:
@@ -193,8 +196,6 @@ def test_a_head_request_has_no_body(client: httpx.Client) -> None:
 
 def test_the_dashboard_shows_metrics_that_exist(client: httpx.Client) -> None:
     """Each name in its queries is one of `/metrics`, on SQLite or on DynamoDB."""
-    import re
-
     given = dict.fromkeys((*GAUGES, *COUNTERS, "commit_groups", "commit_grouped"), 1.0)
     metrics = Metrics()
     metrics.count(Request("GET", "/health"), 200, 0, 0)
@@ -203,3 +204,31 @@ def test_the_dashboard_shows_metrics_that_exist(client: httpx.Client) -> None:
     named = {name for panel in panels for one in panel["targets"] for name in re.findall(r"sltt_\w+", one["expr"])}
     assert named <= known
     assert {"sltt_event_loop_lag_seconds", "sltt_wal_bytes", "sltt_latency_seconds_bucket"} <= named
+
+
+def test_each_call_counts_for_one_request_of_many_at_the_same_time(tmp_path: Path) -> None:
+    """The lines of requests have the calls of their own thread; together, they have all calls."""
+    lines, log = io.StringIO(), DynoxideLog(tmp_path)
+    try:
+        access_log = AccessLog(lines)
+        with (
+            RestApiServer(storage=log.open(), port=0, access_log=access_log) as server,
+            httpx.Client(base_url=server.url, timeout=30) as client,
+        ):
+
+            def append(number: int) -> int:
+                new = {**NEW, "projectId": f"p{number % 4}"}
+                return client.post("/api/changes", json=[new] * (1 + number % 3)).status_code
+
+            before = values_in(client.get("/metrics").text)
+            with ThreadPoolExecutor(8) as pool:
+                assert set(pool.map(append, range(40))) == {200}
+            values = values_in(client.get("/metrics").text)
+    finally:
+        log.close()
+    entries = [json.loads(line) for line in lines.getvalue().splitlines()]
+    appends = [entry for entry in entries if entry["route"] == "POST /api/changes"]
+    assert sum(entry["appended"] for entry in appends) == sum(1 + number % 3 for number in range(40))
+    for member, name in (("calls", "calls"), ("attempts", "attempts"), ("writeUnits", "write_units")):
+        metric = f"sltt_{name}_total"
+        assert sum(entry.get(member, 0) for entry in appends) == values[metric] - before[metric]
