@@ -366,6 +366,7 @@ DeviceStore.fork(self, project_id: str, seq: int) -> int | None
 DeviceStore.head(self, project_id: str) -> Head
 DeviceStore.in_batch(self, batch: Batch) -> list[Outsync]
 DeviceStore.is_paused_by_user(self, project_id: str) -> bool
+DeviceStore.last_sent(self, project_id: str) -> int | None
 DeviceStore.lost(self, project_id: str) -> list[forks.Fork]
 DeviceStore.lost_chunks(self, fork: forks.Fork) -> list[forks.Chunk]
 DeviceStore.new_edit(self, project_id: str, entity_type: str, entity_id: str, operation: str, data: Mapping[str,

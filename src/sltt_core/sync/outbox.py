@@ -67,6 +67,14 @@ def counts(connection: Connection) -> dict[tuple[str, str], int]:
     return {(project_id, state): count for project_id, state, count in rows}
 
 
+def last_sent(connection: Connection, project_id: str) -> int | None:
+    """Return the highest number of the edits that were sent and did not come back yet; `None` if there are none."""
+    (seq,) = connection.execute(
+        f"SELECT max(seq) FROM outsyncs WHERE project_id = ? AND state = '{SENT}' AND seq < {UNKNOWN}", (project_id,)
+    ).fetchone()
+    return None if seq is None else int(seq)
+
+
 def in_batch(connection: Connection, batch: int) -> list[Outsync]:
     """Return the edits of a batch, in the order of its body."""
     return [Outsync.of(row) for row in connection.execute(f"{_SELECT} WHERE batch = ? ORDER BY unit, local", (batch,))]

@@ -274,6 +274,11 @@ class DeviceStore:
             found = outbox.counts(connection)
         return {state: count for (owner, state), count in found.items() if owner == project_id}
 
+    def last_sent(self, project_id: str) -> int | None:
+        """Return the last number of the server's log, as far as its responses to edits that did not come back say."""
+        with self.log.readers.snapshot() as connection:
+            return outbox.last_sent(connection, project_id)
+
     def in_batch(self, batch: Batch) -> list[Outsync]:
         """Return the edits of a batch, in the order of its body."""
         with self.log.readers.snapshot() as connection:

@@ -197,7 +197,7 @@ class Syncer:
                 self._store.follow(project_id)  # the server accepts it again
             up = self._push(project_id, heard)
             if up.sent:
-                more = self._downsync.run(project_id, after=down.through)
+                more = self._downsync.run(project_id, self._store.last_sent(project_id), after=down.through)
                 down = DownsyncResult(
                     down.changes + more.changes, down.own + more.own, more.through, down.trouble or more.trouble
                 )

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.sltt_core.sync.servers import Server
+
 UNIT = 98
 
 
@@ -65,3 +67,13 @@ def test_an_edit_costs_the_same_before_many_that_wait(tmp_path: Path, length: in
     with Device(tmp_path / "d.db") as device:
         fill(device, length)
         assert steps(device, lambda: device.project("p").create("document", "new")) < 300
+
+
+def test_what_was_sent_is_read_back_in_ranges_without_a_request_for_the_end(server: Server, device: Device) -> None:
+    fill(device, 22 * UNIT)
+    assert device.sync().ok
+    targets = [target.partition("?")[::2] for _, target, *_ in server.requests]
+    reads = [query for path, query in targets if path.endswith("/changes") and query]
+    assert not [path for path, *_ in targets if path.endswith("/stats")]
+    assert sorted(query.partition("&")[0] for query in reads[:3]) == ["cursor=0", "cursor=1000", "cursor=2000"]
+    assert device.outbox() == []
