@@ -13,6 +13,7 @@ PROJECT = "bench"
 CHANGES = f"/api/projects/{PROJECT}/changes"
 BATCH = 98
 """The most edits of a transaction of a device."""
+TEXT = "x" * 286
 SINGLE = 500
 """Edits that are timed one by one."""
 
@@ -45,23 +46,29 @@ def device(url: str, folder: Path, number: int) -> dict[str, float]:
 
 
 def edits(url: str, folder: Path, number: int) -> dict[str, float]:
-    """Make `number` edits on a device that has no connection; return the median time of a single one."""
+    """Make `number` edits on a device that has no connection; return the median times of one, and of one by hand."""
     from sltt_core.sync.device import Device
 
-    data = {"gloss": "x" * 280}
+    data = {"gloss": TEXT}
+    file = plain_file(folder)
     with Device(folder / "device.db", url, user="bench") as device:
         project = device.project(PROJECT)
-        taken = []
+        taken: list[float] = []
+        by_hand: list[float] = []
         single = min(SINGLE, number)
         for count in range(single):
             begin = perf_counter()
             project.update("passage", f"ruth-{count % 50}", data)
-            taken.append((perf_counter() - begin) * 1000)
+            middle = perf_counter()
+            file.execute("INSERT INTO changes VALUES (?, ?)", (count, json.dumps(data)))
+            taken.append((middle - begin) * 1000)
+            by_hand.append((perf_counter() - middle) * 1000)
         for start in range(single, number, BATCH):
             with project.transaction():
                 for count in range(start, min(start + BATCH, number)):
                     project.update("passage", f"ruth-{count % 50}", data)
-    return {"p50": sorted(taken)[len(taken) // 2]}
+    file.close()
+    return {"p50": sorted(taken)[single // 2], "by hand": sorted(by_hand)[single // 2]}
 
 
 def drain(url: str, folder: Path, number: int) -> dict[str, float]:
@@ -74,6 +81,31 @@ def drain(url: str, folder: Path, number: int) -> dict[str, float]:
     return found
 
 
+def post(url: str, folder: Path, number: int) -> dict[str, float]:
+    """Append as many changes with `requests`, in batches of the same size, without a store."""
+    import requests
+
+    session = requests.Session()
+    change = {"projectId": "by-hand", "entityType": "passage", "entityId": "ruth-1", "operation": "update"}
+    batches = [min(BATCH, number - start) for start in range(0, number, BATCH)]
+
+    def send() -> None:
+        for at, length in enumerate(batches):
+            batch: Any = [{**change, "cid": f"by-hand.{at}.{n}", "data": {"gloss": TEXT}} for n in range(length)]
+            headers = {"Idempotency-Key": f"by-hand:{at:016}"}
+            session.post(f"{url}/api/changes", json=batch, headers=headers, timeout=60).raise_for_status()
+
+    return timed(send)
+
+
+def plain_file(folder: Path) -> sqlite3.Connection:
+    """Return a plain SQLite table, with the journal (WAL) and the durability (FULL) of a device."""
+    file = sqlite3.connect(folder / "plain.db", isolation_level=None)
+    file.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
+    file.execute("CREATE TABLE changes (seq INTEGER PRIMARY KEY, text TEXT)")
+    return file
+
+
 def checked(result: Any) -> None:
     """Require that a sync did everything."""
     assert all(one.outcome == "done" for one in result.projects.values()), result
@@ -83,8 +115,7 @@ def plain(url: str, folder: Path, number: int, coding: str = "identity") -> dict
     """Read the log page after page with `requests` into a plain SQLite table."""
     import requests
 
-    file = sqlite3.connect(folder / "plain.db", isolation_level=None)
-    file.executescript("PRAGMA journal_mode = WAL; CREATE TABLE changes (seq INTEGER PRIMARY KEY, text TEXT)")
+    file = plain_file(folder)
     session = requests.Session()
     session.headers["Accept-Encoding"] = coding
 
@@ -108,7 +139,7 @@ def plain_gzip(url: str, folder: Path, number: int) -> dict[str, float]:
     return plain(url, folder, number, "gzip")
 
 
-PROGRAMS = {one.__name__: one for one in (device, edits, drain, plain, plain_gzip)}
+PROGRAMS = {one.__name__: one for one in (device, edits, drain, post, plain, plain_gzip)}
 
 if __name__ == "__main__":
     _, name, url, folder, number = sys.argv
