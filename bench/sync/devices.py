@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from bench.support.context import PROJECT, BenchError
 from bench.support.servers import BenchServer
 from bench.support.tables import Row, Table
+from bench.sync import programs
 from bench.sync.delaying_proxy import Counts, Proxy
 from sltt_core.model.changes import NewChange
 from sltt_core.sqlite.storage import LocalStorageService
@@ -31,10 +32,6 @@ HALF = 0.025
 NEAR, FAR = "no delay", "50 ms"
 ROUNDS = 3
 EDIT = "one durable edit, p50"
-CHANGE = NewChange(
-    project_id=PROJECT, entity_type="passage", entity_id="ruth-1", operation="update", data={"gloss": "x" * 286}
-)
-"""Its data has 300 bytes of JSON."""
 Found = dict[str, float]
 
 
@@ -53,7 +50,7 @@ class _Bench:
             with LocalStorageService(folder / "log.db", chunk_changes=10_000) as storage:
                 for start in range(0, length, 10_000):
                     self.context.progress.step(f"a log of {length:,} changes: {start:,}")
-                    storage.create_changes([CHANGE] * min(10_000, length - start))
+                    storage.create_changes(_changes(start, min(start + 10_000, length)))
             self._servers[length] = self._stack.enter_context(BenchServer(folder, folder / "log.db", "--quiet"))
         return self._servers[length]
 
@@ -181,6 +178,19 @@ def _edits(bench: _Bench) -> Table:
         "By hand: an insert into a plain table, committed with the same durability.",
     ]
     return Table("", "Edits of a device, draining, and a sync without news", rows, notes)
+
+
+def _changes(start: int, end: int) -> list[NewChange]:
+    return [
+        NewChange(
+            project_id=PROJECT,
+            entity_type="passage",
+            entity_id="ruth-1",
+            operation="update",
+            data=programs.data(number),
+        )
+        for number in range(start, end)
+    ]
 
 
 def _output(command: list[str], folder: Path) -> Found:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import sys
 from pathlib import Path
+from random import Random
 from time import perf_counter, process_time
 from typing import Any
 
@@ -13,9 +14,30 @@ PROJECT = "bench"
 CHANGES = f"/api/projects/{PROJECT}/changes"
 BATCH = 98
 """The most edits of a transaction of a device."""
-TEXT = "x" * 286
 SINGLE = 500
 """Edits that are timed one by one."""
+WORDS = (
+    "judges",
+    "ruled",
+    "there",
+    "was",
+    "a",
+    "famine",
+    "in",
+    "land",
+    "and",
+    "man",
+    "Bethlehem",
+    "went",
+    "to",
+    "Moab",
+)
+
+
+def data(number: int) -> dict[str, str]:
+    """Return the data of a change: 300 bytes of JSON, different for each number."""
+    words = " ".join(Random(number).choices(WORDS, k=120))
+    return {"gloss": words[:287]}
 
 
 def peak() -> int:
@@ -49,7 +71,6 @@ def edits(url: str, folder: Path, number: int) -> dict[str, float]:
     """Make `number` edits on a device that has no connection; return the median times of one, and of one by hand."""
     from sltt_core.sync.device import Device
 
-    data = {"gloss": TEXT}
     file = plain_file(folder)
     with Device(folder / "device.db", url, user="bench") as device:
         project = device.project(PROJECT)
@@ -57,16 +78,17 @@ def edits(url: str, folder: Path, number: int) -> dict[str, float]:
         by_hand: list[float] = []
         single = min(SINGLE, number)
         for count in range(single):
+            fields = data(count)
             begin = perf_counter()
-            project.update("passage", f"ruth-{count % 50}", data)
+            project.update("passage", f"ruth-{count % 50}", fields)
             middle = perf_counter()
-            file.execute("INSERT INTO changes VALUES (?, ?)", (count, json.dumps(data)))
+            file.execute("INSERT INTO changes VALUES (?, ?)", (count, json.dumps(fields)))
             taken.append((middle - begin) * 1000)
             by_hand.append((perf_counter() - middle) * 1000)
         for start in range(single, number, BATCH):
             with project.transaction():
                 for count in range(start, min(start + BATCH, number)):
-                    project.update("passage", f"ruth-{count % 50}", data)
+                    project.update("passage", f"ruth-{count % 50}", data(count))
     file.close()
     return {"p50": sorted(taken)[single // 2], "by hand": sorted(by_hand)[single // 2]}
 
@@ -87,12 +109,12 @@ def post(url: str, folder: Path, number: int) -> dict[str, float]:
 
     session = requests.Session()
     change = {"projectId": "by-hand", "entityType": "passage", "entityId": "ruth-1", "operation": "update"}
-    batches = [min(BATCH, number - start) for start in range(0, number, BATCH)]
+    changes = [{**change, "cid": f"by-hand.{at}", "data": data(at)} for at in range(number)]
 
     def send() -> None:
-        for at, length in enumerate(batches):
-            batch: Any = [{**change, "cid": f"by-hand.{at}.{n}", "data": {"gloss": TEXT}} for n in range(length)]
-            headers = {"Idempotency-Key": f"by-hand:{at:016}"}
+        for start in range(0, number, BATCH):
+            headers = {"Idempotency-Key": f"by-hand:{start:016}"}
+            batch: Any = changes[start : start + BATCH]
             session.post(f"{url}/api/changes", json=batch, headers=headers, timeout=60).raise_for_status()
 
     return timed(send)
