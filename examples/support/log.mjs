@@ -62,6 +62,8 @@ export class Log {
   }
 }
 
+const OPERATIONS = ['create', 'update', 'delete']
+
 /** The entities of a log. The order of the log alone decides: a field has its last value, and a delete its end. */
 export class Fold {
   constructor() {
@@ -69,19 +71,19 @@ export class Fold {
   }
 
   add({ seq, entityId, operation, data, cid }) {
-    if (cid !== undefined && this.cids.has(cid)) return
-    this.cids.add(cid)
+    if (this.cids.has(cid) || !OPERATIONS.includes(operation)) return // a tombstone, or of a newer program
+    this.cids.add(cid ?? `${seq}`)
     const known = this.entities.get(entityId)
     const entity = known ?? { created: 0, deleted: 0, fields: {} }
     if (operation === 'delete') entity.deleted = seq
     else if (operation === 'create') entity.created = seq
     for (const [name, value] of Object.entries(operation === 'delete' ? {} : data)) entity.fields[name] = [seq, value]
-    Object.assign(entity, { seq, cid })
+    Object.assign(entity, { seq, cid: cid ?? `${seq}` }) // so that two states never have the same
     this.entities.delete(entityId) // the map is sorted by the last change of each entity
     this.entities.set(entityId, entity)
   }
 
-  /** Return an entity as a document `{id, cid, _deleted, ...fields}`, or `undefined`. `cid` is that of its last change. */
+  /** Return an entity as a document `{id, cid, _deleted, ...fields}`, or `undefined`. `cid` is of its last change. */
   document(id) {
     const entity = this.entities.get(id)
     if (!entity) return undefined

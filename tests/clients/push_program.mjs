@@ -66,6 +66,19 @@ await run('deleted', async ({ mine, base, row }) => {
   return { conflicts, same: JSON.stringify(documents.map(sorted)) === JSON.stringify(states.slice(1).map(sorted)), resolved: mine.conflictHandler.resolve(input(gone, states[2])) }
 })
 
+// Changes without a `cid`, one of an operation that is not known, and a tombstone.
+await run('foreign', async ({ mine, theirs, base }) => {
+  const states = []
+  for (const change of [{ operation: 'update', data: { title: 'b' } }, { operation: 'update', data: { title: 'c' } }]) {
+    await theirs.log.append([{ entityId: 'r1', ...change }])
+    states.push((await mine.pull(undefined, 10)).documents[0])
+  }
+  const { fold } = mine.log
+  for (const operation of ['void', 'merge']) fold.add({ seq: 9, entityId: 'r1', operation, data: { title: 'd' } })
+  const equal = mine.conflictHandler.isEqual(...states)
+  return { states, equal, unchanged: fold.document('r1') }
+})
+
 function sorted(document) {
   return Object.entries(document).sort()
 }

@@ -116,3 +116,9 @@ def test_the_rare_orders_of_a_push_of_rxdb(server: RestApiServer) -> None:
             ["c3", "create", {"title": "a", "verses": 2}],
         ],
     }
+    assert found["foreign"] == {
+        "states": [{**BASE, "cid": "2", "title": "b"}, {**BASE, "cid": "3", "title": "c"}],
+        "equal": False,
+        "unchanged": {**BASE, "cid": "3", "title": "c"},
+        "log": [first, [None, "update", {"title": "b"}], [None, "update", {"title": "c"}]],
+    }
