@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import signal
 import sys
-from collections import Counter
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing import get_context
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scripts.pipes import run_program
-from tests.simulation import permissions
 from tests.simulation.bugs import BUGS
-from tests.simulation.checker import CHECKS, WITH_MEMBERS, violations
-from tests.simulation.devices import checker as devices
+from tests.simulation.checker import violations
 from tests.simulation.devices.bugs import DEVICE_BUGS
 from tests.simulation.devices.world import DeviceWorld
 from tests.simulation.planting import find
 from tests.simulation.team import TeamWorld
+from tests.simulation.totals import Tally, ignore_ctrl_c, run_some
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -49,72 +45,6 @@ exit codes: 0 every promise held (or every planted bug was found), 1 otherwise, 
 """
 
 
-class Tally:
-    """The totals of many schedules."""
-
-    def __init__(self, world: type[World]) -> None:
-        self.world = world
-        self.schedules = self.requests = self.calls = self.crashes = 0
-        self.virtual_seconds = 0.0
-        self.faults: Counter[str] = Counter()
-        self.violations: list[tuple[int, str]] = []
-        self.began = monotonic()
-
-    def run(self, seed: int) -> None:
-        outcome = self.world(seed).run()
-        self.schedules += 1
-        self.requests += outcome.requests
-        self.calls += len(outcome.history.calls) + len(outcome.history.sent)
-        self.virtual_seconds += outcome.seconds
-        self.faults.update(outcome.faults)
-        self.violations += [(seed, violation) for violation in violations(outcome.history)]
-
-    def add(self, other: Tally) -> None:
-        """Add the totals of other schedules."""
-        self.schedules += other.schedules
-        self.requests += other.requests
-        self.calls += other.calls
-        self.virtual_seconds += other.virtual_seconds
-        self.faults.update(other.faults)
-        self.violations += other.violations
-
-    def __str__(self) -> str:
-        seeds = len({seed for seed, _ in self.violations})
-        return (
-            f"{self.schedules:,} schedules, {self.calls:,} calls, {self.requests:,} requests, "
-            f"{sum(self.faults.values()):,} faults of {len(self.faults)} kinds, {len(checked(self.world))} promises: "
-            f"{len(self.violations)} violations" + (f" in {seeds} schedules" if seeds else "")
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "schedules": self.schedules,
-            "calls": self.calls,
-            "requests": self.requests,
-            "virtualSeconds": round(self.virtual_seconds),
-            "seconds": round(monotonic() - self.began, 1),
-            "faults": dict(self.faults.most_common()),
-            "violations": [{"seed": seed, "violation": violation} for seed, violation in self.violations],
-        }
-
-
-def checked(world: type[World]) -> set[str]:
-    """Return the promises that are checked in one kind of schedules."""
-    if world is DeviceWorld:
-        return set(devices.CHECKS)
-    return WITH_MEMBERS if world is TeamWorld else set(CHECKS) - set(permissions.CHECKS)
-
-
-def run_some(world: type[World], seeds: range) -> Tally:
-    """Run the schedules of some seeds; return their totals."""
-    tally = Tally(world)
-    gc.disable()  # a world is one large reference cycle; automatic collection costs 20 % of the time
-    for seed in seeds:
-        tally.run(seed)
-    gc.collect()
-    return tally
-
-
 def run_many(world: type[World], first: int, count: int, jobs: int, as_json: bool) -> int:
     """Run the schedules of many seeds in so many processes and print the totals; return the exit code."""
     tally = Tally(world)
@@ -127,7 +57,7 @@ def run_many(world: type[World], first: int, count: int, jobs: int, as_json: boo
             run = partial(run_some, world)
             done: Iterator[Tally] = map(run, blocks)
             if jobs > 1:
-                pool = stack.enter_context(get_context("spawn").Pool(jobs, _ignore_ctrl_c))
+                pool = stack.enter_context(get_context("spawn").Pool(jobs, ignore_ctrl_c))
                 done = pool.imap_unordered(run, blocks)
             for some in done:
                 tally.add(some)
@@ -149,11 +79,6 @@ def run_many(world: type[World], first: int, count: int, jobs: int, as_json: boo
             print(f"… and {len(tally.violations) - SHOWN} more")
         print(f"{tally} ({monotonic() - tally.began:.0f} s)" + (", stopped by Ctrl-C" if stopped else ""))
     return 130 if stopped else int(bool(tally.violations))
-
-
-def _ignore_ctrl_c() -> None:
-    """Leave Ctrl-C to the process that prints the totals."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _progress(text: str) -> None:

@@ -102,12 +102,14 @@ def test_the_command_prints_the_result() -> None:
     counted = json.loads(run("--seeds", "3", "--from", "10", "--json").stdout)
     assert (counted["schedules"], counted["violations"]) == (3, [])
     assert run("--seeds", "2", "--members").stdout.splitlines()[-1].startswith("2 schedules, ")
+    several = run("--seeds", "41", "--devices", "--jobs", "2")
+    assert several.stdout.splitlines()[-1].startswith("41 schedules, "), several.stderr
     trace = run("--seed", "10").stdout
     assert " call process-" in trace
     assert "seed 10: " in trace.splitlines()[-1]
 
 
-@pytest.mark.parametrize("wrong", [["--seeds", "0"], ["--seeds", "many"], ["--seed", "x"], ["--no-such-thing"]])
+@pytest.mark.parametrize("wrong", [["--seeds", "0"], ["--seeds", "many"], ["--seed", "x"], ["--no-such-thing"], ["--members", "--devices"]])
 def test_a_wrong_argument_is_an_error(wrong: list[str]) -> None:
     done = run(*wrong)
     assert done.returncode == 2
