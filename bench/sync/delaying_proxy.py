@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 if TYPE_CHECKING:
     from asyncio import Transport
 
-REQUEST = re.compile(rb"(?:\A|\r\n\r\n|\}|\])?((?:GET|POST|PUT|DELETE) /\S* HTTP/1\.1\r\n)")
+REQUEST = re.compile(rb"(?:GET|POST|PUT|DELETE) /\S* HTTP/1\.1\r\n")
 
 
 class Counts(NamedTuple):

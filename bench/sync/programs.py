@@ -57,7 +57,7 @@ def timed(action: Any) -> dict[str, float]:
 
 
 def device(url: str, folder: Path, number: int) -> dict[str, float]:
-    """Read a log of `number` changes to a device, then sync again without news."""
+    """Read a log of `number` changes to a device."""
     from sltt_core.sync.device import Device
 
     with Device(folder / "device.db", url, user="bench") as device:
