@@ -69,8 +69,8 @@ class CuttingProxy:
                 upstream.write(data)
                 await upstream.drain()
             back.cancel()
-        except OSError:
-            pass
+        except (OSError, asyncio.CancelledError):
+            pass  # cut by the other end, or the proxy ends
         finally:
             for one in (writer, upstream):
                 if one is not None:
