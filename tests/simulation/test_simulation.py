@@ -109,7 +109,9 @@ def test_the_command_prints_the_result() -> None:
     assert "seed 10: " in trace.splitlines()[-1]
 
 
-@pytest.mark.parametrize("wrong", [["--seeds", "0"], ["--seeds", "many"], ["--seed", "x"], ["--no-such-thing"], ["--members", "--devices"]])
+@pytest.mark.parametrize(
+    "wrong", [["--seeds", "0"], ["--seeds", "many"], ["--seed", "x"], ["--no-such-thing"], ["--members", "--devices"]]
+)
 def test_a_wrong_argument_is_an_error(wrong: list[str]) -> None:
     done = run(*wrong)
     assert done.returncode == 2
