@@ -56,6 +56,7 @@ MAKERS = {
     "aws_backend.log.table": {"allocate_lock"},
     "aws_backend.storage": {"new_lock"},
     "sltt_core.base.runtime": {"allocate_lock", "new_lock"},
+    "sltt_core.http_client.cancellation": {"Thread"},  # of one attempt to connect, in clients only
 }
 """The modules below the storage that make locks or threads, and the names they use for it."""
 

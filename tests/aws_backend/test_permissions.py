@@ -111,6 +111,8 @@ STEPS: dict[str, Step] = {
     "wait_for_write": lambda storage, project: storage.wait_for_write(storage.write_mark(), 0),
     "verify": lambda storage, project: list(storage.verify(project_id=project)),
     "repair": lambda storage, project: storage.repair(project_id=project, dry_run=False),
+    "observe": lambda storage, project: None,  # makes no call, as `gauges`
+    "gauges": lambda storage, project: storage.gauges(),
     "close": lambda storage, project: storage.close(),
 }
 """Every method of a storage."""

@@ -19,7 +19,7 @@ OLD_TOKEN = Token(
     "A" * 16, "0" * 64, "p", "editor", None, "2025-03-01T09:30:00.000Z", 0, f"device:{'A' * 16}", "tablet"
 )
 
-QUIET = {"page_bytes", "check", "close", "place", "storage_type", "project_id"}
+QUIET = {"page_bytes", "observe", "gauges", "check", "close", "place", "storage_type", "project_id"}
 """Public names that touch neither the network nor the file."""
 
 

@@ -214,7 +214,7 @@ def test_an_append_that_was_allowed_before_the_removal_is_stored_and_the_next_is
     [
         (CHANGES, "get_changes_with_cursor"),
         (f"{CHANGES}/6", "get_change"),
-        ("/api/projects/p/stats", "get_stats"),
+        ("/api/projects/p/stats", "get_stats_with_head"),
         ("/api/projects/p/members", "get_members"),
     ],
 )
