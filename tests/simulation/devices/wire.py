@@ -6,6 +6,7 @@ one of its processes, whose storage is on the simulated DynamoDB.
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -149,6 +150,10 @@ def _parsed(message: bytes, principal: Principal | None) -> Request:
     first, *lines = head.decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ")
     headers = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    # The network looks at bodies and changes them.
+    headers.pop("accept-encoding", None)
+    if headers.pop("content-encoding", None) == "gzip":
+        body = gzip.decompress(body)
     path, _, query = target.partition("?")
     return Request(method, path, query, headers, body, principal)
 
