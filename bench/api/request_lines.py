@@ -26,11 +26,11 @@ COUNT = 200
 
 def measure(context: BenchContext) -> list[Table]:
     """Measure the line of an append with its metrics, into memory."""
+    cases = {POWERTOOLS: _powertools()}
     try:
-        cases = {POWERTOOLS: _powertools(), STRUCTLOG: _structlog()}
+        cases[STRUCTLOG] = _structlog()
     except ImportError as error:
-        context.progress.begin(f"logging: left out; {error}")
-        return []
+        context.progress.begin(f"logging: {STRUCTLOG} is left out: {error}")
     cases |= {"ours": _ours("sltt-prod"), "ours, without metrics": _ours(None)}
     found = context.rounds({name: partial(_microseconds, case, context.size.seconds) for name, case in cases.items()})
     rows = [Row(name, "µs", values, POWERTOOLS) for name, values in found.items()]

@@ -225,6 +225,8 @@ PARAMETERS = {
     "limit": ["1", "1000", "%31", "0"],
     "chain": ["A" * 22, "B" * 22, "x"],
     "wait": ["0", "0.0", "nan"],
+    "at": ["p:0", "p:1:" + "A" * 22, "a:b:1", "p:", "p:x", "%3A"],
+    "data": ["text", "json", "x"],
     "entityType": ["t", "a.b", "a b"],
     "entityId": ["e", "%C3%A9", "a+b", "%ff"],
     "outdated": ["include", "exclude", "yes"],
