@@ -162,7 +162,9 @@ def test_one_damaged_project_does_not_end_the_watcher(storage: Blocked, monkeypa
     assert [*map(type, reported)] == [KeyError]
 
 
-def test_a_watcher_whose_thread_ended_or_is_stuck_is_reported(storage: Blocked) -> None:
+def test_a_watcher_whose_thread_ended_or_is_stuck_is_reported(
+    storage: Blocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario() -> None:
         watcher = Watcher(storage)
         waiting = asyncio.ensure_future(watcher.wait({"p": 0}, 30))
@@ -171,7 +173,7 @@ def test_a_watcher_whose_thread_ended_or_is_stuck_is_reported(storage: Blocked) 
         thread, watcher._thread = watcher._thread, None
         assert watcher.fault() == "the thread that looks for changes has ended"
         watcher._thread = thread
-        watcher._looked -= 100
+        monkeypatch.setattr("sltt_core.server.watcher.STUCK_SECONDS", -1.0)  # the thread goes on meanwhile
         fault = watcher.fault()
         assert fault is not None
         assert fault.startswith("the thread that looks for changes is stuck for ")
