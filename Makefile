@@ -83,7 +83,7 @@ mutate: $(VENV)/.mutation ## Change the code in one place at a time, and count w
 bench: $(VENV)/.bench .engines .venv-cold/.ready ## Measure it, as ratios; ARGS= are names of benches and options (ARGS=--help)
 	$(BIN)/python -m bench $(ARGS)
 
-lock: .venv-lock/.uv-$(UV_VERSION) ## Write requirements/*.txt anew; ARGS=--upgrade takes newer versions
+lock: .venv-lock/.uv-$(UV_VERSION) ## Write requirements/*.txt again; ARGS=--upgrade takes newer versions
 	$(COMPILE) --extra server --extra cli --group dev --output-file requirements/dev.txt
 	$(COMPILE) --extra server --extra cli --group build --constraints requirements/dev.txt --output-file requirements/run.txt
 	$(COMPILE) --group mutation --constraints requirements/dev.txt --output-file requirements/mutation.txt

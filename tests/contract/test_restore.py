@@ -97,7 +97,7 @@ NOT_READABLE: dict[str, list[object]] = {
 def test_a_change_that_no_read_accepts_is_refused_with_its_field(
     source: list[Change], target: BaseStorageService, name: str
 ) -> None:
-    """Its link can be right, because whoever made it can compute the link. It was stored."""
+    """Its link can be right, because its author can compute the link. It was stored."""
     for value in NOT_READABLE[name]:
         bad = source[1].replace(**{name: value})
         if name != "chain":

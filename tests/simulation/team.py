@@ -85,7 +85,7 @@ class TeamWorld(World):
         self._post(self._posts[-1])
 
     def _replay(self, person: str, project: str) -> None:
-        """Send a batch again, whoever has sent it: perhaps that person is no member any more."""
+        """Send a batch again that any client has sent: perhaps it is no member any more."""
         if self._posts:
             self._post(self.random.choice(self._posts))
 

@@ -113,7 +113,7 @@ TEAM_BUGS = (
     ),
     _bug(
         "appends checked once",
-        "Whoever has appended to one project appends to all of them.",
+        "Who has appended to one project appends to all of them.",
         patched((app, "check_access", _check_the_first_project)),
     ),
     _bug(

@@ -65,7 +65,7 @@ def set_change(column: str, value: str, seq: int = 5) -> str:
 
 
 def with_right_links(column: str, value: object) -> Damage:
-    """Alter change 5 and make all links anew, the recorded one of the end with them."""
+    """Alter change 5 and make all links again, the recorded one of the end with them."""
 
     def damage(connection: sqlite3.Connection) -> None:
         connection.execute(f"UPDATE changes SET {column} = ? WHERE id = ?", (value, (1 << 40) + 5))
