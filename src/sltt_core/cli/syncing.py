@@ -61,7 +61,6 @@ def sync(
       SLTT_TOKEN=sltt_… sltt sync --json
     """
     with opened_device(path, user=user, token_file=token_file) as device, _Shown(not as_json) as shown:
-        device.store.status()
         result = device.sync(*projects, notify=shown.show)
         waits = _waits_for_a_person(device, result)
     code = EXIT_CODES[result.outcome]
