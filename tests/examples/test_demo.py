@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from examples.support.comparison import Difference, compare
+from tests.examples.demos import check_ctrl_c
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = [sys.executable, str(ROOT / "examples" / "demo.py")]
@@ -47,15 +47,7 @@ def test_the_figures_as_json_and_the_log_that_is_kept(environment: dict[str, str
 
 @with_server
 def test_ctrl_c_stops_the_server_too(environment: dict[str, str], tmp_path: Path) -> None:
-    with subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert b"http://" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        process.stdout.read()
-        assert process.stderr.read() == b"demo: stopped\n"
-        assert process.wait(timeout=60) == 130
-    assert list(tmp_path.iterdir()) == []
+    check_ctrl_c(DEMO, environment, tmp_path)
 
 
 SENT = {"projectId": "p", "entityId": "e", "timestamp": "2025-03-10T08:30:00Z", "data": {"n": 1, "on": True}}

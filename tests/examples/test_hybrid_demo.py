@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import engine_url
+from tests.examples.demos import check_ctrl_c
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = [sys.executable, str(ROOT / "examples" / "hybrid_demo.py")]
@@ -48,12 +48,4 @@ def test_it_runs_on_a_local_dynamodb(environment: dict[str, str]) -> None:
 
 
 def test_ctrl_c_stops_the_server_too(environment: dict[str, str], tmp_path: Path) -> None:
-    with subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert b"http://" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        process.stdout.read()
-        assert process.stderr.read() == b"demo: stopped\n"
-        assert process.wait(timeout=60) == 130
-    assert list(tmp_path.iterdir()) == []
+    check_ctrl_c(DEMO, environment, tmp_path)
