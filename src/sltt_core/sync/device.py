@@ -11,8 +11,9 @@ from sltt_core.model.fields import check_project_id, checked
 from sltt_core.sync.downsync import RANGES
 from sltt_core.sync.manager import SyncManager
 from sltt_core.sync.outsyncs import HELD, REJECTED, STATES, WITHHELD
+from sltt_core.sync.projects import BY_USER, PAUSED
 from sltt_core.sync.remote import Remote, parse_server
-from sltt_core.sync.store import BY_USER, PAUSED, DeviceStore, check_user
+from sltt_core.sync.store import DeviceStore, check_user
 from sltt_core.sync.syncer import Syncer
 
 TYPE_CHECKING = False

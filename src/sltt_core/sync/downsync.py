@@ -14,8 +14,8 @@ from sltt_core.log.pages import MAX_LIMIT, Head
 from sltt_core.sync import events, responses
 from sltt_core.sync.errors import Cancelled, RemoteError
 from sltt_core.sync.outcomes import DIVERGED, DownsyncResult, Trouble
-from sltt_core.sync.store import DIVERGED as DIVERGED_STATE
-from sltt_core.sync.store import PAUSED
+from sltt_core.sync.projects import DIVERGED as DIVERGED_STATE
+from sltt_core.sync.projects import PAUSED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

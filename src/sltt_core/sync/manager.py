@@ -14,7 +14,7 @@ from sltt_core.base.runtime import SYSTEM
 from sltt_core.sync import events
 from sltt_core.sync.errors import Cancelled
 from sltt_core.sync.outcomes import CANCELLED, OFFLINE
-from sltt_core.sync.store import FOLLOWING
+from sltt_core.sync.projects import FOLLOWING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from sltt_core.sync import events, responses
 from sltt_core.sync.errors import ApiProblem, ForeignResponse, RemoteError
 from sltt_core.sync.outcomes import OFFLINE, PAUSED, STOPPED, OutsyncResult, Trouble
 from sltt_core.sync.outsyncs import HELD, MAX_BATCH_BYTES, WAITING, WITHHELD, problem_text
-from sltt_core.sync.store import DIVERGED as DIVERGED_STATE
-from sltt_core.sync.store import PAUSED as PAUSED_STATE
+from sltt_core.sync.projects import DIVERGED as DIVERGED_STATE
+from sltt_core.sync.projects import PAUSED as PAUSED_STATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

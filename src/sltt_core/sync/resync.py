@@ -12,8 +12,8 @@ from sltt_core.model.changes import NewChange
 from sltt_core.sync import responses
 from sltt_core.sync.errors import ApiProblem, RemoteError
 from sltt_core.sync.outcomes import OFFLINE, Trouble
+from sltt_core.sync.projects import PAUSED as PAUSED_STATE
 from sltt_core.sync.remote import batch_body
-from sltt_core.sync.store import PAUSED as PAUSED_STATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from sltt_core.sync.outcomes import (
 )
 from sltt_core.sync.outsync import Login, Outsyncer
 from sltt_core.sync.outsyncs import FROZEN, SENT, WAITING
+from sltt_core.sync.projects import DIVERGED as DIVERGED_STATE
+from sltt_core.sync.projects import PAUSED as PAUSED_STATE
 from sltt_core.sync.resync import Resync
-from sltt_core.sync.store import DIVERGED as DIVERGED_STATE
-from sltt_core.sync.store import PAUSED as PAUSED_STATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

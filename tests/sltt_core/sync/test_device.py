@@ -16,7 +16,7 @@ from sltt_core.sync.device import Device
 from sltt_core.sync.errors import ServerUnreachable
 from sltt_core.sync.events import Progress, Stopped
 from sltt_core.sync.outcomes import CANCELLED, DIVERGED, DONE, OFFLINE, PAUSED, SyncResult
-from sltt_core.sync.store import BY_USER
+from sltt_core.sync.projects import BY_USER
 from tests.contract.logs import batch, everything, new
 from tests.sltt_core.sync.conftest import MakeDevice
 from tests.sltt_core.sync.servers import Logins, Server, Wire, html, problem, refuses
