@@ -26,8 +26,8 @@ ROOMS = {
     "repair credential_rows storage",
     "sltt_core.api": "access roles device_tokens http bearer waiting problems cors bodies routes schemas "
     "openapi context member_handlers credential_handlers handlers app request_log",
-    "sltt_core.sync": "errors documents results remote device_file view outsyncs outcomes outbox forks projects store "
-    "events responses downsync outsync resync syncer manager device aio",
+    "sltt_core.sync": "errors documents results requests remote device_file view outsyncs outcomes outbox forks "
+    "projects store events responses downsync outsync resync syncer manager device aio",
     "sltt_core.server": "hosts allowed_hosts log_lines access_log watcher descriptors framing load metrics traces "
     "protocol lanes sending bad_credentials asgi rest_api_server storages",
     "sltt_core.cli": "opening members tokens device_options syncing outbox main",

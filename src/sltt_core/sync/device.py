@@ -12,7 +12,8 @@ from sltt_core.sync.downsync import RANGES
 from sltt_core.sync.manager import SyncManager
 from sltt_core.sync.outsyncs import HELD, REJECTED, STATES, WITHHELD
 from sltt_core.sync.projects import BY_USER, PAUSED
-from sltt_core.sync.remote import Remote, parse_server
+from sltt_core.sync.remote import Remote
+from sltt_core.sync.requests import parse_server
 from sltt_core.sync.store import DeviceStore, check_user
 from sltt_core.sync.syncer import Syncer
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from typing import Any, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from sltt_core.api.bodies import WORTH_BYTES, decoded_body, gzipped
 from sltt_core.api.http import JSON
@@ -23,13 +23,12 @@ from sltt_core.http_client.transport import (
     ConnectFailed,
     OutcomeUnknown,
     open_connection,
-    parse_origin,
 )
 from sltt_core.log.pages import MAX_LIMIT, ChangeStats, Head, ProjectsPage
 from sltt_core.model.changes import Change, NewChange
-from sltt_core.model.fields import NEW_FIELDS, check_free_text, check_project_id, checked
 from sltt_core.sync.documents import RemoteResponse
 from sltt_core.sync.errors import Cancelled, ForeignResponse, ServerUnreachable
+from sltt_core.sync.requests import at_text, batch_body, check_headers, member_path, parse_server, project_path
 from sltt_core.sync.results import (
     AppendResult,
     Heads,
@@ -107,7 +106,7 @@ class Remote:
         if token is not None:
             self._headers["authorization"] = f"Bearer {token}"
         self._headers |= {name.lower(): value for name, value in headers.items()}
-        _check_headers(self._headers)
+        check_headers(self._headers)
         make = runtime.transport or self._new_transport
         self._transport = transport if transport is not None else make(self._origin, timeout)
 
@@ -162,7 +161,7 @@ class Remote:
                 body = gzipped(body)
                 sent["content-encoding"] = "gzip"
             sent["content-length"] = str(len(body))
-        _check_headers(sent)
+        check_headers(sent)
         if any(not "!" <= character <= "~" for character in method + target):
             raise InvalidInput("path is not percent-encoded", field="path")
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
@@ -321,12 +320,12 @@ class Remote:
     def set_role(self, project_id: str, principal: str, role: str) -> RemoteMember:
         """Give a principal a role in a project."""
         body = json.dumps({"role": role}).encode()
-        path = _member_path(project_id, principal)
+        path = member_path(project_id, principal)
         return _member(self.request("PUT", path, headers={"content-type": JSON}, body=body).document())
 
     def remove_member(self, project_id: str, principal: str) -> RemoteMember:
         """Take the role of a principal away."""
-        path = _member_path(project_id, principal)
+        path = member_path(project_id, principal)
         return _member(self.request("DELETE", path).document())
 
     def accept_invitation(self, code: str) -> tuple[str, RemoteMember]:
@@ -357,58 +356,6 @@ class Remote:
         )
 
 
-def parse_server(url: str) -> tuple[Origin, str]:
-    """Return the origin of an API's URL, and the path before its routes; raises `InvalidInput`."""
-    scheme, found, rest = url.strip().partition("://")
-    host, slash, path = rest.partition("/")
-    if found and all("!" <= c <= "~" and c not in "?#" for c in path):
-        try:
-            return parse_origin(f"{scheme}://{host}"), f"/{path}".rstrip("/") if slash else ""
-        except ValueError:  # its message has the URL, which may contain a password
-            pass
-    raise InvalidInput(
-        "server is not the URL of an API, such as https://sync.example.org", field="server", hint="Leave out the query."
-    )
-
-
-def batch_body(changes: Iterable[NewChange | Mapping[str, Any]], user: str | None = None) -> bytes:
-    """Return the body of a request that appends a batch; `user` is the `changeBy` of changes that name nobody."""
-    return f"[{','.join([_written(change, user) for change in changes])}]".encode("utf-8", "surrogatepass")
-
-
-def _written(change: NewChange | Mapping[str, Any], user: str | None) -> str:
-    """Return the JSON of a change as a client sends it, with the text of a `NewChange`'s data verbatim."""
-    by = {} if user is None else {"changeBy": user}
-    if not isinstance(change, NewChange):
-        return _json({**by, **change})
-    values = zip((field.wire for field in NEW_FIELDS), change.as_tuple(), strict=True)
-    given = {name: value for name, value in values if value is not None}
-    data = given.pop("data")
-    return f'{json.dumps({**by, **given}, ensure_ascii=False)[:-1]}, "data": {data}}}'
-
-
-def _json(change: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(change, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"a change is not JSON: {error}", field="changes") from None
-
-
-def project_path(project_id: str) -> str:
-    """Return the path of a project's routes; raises `InvalidInput` for an id that no project has."""
-    return f"/api/projects/{quote(checked(check_project_id, project_id, 'project_id'), safe='')}"
-
-
-def _member_path(project_id: str, principal: str) -> str:
-    return f"{project_path(project_id)}/members/{quote(checked(check_free_text, principal, 'principal'), safe='')}"
-
-
-def at_text(project_id: str, seq: int, link: str | None) -> str:
-    """Return the end of a log as the parameter `at` has it: `ruth:41`, or `ruth:41:LINK`."""
-    checked(check_project_id, project_id, "project_id")
-    return f"{project_id}:{seq}" if link is None else f"{project_id}:{seq}:{link}"
-
-
 def _change(response: RemoteResponse) -> Change:
     response.document()
     try:
@@ -419,17 +366,6 @@ def _change(response: RemoteResponse) -> Change:
 
 def _member(found: Mapping[str, Any]) -> RemoteMember:
     return RemoteMember(found["principal"], found["role"], found["since"])
-
-
-def _check_headers(headers: Mapping[str, str]) -> None:
-    for name, value in headers.items():
-        if any(not " " <= character <= "\u00ff" or character == "\x7f" for character in value):
-            raise InvalidInput(f"the header {name} contains a character that HTTP does not allow", field=name)
-        if not name or name.strip(_TOKEN):
-            raise InvalidInput(f"{name!r} is not the name of a header", field="headers")
-
-
-_TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 Client = Remote

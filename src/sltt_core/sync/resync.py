@@ -13,7 +13,7 @@ from sltt_core.sync import responses
 from sltt_core.sync.errors import ApiProblem, RemoteError
 from sltt_core.sync.outcomes import OFFLINE, Trouble
 from sltt_core.sync.projects import PAUSED as PAUSED_STATE
-from sltt_core.sync.remote import batch_body
+from sltt_core.sync.requests import batch_body
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from sltt_core.sync.device import Device
 from sltt_core.sync.errors import ApiProblem
 from sltt_core.sync.outcomes import DIVERGED, DONE, OFFLINE, PAUSED, STOPPED
 from sltt_core.sync.outsyncs import FROZEN, HELD, REJECTED, WAITING
-from sltt_core.sync.remote import batch_body
+from sltt_core.sync.requests import batch_body
 from tests.contract.logs import everything, new
 from tests.sltt_core.sync.conftest import MakeDevice
 from tests.sltt_core.sync.servers import Answer, Server, html, loses_response, problem, stale
