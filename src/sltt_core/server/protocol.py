@@ -159,7 +159,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._ended:
             super().on_response_complete()
         if self.timeout_keep_alive_task is not None:
-            self.idle_since = self.loop.time()
+            self.idle_since = monotonic()  # the time of a uvloop has milliseconds only
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(InvalidInput("the request is not valid HTTP", field="request"))
