@@ -112,6 +112,7 @@ def test_interruptions_at_random_moments_hold_nothing(path: Path) -> None:
                     interrupted += 1
                 finally:
                     signal.setitimer(signal.ITIMER_REAL, 0)
+                gc.collect(1)  # tracebacks keep connections open until then, which is not what is counted here
         finally:
             signal.signal(signal.SIGALRM, old)
         assert interrupted >= 300
@@ -121,7 +122,7 @@ def test_interruptions_at_random_moments_hold_nothing(path: Path) -> None:
         storage.create_change(new())
         gc.collect()
         assert storage._readers.lent == 0
-        assert descriptors() <= before + 20  # SQLite keeps some for its next connections
+        assert descriptors() <= before + 10  # SQLite keeps some for its next connections
         assert storage.get_head().seq >= 3 + acknowledged + 1
         assert list(storage.verify()) == []
 
