@@ -81,10 +81,14 @@ class Resync:
         return True
 
     def _send_lost(self, project_id: str) -> Trouble | None:
-        """Send what the server lacks, and read it back, until nothing is missing."""
+        """Send what the server lacks, and read it back, until nothing is missing.
+
+        Each lost end is sent by itself: after two restores, another one may have the same changes.
+        """
         for _ in range(MAX_ROUNDS):
-            chunks = [chunk for fork in self._store.lost(project_id) for chunk in self._store.lost_chunks(fork)]
-            if not chunks:
+            ends = (self._store.lost_chunks(fork) for fork in self._store.lost(project_id))
+            chunks = next((missing for missing in ends if missing), None)
+            if chunks is None:
                 return None
             self._send(project_id, chunks)
             trouble = self._downsync(project_id).trouble

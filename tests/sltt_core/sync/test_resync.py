@@ -181,6 +181,25 @@ def test_a_resync_that_was_interrupted_goes_on(
     assert found == [f"e{number}" for number in range(150)]
 
 
+def test_a_server_that_was_restored_twice_gets_each_change_once(
+    server: Server, make_device: MakeDevice, tmp_path: Path
+) -> None:
+    device, other = make_device(), make_device("phone")
+    server.storage.create_changes(batch(6))
+    for one in (device, other):
+        one.follow("p")
+        one.sync()
+    restore(server, tmp_path, 0)
+    other.sync()
+    other.resync("p")
+    # A resync of the device ends when it has read what the other one brought back: with other links.
+    device.store.fork("p", 0)
+    assert device.store.put_page("p", device.store.head("p"), everything(server.storage)) is not None
+    restore(server, tmp_path, 0, "backup of today")
+    assert device.resync("p").outcome == DONE
+    assert names(everything(server.storage)) == [f"e{number}" for number in range(6)]
+
+
 def test_a_second_restore_during_a_resync_loses_nothing(
     server: Server, make_device: MakeDevice, tmp_path: Path
 ) -> None:
